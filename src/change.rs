@@ -222,9 +222,11 @@ async fn from_reading(
     };
     config::check_edit(context, &reading, &draft)?;
     flags.someone_can_confirm(context.terminal)?;
-    draft
-        .checks
-        .extend(how.options.outside.map(ExternalProof::check_sentence));
+    draft.checks.extend(
+        how.options
+            .outside
+            .map(|proof| proof.check_sentence(context)),
+    );
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),

@@ -43,10 +43,13 @@ impl ExternalProof {
     }
 
     /// Says in one sentence what will be proven.
-    pub(super) fn check_sentence(&self) -> String {
+    pub(super) fn check_sentence(&self, context: &Context) -> String {
         match self.expected {
+            Expected::Open if !context.settings.service.speaks_kms => {
+                "From outside, a connection opens.".to_owned()
+            }
             Expected::Open => "From outside, a KMS server answers.".to_owned(),
-            Expected::Closed => "From outside, nobody gets in.".to_owned(),
+            Expected::Closed => "From outside, no connection opens.".to_owned(),
         }
     }
 

@@ -35,9 +35,10 @@ pub struct Heard {
     pub clients: BTreeMap<IpAddr, Timestamp>,
 }
 
-/// Asks the cluster, where one is configured. What goes wrong stands in [`LogSide::unknown`].
+/// Asks the cluster, where one is configured and the service is KMS. What goes wrong stands in [`LogSide::unknown`].
 pub async fn fetch_kms_activity(context: &Context) -> Heard {
-    let Some(kubectl) = inside::inside_kubectl(context) else {
+    let kubectl = inside::inside_kubectl(context);
+    let Some(kubectl) = kubectl.filter(|_| context.settings.service.speaks_kms) else {
         return Heard::default();
     };
     let patience = context.settings.cluster.timeout.min(PATIENCE);

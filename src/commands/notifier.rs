@@ -87,6 +87,11 @@ enum Command {
 
 /// Runs `kmsctl notifier …`.
 pub async fn run_notifier_group(context: &Context, arguments: &Args) -> Result<()> {
+    if !context.settings.service.speaks_kms {
+        return Err(Failure::usage(
+            "The notifier reads a KMS server's log, and service.protocol is tcp.",
+        ));
+    }
     match &arguments.command {
         Command::Manifest {
             only,

@@ -23,4 +23,6 @@ pub struct Service {
     pub host: String,
     /// pf's overload table (`virusprot`).
     pub table: TableName,
+    /// Its server speaks KMS; otherwise nothing is asked of it beyond a connection, and no notifier watches it.
+    pub speaks_kms: bool,
 }

@@ -136,6 +136,8 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "service.host" Text = r#""kms.viktorbarzin.me""# => "Public name of the service.";
     "service.public_address" OptionalAddress = r#""""# =>
         "Address the public name should have. Empty takes the firewall's own, where that is a public one.";
+    "service.protocol" Word(&["kms", "tcp"]) = r#""kms""# =>
+        "What its server speaks. tcp is any other service: verify proves the connection and asks nothing of the\nserver, and the notifier's side is left out.";
     "service.table" Table = r#""virusprot""# => "pf's overload table. pfSense knows only virusprot.";
     "presets.default.max_src_conn" Number(1, 4_294_967_295) = "50" =>
         "Connections that one source may hold at a time.";

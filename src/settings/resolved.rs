@@ -125,6 +125,7 @@ impl Settings {
                 description: text("service.description"),
                 host: text("service.host"),
                 table: layers.parse_key("service.table", values::parse_table_name)?,
+                speaks_kms: layers.key_text("service.protocol") == "kms",
             },
             presets: resolve_presets(layers)?,
             networks: Networks {

@@ -92,11 +92,12 @@ pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
 }
 
 async fn greet_from_inside(context: &Context) -> (ServiceConnection, Option<BindAnswer>) {
-    if context.demo {
-        return simulator::inside::simulated_greeting(context.demo_condition());
-    }
     let target = &context.settings.service;
-    greet_service((target.address, target.port).into()).await
+    if context.demo {
+        let (connection, answer) = simulator::inside::simulated_greeting(context.demo_condition());
+        return (connection, answer.filter(|_| target.speaks_kms));
+    }
+    greet_service((target.address, target.port).into(), target.speaks_kms).await
 }
 
 /// Asks the cluster everything at once; each answer may be missing alone.
@@ -127,8 +128,11 @@ pub fn known_answer<T>(answer: Result<T, KubectlError>) -> Known<T> {
     })
 }
 
-/// Connects, says the bind, and waits for a whole answer.
-pub async fn greet_service(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer>) {
+/// Connects; to a server of KMS it says the bind, and waits for a whole answer.
+async fn greet_service(
+    address: SocketAddr,
+    speaks_kms: bool,
+) -> (ServiceConnection, Option<BindAnswer>) {
     let started = Instant::now();
     let mut stream = match timeout(CONNECT, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
@@ -139,6 +143,9 @@ pub async fn greet_service(address: SocketAddr) -> (ServiceConnection, Option<Bi
         }
     };
     let took = started.elapsed();
+    if !speaks_kms {
+        return (ServiceConnection::Open { took }, None);
+    }
     let mut listener = Listener::default();
     let answer = match timeout(ANSWER, talk_bind(&mut stream, &mut listener)).await {
         Ok(Ok(Some(answer))) => answer,

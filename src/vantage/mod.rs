@@ -31,6 +31,8 @@ pub struct Task<'a> {
     pub spender: &'a str,
     /// Where to connect.
     pub target: SocketAddr,
+    /// The server there is asked for KMS.
+    pub speaks_kms: bool,
     /// Host and port that are known to be open.
     pub control: Option<&'a (String, u16)>,
     /// No attempt begins after this.

@@ -174,6 +174,7 @@ pub(crate) async fn try_out(
     let task = Task {
         spender: &spender,
         target,
+        speaks_kms: context.settings.service.speaks_kms,
         control: vantage.control.as_ref(),
         deadline: times.deadline,
         end: times.end,

@@ -83,14 +83,19 @@ impl ProbeRoute<'_> {
             .unwrap_or(Err(Attempt::NoAnswer))
     }
 
-    async fn attempt(self, target: SocketAddr) -> Attempt {
+    async fn attempt(self, target: SocketAddr, speaks_kms: bool) -> Attempt {
         let began = Instant::now();
         match self.connect(&target.ip().to_string(), target.port()).await {
             Err(failed) => failed,
             Ok(mut stream) => {
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let answer = if speaks_kms {
+                    Some(speak_bind(&mut stream).await)
+                } else {
+                    None
+                };
                 Attempt::Connected {
-                    answer: Some(speak_bind(&mut stream).await),
+                    answer,
                     milliseconds,
                 }
             }
@@ -117,7 +122,7 @@ impl ProbeRoute<'_> {
             if tried.short.is_some() {
                 break;
             }
-            let attempt = self.attempt(task.target).await;
+            let attempt = self.attempt(task.target, task.speaks_kms).await;
             let connected = matches!(attempt, Attempt::Connected { .. });
             tried.attempts.push(attempt);
             tried.short = task.only_one.map(str::to_owned);

@@ -115,6 +115,7 @@ fn reach_the_written_file(terminal: &mut PtySession, served: &Served) {
         .expect("the login");
     terminal.exp_string("1688").expect("the port forward");
     answer(terminal, "Which one is the service?", "");
+    answer(terminal, "What its server speaks", "");
     answer(terminal, "Public name", "kms.example.net");
     answer(terminal, "A host outside", "-");
     answer(terminal, "Write", "");
@@ -229,8 +230,11 @@ fn flags_answer_instead_of_a_person() {
     environment
         .run(&[&flags[..], &["--fingerprint", "MD5:x"]].concat())
         .fails_with(2);
-    let done = environment.run(&[&flags[..], &["--fingerprint", &served.fingerprint]].concat());
+    let last = ["--protocol", "tcp", "--fingerprint", &served.fingerprint];
+    let done = environment.run(&[&flags[..], &last].concat());
     assert_eq!(done.code, Some(0), "{done}");
+    let written = std::fs::read_to_string(environment.config_file()).expect("the file");
+    assert!(written.contains("protocol = \"tcp\""), "{written}");
     environment.run(&["expose", "show", "--quiet"]).success();
     assert_eq!(mode(&environment.config_file()), 0o600);
 }

@@ -412,7 +412,7 @@ fn a_proof_nobody_can_make_is_refused_before_anything_is_changed() {
         .demo(&["expose", "revoke", "--verify", "--dry-run"])
         .success();
     assert!(
-        planned.contains("From outside, nobody gets in."),
+        planned.contains("From outside, no connection opens."),
         "{planned}"
     );
 }

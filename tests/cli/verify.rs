@@ -80,6 +80,67 @@ fn the_service_is_judged_by_what_it_answers() {
 }
 
 #[test]
+fn a_service_that_is_not_kms_proves_connections() {
+    let Some(path) = Path::start() else { return };
+    let tcp = [("KMSCTL_SERVICE_PROTOCOL", "tcp")];
+    for manner in [Manner::Ack, Manner::Rubbish, Manner::Hangup, Manner::Silent] {
+        let outcome = path.verify(Service::start(manner).port, &tcp, &[]);
+        let hops = results(&outcome, "hops");
+        assert_eq!(hops["connect"], "ok", "{manner:?}: {outcome}");
+        assert_eq!(hops["speaks"], "skipped", "{manner:?}: {outcome}");
+        assert_eq!(verdict(&outcome), "open", "{manner:?}: {outcome}");
+    }
+    // Not a byte is said to it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut heard = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut heard).map(|_| heard)
+    });
+    let _ = path.verify(port, &tcp, &[]);
+    assert_eq!(heard.join().unwrap().expect("a whole connection"), b"");
+    let refused = path.verify(closed_port(), &tcp, &[]);
+    assert_eq!(results(&refused, "hops")["connect"], "wrong", "{refused}");
+    assert_eq!(refused.code, Some(3), "{refused}");
+}
+
+#[test]
+fn beside_a_tcp_service_stands_no_notifier() {
+    let environment = TestEnvironment::new().variable("KMSCTL_SERVICE_PROTOCOL", "tcp");
+    let doctor = environment.demo(&["doctor", "-o", "json"]);
+    assert_eq!(
+        results(&doctor, "findings")["notifier"],
+        "skipped",
+        "{doctor}"
+    );
+    let status = environment.demo(&["status", "-o", "json"]).success();
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    assert!(status["data"]["notifier"].is_null(), "{status}");
+    for line in [&["notifier", "status"][..], &["notifier", "logs"]] {
+        let refused = environment.demo(line).fails_with(2);
+        assert!(refused.contains("service.protocol is tcp"), "{refused}");
+    }
+    let preview = environment.demo(&["ratelimit", "preview", "tighten"]);
+    let preview = preview.fails_with(8);
+    assert!(preview.contains("service.protocol is tcp"), "{preview}");
+    let plan = environment.demo(&["ratelimit", "tighten", "--dry-run"]);
+    assert!(!plan.success().contains("would have blocked"));
+    let opening = ["expose", "restore", "--verify", "--dry-run"];
+    let planned = TestEnvironment::new()
+        .variable("KMSCTL_SERVICE_PROTOCOL", "tcp")
+        .variable("KMSCTL_DEMO_SCENARIO", "closed")
+        .demo(&opening)
+        .success();
+    assert!(
+        planned.contains("From outside, a connection opens."),
+        "{planned}"
+    );
+    let wrong = TestEnvironment::new().variable("KMSCTL_SERVICE_PROTOCOL", "udp");
+    let _ = wrong.demo(&["status"]).fails_with(2);
+}
+
+#[test]
 fn names_are_judged_by_every_resolver() {
     let Some(path) = Path::start() else { return };
     let service = Service::start(Manner::Ack);

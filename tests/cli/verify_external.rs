@@ -110,6 +110,24 @@ fn the_demo_is_proven_by_both_ends_in_every_condition() {
 }
 
 #[test]
+fn a_tcp_service_is_proven_by_its_connection() {
+    for (scenario, verdict, code) in [
+        ("open", "open", 0),
+        ("closed", "closed", 0),
+        ("backend-dead", "closed", 3),
+    ] {
+        let environment = TestEnvironment::new()
+            .variable("KMSCTL_SERVICE_PROTOCOL", "tcp")
+            .variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let outcome = environment.demo(&["verify", "--external", "-o", "json"]);
+        assert_eq!(outcome.code, Some(code), "{scenario}: {outcome}");
+        let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(json["data"]["verdict"], verdict, "{scenario}: {outcome}");
+        assert!(!outcome.stdout.contains("check service"), "{outcome}");
+    }
+}
+
+#[test]
 fn a_missing_table_is_a_note_and_costs_no_verdict() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
     let outcome = environment.demo(&["verify", "--external", "-o", "json"]);

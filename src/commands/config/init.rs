@@ -54,6 +54,9 @@ pub struct Args {
     /// pfSense's name of the outside interface
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
+    /// What its server speaks: kms, or tcp for any other
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<String>,
     /// Public name of the service
     #[arg(long, value_name = "NAME")]
     service_host: Option<String>,
@@ -87,6 +90,7 @@ impl Args {
             "service.address" => self.address.as_ref(),
             "service.port" => self.service_port.as_ref(),
             "service.interface" => self.interface.as_ref(),
+            "service.protocol" => self.protocol.as_ref(),
             "service.host" => self.service_host.as_ref(),
             "cluster.context" => self.cluster_context.as_ref(),
             _ => None,
@@ -133,6 +137,10 @@ pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
     wizard.choose_login_key()?;
     let reading = wizard.log_in().await?;
     wizard.choose_forward(&reading)?;
+    wizard.answer_key(
+        "service.protocol",
+        "What its server speaks (kms; tcp for any other)",
+    )?;
     wizard.answer_key("service.host", "Public name of the service")?;
     wizard.choose_cluster().await?;
     wizard.choose_vantage()?;

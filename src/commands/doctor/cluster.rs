@@ -75,7 +75,10 @@ fn kubectl_finding(context: &Context, version: Known<String>) -> Finding {
 /// Asks for every right that a command needs, all at once. `pods/log` is a subresource, and asked for as one.
 async fn rights_finding(context: &Context, kubectl: &Kubectl) -> Finding {
     let cluster = &context.settings.cluster;
-    let asked = RIGHTS.map(|right| async move {
+    let speaks_kms = context.settings.service.speaks_kms;
+    let needed = RIGHTS.into_iter();
+    let needed = needed.filter(|right| speaks_kms || right.serves_verify());
+    let asked = needed.map(|right| async move {
         let namespace = if right.metallb {
             cluster.metallb_namespace.as_str()
         } else {
@@ -84,12 +87,15 @@ async fn rights_finding(context: &Context, kubectl: &Kubectl) -> Finding {
         let answer = kubectl.has_right(namespace, right.verb, right.resource, right.subresource);
         (right, namespace, known_answer(answer.await))
     });
-    doctor::rights_findings(&join_in_order(asked.into()).await)
+    doctor::rights_findings(&join_in_order(asked.collect()).await)
 }
 
 /// Judges the notifier as `notifier status` does.
 async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> Finding {
     let check = "notifier";
+    if !context.settings.service.speaks_kms {
+        return Finding::skipped(check, "service.protocol is tcp: there is no notifier.");
+    }
     let gathered = status::gather_pipeline(context, kubectl, Wish::EVERYTHING).await;
     match known_answer(gathered) {
         Ok(gathered) => {

@@ -167,7 +167,7 @@ async fn change_caps(
     let mut terms = temporary.to_terms()?;
     terms.with_pending |= urgent;
     let command = temporary.add_flags(command);
-    let has_cluster = inside::inside_kubectl(context).is_some();
+    let has_log = context.settings.service.speaks_kms && inside::inside_kubectl(context).is_some();
     let seen: Cell<Option<Result<SeenConnections>>> = Cell::new(None);
     let plan = |reading: &Reading| {
         let gathered = Situation::from_reading(context, reading)?;
@@ -178,7 +178,7 @@ async fn change_caps(
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
         let mut planned = plan::plan_caps(&present, &WantedCaps { caps, preset }, terms)?;
-        if let (true, Planned::Change(draft)) = (has_cluster, &mut planned) {
+        if let (true, Planned::Change(draft)) = (has_log, &mut planned) {
             let now = now.unwrap_or_default();
             let risk = preview::preview_risk(context, reading, seen.take(), caps, now);
             draft.risks.push(risk);
@@ -186,7 +186,7 @@ async fn change_caps(
         Ok(planned)
     };
     let changes = change::make_change(context, flags, &command, change::CHANGING, plan);
-    if !has_cluster {
+    if !has_log {
         return changes.await;
     }
     // The log is looked at beside the firewall's answers, and nothing waits for it.

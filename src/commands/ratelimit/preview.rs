@@ -338,6 +338,10 @@ fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
 
 /// Reads the server's own file in each pod: that alone holds every connection.
 async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)> {
+    if !context.settings.service.speaks_kms {
+        let why = "service.protocol is tcp: kmsctl knows no log of its connections.";
+        return Err(Failure::new(FailureKind::Inconclusive, why));
+    }
     let kubectl = configured_kubectl(context)
         .map_err(|failure| failure.hint("Or give it the server's log: --log FILE"))?;
     let cluster = &context.settings.cluster;

@@ -28,6 +28,7 @@ pub fn service() -> Service {
         description: "KMS public — kms.viktorbarzin.me".into(),
         host: "kms.viktorbarzin.me".into(),
         table: TableName::new("virusprot").unwrap(),
+        speaks_kms: true,
     }
 }
 

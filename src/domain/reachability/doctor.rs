@@ -722,6 +722,11 @@ const fn own_right(
 }
 
 impl Right {
+    /// Returns whether it is needed where there is no notifier, too.
+    pub fn serves_verify(&self) -> bool {
+        self.needed_by.contains("`verify`")
+    }
+
     /// Says what it is, where, and what is lost without it.
     fn describe_right(&self, namespace: &str) -> String {
         let part = self

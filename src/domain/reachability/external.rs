@@ -584,6 +584,12 @@ impl FirewallEvidence {
         self.blocked.iter().any(|net| net.contains(&address))
     }
 
+    /// Returns whether pf has taken a vantage's connection itself and still waits for the server (`synproxy state`).
+    fn proxies_for(&self, address: Option<IpAddr>) -> bool {
+        let levels = address.and_then(|address| self.sources.get(&address));
+        levels.is_some_and(|levels| levels.starts_with("PROXY:"))
+    }
+
     /// Returns whether the attempts of a vantage got in.
     pub fn saw_attempts(&self, address: Option<IpAddr>) -> Saw {
         let by_address = address.is_some_and(|address| self.sources.contains_key(&address));
@@ -950,9 +956,18 @@ fn conclude_connected(
         (Saw::Yes, Some(BindAnswer::Kms)) => {
             open_conclusion(Some(Row::OpenKms), "a KMS server answers")
         }
+        (Saw::Yes, None) if end.proxies_for(observation.address) => inconclusive_conclusion(
+            None,
+            "pf itself takes the connection (synproxy), and nothing was heard of the server",
+        ),
         (Saw::Yes, None) => open_conclusion(
             None,
-            "a connection opens; what answers was not asked, as a check service cannot",
+            match observation.kind {
+                "check-host" => {
+                    "a connection opens; what answers was not asked, as a check service cannot"
+                }
+                _ => "a connection opens; what answers was not asked, as service.protocol is tcp",
+            },
         ),
         (Saw::Yes, Some(answer)) => open_conclusion(Some(Row::OpenNotKms), not_kms(answer)),
     }

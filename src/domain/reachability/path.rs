@@ -261,9 +261,11 @@ pub fn judge(evidence: &Evidence<'_>, wanted: Option<Expected>) -> Judgement {
 
 /// `state` is whether connections are let in, and whether pf filters at all.
 fn verdict(state: Option<(Option<bool>, bool)>, hops: &[Finding]) -> Verdict {
+    // Only of a server that does not speak KMS nothing is asked.
     let fine = |check: &str| {
-        hops.iter()
-            .any(|hop| hop.check == check && hop.result == CheckResult::Ok)
+        let fine = [CheckResult::Ok, CheckResult::Skipped];
+        let is_fine = |hop: &Finding| hop.check == check && fine.contains(&hop.result);
+        hops.iter().any(is_fine)
     };
     match state {
         Some((_, false)) => Verdict::Inconclusive,
@@ -1124,6 +1126,12 @@ fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
         "Is that the KMS server? Compare service.address and service.port with what is deployed.";
     let stuck =
         "The server is wedged, or something between takes connections for it: restart the pod.";
+    if !evidence.service.speaks_kms {
+        return Finding::skipped(
+            check,
+            "service.protocol is tcp: nothing is asked of the server beyond the connection.",
+        );
+    }
     let Some(answer) = evidence.answer else {
         return Finding::unknown(check, "Unknown, as there is no connection.");
     };

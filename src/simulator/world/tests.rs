@@ -333,6 +333,7 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         description: String::new(),
         host: "kms.viktorbarzin.me".into(),
         table: TableName::new("virusprot").unwrap(),
+        speaks_kms: true,
     };
     let expected = |scenario| match scenario {
         Scenario::Absent => Exposure::Absent,

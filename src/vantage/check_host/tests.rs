@@ -82,6 +82,7 @@ async fn checked(
     let task = Task {
         spender: "public",
         target: "192.0.2.1:1688".parse().unwrap(),
+        speaks_kms: true,
         control: None,
         deadline: now + left,
         end: now + left,

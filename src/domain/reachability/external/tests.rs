@@ -146,6 +146,22 @@ fn row_2_open_without_kms_is_unexpected() {
 }
 
 #[test]
+fn a_connection_that_pf_takes_itself_is_unproven() {
+    let unasked = vec![Attempt::Connected {
+        answer: None,
+        milliseconds: 12,
+    }];
+    let observation = vantage(unasked);
+    assert_eq!(one(&observation, &forwarding()).verdict, Verdict::Open);
+    for levels in ["PROXY:DST", "PROXY:SRC"] {
+        let mut proxied = forwarding();
+        proxied.sources = [(outside(), levels.to_owned())].into();
+        let seen = one(&observation, &proxied);
+        assert_eq!(seen.verdict, Verdict::Inconclusive, "{levels}");
+    }
+}
+
+#[test]
 fn row_3_silence_and_drops_are_closed_here() {
     let seen = one(&controlled(silence()), &dropping());
     assert_eq!(
