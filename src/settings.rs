@@ -7,6 +7,7 @@
 
 mod contexts;
 pub mod environment;
+pub mod exporter;
 pub mod keys;
 pub mod layers;
 pub mod notifier;

@@ -1,6 +1,7 @@
 //! `kmsctl exporter run`: asks the firewall again and again over one held connection, serves what it learns to Prometheus,
 //! and prints and keeps who was blocked and released.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,12 +17,18 @@ use crate::app::{Context, OpenedSession, wait_for_interrupt};
 use crate::domain::virusprot::block_log::{BlockEvent, BlockWatch};
 use crate::domain::virusprot::entries::{Blocked, Flag};
 use crate::error::{Failure, FailureKind, Result};
+use crate::exporter::activations::ActivationFile;
 use crate::exporter::block_record::{BlockRecord, MOST_EVENTS};
+use crate::exporter::customer_posts::CustomerPosts;
 use crate::exporter::logins::{FileStamps, LoginPolicy};
 use crate::exporter::metrics::{FirewallPages, FirewallSample};
+use crate::notifier::checkpoint::{CheckpointStore, StoreError};
 use crate::notifier::http::serve_pages;
 use crate::notifier::listen_or_fail;
+use crate::notifier::sender::SenderSettings;
 use crate::pfsense::questions::Reading;
+use crate::settings::exporter::Exporter as Settings;
+use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::values;
 use crate::ssh::error::LinkError;
 
@@ -29,6 +36,10 @@ use crate::ssh::error::LinkError;
 const CUSTOMERS_EVERY: Duration = Duration::from_secs(60);
 /// How often is looked whether a login may be tried again.
 const LOGIN_LOOK: Duration = Duration::from_secs(5);
+/// How often is looked what Slack has taken.
+const POSTS_LOOK: Duration = Duration::from_secs(1);
+
+const POSTS_UNKEPT: &str = "What waits for Slack cannot be written down";
 
 /// Arguments of `kmsctl exporter`.
 #[derive(Debug, ClapArgs)]
@@ -49,12 +60,15 @@ enum Command {
 
 #[derive(Debug, ClapArgs)]
 struct Run {
-    /// Serve /metrics, /healthz and /readyz here
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9102")]
-    listen: SocketAddr,
-    /// Ask the firewall so often
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::parse_duration)]
-    every: Duration,
+    /// Serve /metrics, /healthz and /readyz here (default: exporter.listen)
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Ask the firewall so often (default: exporter.interval)
+    #[arg(long, value_name = "DURATION", value_parser = values::parse_duration)]
+    every: Option<Duration>,
+    /// Read who is a customer from this file of the notifier's events (default: exporter.events_file)
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    events_file: Option<PathBuf>,
     #[command(flatten)]
     record: RecordPlace,
 }
@@ -62,7 +76,7 @@ struct Run {
 /// Where the record of block events is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct RecordPlace {
-    /// The exporter's record is in this directory (default: exporter, beside the history)
+    /// The exporter's record is in this directory (default: exporter.state_dir)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     state_dir: Option<PathBuf>,
 }
@@ -72,8 +86,8 @@ impl RecordPlace {
     ///
     /// # Errors
     /// Where there is no place for a history.
-    pub(super) fn directory(&self, context: &Context) -> Result<PathBuf> {
-        if let Some(directory) = &self.state_dir {
+    pub(super) fn directory(&self, context: &Context, settings: &Settings) -> Result<PathBuf> {
+        if let Some(directory) = self.state_dir.as_ref().or(settings.state_dir.as_ref()) {
             return Ok(directory.clone());
         }
         // Each context is about a box of its own; the demo's have a directory each already.
@@ -86,10 +100,12 @@ impl RecordPlace {
 /// Runs `kmsctl exporter …`.
 pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
     let Command::Run(arguments) = &arguments.command;
-    if arguments.every < Duration::from_secs(1) {
+    let settings = Settings::resolve(&context.layers, &context.environment)?;
+    let every = arguments.every.unwrap_or(settings.interval);
+    if every < Duration::from_secs(1) {
         return Err(Failure::usage("--every: the shortest interval is 1s."));
     }
-    let directory = arguments.record.directory(context)?;
+    let directory = arguments.record.directory(context, &settings)?;
     let unusable = |error| {
         Failure::usage(format!(
             "The directory {} cannot hold the record: {error}.",
@@ -98,10 +114,17 @@ pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
     };
     let known = BlockRecord::read(&directory).map_err(unusable)?;
     let record = BlockRecord::open(&directory).map_err(unusable)?;
-    let listener = listen_or_fail(arguments.listen).await?;
-    let still = arguments.every * 3 + context.settings.timeout * 2;
-    let pages = Arc::new(FirewallPages::new(still));
-    let listen = listener.local_addr().unwrap_or(arguments.listen);
+    let store = CheckpointStore::open(&directory).map_err(|error| match error {
+        StoreError::Taken(_) => Failure::new(
+            FailureKind::Conflict,
+            format!("Another exporter uses {}.", directory.display()),
+        ),
+        StoreError::Unusable(_, error) => unusable(error),
+    })?;
+    let listen = arguments.listen.unwrap_or(settings.listen);
+    let listener = listen_or_fail(listen).await?;
+    let pages = Arc::new(FirewallPages::new(every * 3 + context.settings.timeout * 2));
+    let listen = listener.local_addr().unwrap_or(listen);
     let page = tokio::spawn(serve_pages(listener, Arc::clone(&pages)));
     context.terminal.say(&format!(
         "Metrics are on http://{listen}/metrics; the record is in {}.",
@@ -116,18 +139,45 @@ pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
         files: login_files(context),
         opened: None,
         heard: (None, Heard::default()),
+        activations: arguments
+            .events_file
+            .clone()
+            .or(settings.events_file)
+            .map(ActivationFile::new),
+        posts: start_posts(context, settings.webhook, store)?,
         said: None,
+        said_beside: BTreeMap::new(),
     };
-    let every = arguments.every;
     tokio::select! {
         () = exporter.look_again_and_again(every) => {}
         () = wait_for_interrupt() => {}
     }
     page.abort();
+    let finished = exporter.posts.0.finish_posts();
+    exporter.note_result(POSTS_UNKEPT, finished);
     match exporter.opened.take() {
         Some(opened) => opened.close().await,
         None => Ok(()),
     }
+}
+
+/// Starts what posts to Slack. Without a webhook the store only keeps others out of the directory.
+fn start_posts(
+    context: &Context,
+    webhook: Webhook,
+    store: CheckpointStore,
+) -> Result<(CustomerPosts, bool)> {
+    let notifier = Notifier::resolve(&context.layers, &context.environment)?;
+    let posting = !matches!(webhook, Webhook::None);
+    let how = SenderSettings {
+        webhook,
+        channel: notifier.channel,
+        interval: notifier.post_interval,
+        digest_from: notifier.digest_from,
+    };
+    let terminal = context.terminal;
+    let say = Box::new(move |sentence: &str| terminal.caution(sentence));
+    Ok((CustomerPosts::start(store, how, say), posting))
 }
 
 /// The files that decide whether a login can succeed.
@@ -159,8 +209,14 @@ struct Exporter<'a> {
     opened: Option<OpenedSession>,
     /// Who was activated, and when the cluster was asked.
     heard: (Option<Instant>, Heard),
+    /// The file that says so instead.
+    activations: Option<ActivationFile>,
+    /// What is on its way to Slack, and whether anything is posted at all.
+    posts: (CustomerPosts, bool),
     /// The last trouble, which is said once.
     said: Option<String>,
+    /// Troubles beside the firewall's, which are said once as well.
+    said_beside: BTreeMap<&'static str, String>,
 }
 
 impl Exporter<'_> {
@@ -175,7 +231,37 @@ impl Exporter<'_> {
                 _ => {}
             }
             self.pages.note_beat(Instant::now());
-            tokio::time::sleep_until(then).await;
+            self.wait_until(then).await;
+        }
+    }
+
+    /// Waits, and looks each second what Slack has taken.
+    async fn wait_until(&mut self, then: TokioInstant) {
+        loop {
+            self.keep_posts();
+            let now = TokioInstant::now();
+            if now >= then {
+                return;
+            }
+            tokio::time::sleep_until(then.min(now + POSTS_LOOK)).await;
+        }
+    }
+
+    fn keep_posts(&mut self) {
+        let kept = self.posts.0.keep_waiting();
+        self.note_result(POSTS_UNKEPT, kept);
+    }
+
+    /// Says once what goes wrong beside the firewall, until it goes well again.
+    fn note_result(&mut self, start: &'static str, result: std::io::Result<()>) {
+        let Err(error) = result else {
+            self.said_beside.remove(start);
+            return;
+        };
+        let sentence = format!("{start}: {error}.");
+        if self.said_beside.get(start) != Some(&sentence) {
+            self.context.terminal.caution(&sentence);
+            self.said_beside.insert(start, sentence);
         }
     }
 
@@ -210,7 +296,7 @@ impl Exporter<'_> {
                 break;
             }
             self.pages.note_beat(Instant::now());
-            tokio::time::sleep(LOGIN_LOOK).await;
+            self.wait_until(TokioInstant::now() + LOGIN_LOOK).await;
         }
         self.policy.note_login(TokioInstant::now());
         self.pages.count_login();
@@ -246,6 +332,14 @@ impl Exporter<'_> {
     }
 
     async fn ask_for_customers(&mut self) {
+        if let Some(file) = &mut self.activations {
+            let read = file.read_clients(self.context.clock.now());
+            let heard = read.as_ref().map(Heard::from_file).unwrap_or_default();
+            self.heard = (Some(Instant::now()), heard);
+            let start = "Who is a customer is not known, as the file of events cannot be read";
+            self.note_result(start, read.map(drop));
+            return;
+        }
         let asked = self.heard.0;
         if asked.is_none_or(|asked| asked.elapsed() >= CUSTOMERS_EVERY) {
             let heard = Box::pin(log_side::fetch_kms_activity(self.context)).await;
@@ -292,11 +386,16 @@ impl Exporter<'_> {
                 "{more} more events of one look are neither printed nor kept."
             ));
         }
-        if let Err(error) = self.record.add_events(events) {
-            terminal.caution(&format!(
-                "The record of block events cannot be written: {error}."
-            ));
+        // On disk before the record: a kill in between repeats a post and loses none.
+        if self.posts.1 {
+            let chosen = self.context.layers.chosen_context();
+            let flag = chosen.map_or_else(String::new, |name| format!("--context {name} "));
+            let command = |address: &str| format!("kmsctl {flag}virusprot delete {address}");
+            self.posts.0.add_blocked(events, command);
+            self.keep_posts();
         }
+        let added = self.record.add_events(events);
+        self.note_result("The record of block events cannot be written", added);
     }
 }
 

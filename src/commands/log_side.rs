@@ -71,6 +71,14 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
 }
 
 impl Heard {
+    /// Takes what a file of events says about clients.
+    pub fn from_file(clients: &BTreeMap<IpAddr, Timestamp>) -> Self {
+        Self {
+            side: Some(LogSide::default()),
+            clients: clients.clone(),
+        }
+    }
+
     fn failed(why: &str) -> Self {
         Self {
             side: Some(LogSide {

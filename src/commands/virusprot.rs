@@ -83,7 +83,7 @@ pub async fn run_virusprot(context: &Context, arguments: &Args) -> Result<()> {
         Command::Delete(arguments) => change::delete_addresses(context, arguments).await,
         Command::Expire(arguments) => change::expire_addresses(context, arguments).await,
         Command::Flush(arguments) => change::flush_table(context, arguments).await,
-        Command::History(arguments) => history::show_history(context, arguments),
+        Command::History(arguments) => history::show_history(context, arguments).await,
         Command::Show(arguments) => show::show_blocked(context, arguments).await,
         Command::Test { addresses } => test::test_addresses(context, addresses).await,
     }

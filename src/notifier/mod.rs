@@ -327,7 +327,7 @@ fn build_shared_dedup(settings: &Notifier, engine: &Engine, say: Say) -> Option<
 }
 
 /// Returns a random number that is not 0; without random numbers always the same, as nothing secret depends on it.
-fn random_seed() -> u64 {
+pub fn random_seed() -> u64 {
     let mut bytes = [0; 8];
     let _ = getrandom::fill(&mut bytes);
     u64::from_le_bytes(bytes) | 1

@@ -258,6 +258,7 @@ mod tests {
                 refused: None,
                 unanswered: false,
                 uncertain: false,
+                blocked: None,
             },
         }
     }

@@ -191,6 +191,17 @@ pub const KEYS: &[SettingKey] = setting_keys! {
         "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine.";
     "notifier.digest_from" Number(2, 1000) = "4" =>
         "From so many waiting activations on they become one message.";
+    "exporter.listen" Text = r#""127.0.0.1:9102""# =>
+        "Address and port of the exporter's /metrics, /healthz and /readyz. Flag: --listen.";
+    "exporter.interval" Deadline = r#""30s""# => "How often the exporter asks the firewall. Flag: --every.";
+    "exporter.state_dir" Path = r#""""# =>
+        "Directory of the exporter's record of who was blocked; below it a part for each context that does not name\nits own. Empty is exporter, beside the history. Flag: --state-dir.";
+    "exporter.events_file" Path = r#""""# =>
+        "File that `notifier run --echo` prints to: it says who is a customer. Empty asks the cluster, where one is\nconfigured; without either that is not known. Flag: --events-file.";
+    "exporter.webhook_file" Path = r#""""# =>
+        "File that holds the URL of Slack's webhook: a customer who is blocked is reported there once. Empty posts\nnothing.";
+    "exporter.selector" Text = r#""app=kmsctl-exporter""# =>
+        "Label selector of the exporter's pod, for `virusprot history` on a machine without its record.";
     "manifest.image" Text = concat!("\"ghcr.io/viktorbarzin/kmsctl:", env!("CARGO_PKG_VERSION"), "\"") =>
         "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere yourself.";
     "manifest.log_volume" Text = r#""vlmcsd-log""# => "Volume of the pod that holds the server's log.";

@@ -95,7 +95,7 @@ impl Notifier {
         };
         let listen = match alias("notifier.listen", "METRICS_PORT") {
             Some(port) => port_alone(&port)?,
-            None => listen_address(layers)?,
+            None => listen_address(layers, "notifier.listen")?,
         };
         let file = layers.given_text("notifier.webhook_file");
         Ok(Self {
@@ -156,8 +156,7 @@ fn port_alone(text: &str) -> Result<SocketAddr> {
     Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get())))
 }
 
-fn listen_address(layers: &Layers) -> Result<SocketAddr> {
-    let path = "notifier.listen";
+pub(super) fn listen_address(layers: &Layers, path: &str) -> Result<SocketAddr> {
     let text = layers.key_text(path);
     text.parse().map_err(|_| {
         let problem = format!("`{text}` is not an address and a port, such as [::]:9101");

@@ -134,6 +134,17 @@ fn the_dashboard_shows_metrics_that_exist_in_expressions_that_parse() {
     assert!(expressions.len() >= 20, "{}", expressions.len());
     let families = families();
     let shown = names(&expressions.join("\n"));
+    let (exporters, shown): (BTreeSet<String>, _) = shown
+        .into_iter()
+        .partition(|name| name.starts_with("kmsctl_"));
+    let is_counter = |name: &String| name.trim_end_matches("_total").to_owned();
+    let exporters: BTreeSet<String> = exporters.iter().map(is_counter).collect();
+    let unknown: Vec<_> = exporters
+        .difference(&exporter_families())
+        .cloned()
+        .collect();
+    assert!(unknown.is_empty(), "no such metric: {unknown:?}");
+    assert!(exporters.len() >= 18, "{exporters:?}");
     let unknown: Vec<&String> = shown.difference(&families).collect();
     assert!(unknown.is_empty(), "no such metric: {unknown:?}");
     let unseen: Vec<&String> = families.difference(&shown).collect();

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::cluster::kubectl;
 use crate::support::environment::TestEnvironment;
+use crate::support::pods::{Answer, FakeSlack, OK};
 use crate::support::served::Served;
 use crate::support::skip;
 use crate::support::sshd::{Options, Sshd};
@@ -34,9 +36,12 @@ impl Running {
             "--listen",
             "127.0.0.1:0",
         ];
-        let arguments: Vec<&str> = arguments.iter().copied().chain(fixed).collect();
-        let mut child = environment
-            .command(&arguments)
+        let arguments: Vec<&str> = fixed.iter().chain(arguments).copied().collect();
+        Self::spawn(environment.command(&arguments))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -256,6 +261,307 @@ fn a_refused_login_is_not_repeated() {
         let (_, talk) = running.stop();
         let refused = talk.iter().filter(|line| line.contains("refused")).count();
         assert_eq!(refused, 1, "{talk:?}");
+    }
+}
+
+/// Returns an address that the served firewall blocks.
+fn blocked_address(environment: &TestEnvironment) -> String {
+    let shown = environment.run(&["virusprot", "show", "-o", "json"]).json();
+    let entries = shown["data"]["entries"].as_array().expect("entries");
+    let addresses = entries
+        .iter()
+        .map(|entry| entry["address"].as_str().expect("text"));
+    let mut v4 = addresses.filter(|address| address.contains('.') && !address.contains('/'));
+    v4.next().expect("an address").to_owned()
+}
+
+fn activation(address: &str) -> String {
+    let now = jiff::Timestamp::now();
+    format!("{{\"at\":\"{now}\",\"event\":\"activation\",\"address\":\"{address}\"}}\n")
+}
+
+#[track_caller]
+fn told_by(slack: &FakeSlack, count: usize) -> Vec<String> {
+    let begin = Instant::now();
+    while slack.told().len() < count && begin.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let told = slack.told();
+    assert_eq!(told.len(), count, "{told:?}");
+    told
+}
+
+#[test]
+fn a_blocked_customer_is_posted_once() {
+    let served = Served::start("open");
+    let environment = served.reached_from(TestEnvironment::new());
+    let address = blocked_address(&environment);
+    let (events, url) = (
+        environment.home().join("events"),
+        environment.home().join("url"),
+    );
+    let slack = FakeSlack::start(&[]);
+    std::fs::write(&url, &slack.url).expect("a webhook");
+    std::fs::write(&events, activation("198.51.100.250")).expect("events");
+    let environment = environment
+        .variable("KMSCTL_EXPORTER_EVENTS_FILE", events.display().to_string())
+        .variable("KMSCTL_EXPORTER_INTERVAL", "1s")
+        .variable("KMSCTL_EXPORTER_WEBHOOK_FILE", url.display().to_string());
+    // Slack is away when the activation is known, and the exporter is killed meanwhile.
+    slack.answer(Answer::Say(503, "", "away"));
+    let running = Running::start(&environment, &[]);
+    let first = running.next_event();
+    assert_eq!(first["customer"], false, "{first}");
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&events)
+        .expect("a file");
+    file.write_all(activation(&address).as_bytes())
+        .expect("written");
+    let turned = std::iter::repeat_with(|| running.next_event())
+        .take(1000)
+        .find(|event| event["event"] == "customer")
+        .expect("a customer");
+    assert_eq!(turned["address"], address.as_str());
+    drop(running);
+    slack.answer(OK);
+    let running = Running::start(&environment, &[]);
+    let told = told_by(&slack, 1);
+    let command = format!("kmsctl virusprot delete {address}");
+    assert!(
+        told[0].contains(&command) && told[0].contains("customer"),
+        "{told:?}"
+    );
+    running.page_with("kmsctl_blocked_customers 1");
+    let (code, talk) = running.stop();
+    assert_eq!(code, Some(0));
+    assert!(!talk.concat().contains("SECRET"), "{talk:?}");
+    // Started again, it says nothing again.
+    let running = Running::start(&environment, &[]);
+    running.page_with("kmsctl_blocked_customers 1");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(slack.told().len(), 1);
+    drop(running);
+    // The command of the message frees it.
+    environment
+        .run(&["virusprot", "delete", &address, "--yes"])
+        .success();
+    let periods = environment
+        .run(&["virusprot", "history", "-o", "json"])
+        .json();
+    let customer = periods["data"]["periods"]
+        .as_array()
+        .expect("periods")
+        .iter();
+    let customers: Vec<&Value> = customer
+        .filter(|period| period["customer"] == true)
+        .collect();
+    assert_eq!(customers.len(), 1, "{periods}");
+}
+
+#[test]
+fn without_a_source_no_customer_is_named() {
+    let served = Served::start("open");
+    let environment = served.reached_from(TestEnvironment::new());
+    let address = blocked_address(&environment);
+    let home = environment.home().to_owned();
+    let (events, url) = (home.join("events"), home.join("url"));
+    let slack = FakeSlack::start(&[]);
+    std::fs::write(&url, &slack.url).expect("a webhook");
+    let missing = events.display().to_string();
+    for (arguments, said) in [(&[][..], false), (&["--events-file", &missing], true)] {
+        let environment = served
+            .reached_from(TestEnvironment::new())
+            .variable("KMSCTL_EXPORTER_WEBHOOK_FILE", url.display().to_string());
+        let running = Running::start(&environment, arguments);
+        let first = running.next_event();
+        assert_eq!(
+            (&first["event"], &first["customer"]),
+            (&"blocked".into(), &Value::Null)
+        );
+        let page = running.page_with("kmsctl_up 1");
+        assert!(!page.contains("customers"), "{page}");
+        std::thread::sleep(Duration::from_millis(1200));
+        let (_, talk) = running.stop();
+        let unknown = talk
+            .iter()
+            .filter(|line| line.contains("file of events"))
+            .count();
+        assert_eq!(unknown, usize::from(said), "{talk:?}");
+    }
+    // Off by default, also where the notifier's webhook is known.
+    std::fs::write(&events, activation(&address)).expect("events");
+    let environment = served
+        .reached_from(TestEnvironment::new())
+        .variable("SLACK_WEBHOOK_URL", &slack.url)
+        .variable("KMSCTL_NOTIFIER_WEBHOOK_FILE", url.display().to_string());
+    let running = Running::start(&environment, &["--events-file", &missing]);
+    running.page_with("kmsctl_blocked_customers 1");
+    std::thread::sleep(Duration::from_millis(1200));
+    assert!(slack.taken().is_empty(), "{:?}", slack.taken());
+}
+
+#[test]
+fn one_record_has_one_exporter() {
+    let environment = TestEnvironment::new();
+    let _running = Running::start(&environment, &["--demo"]);
+    let line = ["--demo", "exporter", "run", "--listen", "127.0.0.1:0"];
+    let second = environment.run(&line).fails_with(6);
+    assert!(second.contains("Another exporter"), "{second}");
+}
+
+#[test]
+fn history_of_another_machine_is_the_pods() {
+    let environment = TestEnvironment::new();
+    let program = environment.home().join("kubectl");
+    let line = |at: &str, event: &str| {
+        format!(
+            "2026-03-01T12:00:00.000000001Z {{\"at\":\"{at}\",\"event\":\"{event}\",\"address\":\"203.0.113.7\",\"since\":null,\"connections\":2,\"customer\":true}}"
+        )
+    };
+    let now = jiff::Timestamp::now();
+    let ago = |minutes| (now - jiff::SignedDuration::from_mins(minutes)).to_string();
+    let printed = [
+        line(&ago(90), "blocked"),
+        "2026-03-01T12:00:00Z no event".to_owned(),
+        line(&ago(30), "released"),
+    ];
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n*'get pods -l app=kmsctl-exporter'*) echo '{{\"items\":[{{\"metadata\":{{\"name\":\"kmsctl-exporter-1\"}}}}]}}' ;;\n*'logs kmsctl-exporter-1 -c exporter'*) cat <<'END'\n{}\nEND\n;;\n*) echo \"$*\" >&2; exit 1 ;;\nesac\n",
+        printed.join("\n")
+    );
+    std::fs::write(&program, script).expect("a program");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let environment = environment
+        .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string())
+        .variable("KMSCTL_CLUSTER_ENABLED", "yes")
+        .without("KMSCTL_DEMO_NOW");
+    let shown = environment
+        .run(&["virusprot", "history", "-o", "json"])
+        .json();
+    let periods = shown["data"]["periods"].as_array().expect("periods");
+    assert_eq!(periods.len(), 1, "{shown}");
+    assert_eq!(periods[0]["address"], "203.0.113.7");
+    assert_eq!(periods[0]["customer"], true);
+    assert_eq!(periods[0]["seconds"], 3_600);
+    let none = environment
+        .variable("KMSCTL_EXPORTER_SELECTOR", "app=other")
+        .run(&["virusprot", "history"]);
+    assert!(none.code == Some(8) || none.code == Some(5), "{none}");
+}
+
+#[test]
+fn contexts_share_no_record() {
+    let environment = TestEnvironment::new();
+    let (shared, own) = (
+        environment.home().join("shared"),
+        environment.home().join("own"),
+    );
+    environment.write_config(&format!(
+        "[exporter]\nstate_dir = \"{}\"\n[contexts.one.service]\nport = 1688\n[contexts.two.exporter]\nstate_dir = \"{}\"\n",
+        shared.display(),
+        own.display()
+    ));
+    for (context, place) in [("one", shared.join("one")), ("two", own)] {
+        let missing = environment.run(&["--context", context, "virusprot", "history"]);
+        let missing = missing.fails_with(8);
+        let place = place.display().to_string();
+        let home = environment.home().display().to_string();
+        let named = format!("in {}.", place.replace(&home, "$HOME"));
+        assert!(missing.contains(&named), "{missing}");
+    }
+}
+
+#[test]
+fn the_manifest_runs_without_rights() {
+    let Some(kubectl) = kubectl() else { return };
+    let yaml = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/exporter.yaml");
+    let home = tempfile::tempdir().expect("a home");
+    let read = Command::new(kubectl)
+        .args([
+            "set",
+            "image",
+            "--local",
+            "-f",
+            yaml,
+            "exporter=x",
+            "-o",
+            "json",
+        ])
+        .env("HOME", home.path())
+        .output()
+        .expect("kubectl runs");
+    // What kubectl's own types do not know would be missing from what it prints.
+    let typed: Value = serde_json::from_slice(&read.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read.stderr)));
+    let text = std::fs::read_to_string(yaml).expect(yaml);
+    let fields = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    for field in fields.filter_map(|line| line.trim_start_matches([' ', '-']).split_once(':')) {
+        let name = format!("\"{}\"", field.0);
+        assert!(typed.to_string().contains(&name), "{name} is no field");
+    }
+    let pod = &typed["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let context = &container["securityContext"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(typed["spec"]["replicas"], 1);
+    assert_eq!(typed["spec"]["strategy"]["type"], "Recreate");
+    let labels = &typed["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(
+        labels["app"], "kmsctl-exporter",
+        "as exporter.selector has it"
+    );
+    // The same process, with the volumes elsewhere and the served firewall in place of the real one.
+    let served = Served::start("open");
+    let reached = served.reached_from(TestEnvironment::new());
+    let volumes = [
+        ("/etc/kmsctl/ssh", "ssh"),
+        ("/var/lib/kmsctl-exporter", "record"),
+    ];
+    for (_, name) in volumes {
+        std::fs::create_dir(home.path().join(name)).expect(name);
+    }
+    let given: std::collections::BTreeMap<_, _> = reached
+        .command(&[])
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())))
+        .collect();
+    for (key, name) in [("IDENTITY", "key"), ("KNOWN_HOSTS", "known_hosts")] {
+        let to = home.path().join("ssh").join(name);
+        std::fs::copy(&given[&format!("KMSCTL_FIREWALL_{key}")], &to).expect(name);
+        std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o440)).expect(name);
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kmsctl"));
+    command.env_clear();
+    for item in container["env"].as_array().expect("env") {
+        let mut value = item["value"].as_str().expect("a value").to_owned();
+        for (path, name) in volumes {
+            value = value.replace(path, &home.path().join(name).display().to_string());
+        }
+        let value = match item["name"].as_str() {
+            Some("KMSCTL_FIREWALL_HOST") => "127.0.0.1".to_owned(),
+            Some("KMSCTL_EXPORTER_LISTEN") => "127.0.0.1:0".to_owned(),
+            _ => value,
+        };
+        command.env(item["name"].as_str().expect("a name"), value);
+    }
+    command.env("KMSCTL_FIREWALL_PORT", &given["KMSCTL_FIREWALL_PORT"]);
+    let arguments = container["args"].as_array().expect("args").iter();
+    command.args(arguments.filter_map(Value::as_str));
+    let running = Running::spawn(command);
+    running.page_with("kmsctl_up 1");
+    assert!(home.path().join("record/record/blocks.jsonl").is_file());
+    for probe in ["livenessProbe", "readinessProbe"] {
+        let path = container[probe]["httpGet"]["path"]
+            .as_str()
+            .expect("a path");
+        assert_eq!(running.get(path).0, "HTTP/1.1 200 OK", "{probe}");
     }
 }
 

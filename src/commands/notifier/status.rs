@@ -24,7 +24,7 @@ use std::future::Future;
 use std::time::Duration;
 
 /// Most pods that are asked: a deployment in a bad way can have very many.
-const MOST_PODS: usize = 8;
+pub const MOST_PODS: usize = 8;
 
 /// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
 const LINES: usize = 10_000;

@@ -6,14 +6,22 @@ use serde::Serialize;
 
 use crate::app::Context;
 use crate::commands::exporter::RecordPlace;
-use crate::domain::virusprot::block_log::{BlockPeriod, periods_between};
+use crate::commands::notifier::status::{MOST_PODS, kubectl_or_interrupt};
+use crate::domain::cluster::objects::ObjectNames;
+use crate::domain::notifier::event_log::split_kubectl_stamp;
+use crate::domain::virusprot::block_log::{BlockEvent, BlockPeriod, periods_between};
 use crate::error::{Failure, FailureKind, Result};
-use crate::exporter::block_record::BlockRecord;
+use crate::exporter::block_record::{BlockRecord, MOST_EVENTS};
+use crate::kubectl::{Kubectl, PodFilter, PodPart};
+use crate::settings::exporter::Exporter;
 use crate::settings::values;
 use crate::simulator::past_block_events;
 use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
 use crate::text::format_span;
+
+/// The exporter's container, as deploy/exporter.yaml names it.
+const CONTAINER: &str = "exporter";
 
 /// Arguments of `kmsctl virusprot history`.
 #[derive(Debug, ClapArgs)]
@@ -32,8 +40,9 @@ struct HistoryView {
 }
 
 /// Runs `kmsctl virusprot history`.
-pub(super) fn show_history(context: &Context, arguments: &History) -> Result<()> {
-    let directory = arguments.record.directory(context)?;
+pub(super) async fn show_history(context: &Context, arguments: &History) -> Result<()> {
+    let settings = Exporter::resolve(&context.layers, &context.environment)?;
+    let directory = arguments.record.directory(context, &settings)?;
     let record = BlockRecord::read(&directory).map_err(|error| {
         Failure::failed(format!(
             "The record in {} cannot be read: {error}.",
@@ -41,7 +50,11 @@ pub(super) fn show_history(context: &Context, arguments: &History) -> Result<()>
         ))
     })?;
     let now = context.clock.now();
-    let record = record.or_else(|| context.demo.then(|| past_block_events(now)));
+    let record = match record {
+        Some(record) => Some(record),
+        None if context.demo => Some(past_block_events(now)),
+        None => read_pod_record(context, settings.selector).await?,
+    };
     let since = SignedDuration::try_from(arguments.since)
         .ok()
         .and_then(|since| now.checked_sub(since).ok())
@@ -55,6 +68,7 @@ pub(super) fn show_history(context: &Context, arguments: &History) -> Result<()>
             ),
         )
         .hint("It is kept from when the exporter runs: kmsctl exporter run")
+        .hint("The exporter of a cluster is asked where one is configured: cluster.context, exporter.selector")
         .hint("Who is blocked now: kmsctl virusprot show"));
     };
     let periods = periods_between(events, since, now);
@@ -79,6 +93,45 @@ pub(super) fn show_history(context: &Context, arguments: &History) -> Result<()>
     ));
     show_periods(&mut view, &periods, arguments.since.as_secs());
     context.terminal.show(&view)
+}
+
+/// Reads what the exporter's pods have printed, where a cluster is configured; `None` where there is no such pod.
+async fn read_pod_record(context: &Context, selector: String) -> Result<Option<Vec<BlockEvent>>> {
+    let cluster = &context.settings.cluster;
+    if !cluster.configured {
+        return Ok(None);
+    }
+    let kubectl = Kubectl::new(cluster);
+    let names = ObjectNames {
+        selector,
+        ..cluster.names.clone()
+    };
+    let read = async {
+        let pods = kubectl.pods(&cluster.namespace, &names).await?;
+        let part = PodPart {
+            tail: Some(MOST_EVENTS),
+            ..PodPart::default()
+        };
+        let mut printed = Vec::new();
+        for pod in pods.items.iter().take(MOST_PODS) {
+            let place = PodFilter {
+                namespace: &cluster.namespace,
+                pod: &pod.metadata.name,
+                container: CONTAINER,
+            };
+            printed.push(kubectl.output(&place, part).await?);
+        }
+        Ok(printed)
+    };
+    let printed = kubectl_or_interrupt(context, read).await?;
+    if printed.is_empty() {
+        return Ok(None);
+    }
+    let lines = printed.iter().flat_map(|text| text.lines());
+    let events = lines.filter_map(|line| serde_json::from_str(split_kubectl_stamp(line).1).ok());
+    let mut events: Vec<BlockEvent> = events.collect();
+    events.sort_by_key(|event| event.at);
+    Ok(Some(events))
 }
 
 fn show_periods(view: &mut View, periods: &[BlockPeriod], since: u64) {

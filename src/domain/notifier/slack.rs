@@ -14,6 +14,8 @@ use crate::domain::kms_log::{Guid, KmsRequest, RequestOutcome};
 
 /// Most characters shown of a name.
 const LONGEST: usize = 64;
+/// Most characters shown of a command.
+const LONGEST_COMMAND: usize = 200;
 /// Most lines of a digest; the rest is a number.
 const DIGEST_LINES: usize = 20;
 /// Most characters of those lines: Slack takes 3,000 in one text object, and head and foot need some.
@@ -46,6 +48,9 @@ pub struct Notice {
     /// The client may be another.
     #[serde(default)]
     pub uncertain: bool,
+    /// It is no activation: the firewall has blocked the client at that time, and this command frees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
 }
 
 impl Notice {
@@ -68,6 +73,7 @@ impl Notice {
             },
             unanswered: request.outcome == RequestOutcome::Unanswered,
             uncertain: !request.address_sure,
+            blocked: None,
         }
     }
 }
@@ -75,9 +81,13 @@ impl Notice {
 /// Makes text that a client chose safe inside a Slack code span: controls are shown, at most 64 characters
 /// stay, backticks become a look-alike, and `&`, `<`, `>` are escaped. Empty text becomes `?`, as Slack refuses it.
 pub fn escape_for_code_span(text: &str) -> String {
+    escape_span(text, LONGEST)
+}
+
+fn escape_span(text: &str, longest: usize) -> String {
     let mut safe = String::new();
     for (count, character) in text.trim().chars().enumerate() {
-        if count == LONGEST {
+        if count == longest {
             safe.push('…');
             break;
         }
@@ -130,6 +140,14 @@ pub fn message_payload(notices: &[Notice], dropped: u64, channel: Option<&str>) 
 }
 
 fn single_message(notice: &Notice) -> String {
+    if let Some(command) = &notice.blocked {
+        return format!(
+            ":no_entry: The firewall blocks a customer since {}\n• *Client:* `{}`\n• *Free it:* `{}`",
+            slack_time(notice.at),
+            escape_for_code_span(&notice.client),
+            escape_span(command, LONGEST_COMMAND),
+        );
+    }
     let title = match notice.refused {
         Some(code) => format!(":no_entry: KMS activation refused (0x{code:08X})"),
         None if notice.unanswered => ":warning: KMS activation — not answered".to_owned(),
@@ -184,10 +202,18 @@ struct NewsKind<'a> {
     refused: bool,
     unanswered: bool,
     uncertain: bool,
+    blocked: Option<&'a str>,
 }
 
 impl NewsKind<'_> {
     fn news_line(&self, count: u64) -> String {
+        if let Some(command) = self.blocked {
+            return format!(
+                "\n• `{}`: `{}`",
+                escape_for_code_span(self.client),
+                escape_span(command, LONGEST_COMMAND),
+            );
+        }
         let doubt = if self.uncertain {
             " — client uncertain"
         } else {
@@ -226,12 +252,18 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
             refused: notice.refused.is_some(),
             unanswered: notice.unanswered,
             uncertain: notice.uncertain,
+            blocked: notice.blocked.as_deref(),
         };
         *kinds.entry(kind).or_default() += 1;
     }
     let total = notices.len() as u64 + dropped;
-    let total = count_of(total, "activation", "activations");
-    let mut text = format!(":computer: KMS: {total} while messages were waiting");
+    let mut text = if notices.iter().any(|notice| notice.blocked.is_some()) {
+        let total = count_of(total, "customer", "customers");
+        format!(":no_entry: The firewall blocks {total}")
+    } else {
+        let total = count_of(total, "activation", "activations");
+        format!(":computer: KMS: {total} while messages were waiting")
+    };
     let times = || notices.iter().map(|notice| notice.at);
     if let (Some(first), Some(last)) = (times().min(), times().max()) {
         let _ = write!(text, ", {} to {}", slack_time(first), slack_time(last));
@@ -280,6 +312,7 @@ mod tests {
             refused: None,
             unanswered: false,
             uncertain: false,
+            blocked: None,
         }
     }
 
@@ -291,6 +324,26 @@ mod tests {
         • *Workstation:* `DESKTOP-1`
         • *Product:* `Windows 10 Professional`
         • *Status before:* `Licensed`
+        ");
+    }
+
+    #[test]
+    fn a_blocked_customer_comes_with_its_command() {
+        let blocked = |client: &str| Notice {
+            client: client.to_owned(),
+            blocked: Some(format!("kmsctl virusprot delete {client}")),
+            ..notice("")
+        };
+        insta::assert_snapshot!(single_message(&blocked("203.0.113.65")), @r"
+        :no_entry: The firewall blocks a customer since <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
+        • *Client:* `203.0.113.65`
+        • *Free it:* `kmsctl virusprot delete 203.0.113.65`
+        ");
+        let [one, other] = ["2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff", "192.0.2.1"].map(blocked);
+        insta::assert_snapshot!(digest_message(&[one, other], 0), @r"
+        :no_entry: The firewall blocks 2 customers, <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC> to <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
+        • `192.0.2.1`: `kmsctl virusprot delete 192.0.2.1`
+        • `2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff`: `kmsctl virusprot delete 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff`
         ");
     }
 

@@ -16,6 +16,8 @@ pub enum BlockChange {
     Blocked,
     /// It was in the table at the look before, and is not any more.
     Released,
+    /// It is still in the table, and turned out to be a customer.
+    Customer,
 }
 
 /// One line of the exporter's output and of its record.
@@ -47,7 +49,9 @@ impl BlockWatch {
         let mut watch = Self::default();
         for event in events {
             match event.event {
-                BlockChange::Blocked => watch.known.insert(event.address.clone(), event),
+                BlockChange::Blocked | BlockChange::Customer => {
+                    watch.known.insert(event.address.clone(), event)
+                }
                 BlockChange::Released => watch.known.remove(&event.address),
             };
         }
@@ -65,7 +69,7 @@ impl BlockWatch {
         let entries = entries
             .iter()
             .filter(|entry| !entry.address.starts_with('!'));
-        let fresh: BTreeMap<String, BlockEvent> = entries
+        let mut fresh: BTreeMap<String, BlockEvent> = entries
             .map(|entry| {
                 let event = BlockEvent {
                     at,
@@ -80,18 +84,28 @@ impl BlockWatch {
             .collect();
         let mut events = Vec::new();
         for (address, known) in &self.known {
-            let stays = fresh.get(address).is_some_and(|entry| {
+            let stays = |entry: &&mut BlockEvent| {
                 entry.since.is_none() || known.since.is_none() || entry.since == known.since
-            });
-            if !stays {
-                events.push(BlockEvent {
+            };
+            match fresh.get_mut(address).filter(stays) {
+                None => events.push(BlockEvent {
                     at,
                     event: BlockChange::Released,
                     ..known.clone()
-                });
+                }),
+                // Once a customer, always: that is said once, whatever the log holds later.
+                Some(entry) if known.customer == Some(true) => entry.customer = Some(true),
+                Some(entry) if entry.customer == Some(true) => events.push(BlockEvent {
+                    event: BlockChange::Customer,
+                    ..entry.clone()
+                }),
+                Some(_) => {}
             }
         }
-        let gone = |address: &String| events.iter().any(|event| event.address == *address);
+        let gone = |address: &String| {
+            let released = |event: &BlockEvent| event.event == BlockChange::Released;
+            (events.iter()).any(|event| released(event) && event.address == *address)
+        };
         let blocked: Vec<BlockEvent> = fresh
             .values()
             .filter(|entry| !self.known.contains_key(&entry.address) || gone(&entry.address))
@@ -141,6 +155,11 @@ pub fn periods_between(
                     customer: event.customer,
                 };
                 periods.extend(running.insert(event.address, period));
+            }
+            BlockChange::Customer => {
+                if let Some(period) = running.get_mut(&event.address) {
+                    period.customer = event.customer;
+                }
             }
             BlockChange::Released => {
                 // Where the record was cut, the beginning is only in this event.
@@ -215,6 +234,38 @@ mod tests {
             (events[0].since, events[0].connections),
             (Some(second(0)), 3)
         );
+    }
+
+    #[test]
+    fn a_late_activation_makes_a_customer_once() {
+        let scanner = [entry("203.0.113.1", Some(0), 0)];
+        let mut customer = scanner.clone();
+        customer[0].activated_at = Some(second(5));
+        let mut watch = BlockWatch::default();
+        let mut record = watch.compare_entries(&scanner, true, second(10));
+        record.extend(watch.compare_entries(&customer, true, second(40)));
+        assert_eq!(
+            words(&record),
+            ["Blocked 203.0.113.1", "Customer 203.0.113.1"]
+        );
+        // Not again when the cluster was away, when the day is over, or after a restart.
+        for known in [false, true] {
+            assert!(
+                watch
+                    .compare_entries(&scanner, known, second(70))
+                    .is_empty()
+            );
+            assert!(
+                watch
+                    .compare_entries(&customer, true, second(80))
+                    .is_empty()
+            );
+            watch = BlockWatch::resume_record(record.clone());
+        }
+        record.extend(watch.compare_entries(&[], true, second(100)));
+        let periods = periods_between(record, second(0), second(200));
+        assert_eq!(periods.len(), 1);
+        assert_eq!(periods[0].customer, Some(true));
     }
 
     #[test]
