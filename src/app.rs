@@ -29,6 +29,7 @@ use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
 pub use crate::terminal::wait_for_interrupt;
 use crate::terminal::{Terminal, View, prompt};
+use crate::text::format_span;
 pub use last_reading::{LastReading, last_reading, service_name};
 
 /// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
@@ -462,10 +463,11 @@ impl Context {
 
 /// Says what is not there in time: any answer, or the end of one.
 fn late_answer(firewall: &str, seconds: u64, arrived: usize) -> String {
+    let span = format_span(seconds);
     match arrived >> 20 {
-        0 => format!("{firewall} did not answer within {seconds} s."),
+        0 => format!("{firewall} did not answer within {span}."),
         mebibytes => format!(
-            "The answer of {firewall} did not end within {seconds} s: more than {mebibytes} MiB came."
+            "The answer of {firewall} did not end within {span}: more than {mebibytes} MiB came."
         ),
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::cluster::objects::KubernetesEvent;
 use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::error::{Failure, FailureKind};
 use crate::settings::resolved;
+use crate::text::format_span;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -439,7 +440,7 @@ pub enum KubectlError {
         reason: String,
     },
     /// No answer in time.
-    #[error("kubectl did not answer within {seconds} s{}", said_so_far(said))]
+    #[error("kubectl did not answer within {}{}", format_span(*seconds), said_so_far(said))]
     TimedOut {
         /// The deadline.
         seconds: u64,
@@ -821,6 +822,11 @@ impl RunningKubectl {
                 return Ok(true);
             }
             self.stdout = None;
+            // A giant without an end is left out as well.
+            if self.lines.is_discarding() {
+                self.left_out.lines += 1;
+                self.left_out.bytes += self.lines.giant;
+            }
         }
         let status = self.child.wait().await;
         let status = status.map_err(|error| self.program.not_started(&error))?;

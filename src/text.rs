@@ -1,6 +1,9 @@
-//! Foreign text made safe to show, and spans in words: for a terminal, a log and Slack alike. Holds no layout.
+//! Foreign text made safe to show, moments to the second and spans in words: for a terminal, a log and Slack alike. Holds
+//! no layout.
 
 use std::borrow::Cow;
+
+use jiff::Timestamp;
 
 /// Replaces every character that could act on a terminal or disguise text (C0 and C1 controls, DEL, line and
 /// paragraph separators, bidirectional and zero-width formatting) by a visible `\x1b`-style escape.
@@ -49,6 +52,21 @@ pub fn escape_json(text: &str) -> String {
         }
     }
     safe
+}
+
+/// Says `1 address`, `2 addresses`.
+pub fn counted<N: std::fmt::Display + Copy + PartialEq + From<u8>>(
+    number: N,
+    one: &str,
+    many: &str,
+) -> String {
+    let word = if number == N::from(1) { one } else { many };
+    format!("{number} {word}")
+}
+
+/// Returns a moment as it is printed: RFC 3339 has no fraction of a second then.
+pub fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.

@@ -14,6 +14,7 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::keys::{Key, read_keys};
 use crate::terminal::{Mode, View};
+use crate::text::format_span;
 
 /// How often what stands beside the firewall's answers is asked again.
 const BESIDE: Duration = Duration::from_secs(30);
@@ -188,7 +189,10 @@ impl<'a> Live<'a> {
         let Some((view, at)) = &self.shown else {
             return Ok(());
         };
-        let footer = format!("{at}  every {} s, q ends", self.interval.as_secs());
+        let footer = format!(
+            "{at}  every {}, q ends",
+            format_span(self.interval.as_secs())
+        );
         self.first = self
             .context
             .terminal

@@ -16,15 +16,12 @@ use crate::domain::notifier::event_log::{EventRecord, Happening};
 use crate::domain::notifier::health::{LogSide, PodEvidence};
 use crate::domain::reachability::path::Known;
 use crate::domain::virusprot::entries::age_seconds;
-use crate::terminal::human::format_count;
 use crate::terminal::{Human, Tone};
-use crate::text::format_span;
+use crate::text::{counted, format_span};
 use crate::vantage::inside;
 
 /// How long the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Most lines read of a pod's output.
-const LINES: usize = 10_000;
 
 /// What the cluster said.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +40,7 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
     };
     let patience = context.settings.cluster.timeout.min(PATIENCE);
     let wish = Wish {
-        lines: LINES,
+        lines: status::LINES,
         thorough: false,
     };
     let asked = tokio::time::timeout(patience, status::gather_pipeline(context, &kubectl, wish));
@@ -51,8 +48,8 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
         Ok(Ok(gathered)) => gathered.pods,
         Ok(Err(error)) => inside::known_answer(Err(error)),
         Err(_) => {
-            let seconds = patience.as_secs();
-            let why = format!("the cluster did not answer within {seconds} s");
+            let span = format_span(patience.as_secs());
+            let why = format!("the cluster did not answer within {span}");
             Err(crate::domain::reachability::path::Trouble::new(why))
         }
     };
@@ -112,11 +109,11 @@ pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
         human.field("Activated", text, Tone::Plain);
     }
     if let Some(day) = &side.last_day {
-        human.field("Last 24 h", held_text(day), Tone::Plain);
+        human.field("Last day", held_text(day), Tone::Plain);
     }
     if let Some(probes) = &side.probes {
         let activations = side.activations.map_or_else(String::new, |times| {
-            format!("{} activations; ", format_count(times))
+            format!("{}; ", counted(times, "activation", "activations"))
         });
         let text = format!(
             "{activations}{} (since the notifier started)",

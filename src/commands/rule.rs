@@ -11,7 +11,7 @@ use crate::domain::exposure::{Exposure, Part};
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::terminal::View;
-use crate::terminal::human::{format_bytes, format_count, number_column, text_column};
+use crate::terminal::human::{format_bytes, number_column, text_column};
 
 /// Arguments of `kmsctl rule`.
 #[derive(Debug, ClapArgs)]
@@ -114,7 +114,7 @@ fn rule_row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) 
     let counters = part.counters.unwrap_or_default();
     let shown = |number: u64| {
         if part.counters.is_some() {
-            format_count(number)
+            number.to_string()
         } else {
             "-".to_owned()
         }

@@ -85,7 +85,7 @@ pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
     let terminal = context.terminal;
     if let (Mode::Table, Some(width)) = (terminal.mode, terminal.width) {
         let page = render_markdown(text, width.min(WIDEST), terminal.colors());
-        return terminal.write_page(&page);
+        return terminal.write_page(&page, false);
     }
     let runbook = Runbook {
         name,

@@ -27,8 +27,8 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::settings::values::TypedNetwork;
 use crate::terminal::View;
-use crate::terminal::human::{format_bytes, format_count, number_column, text_column};
-use crate::text::format_span;
+use crate::terminal::human::{format_bytes, number_column, text_column};
+use crate::text::{counted, format_span};
 
 /// Arguments of `kmsctl states`.
 #[derive(Debug, ClapArgs)]
@@ -299,9 +299,9 @@ fn all_for_people(view: &mut View, data: &States) {
     let connections: u64 = data.sources.iter().map(|source| source.states).sum();
     view.human
         .line(format!(
-            "{} pf states of {} connections: a forwarded one has a state on each side.",
+            "{} pf states of {}: a forwarded one has a state on each side.",
             rows.len(),
-            format_count(connections)
+            counted(connections, "connection", "connections")
         ))
         .gap();
     let columns = vec![
@@ -352,15 +352,15 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
     );
     view.human
         .line(format!(
-            "{} connections from {} sources; {cap}.",
-            format_count(total),
-            data.sources.len()
+            "{} from {}; {cap}.",
+            counted(total, "connection", "connections"),
+            counted(data.sources.len(), "source", "sources")
         ))
         .gap();
     let mut columns = vec![
         text_column("SOURCE"),
         number_column("EST"),
-        number_column("STATES"),
+        number_column("CONNECTIONS"),
         number_column("COUNTED/CAP"),
         number_column("IN").droppable(3),
         number_column("OUT").droppable(3),

@@ -21,9 +21,9 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::{format_bytes, format_count, number_column, text_column};
+use crate::terminal::human::{format_bytes, number_column, text_column};
 use crate::terminal::{Human, Mode, Tone, View};
-use crate::text::format_span;
+use crate::text::{counted, format_span};
 
 /// Arguments of `kmsctl status`.
 #[derive(Debug, Default, ClapArgs)]
@@ -265,16 +265,12 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
     let states = match (pf.states, pf.states_limit) {
         // The limit matters where it is near.
         (Some(states), Some(limit)) if states.saturating_mul(10) >= limit.saturating_mul(8) => {
-            format!(
-                ", {} of {} states",
-                format_count(states),
-                format_count(limit)
-            )
+            format!(", {states} of {limit} pf states")
         }
-        (Some(states), _) => format!(", {} states", format_count(states)),
+        (Some(states), _) => format!(", {states} pf states"),
         _ => String::new(),
     };
-    let at = reading.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ");
+    let at = reading.clock.now;
     human.field(
         "Firewall",
         format!(
@@ -296,21 +292,18 @@ fn exposure_line(human: &mut Human, exposure: &Exposure, context: &Context) {
 
 /// What the notifier counted in a day, and the last of it.
 fn activations_line(human: &mut Human, side: &LogSide, now: jiff::Timestamp) {
-    let last = side.last_activation_at.map(|at| {
-        let whose = side.last_activation.as_ref().and_then(|last| last.address);
-        let whose = whose.map_or_else(String::new, |address| format!(" ({address})"));
-        format!("last {} ago{whose}", format_span(age_seconds(at, now)))
+    let last = side
+        .last_activation_at
+        .map(|at| format!("last {} ago", format_span(age_seconds(at, now))));
+    let start = side.activations.map(|times| format!("{times} since start"));
+    let day = side.last_day.as_ref().map(|day| {
+        format!(
+            "{} in the last day by {}",
+            day.activations,
+            counted(day.clients, "client", "clients")
+        )
     });
-    let day = side.last_day.as_ref().map(|day| match day.activations {
-        1 => "1 in 24 h by 1 client".to_owned(),
-        times => format!(
-            "{} in 24 h by {} client{}",
-            format_count(times),
-            day.clients,
-            if day.clients == 1 { "" } else { "s" }
-        ),
-    });
-    let words: Vec<String> = day.into_iter().chain(last).collect();
+    let words: Vec<String> = start.into_iter().chain(day).chain(last).collect();
     if !words.is_empty() {
         human.field("Activations", words.join(", "), Tone::Plain);
     }
@@ -320,18 +313,20 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
-    let dropped = exposure
-        .block
-        .counters
-        .map(|block| format!(", {} packets of blocked ones", format_count(block.packets)));
+    let dropped = exposure.block.counters.map(|block| {
+        format!(
+            ", {} of blocked ones",
+            counted(block.packets, "packet", "packets")
+        )
+    });
     let overloads = pf
         .overload_insertions
-        .map(|insertions| format!(", {} overloads", format_count(insertions)));
+        .map(|insertions| format!(", {}", counted(insertions, "overload", "overloads")));
     human.field(
         "Since load",
         format!(
-            "{} connections{}{}",
-            format_count(filter.state_creations),
+            "{}{}{}",
+            counted(filter.state_creations, "connection", "connections"),
             overloads.unwrap_or_default(),
             dropped.unwrap_or_default()
         ),
@@ -402,11 +397,11 @@ fn show_busiest(human: &mut Human, states: &states::States, most: usize) {
         return;
     }
     let count = states.sources.len();
-    let sources = if count == 1 { "source" } else { "sources" };
+    let sources = counted(count, "source", "sources");
     human.line(match count {
-        _ if most == 0 => format!("Connected: {count} {sources}; all of them: `kmsctl states`"),
-        _ if count > most => format!("Connected: {count} {sources}, here the busiest {most}"),
-        _ => format!("Connected: {count} {sources}"),
+        _ if most == 0 => format!("Connected: {sources}; all of them: `kmsctl states`"),
+        _ if count > most => format!("Connected: {sources}, here the busiest {most}"),
+        _ => format!("Connected: {sources}"),
     });
     if most == 0 {
         return;
@@ -424,7 +419,7 @@ fn show_busiest(human: &mut Human, states: &states::States, most: usize) {
     let columns = vec![
         text_column("SOURCE"),
         number_column("EST"),
-        number_column("STATES"),
+        number_column("CONNECTIONS"),
         number_column("COUNTED/CAP"),
         number_column("BYTES").droppable(2),
         number_column("OLDEST").droppable(1),

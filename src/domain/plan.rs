@@ -29,6 +29,7 @@ use super::firewall_identity::FirewallIdentity;
 use super::pf::table::TableName;
 use super::pfsense::change::{ChangeId, ConfigurationEdit};
 use super::pfsense::edit::{EditRefusal, RefusalCode};
+use crate::text::counted;
 
 pub use armed::{time_words, too_late};
 pub use build::plan_apply;
@@ -527,14 +528,6 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
-}
-
-/// Says `1 address`, `2 addresses`.
-pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
-    match number {
-        1 => format!("1 {one}"),
-        _ => format!("{number} {many}"),
-    }
 }
 
 /// Names up to three, and how many more there are.

@@ -14,6 +14,7 @@ use super::pf::rule::{Rate, Rule};
 use super::pfsense::configured::FilterRule;
 use super::pfsense::edit::CAP_KEYS;
 use super::warning::Warning;
+use crate::text::format_span;
 
 /// The caps of one rule, per source address. Both absent is no cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -312,7 +313,11 @@ impl fmt::Display for PressedRate {
             seconds,
             ..
         } = self;
-        write!(f, "{counted} of {connections} in {seconds} s")
+        write!(
+            f,
+            "{counted} of {connections} in {}",
+            format_span(u64::from(*seconds))
+        )
     }
 }
 

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::JournalError;
 use crate::domain::history::HistoryEvent;
 use crate::domain::plan::hexadecimal;
+use crate::text::whole_second;
 
 /// The longest line, in bytes: a flush of a hundred thousand addresses fits.
 pub const LONGEST_LINE: usize = 16 << 20;
@@ -62,7 +63,7 @@ pub(super) fn push_chained_line(
     let body = serde_json::to_vec(&Body {
         previous,
         seq,
-        at,
+        at: whole_second(at),
         event,
     })?;
     // The body's own opening brace makes room for the hash before it.

@@ -152,7 +152,7 @@ mod tests {
         let page = kubectl_answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
         let numbers = MetricsReading::from_page(&page, now).numbers;
         assert_eq!(numbers.probes, Some(everything.probes));
-        assert_eq!(numbers.activations, Some(everything.posts));
+        assert_eq!(numbers.let_through, Some(everything.posts));
         assert_eq!(numbers.held_back, Some(everything.duplicates));
         assert!(everything.posts > 0 && everything.duplicates > 0);
         let file = kubectl_answers(

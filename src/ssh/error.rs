@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::known_hosts::HostKey;
 use crate::error::{Failure, FailureKind};
+use crate::text::format_span;
 
 /// Why there is no link, or why a reply cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub enum LinkError {
         reason: String,
     },
     /// No answer within the connect time-out.
-    #[error("{host} did not answer within {seconds} s.")]
+    #[error("{host} did not answer within {}.", format_span(*seconds))]
     TimedOut {
         /// As configured.
         host: String,

@@ -327,11 +327,11 @@ mod tests {
             ),
             (
                 "ssh: connect to host 192.0.2.1 port 22: Connection timed out\r\n",
-                "fw did not answer within 10 s.",
+                "fw did not answer within 10s.",
             ),
             (
                 "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 9 timed out\r\n",
-                "fw did not answer within 10 s.",
+                "fw did not answer within 10s.",
             ),
             (
                 "root@127.0.0.1: Permission denied (publickey,password).\r\n",

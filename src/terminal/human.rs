@@ -380,11 +380,6 @@ pub fn format_bytes(count: u64) -> String {
     )
 }
 
-/// Renders a count for people: plain digits, which can be pasted and compared.
-pub fn format_count(number: u64) -> String {
-    number.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,7 +406,6 @@ mod tests {
             ],
             ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
         );
-        assert_eq!([format_count(7), format_count(1_445_985)], ["7", "1445985"]);
     }
 
     #[test]

@@ -144,12 +144,18 @@ impl Terminal {
     }
 
     /// Writes text for reading, through the pager where it is longer than the screen.
-    pub fn write_page(&self, text: &str) -> Result<()> {
+    pub fn write_page(&self, text: &str, from_end: bool) -> Result<()> {
         let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
         let long = text.lines().count() >= height.max(4);
         match self.pager.filter(|_| long) {
-            Some(pager) if pager::show_through(pager, text) => Ok(()),
-            _ => self.write(text),
+            Some(pager) => match pager::show_through(pager, text, from_end) {
+                Ok(()) => Ok(()),
+                Err(why) => {
+                    self.caution(&format!("The pager `{}` {why}.", pager.command));
+                    self.write(text)
+                }
+            },
+            None => self.write(text),
         }
     }
 
@@ -191,7 +197,7 @@ impl Terminal {
             Mode::Csv => view.csv()?,
         };
         if view.is_for_reading && self.mode == Mode::Table {
-            self.write_page(&text)?;
+            self.write_page(&text, view.ends_with_newest)?;
         } else {
             self.write(&text)?;
         }

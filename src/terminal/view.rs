@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::human::Human;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
-use crate::text::{acts_on_terminal, escape_json};
+use crate::text::{acts_on_terminal, escape_json, whole_second};
 
 /// A command's answer in all its forms.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct View {
     pub empty: Option<String>,
     /// Goes through the pager where it is longer than the screen.
     pub is_for_reading: bool,
+    /// Of what is longer than the screen the end is shown first.
+    pub ends_with_newest: bool,
 }
 
 impl View {
@@ -42,13 +44,14 @@ impl View {
             schema,
             firewall: None,
             // The firewall's clock is read in whole seconds, so ours is shown in them as well.
-            taken_at: Timestamp::from_second(taken_at.as_second()).unwrap_or(taken_at),
+            taken_at: whole_second(taken_at),
             data,
             items: None,
             human: Human::default(),
             warnings: Vec::new(),
             empty: None,
             is_for_reading: false,
+            ends_with_newest: false,
         })
     }
 

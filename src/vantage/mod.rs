@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use budget::{Budget, Permit};
 
 use crate::clock::Clock;
+use crate::text::format_span;
 
 /// One run of attempts from one vantage.
 #[derive(Clone, Copy)]
@@ -56,8 +57,9 @@ impl Task<'_> {
         match self.budget.take(self.spender, self.clock.now()) {
             Ok(Permit::Granted) => None,
             Ok(Permit::Wait(seconds)) => Some(format!(
-                "a vantage connects at most {} times a minute, lest the caps block it; the next may in {seconds} s",
-                budget::MOST
+                "a vantage connects at most {} times a minute, lest the caps block it; the next may in {}",
+                budget::MOST,
+                format_span(seconds)
             )),
             Err(error) => Some(format!("what was spent cannot be counted: {error}")),
         }

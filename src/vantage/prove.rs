@@ -27,6 +27,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Answer, FactError, Question, Reader, Reading};
 use crate::settings::target::Target;
 use crate::settings::vantages::Vantage;
+use crate::text::format_span;
 
 /// The whole run; what has not begun an attempt by then is inconclusive.
 const WHOLE: Duration = Duration::from_secs(15);
@@ -99,9 +100,10 @@ pub async fn wait_for_budget(context: &Context, from: &[String]) -> Result<()> {
     };
     let terminal = context.terminal;
     terminal.say(&format!(
-        "The proof from outside begins in {seconds} s: a vantage connects at most five times a minute, lest the firewall's caps block it."
+        "The proof from outside begins in {}: a vantage connects at most five times a minute, lest the firewall's caps block it.",
+        format_span(seconds)
     ));
-    let words = |left: u64| format!("{left} s until the proof from outside …");
+    let words = |left: u64| format!("{} until the proof from outside …", format_span(left));
     let spinner = terminal.spinner(&words(seconds));
     for left in (1..=seconds).rev() {
         spinner.set_message(&words(left));
@@ -118,7 +120,7 @@ pub fn check_opening_budget(context: &Context, from: &[String]) -> Result<()> {
         None => Ok(()),
         Some(seconds) => Err(Failure::new(
             FailureKind::Conflict,
-            format!("Nothing was changed: no vantage may connect as often as the proof takes before {seconds} s are over."),
+            format!("Nothing was changed: no vantage may connect as often as the proof takes before {} are over.", format_span(seconds)),
         )
         .hint("A vantage connects at most five times a minute, lest the firewall's caps block it.")
         .hint("If it cannot wait, make the change without --verify, and prove it afterwards: kmsctl verify --external")),
@@ -410,7 +412,10 @@ async fn system_resolve(host: &str) -> Resolved {
             Ok(addresses)
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", RESOLVE.as_secs())),
+        Err(_) => Err(format!(
+            "no answer within {}",
+            format_span(RESOLVE.as_secs())
+        )),
     };
     Resolved {
         by: "this machine's resolver".to_owned(),

@@ -6,6 +6,7 @@ use crate::domain::reachability::dns;
 use crate::domain::reachability::dns::{DnsError, Family};
 use crate::domain::reachability::external::Resolved;
 use crate::domain::reachability::path::Resolution;
+use crate::text::format_span;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -28,7 +29,10 @@ pub async fn ask_system_resolver(name: &str, deadline: Duration) -> Resolution {
     let answer = match timeout(deadline, tokio::net::lookup_host((name, 0))).await {
         Ok(Ok(addresses)) => Ok(addresses.map(|address| address.ip()).collect()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not answer within {} s", deadline.as_secs())),
+        Err(_) => Err(format!(
+            "it did not answer within {}",
+            format_span(deadline.as_secs())
+        )),
     };
     Resolution::new("the system's resolver", true, answer)
 }

@@ -345,7 +345,7 @@ fn no_cluster_no_kubectl_and_no_answer_are_told_apart() {
 fn a_kubectl_that_hangs_or_floods_is_given_up() {
     use std::os::unix::fs::PermissionsExt as _;
     // How much `yes` writes in two seconds is the machine's matter.
-    let flooded: &[&str] = &["did not answer within 2 s", "larger than 16 MiB"];
+    let flooded: &[&str] = &["did not answer within 2s", "larger than 16 MiB"];
     for (body, reasons) in [
         ("exec sleep 60", &flooded[..1]),
         ("exec yes", flooded),
@@ -411,7 +411,7 @@ fn leftovers_are_removed_through_the_procedure() {
         .demo(&["doctor", "--clean", "--dry-run"])
         .success();
     assert!(
-        shown.contains("3 d old") && shown.contains("2 files still"),
+        shown.contains("3d old") && shown.contains("2 files still"),
         "{shown}"
     );
     assert!(

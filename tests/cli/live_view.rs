@@ -36,7 +36,7 @@ fn keys_scroll_and_end_a_live_view() {
     terminal.exp_string("lines 2-12 of").expect("a line down");
     press(&mut terminal, "\u{1b}[6~");
     terminal
-        .exp_string("lines 11-21 of 21")
+        .exp_string("lines 12-22 of 22")
         .expect("a page down, to the end");
     press(&mut terminal, "\u{1b}[H");
     terminal.exp_string("lines 1-11 of").expect("the top again");

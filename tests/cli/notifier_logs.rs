@@ -226,8 +226,9 @@ fn filters_and_forms_also_of_the_script_that_runs_today() {
         text.lines().count().saturating_sub(1)
     };
     assert_eq!(table(&["--activations"]), 2);
-    assert_eq!(table(&["--probes"]), 1);
-    assert_eq!(table(&["--source", "cluster_node"]), 1);
+    assert_eq!(table(&["--probes"]), table(&[]) + 1);
+    assert_eq!(table(&["--source", "cluster_node"]), 0);
+    assert_eq!(table(&["--source", "cluster_node", "--probes"]), 1);
     assert_eq!(table(&["--source", "external", "--activations"]), 1);
     let json = ask(
         &cluster,
@@ -256,6 +257,80 @@ fn filters_and_forms_also_of_the_script_that_runs_today() {
     );
     let never = ask(&cluster, &["notifier", "logs", "-f", "-o", "json"]).fails_with(2);
     assert!(never.contains("ndjson"), "{never}");
+}
+
+#[test]
+fn a_table_holds_the_newest_without_probes() {
+    let environment = TestEnvironment::new();
+    let rows = |words: &[&str]| {
+        let outcome = environment.demo(&[&["notifier", "logs"], words].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome}");
+        let rows: Vec<String> = outcome.stdout.lines().skip(1).map(str::to_owned).collect();
+        (rows, outcome.stderr)
+    };
+    let (plain, talk) = rows(&[]);
+    assert!(
+        plain.iter().all(|row| !row.contains(" probe ")),
+        "{plain:#?}"
+    );
+    assert!(
+        talk.contains("probes are not shown; --probes shows them."),
+        "{talk}"
+    );
+    let (probes, talk) = rows(&["--probes"]);
+    assert_eq!(probes.len(), 200, "the newest");
+    assert!(talk.contains("older entries are not shown"), "{talk}");
+    let (all, talk) = rows(&["--probes", "--since", "24h"]);
+    assert!(all.len() > 200 && all.ends_with(&probes), "{talk}");
+    assert!(!talk.contains("not shown"), "{talk}");
+    assert_eq!(rows(&["--probes", "--tail", "3"]).0, all[all.len() - 3..]);
+    let requests = all.iter().filter(|row| !row.contains(" probe "));
+    assert_eq!(requests.cloned().collect::<Vec<_>>(), plain);
+    let lines = environment.demo(&["notifier", "logs", "-o", "ndjson"]);
+    assert_eq!(lines.success().lines().count(), all.len());
+    let (none, talk) = rows(&["--source", "internal_pod"]);
+    assert!(none.is_empty() && talk.contains("--probes"), "{talk}");
+}
+
+#[test]
+fn a_silent_follower_says_that_it_lives() {
+    let mut world = World::new("kms-0");
+    let Some(cluster) = FakeCluster::start(&["--world", &world.path()]) else {
+        return;
+    };
+    world.activate();
+    let follower = Follower::start(&cluster.kubeconfig().display().to_string(), &[]);
+    follower.until("PC-1\"");
+    std::thread::sleep(Duration::from_secs(12));
+    world.activate();
+    follower.until("PC-2\"");
+    let (_, talk) = follower.stop();
+    assert!(
+        talk.contains("Following kms-0; Ctrl-C ends.") && talk.contains("Nothing new for 10s."),
+        "{talk}"
+    );
+}
+
+#[test]
+fn a_giant_without_an_end_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("echo");
+    let text = format!("before\n{}", "x".repeat(3_000_000));
+    std::fs::write(&log, text).expect("a log");
+    let log = log.display().to_string();
+    let Some(cluster) = FakeCluster::start(&["--notifier-log", &log, "--vlmcsd-log", &log]) else {
+        return;
+    };
+    for more in [&[][..], &["--server"]] {
+        let words = [&["notifier", "logs", "-o", "json"], more].concat();
+        let outcome = ask(&cluster, &words);
+        let shown: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        assert_eq!(
+            shown["warnings"][0]["code"], "line-left-out",
+            "{more:?}: {:#}",
+            shown["warnings"]
+        );
+    }
 }
 
 #[test]

@@ -378,6 +378,44 @@ fn a_page_that_does_not_answer_leaves_the_health_unknown() {
 }
 
 #[test]
+fn activations_are_one_number_everywhere() {
+    let environment = TestEnvironment::new();
+    let asked = |words: &[&str]| {
+        let text = environment.demo(words).success();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        (
+            text,
+            environment.demo(&[words, &["-o", "json"]].concat()).json()["data"].take(),
+        )
+    };
+    let (pipeline, data) = asked(&["notifier", "status"]);
+    let total = data["activations"]["total"].as_u64().expect("a number");
+    let held = data["activations"]["held_back"].as_u64().expect("a number");
+    assert!(held > 0 && held < total);
+    assert!(
+        pipeline.contains(&format!("{total} activations, {held} held back")),
+        "{pipeline}"
+    );
+    let (status, data) = asked(&["status"]);
+    assert_eq!(data["notifier"]["activations"], total);
+    assert!(
+        status.contains(&format!("Activations {total} since start")),
+        "{status}"
+    );
+    let (metrics, data) = asked(&["notifier", "metrics"]);
+    assert_eq!(data["activations"], total);
+    assert!(
+        metrics.contains(&format!("Activations {total} since start")),
+        "{metrics}"
+    );
+    let (states, _) = asked(&["states"]);
+    assert!(
+        states.contains(&format!("{total} activations;")),
+        "{states}"
+    );
+}
+
+#[test]
 fn the_schema_has_its_keys() {
     let shown = TestEnvironment::new()
         .demo(&["notifier", "status", "-o", "json"])

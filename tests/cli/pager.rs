@@ -45,10 +45,33 @@ fn long_pages_go_through_the_pager() {
 }
 
 #[test]
-fn a_missing_pager_hides_nothing() {
-    let environment = TestEnvironment::new().variable("PAGER", "/nonexistent/pager");
+fn a_pager_that_fails_hides_nothing() {
+    for pager in [
+        "/nonexistent/pager",
+        "more --no-such-option",
+        "sh -c 'less",
+        "false",
+    ] {
+        let environment = TestEnvironment::new().variable("PAGER", pager);
+        let shown = at_terminal(&environment, 24, "runbook expose");
+        assert!(
+            shown.contains("expose revoke") && shown.contains(pager),
+            "{pager}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn a_log_opens_at_its_end() {
+    let environment = with_pager();
+    let pager = environment.home().join("pager");
+    let less = environment.home().join("less");
+    std::fs::copy(pager, &less).expect("a program");
+    let environment = environment.variable("PAGER", less.display().to_string());
+    let shown = at_terminal(&environment, 24, "--demo notifier logs");
+    assert!(shown.contains("PAGED +G"), "{shown}");
     let shown = at_terminal(&environment, 24, "runbook expose");
-    assert!(shown.contains("expose revoke"), "{shown}");
+    assert!(shown.contains("PAGED") && !shown.contains("+G"), "{shown}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use regex::Regex;
+
 use crate::support::environment::TestEnvironment;
 use crate::support::screen::at_terminal;
 
@@ -74,6 +76,43 @@ fn no_view_breaks_a_word() {
                     "{view} at {width}: {line}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn moments_and_spans_have_one_form() {
+    let clock =
+        Regex::new(r"(\d{4}-\d\d-\d\dT)?\d{1,2}:\d\d:\d\d(\.\d+)?\b(Z| UTC)?").expect("a pattern");
+    let moment = Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$").expect("a pattern");
+    let other = Regex::new(
+        r"\b\d+ (ms|s|sec|seconds|min|minutes|h|hours|d)\b|\d,\d{3}\b|\b\d\d-\d\d \d\d:\d\d",
+    )
+    .expect("a pattern");
+    let more = [
+        "virusprot history",
+        "notifier logs --tail 20",
+        "ratelimit preview tighten",
+        "expose revoke --dry-run --for 2h",
+        "states kill --all --dry-run",
+        "virusprot flush --dry-run",
+        "virusprot expire --dry-run --older-than 10m",
+        "doctor --clean --dry-run",
+    ];
+    let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW");
+    environment
+        .demo(&["ratelimit", "loosen", "--for", "2h", "--yes"])
+        .success();
+    for view in VIEWS.iter().chain(&more).filter(|view| **view != "runbook") {
+        let words: Vec<&str> = view.split(' ').collect();
+        for form in ["table", "json"] {
+            let outcome = environment.demo(&[&words, &["-o", form][..]].concat());
+            let said = format!("{}{}", outcome.stdout, outcome.stderr);
+            for found in clock.find_iter(&said) {
+                assert!(moment.is_match(found.as_str()), "{view} {form}: {found:?}");
+            }
+            let found = other.find(&said);
+            assert!(found.is_none(), "{view} {form}: {found:?}");
         }
     }
 }

@@ -266,7 +266,7 @@ async fn never_answers(transport: Transport) {
     let start = Instant::now();
     assert_eq!(
         told(refusal(&bed.target).await, FailureKind::Unreachable),
-        "127.0.0.1 did not answer within 1 s."
+        "127.0.0.1 did not answer within 1s."
     );
     assert!(
         start.elapsed() < Duration::from_secs(4),

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::terminal::human::text_column;
 use crate::terminal::{Tone, View};
+use crate::text::whole_second;
 
 #[derive(Debug, Serialize)]
 struct HistoryList {
@@ -194,9 +195,9 @@ fn history_rows(
 }
 
 fn history_cells(row: &HistoryRow, reasons: bool) -> Vec<String> {
-    let at = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut cells = vec![
-        row.at.map_or_else(String::new, at),
+        row.at
+            .map_or_else(String::new, |at| whole_second(at).to_string()),
         row.id.clone(),
         row.who.clone(),
         row.command.clone().unwrap_or_else(|| row.what.clone()),

@@ -15,8 +15,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::{Kubectl, KubectlError, LeftOut, LogStream, PodFilter, PodPart};
 use crate::settings::notifier::Notifier;
 use crate::terminal::{Human, Mode, View};
-use crate::text::clean_text;
-use crate::text::escape_json;
+use crate::text::{clean_text, counted, escape_json, format_span};
 use choice::Choice;
 use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
@@ -28,10 +27,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Most entries of an answer that is no stream; the newest are kept.
 const MOST: usize = 50_000;
+
+/// Entries of a table, the newest, where nothing else is said.
+const NEWEST: usize = 200;
+
+/// A follower that prints nothing says that it is alive: after so long, and then each time after twice as long, at most
+/// [`LONGEST_QUIET`].
+const QUIET: Duration = Duration::from_secs(10);
+
+const LONGEST_QUIET: Duration = Duration::from_secs(640);
 
 /// Lines of the server's file that are read where nothing else is said.
 const LAST_LINES: usize = 200;
@@ -105,7 +113,7 @@ pub struct Args {
     /// Only what is older than this, such as 30m, or a time
     #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
     until: Option<String>,
-    /// Only the last so many lines
+    /// Only the last so many lines [default: 200 in a table without --since and --until]
     #[arg(long, value_name = "N")]
     tail: Option<usize>,
     /// Only lines that match this, as they are printed; may be given several times
@@ -123,7 +131,7 @@ pub struct Args {
     /// Only activations, refused ones included
     #[arg(long)]
     activations: bool,
-    /// Only connections without a request
+    /// Show probes, which are connections without a request, in the table as well; other forms always hold them
     #[arg(long)]
     probes: bool,
 }
@@ -166,9 +174,11 @@ pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
                 .find(|source| source.name() == name)
         }),
         activations: arguments.activations,
-        probes: arguments.probes,
+        probes: arguments.probes
+            || (context.terminal.mode != Mode::Table && !arguments.activations),
     };
-    let shape = match (arguments.server, filter.filters_any()) {
+    let as_events = arguments.activations || arguments.probes || arguments.source.is_some();
+    let shape = match (arguments.server, as_events) {
         (true, false) => Shape::Lines,
         (true, true) => Shape::ServerEvents,
         (false, _) => Shape::Events,
@@ -232,18 +242,34 @@ async fn follow_logs(
     let readers = tokio::spawn(follow_all_pods(followed, sender));
     printer.print_head()?;
     let print = async {
-        while let Some(item) = items.recv().await {
-            match item {
-                Item::Line { pod, line } => {
+        let (mut last, mut quiet) = (Instant::now(), QUIET);
+        let mut next = last + quiet;
+        loop {
+            match timeout_at(next, items.recv()).await {
+                Ok(Some(Item::Line { pod, line })) => {
                     for entry in printer.read_line(&pod, &line) {
                         printer.print_entry(&entry)?;
+                        (last, quiet) = (Instant::now(), QUIET);
+                        next = last + quiet;
                     }
                 }
-                Item::Say(sentence) => context.terminal.say(&sentence),
-                Item::Fail(failure) => return Err(failure),
+                Ok(Some(Item::Say(sentence))) => context.terminal.say(&sentence),
+                Ok(Some(Item::Fail(failure))) => return Err(failure),
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    let span = format_span(last.elapsed().as_secs());
+                    let hidden = match std::mem::take(&mut printer.hidden_probes) {
+                        0 => String::new(),
+                        count => format!(" but {}", counted(count, "probe", "probes")),
+                    };
+                    context
+                        .terminal
+                        .say(&format!("Nothing new for {span}{hidden}."));
+                    quiet = (quiet * 2).min(LONGEST_QUIET);
+                    next = Instant::now() + quiet;
+                }
             }
         }
-        Ok(())
     };
     let ended = tokio::select! {
         ended = print => ended,
@@ -285,9 +311,9 @@ async fn print_logs_once(
                 *read.entry(name.clone()).or_default() += 1;
                 for entry in printer.read_line(name, line) {
                     entries.push_back(entry);
-                    if entries.len() > arguments.tail.unwrap_or(MOST).min(MOST) {
+                    if entries.len() > MOST {
                         entries.pop_front();
-                        left_out += u64::from(arguments.tail.is_none());
+                        left_out += 1;
                     }
                 }
             };
@@ -313,8 +339,33 @@ async fn print_logs_once(
     warnings.extend(long);
     warnings.extend(older_lines_warning(left_out, full));
     let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
+    if names.len() > 1 && printer.shape != Shape::Lines {
+        entries
+            .make_contiguous()
+            .sort_by_key(|entry| match &entry.what {
+                PrintedKind::Event(record) => record.at,
+                PrintedKind::Line { .. } => None,
+            });
+    }
+    let table = context.terminal.mode == Mode::Table;
+    let chosen = !table || arguments.since.is_some() || arguments.until.is_some();
+    let tail = arguments.tail.unwrap_or(if chosen { MOST } else { NEWEST });
+    let older = entries.len().saturating_sub(tail);
+    entries.drain(..older);
     let empty = no_lines_message(&names, arguments, &context.settings.cluster.names.selector);
-    printer.print_all(&names, entries.into(), warnings, empty)
+    let is_empty = entries.is_empty();
+    printer.print_all(&names, entries.make_contiguous(), warnings, empty)?;
+    if table && !is_empty && older > 0 && arguments.tail.is_none() {
+        let older = counted(older, "older entry is", "older entries are");
+        let hint = format!("{older} not shown; see --tail and --since.");
+        context.terminal.hint(&hint);
+    }
+    if printer.hidden_probes > 0 {
+        let probes = counted(printer.hidden_probes, "probe is", "probes are");
+        let hint = format!("{probes} not shown; --probes shows them.");
+        context.terminal.hint(&hint);
+    }
+    Ok(())
 }
 
 /// Warns of lines of a pod that were too long to be held.
@@ -487,6 +538,11 @@ async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
                 refusals = 0;
                 // A name that is still listed is not followed twice, though its task may have ended.
                 known.retain(|name| list.items.iter().any(|pod| pod.metadata.name == *name));
+                if first && !list.items.is_empty() {
+                    let names = list.items.iter().map(|pod| pod.metadata.name.as_str());
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    send_notice(&listeners, &format!("Following {names}; Ctrl-C ends.")).await;
+                }
                 if list.items.is_empty() && first {
                     send_notice(&listeners, "There is no pod; waiting for one.").await;
                 }
@@ -911,6 +967,8 @@ struct LogPrinter<'a> {
     logs: BTreeMap<String, Log>,
     /// Whether the last stamped line was young enough; lines without a stamp belong to it.
     young: bool,
+    /// How many probes were left out of a table.
+    hidden_probes: u64,
 }
 
 impl<'a> LogPrinter<'a> {
@@ -936,6 +994,7 @@ impl<'a> LogPrinter<'a> {
             },
             logs: BTreeMap::new(),
             young: true,
+            hidden_probes: 0,
         }
     }
 
@@ -979,19 +1038,30 @@ impl<'a> LogPrinter<'a> {
                 let mut events = Vec::new();
                 let log = self.logs.entry(pod.to_owned()).or_default();
                 log.read_line(line, &mut events);
-                let records = events.iter().map(|event| {
-                    EventRecord::of_server(&self.rules.describe_event(event, Decision::Count))
-                });
-                records
-                    .filter(|record| self.wants_event(record))
-                    .map(|record| entry(PrintedKind::Event(Box::new(record))))
-                    .collect()
+                let mut entries = Vec::new();
+                for event in &events {
+                    let decided = self.rules.describe_event(event, Decision::Count);
+                    let record = EventRecord::of_server(&decided);
+                    if self.wants_event(&record) {
+                        entries.push(entry(PrintedKind::Event(Box::new(record))));
+                    }
+                }
+                entries
             }
         }
     }
 
-    fn wants_event(&self, record: &EventRecord) -> bool {
-        self.filter.lets_pass(record) && record.at.is_none_or(|at| self.is_within(at))
+    fn wants_event(&mut self, record: &EventRecord) -> bool {
+        if record.at.is_some_and(|at| !self.is_within(at)) {
+            return false;
+        }
+        let with_probes = EventFilter {
+            probes: !self.filter.activations,
+            ..self.filter
+        };
+        let wanted = self.filter.lets_pass(record);
+        self.hidden_probes += u64::from(!wanted && with_probes.lets_pass(record));
+        wanted
     }
 
     fn is_within(&self, at: Timestamp) -> bool {
@@ -1034,29 +1104,24 @@ impl<'a> LogPrinter<'a> {
     fn print_all(
         &self,
         pods: &[String],
-        mut entries: Vec<PrintedEntry>,
+        entries: &[PrintedEntry],
         warnings: Vec<Warning>,
         nothing: String,
     ) -> Result<()> {
-        if pods.len() > 1 && self.shape != Shape::Lines {
-            entries.sort_by_key(|entry| match &entry.what {
-                PrintedKind::Event(record) => record.at,
-                PrintedKind::Line { .. } => None,
-            });
-        }
         let empty = entries.is_empty();
         let mut human = Human::default();
         if !empty && self.shape != Shape::Lines {
             human.verbatim(&self.layout.title_row());
         }
-        for entry in &entries {
+        for entry in entries {
             // Cleaned and fitted already.
             human.verbatim(&self.entry_text(entry));
         }
-        let mut view = self.view(pods, &entries)?;
+        let mut view = self.view(pods, entries)?;
         view.human = human;
         view.warnings = warnings;
         view.empty = empty.then_some(nothing);
+        (view.is_for_reading, view.ends_with_newest) = (true, true);
         self.context.terminal.show(&view)
     }
 

@@ -13,14 +13,14 @@ use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::domain::cluster::objects::Pod;
-use crate::domain::notifier::health::MetricsReading;
+use crate::domain::notifier::health::{MetricsReading, Numbers};
 use crate::domain::notifier::prometheus::{MetricKind, Sample, growth_per_second};
 use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::kubectl::{Kubectl, KubectlError};
-use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
+use crate::terminal::{Tone, View};
 use crate::text::format_span;
 use crate::vantage::join_in_order;
 
@@ -140,7 +140,10 @@ fn metrics_view(
     }
     in_order(&mut series);
     let names: Vec<&str> = look.pods.iter().map(|(name, _)| name.as_str()).collect();
-    let data = serde_json::json!({ "pods": names, "series": series });
+    let pages = look.pods.iter().filter_map(|(_, page)| page.as_ref().ok());
+    let numbers = Numbers::total_of(pages.map(|reading| &reading.numbers));
+    let activations = numbers.activations();
+    let data = serde_json::json!({ "pods": names, "activations": activations, "series": series });
     let mut view = View::new("notifier.metrics", at, &data)?;
     view.items = Some((
         "series",
@@ -155,6 +158,14 @@ fn metrics_view(
         };
         format!("{why} no numbers. `kmsctl notifier status` shows more.")
     });
+    if let Some(times) = activations {
+        let text = format!(
+            "{times} since start: kms_activations_total, and the {} that the window held back",
+            numbers.held_back.unwrap_or_default()
+        );
+        view.human.field("Activations", text, Tone::Plain);
+        view.human.gap();
+    }
     for_people(&mut view, &series, names.len() > 1, at);
     Ok(view)
 }

@@ -14,8 +14,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::notifier::replay::replay_log;
 use crate::settings::notifier::Notifier;
 use crate::terminal::{Mode, Tone, View};
-use crate::text::clean_text;
-use crate::text::escape_json;
+use crate::text::{clean_text, escape_json, whole_second};
 
 const COLUMNS: [&str; 12] = [
     "at",
@@ -191,7 +190,7 @@ impl<W: Write> ReplayPrinter<W> {
     fn print_head(&mut self, context: &Context) -> std::result::Result<(), Stop> {
         match self.mode {
             Mode::Json => {
-                let now = context.clock.now();
+                let now = whole_second(context.clock.now());
                 write!(
                     self.output,
                     "{{\n  \"schema\": \"kmsctl/notifier.replay/v1\",\n  \"taken_at\": \"{now}\",\n  \"data\": {{\n    \"events\": ["

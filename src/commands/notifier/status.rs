@@ -13,10 +13,9 @@ use crate::domain::reachability::path::{Known, Trouble};
 use crate::domain::virusprot::entries::age_seconds;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::{Kubectl, KubectlError, PodFilter, PodPart};
-use crate::terminal::human::{format_bytes, format_count};
+use crate::terminal::human::format_bytes;
 use crate::terminal::{Human, Tone, View};
-use crate::text::clean_text;
-use crate::text::format_span;
+use crate::text::{clean_text, counted, format_span, whole_second};
 use crate::vantage::inside::known_answer;
 use crate::vantage::{inside, join_in_order};
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +26,7 @@ use std::time::Duration;
 pub const MOST_PODS: usize = 8;
 
 /// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
-const LINES: usize = 10_000;
+pub const LINES: usize = 30_000;
 
 /// Time between two looks at the numbers: more than a second, as they are whole seconds.
 const BETWEEN: Duration = Duration::from_millis(1_600);
@@ -35,27 +34,19 @@ const BETWEEN: Duration = Duration::from_millis(1_600);
 const COLUMNS: [StatusColumn; 8] = [
     StatusColumn("AT", 20, 20, 0),
     StatusColumn("EVENT", 10, 23, 0),
-    StatusColumn("DECISION", 9, 9, 1),
+    StatusColumn("DECISION", 9, 9, 2),
     StatusColumn("CLIENT", 21, 21, 0),
-    StatusColumn("SOURCE", 12, 12, 3),
-    StatusColumn("PRODUCT", 18, 34, 0),
-    StatusColumn("WORKSTATION", 15, 28, 2),
-    StatusColumn("STATUS", 12, 12, 4),
+    StatusColumn("SOURCE", 12, 12, 4),
+    StatusColumn("PRODUCT", 12, 34, 1),
+    StatusColumn("WORKSTATION", 15, 28, 3),
+    StatusColumn("STATUS", 12, 12, 5),
 ];
-
-/// Below this width a moment is shown without its year.
-const NARROW: usize = 100;
-
-/// Letters of a whole moment, and of one without its year.
-const WHOLE_MOMENT: usize = 20;
-
-const SHORT: usize = 14;
 
 /// The place of the status.
 const STATUS: usize = 7;
 
-/// Those that take what is left, in this order: workstation, product, event.
-const GROWING: [usize; 3] = [6, 5, 1];
+/// Those that take what is left, in this order: product, workstation, event.
+const GROWING: [usize; 3] = [5, 6, 1];
 
 /// Those that are never cut: half an address or half a time is worse than none.
 const WHOLE: [&str; 2] = ["AT", "CLIENT"];
@@ -189,7 +180,7 @@ fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
 fn container_line(container: &ContainerReport, now: Timestamp) -> String {
     let mut text = format!("{}, {}", container.image, container.state);
     if let Some(at) = container.started_at {
-        text.push_str(&format!(" since {}", format_span(age_seconds(at, now))));
+        text.push_str(&format!(" for {}", format_span(age_seconds(at, now))));
     }
     text.push_str(&match container.restarts {
         0 => ", no restarts".to_owned(),
@@ -239,7 +230,7 @@ fn slack_line(human: &mut Human, report: &Report, now: Timestamp) {
         .posts
         .iter()
         .filter(|(_, times)| **times > 0)
-        .map(|(end, times)| format!("{} {}", format_count(*times), end.replace('_', " ")))
+        .map(|(end, times)| format!("{times} {}", end.replace('_', " ")))
         .collect();
     let ends = if ends.is_empty() {
         String::new()
@@ -253,15 +244,14 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
     if let Some(total) = report.activations.total {
         let held = report.activations.held_back.unwrap_or_default();
         let refused = match report.activations.refused {
-            Some(refused) if refused > 0 => format!(", {} refused", format_count(refused)),
+            Some(refused) if refused > 0 => format!("; {refused} refused"),
             _ => String::new(),
         };
         human.field(
             "Since start",
             format!(
-                "{} activations, {} more held back as repeats{refused}{}",
-                format_count(total),
-                format_count(held),
+                "{}, {held} held back as repeats{refused}{}",
+                counted(total, "activation", "activations"),
                 report
                     .probes
                     .as_ref()
@@ -297,9 +287,7 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
 pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     format!(
         "probes: {} of nodes, {} of pods, {} from outside",
-        format_count(probes.cluster_node),
-        format_count(probes.internal_pod),
-        format_count(probes.external)
+        probes.cluster_node, probes.internal_pod, probes.external
     )
 }
 
@@ -308,11 +296,6 @@ pub fn held_text(held: &Held) -> String {
     if held.activations == 0 && held.refusals == 0 {
         return "no activation".to_owned();
     }
-    let clients = if held.clients == 1 {
-        "client"
-    } else {
-        "clients"
-    };
     let class = &held.activations_by_class;
     let classes = [
         (class.external, "from outside"),
@@ -320,22 +303,23 @@ pub fn held_text(held: &Held) -> String {
         (class.internal_pod, "of pods"),
     ];
     let classes = classes.into_iter().filter(|(times, _)| *times > 0);
-    let classes: Vec<String> = classes
-        .map(|(times, of)| format!("{} {of}", format_count(times)))
-        .collect();
+    let classes: Vec<String> = classes.map(|(times, of)| format!("{times} {of}")).collect();
     let mut text = format!(
-        "{} activations ({}) by {} {clients}; {} for Slack, {} held back as repeats",
-        format_count(held.activations),
+        "{} ({}) by {}; {} for Slack, {} held back as repeats",
+        counted(held.activations, "activation", "activations"),
         classes.join(", "),
-        format_count(held.clients),
-        format_count(held.posts),
-        format_count(held.duplicates)
+        counted(held.clients, "client", "clients"),
+        held.posts,
+        held.duplicates
     );
     if held.refusals > 0 {
-        text.push_str(&format!(", {} refused", format_count(held.refusals)));
+        text.push_str(&format!(", {} refused", held.refusals));
     }
     if held.anomalies > 0 {
-        text.push_str(&format!(", {} anomalies", format_count(held.anomalies)));
+        text.push_str(&format!(
+            ", {}",
+            counted(held.anomalies, "anomaly", "anomalies")
+        ));
     }
     text
 }
@@ -616,8 +600,6 @@ struct StatusColumn(&'static str, usize, usize, u8);
 pub struct Layout {
     shown: Vec<(usize, usize)>,
     width: Option<usize>,
-    /// The width of a moment: without its year on a narrow terminal.
-    moment: usize,
 }
 
 impl Layout {
@@ -626,12 +608,7 @@ impl Layout {
         let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
         let width = width.map(usize::from);
         let order = |index: &usize| COLUMNS.get(*index).map_or(0, |column| column.3);
-        let narrow = width.is_some_and(|room| room < NARROW);
-        let moment = if narrow { SHORT } else { WHOLE_MOMENT };
         let mut widths = COLUMNS.map(|column| column.1);
-        if let Some(first) = widths.first_mut() {
-            *first = moment;
-        }
         let least = |shown: &[usize]| -> usize {
             let widths = shown.iter().filter_map(|index| widths.get(*index));
             widths.map(|width| width + COLUMN_GAP).sum::<usize>() - COLUMN_GAP
@@ -663,7 +640,6 @@ impl Layout {
         Self {
             shown: shown.into_iter().filter_map(wide).collect(),
             width,
-            moment,
         }
     }
 
@@ -679,11 +655,6 @@ impl Layout {
             let (Some(cell), Some(column)) = (cells.get(*index), COLUMNS.get(*index)) else {
                 continue;
             };
-            let cell = if *index == 0 {
-                self.short_moment(cell)
-            } else {
-                cell
-            };
             let cell = clean_text(cell);
             let whole = self.width.is_none() || WHOLE.contains(&column.0);
             let cell = if whole {
@@ -698,18 +669,12 @@ impl Layout {
 
     /// Renders an event.
     pub fn render_event(&self, record: &EventRecord) -> String {
-        let at = record.at.map_or_else(String::new, |at| {
-            at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-        });
+        let at = record
+            .at
+            .map_or_else(String::new, |at| whole_second(at).to_string());
         if record.event == Happening::Note {
             let text = record.text.as_deref().unwrap_or_default();
-            return self.fit_line(&format!(
-                "{:width$}  {:10}  {}",
-                self.short_moment(&at),
-                "note",
-                clean_text(text),
-                width = self.moment
-            ));
+            return self.fit_line(&format!("{at:20}  {:10}  {}", "note", clean_text(text)));
         }
         let client = match (record.address, record.port) {
             (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
@@ -734,16 +699,6 @@ impl Layout {
             record.workstation.as_deref().unwrap_or_default(),
             record.status.as_deref().unwrap_or_default(),
         ])
-    }
-
-    /// Leaves the year out of `2026-03-01T12:00:00Z` on a narrow terminal.
-    fn short_moment<'a>(&self, at: &'a str) -> &'a str {
-        let short = || at.get(5..5 + SHORT);
-        if self.moment == SHORT && at.len() == WHOLE_MOMENT {
-            short().unwrap_or(at)
-        } else {
-            at
-        }
     }
 
     /// Cuts a whole line to the terminal.

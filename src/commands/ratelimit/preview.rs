@@ -34,7 +34,7 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Tone, View};
-use crate::text::format_span;
+use crate::text::{format_span, whole_second};
 
 /// How far back plans look.
 const DAY: i64 = 86_400;
@@ -429,7 +429,7 @@ fn preview_view(
             cut.address.to_string(),
             cut.connections.to_string(),
             cut.activations.to_string(),
-            cut.cut_at.strftime("%m-%d %H:%M:%S").to_string(),
+            whole_second(cut.cut_at).to_string(),
             cut.by.name().to_owned(),
             match cut.blocked_seconds {
                 Some(seconds) => format_span(seconds),

@@ -157,7 +157,7 @@ fn blocked_findings(table: &TableView) -> Vec<Finding> {
         (
             "customer",
             Flag::Customer,
-            "was activated within the last 24 hours",
+            "was activated within the last day",
         ),
         ("operator", Flag::Operator, "is the address you work from"),
         ("gateway", Flag::Gateway, "is a gateway of this firewall"),

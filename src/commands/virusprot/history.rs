@@ -18,7 +18,7 @@ use crate::settings::values;
 use crate::simulator::past_block_events;
 use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
-use crate::text::format_span;
+use crate::text::{format_span, whole_second};
 
 /// The exporter's container, as deploy/exporter.yaml names it.
 const CONTAINER: &str = "exporter";
@@ -49,7 +49,7 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
             directory.display()
         ))
     })?;
-    let now = context.clock.now();
+    let now = whole_second(context.clock.now());
     let record = match record {
         Some(record) => Some(record),
         None if context.demo => Some(past_block_events(now)),
@@ -155,14 +155,13 @@ fn show_periods(view: &mut View, periods: &[BlockPeriod], since: u64) {
     let line = format!("Blocked within {since}: {count}; {rest}, as of the last look.");
     view.human.line(line);
     view.human.gap();
-    let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rows = periods.iter().map(|period| {
         vec![
             period.address.clone(),
-            time(period.blocked_at),
+            period.blocked_at.to_string(),
             period
                 .released_at
-                .map_or_else(|| "not yet".to_owned(), time),
+                .map_or_else(|| "not yet".to_owned(), |at| at.to_string()),
             format_span(period.seconds),
             period.connections.to_string(),
             match period.customer {
@@ -178,7 +177,7 @@ fn show_periods(view: &mut View, periods: &[BlockPeriod], since: u64) {
         text_column("BLOCKED"),
         text_column("RELEASED"),
         text_column("FOR"),
-        number_column("STATES").droppable(1),
+        number_column("CONNECTIONS").droppable(1),
         text_column("CUSTOMER"),
     ];
     view.human.table(columns, rows.collect());

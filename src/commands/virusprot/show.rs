@@ -16,7 +16,7 @@ use crate::pfsense::questions::Reading;
 use crate::settings::values;
 use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
-use crate::text::format_span;
+use crate::text::{format_span, whole_second};
 
 /// Arguments of `kmsctl virusprot show`.
 #[derive(Debug, ClapArgs)]
@@ -143,15 +143,9 @@ pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
             ..
         } => {
             let (now, zone) = (reading.clock.now, &reading.clock.zone);
-            let next = schedule.next(now, zone).map(|at| {
-                let soon = entries::age_seconds(now, at) < 86_400;
-                let form = if soon {
-                    " (next at %H:%M:%S UTC)"
-                } else {
-                    " (next on %Y-%m-%d at %H:%M UTC)"
-                };
-                at.strftime(form).to_string()
-            });
+            let next = schedule
+                .next(now, zone)
+                .map(|at| format!(" (next at {})", whole_second(at)));
             format!(
                 "Cron frees those older than {} at `{schedule}`{}.",
                 format_span(*older_than_seconds),
@@ -170,10 +164,9 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
         let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.as_str()).collect();
         vec![
             entry.address.clone(),
-            entry.added_at.map_or_else(
-                || "unknown".to_owned(),
-                |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            ),
+            entry
+                .added_at
+                .map_or_else(|| "unknown".to_owned(), |at| whole_second(at).to_string()),
             entry
                 .age_seconds
                 .map_or_else(|| "-".to_owned(), format_span),

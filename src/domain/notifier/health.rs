@@ -12,6 +12,7 @@ use crate::domain::notifier::prometheus::{Page, growth_per_second};
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Known, Trouble};
+use crate::text::{format_span, whole_second};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -197,9 +198,9 @@ pub struct PodReport {
 /// Activations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Activations {
-    /// Outside the window, since the notifier started.
+    /// All since the notifier started, also those that the window held back.
     pub total: Option<u64>,
-    /// Held back by the window, since then.
+    /// Held back by the window among them.
     pub held_back: Option<u64>,
     /// Refused by the server, since then.
     pub refused: Option<u64>,
@@ -360,9 +361,7 @@ impl LogSide {
                 .last_activation
                 .max(last_activation.as_ref().map(|last| last.at)),
             last_activation,
-            activations: numbers
-                .activations
-                .map(|count| count + numbers.held_back.unwrap_or_default()),
+            activations: numbers.activations(),
             probes: numbers.probes,
             last_day,
             unknown,
@@ -402,7 +401,7 @@ fn client_addresses(evidence: &Evidence, pods: &[PodEvidence], findings: &mut Ve
         .map(|(_, address)| address.to_string())
         .collect();
     let seen = format!(
-        "All {} activations of the last 24 h come from nodes ({})",
+        "All {} activations of the last day come from nodes ({})",
         held.activations,
         addresses.join(", ")
     );
@@ -546,7 +545,7 @@ fn reading_lag(
     }
     findings.push(Finding::wrong(
         "lag",
-        format!("{bytes} bytes of the log are not read; the last line read is {seconds} s old."),
+        format!("{bytes} bytes of the log are not read; the last line read is {} old.", format_span(seconds)),
         "Is the container short of CPU (`kubectl top pod --containers`), or is the log flooded? `kmsctl states` shows from where.",
     ));
     Some(format!("{bytes} bytes of the log are not read"))
@@ -707,7 +706,7 @@ fn silent_log(
         return None;
     }
     let since = match (numbers.last_line, age) {
-        (Some(_), Some(age)) => format!("for {} s", age.as_secs()),
+        (Some(_), Some(age)) => format!("for {}", format_span(age.as_secs().unsigned_abs())),
         _ => "since it started".to_owned(),
     };
     let text = format!("The server wrote no line {since}.");
@@ -799,9 +798,8 @@ fn assemble_report(
         last_line: now.last_line,
         outbox: now.outbox,
         last_post: now.last_post,
-        posts: now.posts,
         activations: Activations {
-            total: now.activations,
+            total: now.activations(),
             held_back: now.held_back,
             refused: now.refused,
             last_at: now.last_activation.max(
@@ -811,6 +809,7 @@ fn assemble_report(
                     .map(|last| last.at),
             ),
         },
+        posts: now.posts,
         probes: now.probes,
         rates: event_rates(pods),
         last_hour,
@@ -954,18 +953,17 @@ fn by_output(heard: Option<Timestamp>, now: Timestamp, why: &str) -> (Health, St
     match heard {
         Some(at) if now.duration_since(at) <= SILENCE => (
             Health::Ok,
-            format!("{why}, but it printed something at {}", clock_time(at)),
+            format!("{why}, but it printed something at {}", whole_second(at)),
         ),
         Some(at) => (
             Health::Unknown,
-            format!("{why}, and the last thing it printed is of {at}"),
+            format!(
+                "{why}, and the last thing it printed is of {}",
+                whole_second(at)
+            ),
         ),
         None => (Health::Unknown, format!("{why}, nor anything it printed")),
     }
-}
-
-fn clock_time(at: Timestamp) -> String {
-    at.strftime("%H:%M:%S UTC").to_string()
 }
 
 /// Judges the containers; returns why there can be no notifier at work.
@@ -1093,7 +1091,7 @@ pub struct Numbers {
     /// Tries to post by what became of them.
     pub posts: BTreeMap<String, u64>,
     /// Activations outside the window.
-    pub activations: Option<u64>,
+    pub let_through: Option<u64>,
     /// Activations the window held back.
     pub held_back: Option<u64>,
     /// Requests the server refused.
@@ -1146,7 +1144,7 @@ impl Numbers {
             last_refusal: time("kms_slack_last_rejected_timestamp_seconds"),
             last_drop: time("kms_slack_last_dropped_timestamp_seconds"),
             posts: labelled("kms_slack_posts_total", "result"),
-            activations: or_none(count("kms_activations_total")),
+            let_through: or_none(count("kms_activations_total")),
             held_back: or_none(count("kms_activations_dedup_skipped_total")),
             refused: labelled("kms_requests_total", "result")
                 .get("refused")
@@ -1162,6 +1160,12 @@ impl Numbers {
         }
     }
 
+    /// Returns how many activations there were, also those that the window held back.
+    pub fn activations(&self) -> Option<u64> {
+        let let_through = self.let_through?;
+        Some(let_through.saturating_add(self.held_back.unwrap_or_default()))
+    }
+
     /// Adds the pages of several pods: counts are summed, of times the newest counts.
     pub fn total_of<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut total = Self::default();
@@ -1174,7 +1178,7 @@ impl Numbers {
             };
             add(&mut total.lag_bytes, one.lag_bytes);
             add(&mut total.outbox, one.outbox);
-            add(&mut total.activations, one.activations);
+            add(&mut total.let_through, one.let_through);
             add(&mut total.held_back, one.held_back);
             add(&mut total.refused, one.refused);
             add(&mut total.lines, one.lines);

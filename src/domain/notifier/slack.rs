@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::source::ClientSource;
 use crate::domain::kms_log::products;
 use crate::domain::kms_log::{Guid, KmsRequest, RequestOutcome};
+use crate::text::counted;
 
 /// Most characters shown of a name.
 const LONGEST: usize = 64;
@@ -184,11 +185,6 @@ fn slack_time(at: i64) -> String {
     format!("<!date^{at}^{{date_num}} {{time_secs}}|{utc}>")
 }
 
-/// Writes a number with the word for what it counts.
-fn count_of(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
-}
-
 /// What is one line of a digest: repeated requests of one machine for one product.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct NewsKind<'a> {
@@ -258,10 +254,10 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
     }
     let total = notices.len() as u64 + dropped;
     let mut text = if notices.iter().any(|notice| notice.blocked.is_some()) {
-        let total = count_of(total, "customer", "customers");
+        let total = counted(total, "customer", "customers");
         format!(":no_entry: The firewall blocks {total}")
     } else {
-        let total = count_of(total, "activation", "activations");
+        let total = counted(total, "activation", "activations");
         format!(":computer: KMS: {total} while messages were waiting")
     };
     let times = || notices.iter().map(|notice| notice.at);
@@ -282,7 +278,7 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
     }
     let more = kinds.len() - listed;
     if more > 0 {
-        let more = count_of(
+        let more = counted(
             more as u64,
             "more client or product",
             "more clients and products",

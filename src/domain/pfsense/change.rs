@@ -11,6 +11,7 @@ pub use crate::domain::pfsense::record::Element;
 
 use super::proof::PfProof;
 use crate::domain::pf::rule::Rate;
+use crate::text::format_span;
 
 /// The name of one change, made by the client before anything happens: the agent does the same change once only, and
 /// the client asks for its outcome by it. Letters, digits and `-`, 1 to 48 of them: it names files on the firewall.
@@ -115,7 +116,10 @@ impl ConfigurationEdit {
 
 fn words_of_caps(connections: Option<u32>, rate: Option<Rate>) -> String {
     let connections = connections.map(|connections| format!("{connections} connections"));
-    let rate = rate.map(|rate| format!("{} in {} s", rate.connections, rate.seconds));
+    let rate = rate.map(|rate| {
+        let span = format_span(u64::from(rate.seconds));
+        format!("{} in {span}", rate.connections)
+    });
     let words: Vec<String> = connections.into_iter().chain(rate).collect();
     if words.is_empty() {
         "none".to_owned()

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Confirm, Difference, Draft, Operation, Planned, Seen, Undo, counted};
 use crate::domain::pfsense::leftovers::Leftover;
+use crate::text::format_span;
 
 /// Plans to remove every leftover; what still has something to do is left alone, and named.
 pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
@@ -22,7 +23,9 @@ pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
         ));
     }
     let difference = |file: &&Leftover| {
-        let words = format!("{} old: {}", age_in_words(file.since, now), file.why);
+        let age = now.as_second().saturating_sub(file.since).max(0);
+        let age = format_span(age.unsigned_abs());
+        let words = format!("{age} old: {}", file.why);
         Difference::new(&file.path, words, None::<&str>)
     };
     Draft {
@@ -58,16 +61,6 @@ pub fn leftover_facts<'a>(files: impl Iterator<Item = &'a Leftover>) -> BTreeMap
         .collect()
 }
 
-/// Returns an age in its largest unit.
-fn age_in_words(since: i64, now: Timestamp) -> String {
-    let seconds = now.as_second().saturating_sub(since).max(0);
-    match seconds {
-        0..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +90,7 @@ mod tests {
         let paths = vec!["/conf/kmsctl/revert-a.php".to_owned()];
         assert_eq!(draft.operation, Operation::Clean { paths });
         let words = draft.differences[0].before.as_str().unwrap();
-        assert_eq!(words, "3 d old: no change of this name is kept here");
+        assert_eq!(words, "3d old: no change of this name is kept here");
         assert!(
             draft.checks[1].contains("1 file still"),
             "{:?}",

@@ -13,6 +13,7 @@ use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::reachability::finding::CheckResult;
 use crate::domain::service::Service;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
+use crate::text::format_span;
 use std::time::Duration;
 
 const CHECKS: [&str; 5] = ["ssh-login", "ssh-key", "ssh-host-key", "ssh-reuse", "sudo"];
@@ -296,7 +297,10 @@ fn expiry(facts: &Facts<'_>) -> Finding {
             ..
         } => Finding::ok(
             "expiry",
-            format!("Cron frees entries older than {older_than_seconds} s, at `{schedule}`."),
+            format!(
+                "Cron frees entries older than {}, at `{schedule}`.",
+                format_span(*older_than_seconds)
+            ),
         ),
         Expiry::None => Finding::wrong(
             "expiry",
@@ -379,8 +383,8 @@ fn clock(facts: &Facts<'_>) -> Finding {
     let evidence = match offset {
         0 => "The clocks of the firewall and of this machine agree.".to_owned(),
         _ => format!(
-            "The firewall's clock is {} s {} of this machine's.",
-            offset.abs(),
+            "The firewall's clock is {} {} of this machine's.",
+            format_span(offset.unsigned_abs()),
             if offset > 0 { "ahead" } else { "behind" }
         ),
     };
@@ -673,7 +677,10 @@ fn reuse_finding(login: &Login) -> Finding {
         .fix("Set firewall.control_persist to 10m: sshguard counts logins."),
         seconds => Finding::ok(
             "ssh-reuse",
-            format!("The connection {from}, and is kept for {seconds} s."),
+            format!(
+                "The connection {from}, and is kept for {}.",
+                format_span(seconds)
+            ),
         ),
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::is_private;
+use crate::text::format_span;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::time::Duration as Span;
@@ -1113,7 +1114,7 @@ fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
             format!("{here}, {place} refuses connections: the address is there, but no server listens."),
             "Look at the pod; without a cluster configured, is the server running?",
         ),
-        ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {seconds} s."))
+        ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {}.", format_span(*seconds)))
             .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that no node announces the address."),
         ServiceConnection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
             .fix("Run it inside (LAN or VPN)."),
@@ -1160,18 +1161,18 @@ fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
 /// Rounds a time up to a step, so that two runs print the same unless something changed.
 pub fn rounded_time(took: Span) -> String {
     let steps = [
-        (10, "10 ms"),
-        (100, "0.1 s"),
-        (500, "0.5 s"),
-        (1_000, "1 s"),
-        (3_000, "3 s"),
+        (10, "10ms"),
+        (100, "0.1s"),
+        (500, "0.5s"),
+        (1_000, "1s"),
+        (3_000, "3s"),
     ];
     let millis = took.as_millis();
     steps
         .into_iter()
         .find(|(step, _)| millis < *step)
         .map_or_else(
-            || format!("{} s", took.as_secs() + 1),
+            || format_span(took.as_secs() + 1),
             |(_, word)| word.to_owned(),
         )
 }

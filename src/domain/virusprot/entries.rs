@@ -28,7 +28,7 @@ pub enum Flag {
     Protected,
     /// The address this very session comes from.
     Operator,
-    /// It was activated within the last 24 hours: a customer, not a scanner.
+    /// It was activated within the last day: a customer, not a scanner.
     Customer,
 }
 
@@ -208,7 +208,7 @@ pub fn blocked_warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName)
     warn(
         Flag::Customer,
         "customer-blocked",
-        "was activated within the last 24 hours: a customer rather than a scanner.",
+        "was activated within the last day: a customer rather than a scanner.",
     );
     let hidden = |entry: &&Blocked| {
         let others = |flag: &&Flag| **flag != Flag::Customer;

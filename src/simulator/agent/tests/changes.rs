@@ -150,9 +150,7 @@ fn caps_are_written_loaded_and_told() {
     );
     assert_eq!(
         words.revision.description.as_deref(),
-        Some(
-            "kmsctl (viktor@laptop): kmsctl c1: caps per source: 10 connections, 3 in 60 s: night"
-        )
+        Some("kmsctl (viktor@laptop): kmsctl c1: caps per source: 10 connections, 3 in 1m: night")
     );
     assert_eq!(words.history[1].time.as_deref(), Some("1763000900"));
     // Nothing else of the configuration and of pf.
