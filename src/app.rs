@@ -59,9 +59,11 @@ pub struct Context {
     pub seen: OnceLock<FirewallIdentity>,
 }
 
-/// A connection, on which any number of shells can be opened one after the other.
+/// A connection, on which any number of scripts can be run one after the other.
 pub struct Session {
     link: Link,
+    /// The shell of the last script, which takes the next one: a login on the firewall costs more than most scripts.
+    idle: Option<Shell>,
     target: Target,
     simulator: Option<Simulator>,
 }
@@ -73,8 +75,31 @@ impl Session {
         simulator.is_none_or(Simulator::keeps_state)
     }
 
+    /// Opens a shell that runs this script, or gives it to the one that has run the script before.
+    async fn shell(&mut self, script: &Script) -> Result<Shell> {
+        if let Some(mut shell) = self.idle.take()
+            && shell.is_still_there().await
+        {
+            shell.replace_script(script);
+            return Ok(shell);
+        }
+        Ok(self.link.shell(script).await?)
+    }
+
+    /// Keeps a shell for the next script, if it has come to the end of the last one.
+    pub async fn keep_shell(&mut self, shell: Shell) {
+        if self.idle.is_none() && shell.is_idle() {
+            self.idle = Some(shell);
+        } else {
+            shell.close().await;
+        }
+    }
+
     /// Says good-bye; the simulated firewall saves its state.
     pub async fn close(self) -> Result<()> {
+        if let Some(shell) = self.idle {
+            shell.close().await;
+        }
         self.link.close().await;
         match self.simulator {
             Some(simulator) => simulator.stop().await.map_err(Failure::from),
@@ -188,6 +213,7 @@ impl Context {
         }
         Ok(Session {
             link,
+            idle: None,
             target,
             simulator,
         })
@@ -195,6 +221,7 @@ impl Context {
 
     /// Connects once more where a connection was lost.
     pub async fn reconnect(&self, session: &mut Session) -> Result<()> {
+        session.idle = None;
         session.link = self.link(&session.target).await?;
         self.note_identity(&session.link)
     }
@@ -278,14 +305,13 @@ impl Context {
         self.within_time(Box::pin(async {
             let mut survey = self.survey(session, questions).await?;
             let reading = survey.read().await;
-            survey.close().await;
+            session.keep_shell(survey.into_shell()).await;
             reading
         }))
         .await
     }
 
-    /// Opens a shell on a connection for something else than a survey: `script` is given the firewall's paths and
-    /// the agent's nonce.
+    /// Returns a shell that runs a script on a connection: `script` is given the firewall's paths and the agent's nonce.
     pub async fn shell_over(
         &self,
         session: &mut Session,
@@ -293,7 +319,7 @@ impl Context {
     ) -> Result<(Shell, Paths, Nonce)> {
         let nonce = random_nonce()?;
         let paths = self.paths();
-        let shell = session.link.shell(&script(&paths, &nonce)).await?;
+        let shell = session.shell(&script(&paths, &nonce)).await?;
         Ok((shell, paths, nonce))
     }
 

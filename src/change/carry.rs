@@ -73,7 +73,7 @@ pub(super) async fn run_actions(
                 .await?;
             let mut errand = ActionRun::new(shell, actions, proof, service.clone(), paths, nonce);
             let said = errand.run_actions().await;
-            errand.close().await;
+            session.keep_shell(errand.into_shell()).await;
             said
         }))
         .await

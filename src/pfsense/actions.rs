@@ -114,9 +114,9 @@ impl ActionRun {
         Ok((done.collect(), reading))
     }
 
-    /// Ends the shell.
-    pub async fn close(self) {
-        self.survey.close().await;
+    /// Returns the shell, to ask something else in it.
+    pub fn into_shell(self) -> Shell {
+        self.survey.into_shell()
     }
 
     fn action_meaning(

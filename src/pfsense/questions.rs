@@ -153,9 +153,13 @@ impl Reader {
         agent_nonce: &Nonce,
     ) -> Script {
         let questions = in_order(questions);
-        let commands = questions
-            .iter()
-            .map(|question| question_command(question, service, paths, agent_nonce));
+        let commands = questions.iter().enumerate().map(|(place, question)| {
+            let mut command = question_command(question, service, paths, agent_nonce);
+            if *question == Question::Configured {
+                command.starts_ahead = place;
+            }
+            command
+        });
         Script {
             commands: commands.collect(),
         }
@@ -217,6 +221,11 @@ impl Reader {
     /// Returns where things are on the firewall.
     pub(super) fn paths(&self) -> &Paths {
         &self.asked.paths
+    }
+
+    /// Returns the shell, to ask something else in it.
+    pub fn into_shell(self) -> Shell {
+        self.shell
     }
 
     /// Ends the shell.

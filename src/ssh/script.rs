@@ -10,6 +10,9 @@
 //! \nNONCE b INDEX\n … output of the command … \nNONCE e INDEX STATUS\n
 //! ```
 //!
+//! A command that is slow can be started early, and runs beside others ([`ScriptCommand::starts_ahead`]): it is the first
+//! half of a pipe, and what it prints waits in the pipe until its turn.
+//!
 //! The newline before a marker belongs to the marker. The nonce is random, so no output can forge a
 //! marker, and what a login shell prints before the first one is ignored. After the last command of
 //! a round comes `\nNONCE d\n` on both streams.
@@ -64,6 +67,9 @@ pub struct ScriptCommand {
     /// Runs only if the command of this position exited 0 in the same round; otherwise it has [`NOT_RUN`]. Not for
     /// commands with a filter, nor to wait for one.
     pub only_after: Option<usize>,
+    /// Is started so many commands before its turn, and runs beside those. Both its outputs come as one, on stdout. For one
+    /// command of a script, and not for one with a filter or a condition; nor may those behind its start have a condition.
+    pub starts_ahead: usize,
 }
 
 /// The exit status of a command that was not run, as the one it waits for failed. No program of ours has it.
@@ -77,6 +83,7 @@ impl ScriptCommand {
             input: Vec::new(),
             filter: None,
             only_after: None,
+            starts_ahead: 0,
         }
     }
 }
@@ -118,10 +125,24 @@ impl Script {
         let preamble = PREAMBLE.replace("NONCE", nonce);
         text.extend_from_slice(preamble.as_bytes());
         text.extend_from_slice(b"t() {\no=\" $* \"\n");
+        let ahead = |(_, command): &(usize, &ScriptCommand)| command.starts_ahead > 0;
+        let ahead = self.commands.iter().enumerate().find(ahead);
+        let starts = ahead.map(|(index, command)| index.saturating_sub(command.starts_ahead));
         for (index, command) in self.commands.iter().enumerate() {
-            render_command(&mut text, index, command, nonce);
+            if let Some((early, command)) = ahead.filter(|_| starts == Some(index)) {
+                start_ahead(&mut text, early, command, nonce);
+            }
+            if ahead.is_some_and(|(early, _)| early == index) {
+                collect_ahead(&mut text, index);
+            } else {
+                render_command(&mut text, index, command, nonce);
+            }
         }
-        text.extend_from_slice(b"d\n}\n");
+        text.extend_from_slice(if ahead.is_some() {
+            b"}\nd\n}\n"
+        } else {
+            b"d\n}\n"
+        });
         text
     }
 }
@@ -156,22 +177,7 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, non
     if let Some(first) = command.only_after {
         let _ = write!(line, "if [ \"$s{first}\" = 0 ]; then ");
     }
-    for word in &command.words {
-        // No word of ours holds a quote; one that came to hold it must not end the quoting.
-        line.push('\'');
-        line.push_str(&word.as_str().replace('\'', r"'\''"));
-        line.push_str("' ");
-    }
-    line.push_str(if command.input.is_empty() {
-        "</dev/null; "
-    } else {
-        "<<'"
-    });
-    if !command.input.is_empty() {
-        line.push_str(nonce);
-        line.push_str("'; ");
-    }
-    let _ = write!(line, "e {index} $?");
+    let _ = write!(line, "{}; e {index} $?", call_of(command, nonce));
     if command.only_after.is_some() {
         let _ = write!(line, "; else e {index} {NOT_RUN}; fi");
     }
@@ -187,6 +193,44 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, non
         );
     }
     line.push_str("; }");
+    push_line(text, &line, command, nonce);
+}
+
+/// Starts a command whose turn comes later: what follows is the other end of its pipe. Its end marker on stdout goes
+/// through the pipe, as it carries the exit status.
+fn start_ahead(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, nonce: &str) {
+    let line = format!(
+        "{{ w {index} && {{ {} 2>&1; printf '\\n%s e {index} %s\\n' \"$n\" $?; }}; }} | {{",
+        call_of(command, nonce)
+    );
+    push_line(text, &line, command, nonce);
+}
+
+/// Prints what a command that was started ahead has printed, and waits for its end.
+fn collect_ahead(text: &mut Vec<u8>, index: usize) {
+    let line = format!(
+        "w {index} && {{ b {index}; /bin/cat; printf '\\n%s e {index} 0\\n' \"$n\" >&2; }}\n"
+    );
+    text.extend_from_slice(line.as_bytes());
+}
+
+/// Returns the command as the shell is to call it, with its input.
+fn call_of(command: &ScriptCommand, nonce: &str) -> String {
+    let mut call = String::new();
+    for word in &command.words {
+        // No word of kmsctl's holds a quote; one that came to hold it must not end the quoting.
+        let _ = write!(call, "'{}' ", word.as_str().replace('\'', r"'\''"));
+    }
+    if command.input.is_empty() {
+        call.push_str("</dev/null");
+    } else {
+        let _ = write!(call, "<<'{nonce}'");
+    }
+    call
+}
+
+/// Adds a line, and below it the input that it announces.
+fn push_line(text: &mut Vec<u8>, line: &str, command: &ScriptCommand, nonce: &str) {
     text.extend_from_slice(line.as_bytes());
     text.push(b'\n');
     if !command.input.is_empty() {

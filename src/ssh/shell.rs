@@ -1,7 +1,7 @@
-//! One remote shell on one channel of a [`crate::ssh::target::Link`]: sends the script once, runs it in
-//! rounds, and takes the replies apart while they arrive. Reading and writing go on together, so that neither a
-//! big script nor a big reply can block the other. Sets no deadline; dropping a shell, or a round of it, closes
-//! the channel.
+//! One remote shell on one channel of a [`crate::ssh::target::Link`]: sends a script once, runs it in
+//! rounds, and takes the replies apart while they arrive; then the next script, as a login costs more than what it
+//! runs. Reading and writing go on together, so that neither a big script nor a big reply can block the other. Sets no
+//! deadline; dropping a shell, or a round of it, closes the channel.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -17,6 +17,9 @@ use super::script::{Nonce, ROUND, Script, round_of};
 /// A login that says something and then nothing for so long waits for an answer of its own: it shows a menu. A shell
 /// that has read our script prints the first marker at once.
 const MENU_SILENCE: Duration = Duration::from_secs(4);
+
+/// How long is listened whether an idle shell has ended meanwhile; its end lies in the pipe already.
+const LISTENING: Duration = Duration::from_millis(1);
 
 /// What is still to be written to the remote shell.
 #[derive(Debug, Default)]
@@ -89,6 +92,7 @@ pub struct Shell {
     host: String,
     sudo: bool,
     pipes: Pipes,
+    nonce: Nonce,
     demux: Demux,
     /// How many commands the script has.
     commands: usize,
@@ -120,8 +124,26 @@ impl Shell {
                 bytes: script.render(&nonce),
                 sent: 0,
             },
+            nonce,
             phase: Phase::Idle,
         })
+    }
+
+    /// Returns whether every round has come to its end.
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// Returns whether the other end of an idle shell waits for more, as far as is known here.
+    pub async fn is_still_there(&mut self) -> bool {
+        let next = self.pipes.next(&mut self.outgoing);
+        tokio::time::timeout(LISTENING, next).await.is_err()
+    }
+
+    /// Runs this script from now on, in place of the one before.
+    pub fn replace_script(&mut self, script: &Script) {
+        self.commands = script.commands.len();
+        self.outgoing.bytes.extend(script.render(&self.nonce));
     }
 
     /// Runs every command once; hands on each piece of output as it arrives and returns the exit statuses in

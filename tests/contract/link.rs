@@ -200,6 +200,8 @@ both!(
     slow_reply,
     big_script_and_big_reply,
     one_channel_many_rounds,
+    one_channel_many_scripts,
+    an_idle_shell_that_ended_is_noticed,
     one_round_trip_a_round,
     sudo,
 );
@@ -425,6 +427,57 @@ async fn one_channel_many_rounds(transport: Transport) {
         }
     );
     assert_eq!((bed.sshd.connections(), bed.sshd.sessions()), (1, 1));
+}
+
+async fn one_channel_many_scripts(transport: Transport) {
+    let Some(bed) = bed(transport, Login::Tcsh) else {
+        return;
+    };
+    let mut link = connect(&bed.target).await.unwrap();
+    let mut shell = link
+        .shell(&script([sh("echo one"), sh("exit 7")]))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(collected(&mut shell).await.unwrap()[1].status, 7);
+    }
+    let input = b"some\nlines\n".repeat(20_000);
+    let cat = ScriptCommand {
+        input: input.clone(),
+        ..ScriptCommand::new([ShellWord::fixed("/bin/cat")])
+    };
+    assert!(shell.is_idle() && shell.is_still_there().await);
+    shell.replace_script(&script([cat, sh("exit 3"), sh("echo three >&2")]));
+    for _ in 0..2 {
+        let replies = collected(&mut shell).await.unwrap();
+        assert_eq!(replies.len(), 3);
+        assert!(replies[0].stdout == input);
+        assert_eq!(
+            (replies[1].status, replies[2].stderr.as_slice()),
+            (3, &b"three\n"[..])
+        );
+    }
+    assert_eq!(link.counts().channels, 1);
+    assert_eq!(bed.sshd.sessions(), 1);
+}
+
+async fn an_idle_shell_that_ended_is_noticed(transport: Transport) {
+    let Some(bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let mut link = connect(&bed.target).await.unwrap();
+    // It ends when what has read the script is gone, a moment after its answer.
+    let ends = sh("(sleep 1; kill -9 $PPID) >/dev/null 2>&1 & echo soon");
+    let mut shell = link.shell(&script([ends])).await.unwrap();
+    assert_eq!(collected(&mut shell).await.unwrap()[0].stdout, b"soon\n");
+    assert!(shell.is_idle());
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while shell.is_still_there().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("it is noticed");
 }
 
 async fn one_round_trip_a_round(transport: Transport) {

@@ -196,6 +196,95 @@ fn some_commands_are_run_once_more_alone() {
 }
 
 #[test]
+fn a_slow_command_runs_beside_others() {
+    let mark = tempfile::tempdir().unwrap();
+    let path = |name: &str| ShellWord::path(mark.path().join(name).to_str().unwrap()).unwrap();
+    // Waits for a sign of the command whose turn comes two commands later.
+    let waiting = ScriptCommand::new([
+        ShellWord::fixed("/bin/sh"),
+        ShellWord::fixed("-c"),
+        ShellWord::fixed(
+            "for i in 1 2 3 4 5 6 7 8 9 10; do [ -e \"$1\" ] && exec echo seen; sleep 1; done; echo never",
+        ),
+        ShellWord::fixed("sh"),
+        path("started"),
+    ]);
+    let ahead = ScriptCommand {
+        input: b"its own input\n".to_vec(),
+        starts_ahead: 2,
+        ..ScriptCommand::new([
+            ShellWord::fixed("/bin/sh"),
+            ShellWord::fixed("-c"),
+            ShellWord::fixed("cat; : >\"$1\"; echo noise >&2; head -c 300000 /dev/zero; exit 7"),
+            ShellWord::fixed("sh"),
+            path("started"),
+        ])
+    };
+    let answers = run(vec![
+        sh("echo zero"),
+        waiting,
+        sh("echo two; exit 2"),
+        ahead,
+        sh("cat; echo four"),
+    ]);
+    assert_eq!(answers[1].1, b"seen\n");
+    assert_eq!((answers[2].0, answers[2].1.as_slice()), (2, &b"two\n"[..]));
+    let wanted = [b"its own input\nnoise\n".to_vec(), vec![0; 300_000]].concat();
+    assert!(answers[3] == (7, wanted, Vec::new()), "{:?}", answers[3].0);
+    assert_eq!(answers[4].1, b"four\n");
+}
+
+#[test]
+fn what_started_ahead_is_missing_or_unwanted() {
+    let nonce = Nonce::new(*b"\x00\x01fedcba98765432");
+    let missing = ScriptCommand {
+        starts_ahead: 1,
+        ..ScriptCommand::new([ShellWord::fixed("/nonexistent/php")])
+    };
+    let script = Script {
+        commands: vec![sh("echo zero"), missing, sh("echo two")],
+    };
+    // Each shell complains in words of its own.
+    let answers = run_rounds("/bin/sh", &script, 1);
+    assert_eq!(
+        (answers[1].0, answers[2].1.as_slice()),
+        (127, &b"two\n"[..])
+    );
+    let echo = |text| ScriptCommand::new([ShellWord::fixed("/bin/echo"), ShellWord::fixed(text)]);
+    let ahead = ScriptCommand {
+        starts_ahead: 1,
+        ..echo("one")
+    };
+    let script = Script {
+        commands: vec![echo("zero"), ahead, echo("two")],
+    };
+    for shell in ["/bin/sh", "/bin/dash", "/bin/bash"]
+        .into_iter()
+        .filter(|shell| Path::new(shell).exists())
+    {
+        let mut text = script.render(&nonce);
+        text.extend(round_of(&[0, 2]));
+        text.extend(round_of(&[1]));
+        let (output, errors) = feed(shell, text);
+        let mark = nonce.as_str();
+        let zero_and_two = format!(
+            "\n{mark} b 0\nzero\n\n{mark} e 0 0\n\n{mark} b 2\ntwo\n\n{mark} e 2 0\n\n{mark} d\n"
+        );
+        let one = format!("\n{mark} b 1\none\n\n{mark} e 1 0\n\n{mark} d\n");
+        assert_eq!(
+            String::from_utf8(output).unwrap(),
+            zero_and_two + &one,
+            "{shell}"
+        );
+        assert_eq!(
+            String::from_utf8(errors).unwrap().matches(" e ").count(),
+            3,
+            "{shell}"
+        );
+    }
+}
+
+#[test]
 fn output_is_kept_byte_for_byte() {
     let answers = run(vec![
         sh("printf 'no newline'"),

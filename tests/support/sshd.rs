@@ -117,13 +117,15 @@ impl Sshd {
         let login = at("login");
         fs::write(&login, login_script(options.login)).unwrap();
         fs::set_permissions(&login, fs::Permissions::from_mode(0o755)).unwrap();
+        // The forced command runs below the account's own shell; bash below sshd would read its ~/.bashrc, except from the
+        // second level on.
         let mut config = String::from(PFSENSE);
         write!(
             config,
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nPidFile none\nUsePAM no\n\
              StrictModes no\nUseDNS no\nAuthorizedKeysFile {}\nForceCommand {}\nLogLevel VERBOSE\n\
              PasswordAuthentication yes\nKbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\n\
-             MaxStartups 100\n",
+             MaxStartups 100\nSetEnv SHLVL=2\n",
             rsa.display(),
             ed25519.display(),
             at("authorized_keys").display(),

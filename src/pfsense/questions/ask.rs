@@ -10,13 +10,15 @@ use crate::ssh::script::{Nonce, OutputFilter, ScriptCommand};
 
 /// Every reading has its time, so the clock is always the first question. The lists of rules stand side by side, so that a
 /// reload seldom falls between them; what can be long stands at the end, so that a flood takes no other answer with it.
+/// PHP takes the longest to start, so it is started first, and its answer is read when the rules have been.
 pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
     let place = |question: &Question| match question {
         Question::Rules => 1,
         Question::Translation => 2,
-        Question::Table | Question::Test(_) => 3,
-        Question::Sources => 4,
-        Question::States(_) => 5,
+        Question::Configured => 3,
+        Question::Table | Question::Test(_) => 4,
+        Question::Sources => 5,
+        Question::States(_) => 6,
         _ => 0,
     };
     let mut others: Vec<Question> = questions

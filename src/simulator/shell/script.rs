@@ -1,5 +1,6 @@
 //! Reads the script that [`crate::ssh::script::Script::render`] makes, line by line as it arrives, and runs
-//! its commands once for every line `t`. Anything else is refused, so a change of the framing shows here.
+//! its commands once for every line `t`, until the next script takes its place. Anything else is refused, so a change of
+//! the framing shows here.
 
 use crate::simulator::world::World;
 use crate::ssh::script::{AWK_FILTER, NOT_RUN, OutputFilter, PREAMBLE};
@@ -21,6 +22,10 @@ pub struct ScriptReader {
     preamble: Vec<String>,
     nonce: String,
     commands: Vec<ScriptStep>,
+    /// The command that is started ahead of its turn, until then.
+    ahead: Option<AheadStep>,
+    /// Whether everything up to the end stands in the second half of a pipe.
+    piped: bool,
     place: ScriptPosition,
 }
 
@@ -32,6 +37,8 @@ enum ScriptPosition {
     Body,
     /// In the input of the last command.
     Input,
+    /// In the input of the command that is started ahead.
+    InputAhead,
     /// After `d`, before `}`.
     Close,
     Rounds,
@@ -44,6 +51,16 @@ struct ScriptStep {
     input: Vec<u8>,
     filter: Option<OutputFilter>,
     only_after: Option<usize>,
+    /// Was started ahead: both its outputs come as one.
+    was_ahead: bool,
+}
+
+/// A command before its turn, which has this position.
+#[derive(Debug)]
+struct AheadStep {
+    index: usize,
+    words: Vec<String>,
+    input: Vec<u8>,
 }
 
 impl ScriptReader {
@@ -98,11 +115,15 @@ impl ScriptReader {
 
     /// Takes one line of the definitions; `None` if it is not one of ours.
     fn line(&mut self, line: &[u8]) -> Option<()> {
-        if self.place == ScriptPosition::Input {
+        let input = match self.place {
+            ScriptPosition::Input => Some(&mut self.commands.last_mut()?.input),
+            ScriptPosition::InputAhead => Some(&mut self.ahead.as_mut()?.input),
+            _ => None,
+        };
+        if let Some(input) = input {
             if line == self.nonce.as_bytes() {
                 self.place = ScriptPosition::Body;
             } else {
-                let input = &mut self.commands.last_mut()?.input;
                 input.extend_from_slice(line);
                 input.push(b'\n');
             }
@@ -111,7 +132,11 @@ impl ScriptReader {
         let line = std::str::from_utf8(line).ok()?;
         match self.place {
             ScriptPosition::Preamble => self.preamble_line(line),
-            ScriptPosition::Body if line == "d" => {
+            ScriptPosition::Body if line == "}" && self.piped => {
+                self.piped = false;
+                self.ahead.is_none().then_some(())
+            }
+            ScriptPosition::Body if line == "d" && !self.piped => {
                 self.place = ScriptPosition::Close;
                 Some(())
             }
@@ -120,7 +145,16 @@ impl ScriptReader {
                 self.place = ScriptPosition::Rounds;
                 Some(())
             }
-            ScriptPosition::Close | ScriptPosition::Rounds | ScriptPosition::Input => None,
+            // The next script, with the same marks.
+            ScriptPosition::Rounds if line == format!("n={}", self.nonce) => {
+                let partial = std::mem::take(&mut self.partial);
+                *self = Self {
+                    partial,
+                    ..Self::default()
+                };
+                self.preamble_line(line)
+            }
+            _ => None,
         }
     }
 
@@ -140,9 +174,71 @@ impl ScriptReader {
         wanted.starts_with(&text).then_some(())
     }
 
-    /// Reads `w I && { b I; 'word' … </dev/null; e I $?; }`, with the variants for input and filter.
+    /// Reads a line of a command: where it runs, where it is started ahead, or where it is waited for.
     fn command_line(&mut self, line: &str) -> Option<()> {
         let index = self.commands.len();
+        let collects = format!(
+            "w {index} && {{ b {index}; /bin/cat; printf '\\n%s e {index} 0\\n' \"$n\" >&2; }}"
+        );
+        if line == collects {
+            let ahead = self.ahead.take().filter(|ahead| ahead.index == index)?;
+            self.commands.push(ScriptStep {
+                words: ahead.words,
+                input: ahead.input,
+                filter: None,
+                only_after: None,
+                was_ahead: true,
+            });
+            return Some(());
+        }
+        match line.strip_prefix("{ w ") {
+            Some(rest) => self.line_of_ahead(rest),
+            None => self.line_in_turn(index, line),
+        }
+    }
+
+    /// Reads `I && { 'word' … <<'NONCE' 2>&1; printf … "$n" $?; }; } | {`.
+    fn line_of_ahead(&mut self, rest: &str) -> Option<()> {
+        let (index, rest) = rest.split_once(" && { ")?;
+        let index = index.parse().ok()?;
+        let (words, has_input, rest) = self.read_call(rest)?;
+        let end = format!(" 2>&1; printf '\\n%s e {index} %s\\n' \"$n\" $?; }}; }} | {{");
+        if self.piped || index <= self.commands.len() || rest != end {
+            return None;
+        }
+        self.piped = true;
+        self.ahead = Some(AheadStep {
+            index,
+            words,
+            input: Vec::new(),
+        });
+        if has_input {
+            self.place = ScriptPosition::InputAhead;
+        }
+        Some(())
+    }
+
+    /// Reads `'word' … </dev/null`, or with an input below it: the words, whether there is an input, and the rest.
+    fn read_call<'a>(&self, mut rest: &'a str) -> Option<(Vec<String>, bool, &'a str)> {
+        let mut words = Vec::new();
+        while let Some(quoted) = rest.strip_prefix('\'') {
+            let (word, after) = quoted.split_once("' ")?;
+            if word.contains('\'') {
+                return None;
+            }
+            words.push(word.to_owned());
+            rest = after;
+        }
+        let here = format!("<<'{}'", self.nonce);
+        let has_input = rest.starts_with(&here);
+        rest = rest
+            .strip_prefix(&here)
+            .or_else(|| rest.strip_prefix("</dev/null"))?;
+        (!words.is_empty()).then_some((words, has_input, rest))
+    }
+
+    /// Reads `w I && { b I; 'word' … </dev/null; e I $?; }`, with the variants for input and filter.
+    fn line_in_turn(&mut self, index: usize, line: &str) -> Option<()> {
         let mut rest = line
             .strip_prefix(&format!("w {index} && {{ b {index}; "))?
             .strip_suffix("; }")?;
@@ -154,21 +250,8 @@ impl ScriptReader {
             only_after = Some(first.parse().ok().filter(|first| *first < index)?);
             rest = after;
         }
-        let mut words = Vec::new();
-        while let Some(quoted) = rest.strip_prefix('\'') {
-            let (word, after) = quoted.split_once("' ")?;
-            if word.contains('\'') {
-                return None;
-            }
-            words.push(word.to_owned());
-            rest = after;
-        }
-        let here = format!("<<'{}'; ", self.nonce);
-        let has_input = rest.starts_with(&here);
-        rest = rest
-            .strip_prefix(&here)
-            .or_else(|| rest.strip_prefix("</dev/null; "))?;
-        rest = rest.strip_prefix(&format!("e {index} $?"))?;
+        let (words, has_input, after) = self.read_call(rest)?;
+        rest = after.strip_prefix(&format!("; e {index} $?"))?;
         if only_after.is_some() {
             rest = rest.strip_prefix(&format!("; else e {index} {NOT_RUN}; fi"))?;
         }
@@ -177,14 +260,12 @@ impl ScriptReader {
             None if rest.is_empty() => None,
             None => return None,
         };
-        if words.is_empty() {
-            return None;
-        }
         self.commands.push(ScriptStep {
             words,
             input: Vec::new(),
             filter,
             only_after,
+            was_ahead: false,
         });
         if has_input {
             self.place = ScriptPosition::Input;
@@ -224,13 +305,16 @@ impl ScriptReader {
             };
             statuses.insert(index, output.status);
             let end = format!("\n{nonce} e {index} {}\n", output.status);
-            let mut stdout = output.stdout;
+            let (mut stdout, mut stderr) = (output.stdout, output.stderr);
+            if step.was_ahead {
+                stdout.splice(..0, std::mem::take(&mut stderr));
+            }
             stdout.extend_from_slice(end.as_bytes());
             if let Some(filter) = &step.filter {
                 stdout = filter::apply_filter(filter, nonce, &stdout);
             }
             reply.stdout.extend(stdout);
-            reply.stderr.extend(output.stderr);
+            reply.stderr.extend(stderr);
             reply.stderr.extend_from_slice(end.as_bytes());
         }
         append_marker(reply, &format!("\n{nonce} d\n"));

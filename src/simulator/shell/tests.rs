@@ -13,6 +13,27 @@ fn world() -> World {
     World::fresh_world(Scenario::Open, 1, NOW)
 }
 
+/// A script in which the agent, whose answer is its third, is started first.
+fn script_with_agent() -> Script {
+    let php = ShellWord::fixed("/usr/local/bin/php");
+    let request = crate::pfsense::agent::ReadRequest {
+        alias: "k8s_kms_lb".into(),
+        address: [10, 0, 20, 202].into(),
+        port: 1688,
+        interface: "wan".into(),
+        table: TableName::new("virusprot").unwrap(),
+    };
+    let mut script = script();
+    script.commands.insert(
+        2,
+        ScriptCommand {
+            starts_ahead: 2,
+            ..crate::pfsense::agent::read_command(&request, &php, &nonce())
+        },
+    );
+    script
+}
+
 fn script() -> Script {
     let fixed = |words: &[&'static str]| {
         ScriptCommand::new(words.iter().map(|word| ShellWord::fixed(word)))
@@ -89,13 +110,43 @@ fn a_rendered_script_runs_once_a_round_however_it_is_cut() {
 }
 
 #[test]
+fn a_shell_takes_one_script_after_another() {
+    let mut world = world();
+    let (mut shell, _) = SimulatedShell::start(REMOTE_SHELL.as_bytes(), &mut world);
+    let mark = nonce().as_str().to_owned();
+    for _ in 0..2 {
+        let text = [script_with_agent().render(&nonce()), ROUND.to_vec()].concat();
+        let reply = shell.feed(&text, &mut world);
+        assert_eq!(
+            reply.exit,
+            None,
+            "{}",
+            String::from_utf8_lossy(&reply.stderr)
+        );
+        let stdout = String::from_utf8(reply.stdout).unwrap();
+        assert!(stdout.contains(&format!("\n{mark} b 2\n\nagent {mark} begin\n{{")));
+        assert!(stdout.contains(&format!("\nagent {mark} end\n\n{mark} e 2 0\n")));
+        assert!(stdout.ends_with(&format!("\n{mark} e 4 127\n\n{mark} d\n")));
+        let text = [script().render(&nonce()), ROUND.to_vec()].concat();
+        let stdout = String::from_utf8(shell.feed(&text, &mut world).stdout).unwrap();
+        assert!(stdout.ends_with(&format!("\n{mark} e 3 127\n\n{mark} d\n")));
+    }
+    let other = script().render(&Nonce::new([7; 16]));
+    assert_eq!(shell.feed(&other, &mut world).exit, Some(127));
+}
+
+#[test]
 fn a_line_of_another_hand_ends_the_shell() {
-    let text = String::from_utf8(script().render(&nonce())).unwrap();
+    let text = String::from_utf8(script_with_agent().render(&nonce())).unwrap();
     for (from, to) in [
+        ("{ w 2 ", "{ w 3 "),
+        ("b 2; /bin/cat;", "b 2; /bin/rm;"),
+        (" 2>&1; printf", " 2>&1; id; printf"),
+        ("}\nd\n}\n", "d\n}\n"),
         ("b 0; ", "b 7; "),
-        ("w 0 ", "w 7 "),
+        ("\nw 0 ", "\nw 7 "),
         ("'/bin/date'", "/bin/date"),
-        ("d\n}\n", "d\n}\nid\n"),
+        ("\nd\n}\n", "\nd\n}\nid\n"),
         ("{ keep = 0;", "{ keep = 1;"),
         ("m() {", "m() { id;"),
     ] {
