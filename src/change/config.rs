@@ -18,8 +18,8 @@ use crate::domain::pfsense::change::{
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::plan::{self, Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
-use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
@@ -264,7 +264,7 @@ async fn judge_outcome(
     if only_closes(wanted.change)
         && let Some(failure) = carried.failure.take()
     {
-        carried.failure = Some(failure.hint(by_hand(context)));
+        carried.failure = Some(failure.hint(plan::closing_by_hand(&context.settings.service)));
     }
     let in_force = matches!(carried.finish.ended, EndedAs::Done | EndedAs::NothingToDo);
     if !in_force {
@@ -308,16 +308,6 @@ fn only_closes(change: &ConfigurationEdit) -> bool {
     matches!(
         change,
         ConfigurationEdit::Disable | ConfigurationEdit::Delete
-    )
-}
-
-/// Says how the exposure is closed where kmsctl cannot do it.
-fn by_hand(context: &Context) -> String {
-    let service = &context.settings.service;
-    format!(
-        "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable the forward of port {} on {}, and Apply Changes.",
-        service.port,
-        service.interface.to_uppercase()
     )
 }
 

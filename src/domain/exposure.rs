@@ -138,9 +138,10 @@ pub struct Exposure {
     /// The ways that are left, or appear, once the pair is disabled.
     #[serde(skip)]
     pub left_open: Vec<PathIn>,
-    /// The rule that keeps connections from getting out to the service, even where another rule lets them in.
+    /// The rule that keeps connections from getting out to the service, even where another rule lets them in, and whether it
+    /// keeps all of them, not only those from addresses that no rule names.
     #[serde(skip)]
-    pub exit_block: Option<String>,
+    pub exit_block: Option<(String, bool)>,
     /// Neither rule is configured, and the firewall keeps what a `revoke --delete` of this service took away.
     #[serde(skip)]
     pub deleted: bool,
@@ -318,12 +319,20 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     } else {
         state_elsewhere(&path, loaded.enabled)
     };
-    let alone = by_own_path(alone, &path, own);
+    // A rule that is for more than the service is loaded all the same.
+    let own_lines: Vec<&Rule> = match filter_rule.and_then(|own| sole_tracker(configured, own)) {
+        Some(id) if path.passes.is_empty() => {
+            let lines = loaded.filter.iter();
+            lines.filter(|rule| rule.tracker() == Some(id)).collect()
+        }
+        _ => path.passes.clone(),
+    };
+    let alone = by_own_path(alone, &path, &own_lines, own);
     let state = beside_others(alone, &paths);
     let exit_block = walk.find_exit_block(path.inside_port.unwrap_or(service.port));
     let kept = (alone == State::Half && path.redirects && path.lets_in()).then_some(exit_block);
     let reason = match kept {
-        Some(rule) => differences::kept_behind(rule),
+        Some(exit_block) => differences::kept_behind(exit_block.map(|(rule, _)| rule)),
         None => differences::state_reason(alone, known, &path, loaded, caps, service),
     };
     let mut why = differences::other_paths(alone, state, reason, &paths);
@@ -341,14 +350,6 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why.extend(differences::configured_elsewhere(configured, service));
     }
     why.extend(cap_findings.unwrap_or_default());
-    // A rule that is for more than the service is loaded all the same.
-    let own_lines: Vec<&Rule> = match filter_rule.and_then(|own| sole_tracker(configured, own)) {
-        Some(id) if path.passes.is_empty() => {
-            let lines = loaded.filter.iter();
-            lines.filter(|rule| rule.tracker() == Some(id)).collect()
-        }
-        _ => path.passes.clone(),
-    };
     if let Some(pair) = pair.as_ref().filter(|_| state != State::Absent) {
         why.extend(differences::pair_differences(pair, &path, &own_lines, caps));
     }
@@ -380,7 +381,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         other_limits,
         paths,
         left_open,
-        exit_block: exit_block.map(|rule| rule.text.clone()),
+        exit_block: exit_block.map(|(rule, keeps_all)| (rule.text.clone(), keeps_all)),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
     }
 }
@@ -442,9 +443,15 @@ fn managed_redirection<'a>(
 
 /// Corrects what the loaded pair looks like by the path that it makes: open means that it leads in. Where the port leads to
 /// another target instead, that says who gets in.
-fn by_own_path(alone: State, path: &Path<'_>, own: Option<&PathIn>) -> State {
+fn by_own_path(alone: State, path: &Path<'_>, own_lines: &[&Rule], own: Option<&PathIn>) -> State {
+    let passes_itself = |own: &PathIn| {
+        let is_it = |text: &String| own_lines.iter().any(|rule| rule.text == *text);
+        own.passed_by.as_ref().is_none_or(is_it)
+    };
     match own {
-        Some(own) if own.certain && (alone.lets_in() || own.sources == "any") => {
+        Some(own)
+            if own.certain && (own.sources == "any" || alone.lets_in() && passes_itself(own)) =>
+        {
             if own.caps.is_none_or(Caps::is_empty) {
                 State::Uncapped
             } else {

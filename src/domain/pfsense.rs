@@ -4,6 +4,7 @@
 pub mod change;
 pub mod config;
 pub mod configured;
+pub mod deciding;
 pub mod edit;
 pub mod freebsd;
 pub mod leftovers;

@@ -328,7 +328,7 @@ fn no_proof_is_called_no_proof() {
     let closed = environment.demo(&["expose", "revoke", "--verify", "--yes"]);
     // The clock of this test stands still, so the wait ends without a connection.
     assert_eq!(closed.code, Some(8), "{closed}");
-    assert!(closed.stderr.contains("begins in 2 s"), "{closed}");
+    assert!(closed.stderr.contains("begins in 2s"), "{closed}");
     assert!(!closed.stderr.contains("Nothing was changed"), "{closed}");
     assert_eq!(show(&environment)["state"], "closed");
     // One connection is enough for an opening.
@@ -340,7 +340,7 @@ fn no_proof_is_called_no_proof() {
     assert_eq!(refused.code, Some(6), "{refused}");
     for part in [
         "Nothing was changed",
-        "before 60 s are over",
+        "before 1m are over",
         "without --verify",
     ] {
         assert!(refused.stderr.contains(part), "{part}: {refused}");

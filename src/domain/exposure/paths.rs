@@ -913,12 +913,15 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
     }
 
-    /// Finds the rule that keeps connections from anywhere on their way from the firewall to this port of the service.
-    pub fn find_exit_block(&self, port: u16) -> Option<&'r Rule> {
+    /// Finds the rule that keeps connections from addresses that no rule names on their way from the firewall to this port
+    /// of the service, and says whether it keeps every other one too.
+    pub fn find_exit_block(&self, port: u16) -> Option<(&'r Rule, bool)> {
         let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
         let (clients, _) = self.distinct_clients(lane.exit.iter());
-        let leaving = self.leave(&lane, clients.first()?);
-        leaving.blocked_by.filter(|_| leaving.truth == Truth::No)
+        let mut leaving = clients.iter().map(|client| self.leave(&lane, client));
+        let first = leaving.next()?;
+        let rule = first.blocked_by.filter(|_| first.truth == Truth::No)?;
+        Some((rule, leaving.all(|other| other.truth == Truth::No)))
     }
 
     fn rule_matches(&self, facing: Facing<'_>, client: &Client) -> Truth {

@@ -105,7 +105,7 @@ impl Sections {
 
 /// Returns whether a port field covers the port: a number, a range, or one of these aliases that holds it.
 pub fn port_field_covers(aliases: &[Alias], field: Option<&str>, port: u16, depth: u8) -> bool {
-    ports_of(aliases, field.unwrap_or_default(), depth).is_some_and(|ranges| {
+    ranges_of_port(aliases, field.unwrap_or_default(), depth).is_some_and(|ranges| {
         ranges
             .iter()
             .any(|(low, high)| (*low..=*high).contains(&port))
@@ -119,7 +119,7 @@ pub fn port_field_is(aliases: &[Alias], field: Option<&str>, port: u16) -> bool 
 
 /// Returns the one port that a field stands for, if it is one.
 pub fn single_port_of(aliases: &[Alias], field: Option<&str>) -> Option<u16> {
-    let ranges = ports_of(aliases, field.unwrap_or_default(), 0)?;
+    let ranges = ranges_of_port(aliases, field.unwrap_or_default(), 0)?;
     let (port, _) = *ranges.first()?;
     ranges
         .iter()
@@ -128,7 +128,7 @@ pub fn single_port_of(aliases: &[Alias], field: Option<&str>) -> Option<u16> {
 }
 
 /// Returns the ranges of ports that a field names; `None` if a part of it is not understood and none is.
-fn ports_of(aliases: &[Alias], field: &str, depth: u8) -> Option<Vec<(u16, u16)>> {
+pub fn ranges_of_port(aliases: &[Alias], field: &str, depth: u8) -> Option<Vec<(u16, u16)>> {
     let field = field.trim();
     if let Ok(number) = field.parse::<u16>() {
         return Some(vec![(number, number)]);
@@ -146,7 +146,7 @@ fn ports_of(aliases: &[Alias], field: &str, depth: u8) -> Option<Vec<(u16, u16)>
     let mut ranges = Vec::new();
     for member in members.split_whitespace() {
         // What is not understood covers no port that is known, and makes the field more than one port.
-        ranges.extend(ports_of(aliases, member, depth + 1).unwrap_or_else(|| vec![(0, 0)]));
+        ranges.extend(ranges_of_port(aliases, member, depth + 1).unwrap_or_else(|| vec![(0, 0)]));
     }
     Some(ranges)
 }

@@ -8,9 +8,10 @@ mod put_back;
 pub use put_back::are_of_service;
 
 use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
-use super::config::{ReadRequest, Sections, port_field_is};
+use super::config::{ReadRequest, Sections, members_of_text, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
-use super::managed::{ManagedPair, find_floating_pass, find_rule_before, passes_port_of_service};
+use super::deciding::{find_floating_pass, find_rule_before};
+use super::managed::{ManagedPair, passes_port_of_service};
 use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
@@ -292,7 +293,7 @@ impl Draft<'_> {
         }
         let count = self.pair.passes.len();
         let is_as_it_was = self.is_filter_as_it_was(change);
-        let stand_beside = puts_back && !self.pair.is_ours && !self.pair.forwards.is_empty();
+        let stand_beside = puts_back && !self.pair.is_ours;
         if count > 1 && !is_as_it_was && !stand_beside && (!closes || self.forward().is_none()) {
             return unclear(count, "filter rules");
         }
@@ -371,11 +372,24 @@ impl Draft<'_> {
             return Ok(());
         };
         if !self.pair.is_ours {
-            let target = forward.target.as_deref().unwrap_or_default();
-            let clause = format!("the port forward of this port leads elsewhere ({target})");
-            return refuse_edit(RefusalCode::Elsewhere, clause);
+            return self.refuse_elsewhere(forward);
         }
         self.check_one_port(forward, true)
+    }
+
+    fn refuse_elsewhere(&self, forward: &NatRule) -> Result<(), EditRefusal> {
+        let target = forward.target.as_deref().unwrap_or_default();
+        let members = members_of_text(&self.configured.aliases, target, 0).unwrap_or_default();
+        let leads = if members
+            .iter()
+            .any(|net| net.contains(&self.service.address))
+        {
+            "to more than the service"
+        } else {
+            "elsewhere"
+        };
+        let clause = format!("the port forward of this port leads {leads} ({target})");
+        refuse_edit(RefusalCode::Elsewhere, clause)
     }
 
     fn check_one_port(&self, forward: &NatRule, says_which: bool) -> Result<(), EditRefusal> {

@@ -191,101 +191,6 @@ impl<'a> ManagedPair<'a> {
     }
 }
 
-/// Finds an enabled floating rule that lets the service in: it decides before any rule of the interface.
-pub fn find_floating_pass<'a>(
-    configured: &'a Configured,
-    service: &ReadRequest,
-) -> Option<&'a FilterRule> {
-    let aliases = configured.aliases.as_slice();
-    let is_here = |rule: &FilterRule| {
-        let names = rule.interface.as_deref().unwrap_or_default();
-        matches!(names, "" | "any") || names.split(',').any(|name| name == service.interface)
-    };
-    configured.every_filter_rule().iter().find(|rule| {
-        let to = &rule.destination;
-        let port = to.port.as_deref().unwrap_or_default();
-        rule.floating
-            && !rule.disabled
-            && rule.direction.as_deref() != Some("out")
-            && rule.is_pass()
-            && matches!(
-                rule.protocol.as_deref(),
-                None | Some("" | "any" | "tcp" | "tcp/udp")
-            )
-            && is_here(rule)
-            && !to.not
-            && (to.any || service.is_named_by(to.address.as_deref()))
-            && (port.is_empty() || port_field_covers(aliases, Some(port), service.port, 0))
-    })
-}
-
-/// Finds the enabled rule that decides about the service's traffic before the pair's filter rule sees it: what it blocks is
-/// shut, and where it passes its caps count. A rule that is to be built would stand last.
-pub fn find_rule_before<'a>(
-    configured: &'a Configured,
-    own: Option<&FilterRule>,
-    service: &ReadRequest,
-) -> Option<&'a FilterRule> {
-    let covers = |name: &str| configured.covers_interface(name, &service.interface);
-    // pf meets floating rules first, then those of groups, then those of the interface.
-    let place = |rule: &FilterRule| {
-        let names = rule.interface.as_deref().unwrap_or_default();
-        if rule.floating {
-            let is_here = matches!(names, "" | "any") || names.split(',').any(covers);
-            let decides = rule.quick && rule.direction.as_deref() != Some("out");
-            return (is_here && decides).then_some((0, rule.index));
-        }
-        let kind = if names == service.interface { 2 } else { 1 };
-        covers(names).then_some((kind, rule.index))
-    };
-    let ours = own.and_then(place).unwrap_or((2, u32::MAX));
-    let decides = |rule: &&FilterRule| {
-        let conditional = |(key, _): &(&str, String)| matches!(*key, "os" | "tagged" | "sched");
-        !rule.disabled
-            && !rule.conditions.iter().any(conditional)
-            && is_from_all(&rule.source)
-            && is_about_service(rule, &configured.aliases, service)
-    };
-    let placed = |rule: &'a FilterRule| Some((place(rule)?, rule));
-    let rules = configured.every_filter_rule().iter().filter(decides);
-    let before = rules.filter_map(placed).filter(|(place, _)| *place < ours);
-    before
-        .min_by_key(|(place, _)| *place)
-        .map(|(_, first)| first)
-}
-
-/// Says whether a filter rule lets connections to the service in, from some source.
-pub fn lets_service_in(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
-    rule.is_pass() && is_about_service(rule, aliases, service)
-}
-
-/// Says whether a rule is about connections to the service.
-fn is_about_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
-    let is_set =
-        |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
-    let to = &rule.destination;
-    let address = to.address.as_deref().map(str::trim).unwrap_or_default();
-    let members = super::config::members_of_text(aliases, address, 0).unwrap_or_default();
-    let holds = members.iter().any(|net| net.contains(&service.address));
-    let to_service = (!is_set(&to.address) && !is_set(&to.network))
-        || holds
-        || service.is_named_by(to.address.as_deref());
-    let family = match rule.ipprotocol.as_deref() {
-        Some("inet6") => service.address.is_ipv6(),
-        Some("inet46") => true,
-        _ => service.address.is_ipv4(),
-    };
-    let port = to.port.as_deref().map(str::trim).unwrap_or_default();
-    !to.not
-        && to_service
-        && family
-        && matches!(
-            rule.protocol.as_deref(),
-            None | Some("" | "any" | "tcp" | "tcp/udp")
-        )
-        && (port.is_empty() || port_field_covers(aliases, Some(port), service.port, 0))
-}
-
 /// Says why the rules that are joined to one of the service's forwards are not theirs alone.
 fn find_foreign<'a>(
     configured: &'a Configured,
@@ -327,7 +232,19 @@ fn could_carry(
         || (!text(address).is_empty() && text(address) == text(&forward.target))
         || text(port) == text(&forward.local_port)
         || port_field_covers(aliases, port.as_deref(), service.port, 0);
-    !rule.floating && rule.interface.as_deref() == Some(service.interface.as_str()) && leads_there
+    !rule.floating
+        && rule.interface.as_deref() == Some(service.interface.as_str())
+        && is_of_family(rule.ipprotocol.as_deref(), service)
+        && leads_there
+}
+
+/// Says whether a rule is for the service's family of addresses; without a word it is for IPv4.
+pub(super) fn is_of_family(family: Option<&str>, service: &ReadRequest) -> bool {
+    match family {
+        Some("inet6") => service.address.is_ipv6(),
+        Some("inet46") => true,
+        _ => service.address.is_ipv4(),
+    }
 }
 
 fn is_tcp(protocol: Option<&String>) -> bool {
@@ -342,46 +259,8 @@ fn is_forward_of_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) 
 pub fn is_about_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {
     rule.interface == service.interface
         && is_tcp(rule.protocol.as_ref())
+        && is_of_family(rule.ipprotocol.as_deref(), service)
         && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
-}
-
-/// Finds an exception from forwards, or a forward to elsewhere, that takes the service's connections before its forward
-/// does, or before one that is to be built last.
-pub fn find_forward_before<'a>(
-    configured: &'a Configured,
-    forward: Option<&NatRule>,
-    service: &ReadRequest,
-) -> Option<&'a NatRule> {
-    let interface = configured.interface.as_ref();
-    let is_here = |to: &Side| {
-        let own = forward.is_some_and(|own| {
-            own.destination.network == to.network && own.destination.address == to.address
-        });
-        to.any || own || is_own_address(to, interface, service)
-    };
-    let leads_elsewhere = |rule: &NatRule| {
-        let target = rule.target.as_deref().unwrap_or_default();
-        let members = super::config::members_of_text(&configured.aliases, target, 0);
-        let own = ipnet::IpNet::from(service.address);
-        members.is_none_or(|nets| nets.iter().any(|net| *net != own))
-    };
-    configured.nat.iter().find(|rule| {
-        (rule.nordr || leads_elsewhere(rule))
-            && !rule.disabled
-            && is_about_port(rule, &configured.aliases, service)
-            && is_from_all(&rule.source)
-            && is_here(&rule.destination)
-            && forward.is_none_or(|own| rule.index < own.index)
-    })
-}
-
-fn is_from_all(from: &Side) -> bool {
-    let is_set =
-        |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
-    !from.not
-        && ![&from.address, &from.network, &from.port]
-            .into_iter()
-            .any(is_set)
 }
 
 /// Says whether a filter rule lets the service's traffic in, and no other port's.
@@ -395,13 +274,18 @@ pub fn passes_port_of_service(rule: &FilterRule, aliases: &[Alias], service: &Re
     rule.is_pass()
         && !rule.floating
         && is_tcp(rule.protocol.as_ref())
+        && is_of_family(rule.ipprotocol.as_deref(), service)
         && rule.interface.as_deref() == Some(service.interface.as_str())
         && !rule.destination.not
         && port_field_is(aliases, rule.destination.port.as_deref(), service.port)
 }
 
 /// Says whether a destination is the interface's own address: a virtual address and its port are another service's.
-fn is_own_address(side: &Side, interface: Option<&InterfaceConfig>, service: &ReadRequest) -> bool {
+pub(super) fn is_own_address(
+    side: &Side,
+    interface: Option<&InterfaceConfig>,
+    service: &ReadRequest,
+) -> bool {
     let address = |text: Option<&String>| text?.trim().parse::<std::net::IpAddr>().ok();
     let own = interface.and_then(|interface| address(interface.ipaddr.as_ref()));
     !side.not

@@ -13,9 +13,10 @@ use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::deciding::find_floating_pass;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
-use crate::domain::pfsense::managed::{ManagedPair, find_floating_pass};
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::is_private;
 
@@ -77,9 +78,8 @@ fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<ManagedPair
     {
         return Err(refuse_unfinished(running));
     }
-    check_filtering(configured).map_err(|refusal| {
-        refusal.hint("With filtering off nothing is redirected either. To close it for later, disable the port forward in the GUI: Firewall > NAT > Port Forward.")
-    })?;
+    check_filtering(configured)
+        .map_err(|refusal| refusal.hint("With filtering off nothing is redirected either."))?;
     // What is deleted beside another rule of the service could not be distinguished from it when it comes back.
     clear_pair(present, !delete, delete)
 }
@@ -241,6 +241,25 @@ pub(super) fn standing_word(disabled: bool) -> &'static str {
 
 /// Plans to close the exposure. `connections` are ended afterwards if wanted.
 pub fn plan_revoke(
+    present: &Present<'_>,
+    delete: bool,
+    end_connections: bool,
+    terms: Terms,
+) -> Result<Planned, Refusal> {
+    let planned = plan_closing(present, delete, end_connections, terms);
+    planned.map_err(|refusal| refusal.hint(closing_by_hand(present.service)))
+}
+
+/// Says how the exposure is closed where kmsctl cannot do it.
+pub fn closing_by_hand(service: &Service) -> String {
+    format!(
+        "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable the forward of port {} on {}, and Apply Changes.",
+        service.port,
+        service.interface.to_uppercase()
+    )
+}
+
+fn plan_closing(
     present: &Present<'_>,
     delete: bool,
     end_connections: bool,

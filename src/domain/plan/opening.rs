@@ -12,10 +12,12 @@ use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Records};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
-use crate::domain::pfsense::edit::are_of_service;
-use crate::domain::pfsense::managed::{
-    ManagedPair, find_floating_pass, find_forward_before, find_rule_before, lets_service_in,
+use crate::domain::pfsense::deciding::{
+    find_floating_pass, find_forward_before, find_rule_before, lets_named_sources_in,
+    lets_service_in,
 };
+use crate::domain::pfsense::edit::are_of_service;
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
@@ -121,9 +123,9 @@ pub fn plan_restore(
         let draft = draft_enabling(present, &pair, terms);
         let request = ReadRequest::from(present.service);
         let first = find_rule_before(present.configured, filter, &request);
-        let another = first.filter(|rule| rule.is_pass()).or(floating).is_some();
+        let another = first.is_some_and(FilterRule::is_pass);
         if let Some(own) = filter.filter(|_| !another && !pair.forward_passes())
-            && !lets_service_in(own, &present.configured.aliases, &request)
+            && !lets_service_in(present.configured, own, &request)
         {
             return Err(filter_lets_nothing_in(own, present.service));
         }
@@ -321,6 +323,7 @@ pub(super) fn promised_exposure(
     let passes = !builds && nat.is_some_and(NatRule::passes_by_itself);
     let request = ReadRequest::from(present.service);
     let first = find_rule_before(present.configured, filter, &request).filter(|_| !passes);
+    let floating = find_floating_pass(present.configured, &request).filter(|_| !builds);
     let promised = match first.filter(|rule| rule.is_pass()) {
         Some(first) => of_caps(ratelimit::of_configured(first).0),
         None => promised,
@@ -331,9 +334,22 @@ pub(super) fn promised_exposure(
         let tracker = shadow.tracker.as_deref().unwrap_or("none");
         format!("the filter rule {name:?} (tracker {tracker}), which blocks the service's traffic first and is left as it is")
     });
+    let some_get_in = lets_named_sources_in(present.configured, nat, filter, passes, &request);
+    let shadow = shadow.filter(|shadow| {
+        if some_get_in {
+            let words =
+                format!("Not everybody may connect, only sources that rules name: {shadow}.");
+            draft.risks.push(Risk::new("source-limited", words));
+        }
+        !some_get_in
+    });
     // What is let in has to get out to the service as well.
     let shadow = shadow.or_else(|| {
-        let rule = present.exposure.exit_block.as_ref()?;
+        let (rule, keeps_all) = present.exposure.exit_block.as_ref()?;
+        // Those that it spares get in by the pair's own rule.
+        if !keeps_all && some_get_in {
+            return None;
+        }
         Some(format!("a rule that keeps connections from getting out to the service and is left as it is: {rule}"))
     });
     let promised = if shadow.is_some() {
@@ -351,7 +367,7 @@ pub(super) fn promised_exposure(
                 format!("exposure {state} -> half: shadowed by {shadow}."),
             ),
         );
-    } else if let Some(words) = limited_clause(nat, filter) {
+    } else if let Some(words) = limited_clause(nat, filter.or(floating)) {
         draft.risks.push(Risk::new("source-limited", words));
     } else if state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());

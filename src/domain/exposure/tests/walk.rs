@@ -742,6 +742,11 @@ impl<'a> Ruleset<'a> {
     }
 }
 
+/// Returns a client that no rule names.
+pub(crate) fn stranger() -> (u32, u16) {
+    (address_of(STRANGERS[0]), 50_000)
+}
+
 /// Returns the addresses at which what these words hold changes, and some that no word names.
 fn edges<'a>(world: &World, words: impl Iterator<Item = &'a String>, more: &[&str]) -> Vec<u32> {
     let mut found: BTreeSet<u32> = more.iter().map(|word| address_of(word)).collect();
@@ -967,7 +972,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                         continue;
                     }
                     came_in = true;
-                    strangers_by_pair |= by_pair && *client == (address_of(STRANGERS[0]), 50_000);
+                    strangers_by_pair |= by_pair && *client == stranger();
                     let met = || {
                         format!(
                             "salt {salt}: {interface} {}:{} -> {}:{}\n{shown}",

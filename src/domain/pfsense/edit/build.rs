@@ -7,7 +7,8 @@ use super::{Draft, EditRefusal, RefusalCode, refuse_edit, write_caps, write_text
 use crate::domain::pf::rule::Rate;
 use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::{ReadRequest, members_of_alias, port_field_is};
-use crate::domain::pfsense::managed::{association_of, find_floating_pass};
+use crate::domain::pfsense::deciding::find_floating_pass;
+use crate::domain::pfsense::managed::association_of;
 use crate::domain::pfsense::separators::{insert_rule, separators_of};
 
 /// The longest description of a filter rule that the port forward page makes, in bytes.
@@ -26,9 +27,7 @@ impl Draft<'_> {
         if let Some(forward) = self.forward() {
             self.check_one_port(forward, false)?;
             if !self.pair.is_ours && !alias {
-                let target = forward.target.as_deref().unwrap_or_default();
-                let clause = format!("the port forward of this port leads elsewhere ({target})");
-                return refuse_edit(RefusalCode::Elsewhere, clause);
+                return self.refuse_elsewhere(forward);
             }
         }
         self.check_inside_port()?;

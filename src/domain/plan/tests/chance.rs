@@ -69,17 +69,51 @@ fn forwards() -> impl Strategy<Value = Value> {
         select(ports),
         select(vec!["k8s_kms_lb", "10.0.20.202", "outer", "others", "10.0.20.50"]),
         select(vec!["", "", "pass", "nat_1", "nat_2", "nat_3"]),
+        (sources(), protocols(), prop::bool::weighted(0.1), prop::bool::weighted(0.1)),
         prop::bool::weighted(0.3),
     )
-        .prop_map(|((interface, mut destination), (port, local), target, association, is_disabled)| {
+        .prop_map(|((interface, mut destination), (port, local), target, association, more, is_disabled)| {
+            let (source, (family, protocol), is_exception, is_negated) = more;
             destination["port"] = json!(port);
+            if is_negated && destination.get("any").is_none() {
+                destination["not"] = json!("");
+            }
             let mut rule = json!({
-                "source": {"any": ""}, "destination": destination, "ipprotocol": "inet", "protocol": "tcp", "target": target,
+                "source": source, "destination": destination, "ipprotocol": family, "protocol": protocol, "target": target,
                 "local-port": local, "interface": interface, "descr": "other", "associated-rule-id": association,
             });
+            if is_exception {
+                rule["nordr"] = json!("");
+                rule["target"] = json!("");
+                rule["associated-rule-id"] = json!("");
+            }
             disabled(&mut rule, is_disabled);
             rule
         })
+}
+
+/// Whom a rule is for: mostly everybody.
+fn sources() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => Just(json!({"any": ""})),
+        1 => Just(json!({"address": "198.51.100.0/24"})),
+        1 => Just(json!({"address": "friends"})),
+        1 => Just(json!({"address": "friends", "not": ""})),
+    ]
+}
+
+/// The family and the protocol of a rule: mostly the service's.
+fn protocols() -> impl Strategy<Value = (&'static str, &'static str)> {
+    let words = vec![
+        ("inet", "tcp"),
+        ("inet", "tcp"),
+        ("inet", "tcp"),
+        ("inet", "tcp/udp"),
+        ("inet46", "tcp"),
+        ("inet", "udp"),
+        ("inet6", "tcp"),
+    ];
+    select(words)
 }
 
 fn passes() -> impl Strategy<Value = Value> {
@@ -95,23 +129,34 @@ fn passes() -> impl Strategy<Value = Value> {
         select(vec!["wan", "wan", "opt1", "Uplinks", "floating"]),
         select(ends),
         select(vec!["", "1688", "8443", "KMS_port", "1600-1700"]),
-        select(vec!["pass", "pass", "block"]),
+        select(vec!["pass", "pass", "block", "reject"]),
         select(vec!["", "", "", "nat_1", "nat_2"]),
-        prop::bool::weighted(0.3),
+        (sources(), protocols(), prop::bool::weighted(0.1)),
+        (floating_words(), prop::bool::weighted(0.3)),
     )
-        .prop_map(|(interface, mut destination, port, kind, association, is_disabled)| {
+        .prop_map(|(interface, mut destination, port, kind, association, more, (floats, is_disabled))| {
+            let (source, (family, protocol), is_negated) = more;
             if !port.is_empty() {
                 destination["port"] = json!(port);
             }
+            if is_negated && destination.get("any").is_none() {
+                destination["not"] = json!("");
+            }
             let mut rule = json!({
-                "type": kind, "source": {"any": ""}, "interface": interface, "ipprotocol": "inet", "protocol": "tcp",
+                "type": kind, "source": source, "interface": interface, "ipprotocol": family, "protocol": protocol,
                 "destination": destination, "descr": "other",
             });
             if interface == "floating" {
-                rule["interface"] = json!("wan,opt1");
+                let (interface, direction, is_quick, is_match) = floats;
+                rule["interface"] = json!(interface);
                 rule["floating"] = json!("yes");
-                rule["direction"] = json!("in");
-                rule["quick"] = json!("yes");
+                rule["direction"] = json!(direction);
+                if is_quick {
+                    rule["quick"] = json!("yes");
+                }
+                if is_match {
+                    rule["type"] = json!("match");
+                }
             }
             if !association.is_empty() {
                 rule["associated-rule-id"] = json!(association);
@@ -119,6 +164,16 @@ fn passes() -> impl Strategy<Value = Value> {
             disabled(&mut rule, is_disabled);
             rule
         })
+}
+
+/// Where a floating rule holds, in which direction, whether at once, and whether it only marks what it meets.
+fn floating_words() -> impl Strategy<Value = (&'static str, &'static str, bool, bool)> {
+    (
+        select(vec!["wan,opt1", "wan", "", "opt3"]),
+        select(vec!["in", "in", "any", "out"]),
+        prop::bool::weighted(0.6),
+        prop::bool::weighted(0.15),
+    )
 }
 
 /// Sections of a config.xml: the pair or a part of it, among others.
@@ -131,6 +186,53 @@ fn configurations() -> impl Strategy<Value = Element> {
         (prop::bool::weighted(0.3), prop::bool::weighted(0.3)),
         (0..3_usize, 0..4_usize),
     );
+    // What an administrator has made of the two: mostly nothing.
+    let touched = prop::option::weighted(
+        0.25,
+        select(vec![
+            ("nat", "destination", json!({"any": "", "port": "1688"})),
+            (
+                "nat",
+                "destination",
+                json!({"address": "192.168.1.2", "port": "1688"}),
+            ),
+            (
+                "nat",
+                "destination",
+                json!({"address": "192.168.1.7", "port": "1688"}),
+            ),
+            ("nat", "source", json!({"address": "friends"})),
+            ("nat", "source", json!({"address": "friends", "not": ""})),
+            ("nat", "protocol", json!("tcp/udp")),
+            ("nat", "ipprotocol", json!("inet6")),
+            ("nat", "target", json!("outer")),
+            ("nat", "local-port", json!("8443")),
+            ("filter", "source", json!({"address": "friends"})),
+            (
+                "filter",
+                "source",
+                json!({"address": "198.51.100.0/24", "not": ""}),
+            ),
+            ("filter", "protocol", json!("tcp/udp")),
+            ("filter", "protocol", json!("udp")),
+            ("filter", "ipprotocol", json!("inet46")),
+            ("filter", "ipprotocol", json!("inet6")),
+            ("filter", "type", json!("reject")),
+            ("filter", "interface", json!("Uplinks")),
+            ("filter", "destination", json!({"any": "", "port": "1688"})),
+            ("filter", "destination", json!({"address": "10.0.20.0/24"})),
+            (
+                "filter",
+                "destination",
+                json!({"address": "k8s_kms_lb", "port": "1600-1700"}),
+            ),
+            (
+                "filter",
+                "destination",
+                json!({"address": "k8s_kms_lb", "port": "1688", "not": ""}),
+            ),
+        ]),
+    );
     let one_to_one = prop::option::weighted(0.15, select(vec!["203.0.113.5", "192.168.1.9"]));
     let members = select(vec!["10.0.20.202", "10.0.20.202", "kms_real"]);
     (
@@ -140,16 +242,24 @@ fn configurations() -> impl Strategy<Value = Element> {
         one_to_one,
         members,
         (0..4_usize, 0..4_usize),
+        touched,
     )
-        .prop_map(|(mut nat, mut filter, pair, one_to_one, members, bars)| {
+        .prop_map(|(mut nat, mut filter, pair, one_to_one, members, bars, touched)| {
+            let touch = |section: &str, record: &mut Value| {
+                if let Some((_, key, value)) = touched.as_ref().filter(|(of, ..)| *of == section) {
+                    record[*key] = value.clone();
+                }
+            };
             let (port, association, caps, (has_nat, has_filter), (nat_off, filter_off), at) = pair;
             if has_nat {
                 let mut own = own_forward(port, "k8s_kms_lb", association);
+                touch("nat", &mut own);
                 disabled(&mut own, nat_off);
                 nat.insert(at.0.min(nat.len()), own);
             }
             if has_filter && association != "pass" {
                 let mut own = own_pass(port, "k8s_kms_lb", association, caps);
+                touch("filter", &mut own);
                 disabled(&mut own, filter_off);
                 filter.insert(at.1.min(filter.len()), own);
             }
@@ -173,6 +283,7 @@ fn configurations() -> impl Strategy<Value = Element> {
                 "aliases": {"alias": [
                     alias("k8s_kms_lb", "host", members), alias("kms_real", "host", "10.0.20.202"),
                     alias("outer", "host", "kms_real 10.0.20.9"), alias("others", "host", "10.0.20.50"),
+                    alias("friends", "host", "198.51.100.8"),
                     alias("KMS_port", "port", "1688"),
                 ]},
                 "interfaces": {
@@ -189,8 +300,10 @@ fn configurations() -> impl Strategy<Value = Element> {
 
 fn devices(interfaces: &str) -> Vec<&'static str> {
     let device = |name: &str| match name {
+        "" => "",
         "wan" => "vtnet0",
         "opt1" => "vtnet2",
+        "opt3" => "vtnet3",
         "Uplinks" => "Uplinks",
         other => panic!("{other}"),
     };
@@ -214,6 +327,29 @@ fn host_words(name: &str) -> String {
     } else {
         format!("<{name}>")
     }
+}
+
+/// Returns a side's address as pf prints it.
+fn end_words(rule: &Element, side: &str) -> String {
+    let Some(side) = rule.get(side) else {
+        return "any".to_owned();
+    };
+    let address = match (side.child_text("network"), side.child_text("address")) {
+        (Some("wanip"), _) => "192.168.1.2".to_owned(),
+        (Some("opt1ip"), _) => "203.0.113.2".to_owned(),
+        (_, Some(address)) => host_words(address),
+        _ => return "any".to_owned(),
+    };
+    let negated = if side.has_child("not") { "! " } else { "" };
+    format!("{negated}{address}")
+}
+
+/// Says whether pfSense makes a rule of it that TCP over IPv4 meets.
+fn is_met(record: &Element) -> bool {
+    !record.has_child("disabled")
+        && record.child_text("protocol") != Some("udp")
+        && record.child_text("ipprotocol") != Some("inet6")
+        && record.child_text("type") != Some("match")
 }
 
 fn side_of<'e>(rule: &'e Element, key: &str) -> &'e str {
@@ -253,31 +389,25 @@ fn make_rules(sections: &Sections) -> Made {
             ..plain("binat", devices(record.child_text("interface").unwrap())[0])
         });
     }
-    for record in sections
-        .list("nat", "rule")
-        .iter()
-        .filter(|record| !record.has_child("disabled"))
-    {
+    let forwards = sections.list("nat", "rule").iter();
+    for record in forwards.filter(|record| is_met(record)) {
         let action = match record.child_text("associated-rule-id") {
+            _ if record.has_child("nordr") => "no rdr",
             Some("pass") => "rdr pass",
             _ => "rdr",
-        };
-        let to = match (side_of(record, "network"), side_of(record, "address")) {
-            ("wanip", _) => "192.168.1.2",
-            ("opt1ip", _) => "203.0.113.2",
-            (_, "") => "any",
-            (_, address) => address,
         };
         let port = port_words(side_of(record, "port"));
         let local = record.child_text("local-port").unwrap_or_default();
         let moved = match (side_of(record, "port"), local) {
             ("8443", "1688" | "KMS_port") => "1688",
+            ("1688" | "KMS_port", "8443") => "8443",
             _ => "",
         };
         nat.push(Drawn {
-            to: to.into(),
+            from: end_words(record, "source"),
+            to: end_words(record, "destination"),
             port,
-            target: host_words(record.child_text("target").unwrap()),
+            target: host_words(record.child_text("target").unwrap_or_default()),
             target_port: moved,
             ..plain(action, devices(record.child_text("interface").unwrap())[0])
         });
@@ -290,25 +420,22 @@ fn make_rules(sections: &Sections) -> Made {
     };
     let mut records: Vec<&Element> = sections.list("filter", "rule").iter().collect();
     records.sort_by_key(|record| rank(record));
-    for record in records
-        .into_iter()
-        .filter(|record| !record.has_child("disabled"))
-    {
-        let action = if record.child_text("type") == Some("block") {
-            "block"
-        } else {
-            "pass"
+    for record in records.into_iter().filter(|record| is_met(record)) {
+        let action = match record.child_text("type") {
+            Some("block" | "reject") => "block",
+            _ => "pass",
+        };
+        let direction = match record.child_text("direction") {
+            Some("any") => "",
+            Some("out") => "out",
+            _ => "in",
         };
         for device in devices(record.child_text("interface").unwrap()) {
-            let to = side_of(record, "address");
             filter.push(Drawn {
-                direction: "in",
-                quick: true,
-                to: if to.is_empty() {
-                    "any".into()
-                } else {
-                    host_words(to)
-                },
+                direction,
+                quick: !record.has_child("floating") || record.has_child("quick"),
+                from: end_words(record, "source"),
+                to: end_words(record, "destination"),
                 port: port_words(side_of(record, "port")),
                 ..plain(action, device)
             });
@@ -355,8 +482,8 @@ fn make_rules(sections: &Sections) -> Made {
     }
 }
 
-/// Says whether a connection from outside arrives at the service.
-fn lets_in(case: &Case) -> bool {
+/// Says whether a connection from outside arrives at the service: from an address that no rule names, or from any.
+fn lets_in(case: &Case, only_strangers: bool) -> bool {
     let rules = Ruleset::of(
         case,
         World {
@@ -371,15 +498,20 @@ fn lets_in(case: &Case) -> bool {
             salt: 0,
         },
     );
+    let clients = if only_strangers {
+        vec![walk::stranger()]
+    } else {
+        tries.clients
+    };
+    let arrives = |device, client, to| {
+        let arrived = rules.arrive(Syn { device, client, to });
+        arrived.is_some_and(|(_, port)| port == 1688)
+    };
     walk::OUTSIDE.iter().any(|(_, device)| {
-        tries.doors.iter().any(|to| {
-            let syn = Syn {
-                device,
-                client: tries.clients[0],
-                to: *to,
-            };
-            rules.arrive(syn).is_some_and(|(_, port)| port == 1688)
-        })
+        tries
+            .doors
+            .iter()
+            .any(|to| clients.iter().any(|client| arrives(device, *client, *to)))
     })
 }
 
@@ -490,7 +622,8 @@ fn is_uniquely_linked(sections: &Sections) -> bool {
         .filter(joined)
         .collect();
     matches!((forwards.as_slice(), passes.as_slice()), ([forward], [pass])
-        if joined(forward) && forward.child_text("descr") == Some("KMS") && pass.child_text("descr") == Some("NAT KMS"))
+        if joined(forward) && forward.child_text("target") == Some("k8s_kms_lb")
+            && forward.child_text("ipprotocol") != Some("inet6") && forward.child_text("descr") == Some("KMS") && pass.child_text("descr") == Some("NAT KMS"))
 }
 
 /// Says whether another enabled forward has the very address and port of the one that was taken away.
@@ -588,7 +721,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         );
         let (closed, judged_after, made) = judged(&after);
         let came_true = judged_after.state;
-        let comes_in = lets_in(&made.case);
+        let comes_in = lets_in(&made.case, false);
         let shown = format!("{shown}\nafter: {:?} {:#?}", came_true, judged_after.paths);
         if let Some((_, promised)) = draft.turns_exposure() {
             // Whether it is closed, half or absent depends on rules that let nothing in; what comes in does not.
@@ -601,7 +734,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
                 prop_assert!(!comes_in, "called closed: {shown}");
             }
             if promised.lets_in() {
-                prop_assert!(comes_in, "called open: {shown}");
+                prop_assert!(comes_in && came_true.lets_in(), "called open: {shown}");
             }
         }
         let back = ConfigurationEdit::PutBack {

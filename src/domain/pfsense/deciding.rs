@@ -1,0 +1,295 @@
+//! Which configured rule decides about the service's connections before the managed pair does. A rule matches them, does
+//! not, or leaves it open (`None`: a list from the web, a name, a mark): only what is known decides.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::config::{ReadRequest, members_of_text, ranges_of_port};
+use super::configured::{Configured, FilterRule, InterfaceConfig, NatRule, Side};
+use super::managed::{is_about_port, is_of_family, is_own_address};
+
+/// Most sources of rules that are looked at one by one.
+const MOST_SOURCES: usize = 1024;
+
+/// Finds an enabled floating rule that lets the service in: it can stand in the place of the pair's filter rule.
+pub fn find_floating_pass<'a>(
+    configured: &'a Configured,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    let mut rules = configured.every_filter_rule().iter();
+    rules.find(|rule| {
+        rule.floating
+            && !rule.disabled
+            && rule.direction.as_deref() != Some("out")
+            && rule.is_pass()
+            && is_on_interface(configured, rule, &service.interface)
+            && matches_service(configured, rule, service) == Some(true)
+    })
+}
+
+/// Finds the enabled rule that decides about connections from addresses that no rule names, before the pair's filter rule
+/// sees them: what it blocks is shut, and where it passes its caps count. A rule that is to be built would stand last.
+pub fn find_rule_before<'a>(
+    configured: &'a Configured,
+    own: Option<&FilterRule>,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    rule_before_for(configured, own, service, None)
+}
+
+/// Says whether the pair lets in some of the sources that rules name, once it is enabled; with `passes` no filter rule is
+/// asked.
+pub fn lets_named_sources_in(
+    configured: &Configured,
+    forward: Option<&NatRule>,
+    own: Option<&FilterRule>,
+    passes: bool,
+    service: &ReadRequest,
+) -> bool {
+    let filters = configured.every_filter_rule().iter();
+    let forwards = configured.nat.iter();
+    let sources = filters
+        .map(|rule| &rule.source)
+        .chain(forwards.map(|rule| &rule.source));
+    let nets: BTreeSet<IpNet> = sources
+        .filter_map(|from| side_networks(configured, from))
+        .flatten()
+        .filter(|net| net.prefix_len() > 0)
+        .take(MOST_SOURCES)
+        .collect();
+    let mut clients = nets.iter().map(|net| Some(net.addr()));
+    clients.any(|client| {
+        forward_before_for(configured, forward, service, client).is_none()
+            && (passes || rule_before_for(configured, own, service, client).is_none())
+            && leaves_for_service(configured, service, client)
+    })
+}
+
+/// Says whether the floating rules let a client's connection out of the firewall again, to the service.
+fn leaves_for_service(
+    configured: &Configured,
+    service: &ReadRequest,
+    client: Option<IpAddr>,
+) -> bool {
+    let has_service = |interface: &&InterfaceConfig| {
+        interface_networks(configured, &interface.name)
+            .is_some_and(|nets| nets.iter().any(|net| net.contains(&service.address)))
+    };
+    let exit = configured.interfaces.iter().find(has_service);
+    let exit = exit.map_or("", |interface| interface.name.as_str());
+    let mut leaves = true;
+    for rule in configured.every_filter_rule() {
+        let looks = rule.floating
+            && !rule.disabled
+            && matches!(rule.direction.as_deref(), Some("out" | "any"))
+            && (rule.is_pass() || rule.is_block())
+            && is_on_interface(configured, rule, exit)
+            && holds_client(configured, &rule.source, client) == Some(true)
+            && matches_service(configured, rule, service) == Some(true);
+        if looks {
+            leaves = rule.is_pass();
+            if rule.quick {
+                break;
+            }
+        }
+    }
+    leaves
+}
+
+/// Finds the rule for a client; without one, for addresses that no rule names.
+fn rule_before_for<'a>(
+    configured: &'a Configured,
+    own: Option<&FilterRule>,
+    service: &ReadRequest,
+    client: Option<IpAddr>,
+) -> Option<&'a FilterRule> {
+    // pf meets floating rules first, then those of groups, then those of the interface.
+    let place = |rule: &FilterRule| {
+        let kind = match rule.interface.as_deref() {
+            _ if rule.floating => 0,
+            Some(name) if name == service.interface => 2,
+            _ => 1,
+        };
+        (kind, rule.index)
+    };
+    let ours = own.map_or((2, u32::MAX), place);
+    let decides = |rule: &&FilterRule| {
+        let conditional = |(key, _): &(&str, String)| matches!(*key, "os" | "tagged" | "sched");
+        !rule.disabled
+            && (rule.is_pass() || rule.is_block())
+            && (!rule.floating || rule.quick && rule.direction.as_deref() != Some("out"))
+            && place(rule) < ours
+            && !rule.conditions.iter().any(conditional)
+            && is_on_interface(configured, rule, &service.interface)
+            && holds_client(configured, &rule.source, client) == Some(true)
+            && matches_service(configured, rule, service) == Some(true)
+    };
+    let rules = configured.every_filter_rule().iter();
+    rules.filter(decides).min_by_key(|rule| place(rule))
+}
+
+/// Says whether a filter rule can let connections to the service in, from some source.
+pub fn lets_service_in(configured: &Configured, rule: &FilterRule, service: &ReadRequest) -> bool {
+    rule.is_pass() && matches_service(configured, rule, service) != Some(false)
+}
+
+/// Finds an exception from forwards, or a forward to elsewhere, that takes the service's connections before its forward
+/// does, or before one that is to be built last.
+pub fn find_forward_before<'a>(
+    configured: &'a Configured,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+) -> Option<&'a NatRule> {
+    forward_before_for(configured, forward, service, None)
+}
+
+fn forward_before_for<'a>(
+    configured: &'a Configured,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+    client: Option<IpAddr>,
+) -> Option<&'a NatRule> {
+    let leads_elsewhere = |rule: &NatRule| {
+        let target = rule.target.as_deref().unwrap_or_default();
+        let members = members_of_text(&configured.aliases, target, 0);
+        let own = IpNet::from(service.address);
+        members.is_none_or(|nets| nets.iter().any(|net| *net != own))
+    };
+    configured.nat.iter().find(|rule| {
+        (rule.nordr || leads_elsewhere(rule))
+            && !rule.disabled
+            && is_about_port(rule, &configured.aliases, service)
+            && holds_client(configured, &rule.source, client) == Some(true)
+            && holds_door(configured, &rule.destination, forward, service)
+            && forward.is_none_or(|own| rule.index < own.index)
+    })
+}
+
+/// Says whether a forward's destination holds that of the pair's forward, which is the interface's own address if there is
+/// none.
+fn holds_door(
+    configured: &Configured,
+    to: &Side,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+) -> bool {
+    let door = forward.map(|own| &own.destination);
+    let door = door.filter(|door| door.network.is_some() || door.address.is_some());
+    let is_same = door.is_some_and(|door| door.network == to.network && door.address == to.address);
+    let interface = configured.interface.as_ref();
+    let plain = Side {
+        not: false,
+        ..to.clone()
+    };
+    let is_here = match door {
+        _ if is_same => true,
+        Some(door) if !is_own_address(door, interface, service) => {
+            let address = side_networks(configured, door).and_then(|nets| nets.first().copied());
+            let held = side_networks(configured, to);
+            held.zip(address)
+                .is_some_and(|(held, address)| held.iter().any(|net| net.contains(&address)))
+        }
+        _ => is_own_address(&plain, interface, service),
+    };
+    (to.any || is_here) != to.not
+}
+
+fn is_on_interface(configured: &Configured, rule: &FilterRule, interface: &str) -> bool {
+    let names = rule.interface.as_deref().unwrap_or_default();
+    let is_any = rule.floating && matches!(names, "" | "any");
+    let mut names = names.split(',').map(str::trim);
+    is_any || names.any(|name| configured.covers_interface(name, interface))
+}
+
+/// Says whether a rule matches connections to the service, wherever they come from.
+fn matches_service(
+    configured: &Configured,
+    rule: &FilterRule,
+    service: &ReadRequest,
+) -> Option<bool> {
+    let protocol = rule.protocol.as_deref().unwrap_or_default();
+    if !matches!(protocol, "" | "any" | "tcp" | "tcp/udp")
+        || !is_of_family(rule.ipprotocol.as_deref(), service)
+    {
+        return Some(false);
+    }
+    let to = &rule.destination;
+    let leads_there = if service.is_named_by(to.address.as_deref()) {
+        Some(true)
+    } else {
+        let nets = side_networks(configured, to);
+        nets.map(|nets| nets.iter().any(|net| net.contains(&service.address)))
+    };
+    let leads_there = leads_there.map(|leads_there| leads_there != to.not);
+    let port = to.port.as_deref().map(str::trim).unwrap_or_default();
+    let has_port = if port.is_empty() {
+        Some(true)
+    } else {
+        ranges_of_port(&configured.aliases, port, 0).map(|ranges| {
+            let mut ranges = ranges.iter();
+            ranges.any(|(low, high)| (*low..=*high).contains(&service.port))
+        })
+    };
+    match (leads_there, has_port) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (leads_there, has_port) => leads_there.and(has_port),
+    }
+}
+
+/// Says whether a source holds a client; without one, the addresses that no rule names.
+fn holds_client(configured: &Configured, from: &Side, client: Option<IpAddr>) -> Option<bool> {
+    let port = from.port.as_deref().unwrap_or_default();
+    if !port.trim().is_empty() {
+        return None;
+    }
+    let nets = side_networks(configured, from)?;
+    let held = match (client, nets.iter().map(IpNet::prefix_len).min()) {
+        (Some(client), _) => Some(nets.iter().any(|net| net.contains(&client))),
+        (None, Some(0)) => Some(true),
+        (None, Some(1..8)) => None,
+        (None, _) => Some(false),
+    };
+    held.map(|held| held != from.not)
+}
+
+/// Returns the networks of a side, its negation left out; `None` where they are not in the configuration.
+fn side_networks(configured: &Configured, side: &Side) -> Option<Vec<IpNet>> {
+    let word = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
+    let (address, network) = (word(&side.address), word(&side.network));
+    match (address.is_empty(), network.is_empty()) {
+        (false, _) => members_of_text(&configured.aliases, &address, 0),
+        (true, false) => interface_networks(configured, &network),
+        (true, true) => Some(vec!["0.0.0.0/0".parse().ok()?, "::/0".parse().ok()?]),
+    }
+}
+
+/// Returns what the word of a rule for an interface stands for: `lan`, `wanip`.
+fn interface_networks(configured: &Configured, word: &str) -> Option<Vec<IpNet>> {
+    let named = |name: &str| {
+        let mut interfaces = configured.interfaces.iter();
+        interfaces.find(|interface| interface.name == name)
+    };
+    let (interface, is_address) = match named(word) {
+        Some(interface) => (interface, false),
+        None => (named(word.strip_suffix("ip")?)?, true),
+    };
+    let sides = [
+        (&interface.ipaddr, &interface.subnet),
+        (&interface.ipaddr_v6, &interface.subnet_v6),
+    ];
+    let mut nets = Vec::new();
+    for (address, bits) in sides {
+        let Some(address) = address.as_deref().filter(|address| !address.is_empty()) else {
+            continue;
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let bits = bits.as_deref().filter(|_| !is_address);
+        nets.push(match bits.and_then(|bits| bits.parse().ok()) {
+            Some(bits) => IpNet::new(address, bits).ok()?.trunc(),
+            None => IpNet::from(address),
+        });
+    }
+    Some(nets)
+}
