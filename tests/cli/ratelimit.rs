@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::support::cluster::FakeCluster;
 use crate::support::environment::TestEnvironment;
+use crate::support::served::Served;
 
 fn caps(environment: &TestEnvironment) -> Value {
     let shown = environment
@@ -283,6 +285,105 @@ fn a_preview_names_the_customers_it_would_cut() {
         .demo(&["ratelimit", "loosen", "--dry-run"])
         .success();
     assert!(plan.contains("Refused connections are not in it"), "{plan}");
+}
+
+#[test]
+fn a_preview_names_what_the_log_lacks() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let log = environment.home().join("gaps.log");
+    let preview = |times: &[&str]| {
+        let lines = times.iter().enumerate().flat_map(|(port, time)| {
+            ["accepted", "closed"].map(|word| {
+                format!("2026-03-0{time}: IPv4 connection {word}: 203.0.113.9:1{port}.\n")
+            })
+        });
+        std::fs::write(&log, lines.collect::<String>()).expect("a log");
+        let file = log.display().to_string();
+        let words = [
+            "ratelimit",
+            "preview",
+            "tighten",
+            "--log",
+            &file,
+            "-o",
+            "json",
+        ];
+        environment.run(&words).json()
+    };
+    let named = |shown: &Value| {
+        let warnings = shown["warnings"].as_array().expect("warnings").iter();
+        let mut gaps = warnings.filter(|warning| warning["code"] == "log-gap");
+        gaps.next()
+            .map(|warning| warning["message"].as_str().expect("text").to_owned())
+    };
+    let whole = preview(&["1 12:00:00", "1 12:10:00", "1 12:24:59"]);
+    assert_eq!(named(&whole), None);
+    assert_eq!(whole["data"]["gaps"], serde_json::json!([]));
+    let holes = preview(&["1 12:00:00", "1 12:15:01", "1 12:16:00", "1 15:16:00"]);
+    let said = named(&holes).expect("a warning");
+    assert!(
+        said.contains("from 03-01 12:16 to 03-01 15:16 UTC (3h), "),
+        "{said}"
+    );
+    assert_eq!(holes["data"]["gaps"][0]["until"], "2026-03-01T12:15:01Z");
+    // What is longer ago than was asked for is no gap of it, or only its end.
+    let old = preview(&["1 12:00:00", "2 18:00:00", "2 18:05:00"]);
+    assert_eq!(
+        old["data"]["gaps"][0]["from"], "2026-03-01T18:05:00Z",
+        "{old:#}"
+    );
+    let older = preview(&["1 12:00:00", "1 18:00:00", "1 18:10:00", "2 18:05:00"]);
+    assert_eq!(
+        older["data"]["gaps"].as_array().map(Vec::len),
+        Some(1),
+        "{older:#}"
+    );
+}
+
+#[test]
+fn a_preview_needs_the_clients_own_addresses() {
+    let Some(cluster) = FakeCluster::start(&["--scenario", "etp-cluster"]) else {
+        return;
+    };
+    let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW").variable(
+        "KMSCTL_CLUSTER_KUBECONFIG",
+        cluster.kubeconfig().display().to_string(),
+    );
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let refused = environment.run(&["ratelimit", "preview", "tighten"]);
+    let refused = refused.fails_with(8);
+    assert!(
+        refused.contains("externalTrafficPolicy Cluster"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_slow_cluster_never_delays_tightening() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let served = Served::start("open");
+    let environment = served.reached_from(TestEnvironment::new());
+    let program = environment.home().join("kubectl");
+    std::fs::write(&program, "#!/bin/sh\nsleep 60 & wait\n").expect("a program");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let environment = environment
+        .variable("KMSCTL_CLUSTER_ENABLED", "yes")
+        .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string());
+    let begin = std::time::Instant::now();
+    let plan = environment
+        .run(&["ratelimit", "tighten", "--dry-run"])
+        .success();
+    let took = begin.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    assert!(
+        plan.contains("the cluster did not answer while the firewall did"),
+        "{plan}"
+    );
+    assert!(
+        plan.contains("kmsctl ratelimit preview looks again"),
+        "{plan}"
+    );
 }
 
 #[test]

@@ -41,6 +41,9 @@ const DAY: i64 = 86_400;
 /// A log that begins so many seconds later than asked for reaches back far enough: nothing need have happened before.
 const SLACK: i64 = 60;
 
+/// Gaps of the log that are named.
+const NAMED_GAPS: usize = 3;
+
 /// Arguments of `kmsctl ratelimit preview`.
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("wanted").required(true).multiple(true))]
@@ -76,12 +79,21 @@ struct Preview {
     /// Of these, those that were activated.
     customers: usize,
     borderline: usize,
+    /// Where the log has no line for long.
+    gaps: Vec<LogGap>,
     /// More could have been cut: what the loaded caps refuse is not in the log.
     lower_bound: bool,
     /// How much of the log was looked at, for people.
     #[serde(skip)]
     span: String,
     sources: Vec<CutSource>,
+}
+
+/// A time of which the log has no line.
+#[derive(Debug, Serialize)]
+struct LogGap {
+    from: Timestamp,
+    until: Timestamp,
 }
 
 const COLUMNS: &[&str] = &[
@@ -202,6 +214,8 @@ fn make_preview(
         );
         warnings.push(Warning::new("log-short", text));
     }
+    let gaps = seen.gaps_between(terms.from, terms.end);
+    warnings.extend(gap_warning(&gaps));
     seen.keep_since(terms.from);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
     let lower_bound = terms
@@ -224,10 +238,39 @@ fn make_preview(
         cut: sources.iter().filter(|cut| cut.cuts > 0).count(),
         customers: (sources.iter().filter(|cut| cut.cuts > 0 && cut.customer)).count(),
         borderline: sources.iter().filter(|cut| cut.borderline).count(),
+        gaps: (gaps.iter())
+            .filter_map(|(from, until)| {
+                let (from, until) = (at(*from)?, at(*until)?);
+                Some(LogGap { from, until })
+            })
+            .collect(),
         lower_bound,
         span: span_words(first, terms.from, terms.end),
         sources,
     })
+}
+
+/// Names the times of which the log has no line, the longest in front.
+fn gap_warning(gaps: &[(i64, i64)]) -> Option<Warning> {
+    let mut longest = gaps.to_vec();
+    longest.sort_by_key(|(from, until)| from - until);
+    let named: Vec<String> = (longest.iter().take(NAMED_GAPS))
+        .filter_map(|(from, until)| {
+            let [from, to] = [*from, *until].map(|at| Timestamp::from_second(at).ok());
+            let length = format_span(u64::try_from(until - from?.as_second()).ok()?);
+            let (from, to) = (from?.strftime("%m-%d %H:%M"), to?.strftime("%m-%d %H:%M"));
+            Some(format!("{from} to {to} UTC ({length})"))
+        })
+        .collect();
+    let more = match gaps.len().checked_sub(NAMED_GAPS) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(", and {more} shorter times"),
+    };
+    let text = format!(
+        "The log has no line from {}{more}: the server was away, or lines are missing.",
+        named.join(", ")
+    );
+    (!named.is_empty()).then(|| Warning::new("log-gap", text))
 }
 
 /// Says how much of what was asked for a log holds.
@@ -483,6 +526,8 @@ pub(super) fn preview_risk(
         return unknown(&failure.message);
     }
     let now = context.clock.now().as_second();
+    let gaps = seen.gaps_between(now - DAY, now);
+    let silent: i64 = gaps.iter().map(|(from, until)| until - from).sum();
     seen.keep_since(now - DAY);
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
@@ -494,6 +539,10 @@ pub(super) fn preview_risk(
             " The present ones by the same log: {}. Refused connections are not in it, so more could be cut.",
             cuts_sentence(&before, &span)
         ));
+    }
+    if let Ok(silent @ 1..) = u64::try_from(silent) {
+        let silent = format_span(silent);
+        message.push_str(&format!(" For {silent} of it the log has no line."));
     }
     Risk::new("preview", message)
 }

@@ -18,6 +18,10 @@ const MOST: usize = 3_000_000;
 const COUNTED_CLOSED: i64 = 90;
 /// Seconds between two of pf's purges, and one for the stamps.
 const PURGE: i64 = 11;
+/// Silence of so many seconds is a gap: probes alone write a line every few.
+const GAP: i64 = 900;
+/// Most gaps that are held.
+const MOST_GAPS: usize = 1_000;
 /// Seconds of one character of a sparkline, and how many there are before and from the cut on.
 const BUCKET: i64 = 300;
 const BUCKETS: i64 = 6;
@@ -43,6 +47,8 @@ pub struct SeenConnections {
     pub left_out: u64,
     /// The log's first and last stamps, Unix seconds.
     pub span: Option<(i64, i64)>,
+    /// Where a log has no line for long, Unix seconds.
+    gaps: Vec<(i64, i64)>,
 }
 
 impl SeenConnections {
@@ -83,6 +89,15 @@ impl SeenConnections {
         self.seen.retain(|seen| seen.opened >= from);
     }
 
+    /// Returns where the log has no line for long, between two moments.
+    pub fn gaps_between(&self, from: i64, end: i64) -> Vec<(i64, i64)> {
+        let newest = self.span.map_or(end, |(_, last)| last);
+        let last = (end - newest > GAP).then_some((newest, end));
+        let cut = |(begin, until): (i64, i64)| (begin.max(from), until);
+        let gaps = self.gaps.iter().copied().chain(last).map(cut);
+        gaps.filter(|(begin, until)| until > begin).collect()
+    }
+
     /// Returns how many connections there are.
     pub fn len(&self) -> usize {
         self.seen.len()
@@ -100,6 +115,8 @@ pub struct ConnectionReader<'a> {
     events: Vec<KmsEvent>,
     is_external: &'a dyn Fn(IpAddr) -> bool,
     into: &'a mut SeenConnections,
+    /// The newest stamp of this log.
+    newest: Option<i64>,
 }
 
 impl<'a> ConnectionReader<'a> {
@@ -116,6 +133,7 @@ impl<'a> ConnectionReader<'a> {
             events: Vec::new(),
             is_external,
             into,
+            newest: None,
         }
     }
 
@@ -133,6 +151,11 @@ impl<'a> ConnectionReader<'a> {
             }
             let (first, last) = self.into.span.unwrap_or((i64::MAX, i64::MIN));
             let (opened, closed) = (connection.opened, connection.active);
+            let newest = self.newest.unwrap_or(opened);
+            if opened - newest > GAP && self.into.gaps.len() < MOST_GAPS {
+                self.into.gaps.push((newest, opened));
+            }
+            self.newest = Some(newest.max(closed));
             self.into.span = Some((first.min(opened), last.max(closed)));
             let address = connection.peer.address;
             if (self.is_external)(address) {
