@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
+use crate::commands::contexts::peer::PairWork;
 use crate::commands::{
     apply, config, demo, doctor, exporter, expose, history, keep, notifier, ratelimit, rule,
     runbook, states, status, undo, util, verify, virusprot,
@@ -62,6 +63,9 @@ pub struct Global {
     /// Look at every context, side by side; for `status`, `doctor`, `verify`, `expose show` and `virusprot show|history`
     #[arg(long, global = true, conflicts_with = "context")]
     pub all_contexts: bool,
+    /// Take the context's own node alone where the firewall is a pair (`firewall.peer`)
+    #[arg(long, global = true)]
+    pub alone: bool,
     /// Use the embedded simulated firewall; it keeps its state between runs, reads no configuration, and starts anew in
     /// another SCENARIO (see `kmsctl demo scenarios`) [env: KMSCTL_DEMO]
     #[arg(long, global = true, value_name = "SCENARIO", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = demo_scenario)]
@@ -174,6 +178,19 @@ impl Command {
             Self::Verify(_) => true,
             Self::Virusprot(arguments) => arguments.shows_once(),
             _ => false,
+        }
+    }
+
+    /// Returns what a command means where the firewall is a pair.
+    pub fn pair_work(&self) -> PairWork<'_> {
+        match self {
+            _ if self.reads_every_context() => PairWork::Looks,
+            Self::Virusprot(arguments) => arguments
+                .change_flags()
+                .map_or(PairWork::Own, PairWork::ChangesTable),
+            Self::Expose(arguments) if !arguments.only_shows() => PairWork::ChangesRules,
+            Self::Ratelimit(arguments) if arguments.changes_caps() => PairWork::ChangesRules,
+            _ => PairWork::Own,
         }
     }
 

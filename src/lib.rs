@@ -228,7 +228,10 @@ fn build_context(
     let early = early.carrying(carried(global, &environment, demo));
     let (layers, mut problem) = read_layers(global, &environment, demo);
     let settings = match Settings::resolve(&layers, &environment) {
-        Ok(settings) => settings,
+        Ok(mut settings) => {
+            settings.firewall.peer.take_if(|_| global.alone);
+            settings
+        }
         Err(failure) => {
             problem = problem.or(Some(failure));
             Layers::built_in()
@@ -320,6 +323,7 @@ fn carried(
     let variable = environment.variable("KMSCTL_CONTEXT");
     let context = global.context.as_deref().or(variable);
     flags.extend(context.map(|name| ("--context", Some(name))));
+    flags.extend(global.alone.then_some(("--alone", None)));
     let scenario = global.demo.as_deref().filter(|name| !name.is_empty());
     let scenario = scenario.map(|scenario| format!("--demo={scenario}"));
     flags.extend(demo.then(|| (scenario.as_deref().unwrap_or("--demo"), None)));
@@ -378,7 +382,10 @@ fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
         if cli.global.all_contexts {
             return commands::contexts::run_in_contexts(context).await;
         }
-        commands::run_command(context, &cli.command).await
+        match commands::contexts::peer::run_on_pair(context, &cli.command).await {
+            Some(ran) => ran,
+            None => commands::run_command(context, &cli.command).await,
+        }
     });
     // What is still blocked (a resolver, say) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));

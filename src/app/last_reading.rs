@@ -22,6 +22,9 @@ const LARGEST_FILE: u64 = 64 << 10;
 #[derive(Default, Serialize, Deserialize)]
 pub struct LastReading {
     firewall: String,
+    /// The host key that the firewall presented; empty where that is not known.
+    #[serde(default)]
+    pub host_key: String,
     /// The addresses in the table.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
@@ -43,6 +46,9 @@ impl Context {
         let (context, firewall) = (self.layers.chosen_context(), self.firewall_name());
         let mut last = last_reading(&directory, context, firewall).unwrap_or_default();
         firewall.clone_into(&mut last.firewall);
+        if let Some(seen) = self.seen.get() {
+            last.host_key.clone_from(&seen.host_key);
+        }
         if let Ok(entries) = &reading.table {
             let nets = entries.iter().map(|entry| entry.net);
             let hosts = nets.filter(|net| net.prefix_len() == net.max_prefix_len());

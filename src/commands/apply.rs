@@ -21,6 +21,9 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// The plan is a part of this run: the history names the command that it was made by
+    #[arg(long, hide = true)]
+    as_planned: bool,
 }
 
 /// Runs `kmsctl apply`.
@@ -32,6 +35,10 @@ pub async fn run_apply(context: &Context, arguments: &Args) -> Result<()> {
     };
     flags.someone_can_confirm(context.terminal)?;
     let plan = change::load_plan(&arguments.plan)?;
-    let command = format!("apply {}", arguments.plan.display());
+    let command = if arguments.as_planned {
+        plan.command.clone()
+    } else {
+        format!("apply {}", arguments.plan.display())
+    };
     change::apply_saved_plan(context, &flags, &command, &plan).await
 }

@@ -1,6 +1,8 @@
 //! Several firewalls from one configuration: the list of the contexts, and one read command run in each of them. Each
 //! runs as a process of its own, so that nothing of one can hide or mix with another.
 
+pub mod peer;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -46,6 +48,12 @@ struct ContextRow {
     read_at: Option<jiff::Timestamp>,
     /// What is wrong with its settings.
     problem: Option<String>,
+    /// The host key at the last reading.
+    #[serde(skip)]
+    host_key: Option<String>,
+    /// It is one of a pair.
+    #[serde(skip)]
+    paired: bool,
 }
 
 /// Lists the contexts, without a connection.
@@ -106,6 +114,8 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
             state: None,
             read_at: None,
             problem: None,
+            host_key: None,
+            paired: false,
         };
         let (layers, settings) = match found {
             Ok(found) => found,
@@ -125,15 +135,18 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
             settings.state_directory.clone()
         };
         let service = service_name(&settings.service);
-        let last: Option<LastReading> = directory
-            .and_then(|directory| last_reading(&directory, Some(name), &firewall))
-            .filter(|last| last.service == service);
+        let last: Option<LastReading> =
+            directory.and_then(|directory| last_reading(&directory, Some(name), &firewall));
+        let host_key = last.as_ref().map(|last| last.host_key.clone());
+        let last = last.filter(|last| last.service == service);
         let (state, read_at) = last.and_then(|last| last.state).unzip();
         ContextRow {
             firewall: Some(firewall),
             service: Some(service),
             state,
             read_at,
+            host_key: host_key.filter(|key| !key.is_empty()),
+            paired: settings.firewall.peer.is_some(),
             ..row
         }
     };
@@ -154,19 +167,33 @@ fn context_settings(context: &Context, name: &str) -> Result<(Layers, Settings)>
     Ok((layers, settings))
 }
 
-/// Says which contexts have one box and one service.
+/// Says which contexts have one box: by its name, or by the host key that it presented at the last reading.
 fn shared_boxes(rows: &[ContextRow]) -> Vec<Warning> {
-    let mut boxes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut boxes: BTreeMap<&str, Vec<&ContextRow>> = BTreeMap::new();
     for row in rows {
-        if let Some(firewall) = &row.firewall {
-            boxes.entry(firewall).or_default().push(&row.name);
-        }
+        let Some(firewall) = row.firewall.as_deref() else {
+            continue;
+        };
+        let named = |other: &&ContextRow| other.firewall.as_deref() == Some(firewall);
+        // A context that was not read yet is where another one of that name is.
+        let mut known = rows.iter().filter(named);
+        let key = known.find_map(|other| other.host_key.as_deref());
+        boxes.entry(key.unwrap_or(firewall)).or_default().push(row);
     }
-    let shared = boxes.into_iter().filter(|(_, names)| names.len() > 1);
+    let shared = boxes.into_values().filter(|rows| rows.len() > 1);
     shared
-        .map(|(firewall, names)| {
-            let names = names.join(", ");
-            let sentence = format!("The contexts {names} have one firewall: {firewall}.");
+        .map(|rows| {
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            let mut firewalls: Vec<&str> =
+                (rows.iter().filter_map(|row| row.firewall.as_deref())).collect();
+            firewalls.dedup();
+            let by = if firewalls.len() > 1 {
+                ", by its host key"
+            } else {
+                ""
+            };
+            let (names, firewalls) = (names.join(", "), firewalls.join(", "));
+            let sentence = format!("The contexts {names} have one firewall{by}: {firewalls}.");
             Warning::new("one-firewall", sentence)
         })
         .collect()
@@ -193,16 +220,21 @@ pub async fn run_in_contexts(context: &Context) -> Result<()> {
         return Err(Failure::usage("The configuration has no contexts.")
             .hint("One is a table [contexts.NAME]; `kmsctl config contexts` lists them."));
     }
+    look_in_contexts(context, &rows).await
+}
+
+/// Runs this command line once in each of these contexts, and shows all of it as one answer.
+async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> {
     if context.terminal.mode == Mode::Csv {
         return Err(Failure::usage(
-            "With --all-contexts there is no CSV: the answers have different columns.",
+            "Of several firewalls there is no CSV: the answers have different columns.",
         )
         .hint("Take -o json or -o ndjson."));
     }
     let places = Semaphore::new(AT_A_TIME);
     let runs = rows.iter().map(async |row| {
         let _place = places.acquire().await;
-        run_in_context(context, row).await
+        run_words(context, row, own_words()).await
     });
     let all = join_in_order(runs.collect());
     let answers = tokio::select! {
@@ -215,24 +247,8 @@ pub async fn run_in_contexts(context: &Context) -> Result<()> {
     let data = serde_json::json!({ "contexts": answers });
     let mut view = View::new("contexts", context.clock.now(), &data)?;
     view.items = Some(("contexts", &[]));
-    view.warnings = shared_boxes(&rows);
-    for (place, answer) in answers.iter().enumerate() {
-        if place > 0 {
-            view.human.gap();
-        }
-        let firewall = answer.firewall.as_deref().unwrap_or("?");
-        view.human.line(format!(
-            "== {} ({firewall}), exit code {}",
-            answer.context, answer.exit_code
-        ));
-        for line in answer
-            .text
-            .lines()
-            .chain(answer.said.iter().map(String::as_str))
-        {
-            view.human.line(line);
-        }
-    }
+    view.warnings = shared_boxes(rows);
+    list_answers(&mut view, &answers);
     context.terminal.show(&view)?;
     let codes: Vec<u8> = answers.iter().map(|answer| answer.exit_code).collect();
     match deciding_kind(&codes) {
@@ -248,6 +264,39 @@ pub async fn run_in_contexts(context: &Context) -> Result<()> {
     }
 }
 
+/// Adds the answers for people, one block each.
+fn list_answers(view: &mut View, answers: &[ContextAnswer]) {
+    for (place, answer) in answers.iter().enumerate() {
+        if place > 0 {
+            view.human.gap();
+        }
+        let firewall = answer.firewall.as_deref().unwrap_or("?");
+        view.human.line(format!(
+            "== {} ({firewall}), exit code {}",
+            answer.context, answer.exit_code
+        ));
+        let said = answer.said.iter().map(String::as_str);
+        for line in answer.text.lines().chain(said) {
+            view.human.line(line);
+        }
+    }
+}
+
+/// Returns this command line without what chooses a context.
+fn own_words() -> Vec<OsString> {
+    let mut words = std::env::args_os().skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--all-contexts" | "--no-pager" | "--alone") => {}
+            Some("--context") => drop(words.next()),
+            Some(word) if word.starts_with("--context=") => {}
+            _ => kept.push(word),
+        }
+    }
+    kept
+}
+
 /// Returns the kind that decides about all, or `None` where every context is as expected.
 fn deciding_kind(codes: &[u8]) -> Option<FailureKind> {
     let first = DECIDING
@@ -261,7 +310,12 @@ fn deciding_kind(codes: &[u8]) -> Option<FailureKind> {
     })
 }
 
-async fn run_in_context(context: &Context, row: &ContextRow) -> Result<ContextAnswer> {
+/// Runs kmsctl with these words in one context, without its peer.
+async fn run_words(
+    context: &Context,
+    row: &ContextRow,
+    words: Vec<OsString>,
+) -> Result<ContextAnswer> {
     let failed = |error: std::io::Error| {
         Failure::failed(format!(
             "kmsctl cannot be run for the context {}: {error}.",
@@ -269,15 +323,11 @@ async fn run_in_context(context: &Context, row: &ContextRow) -> Result<ContextAn
         ))
     };
     let program = std::env::current_exe().map_err(failed)?;
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut command = Command::new(program);
     command
         .args(["--context", &row.name, "--no-pager"])
-        .args(
-            words
-                .iter()
-                .filter(|word| *word != "--all-contexts" && *word != "--no-pager"),
-        )
+        .args(row.paired.then_some("--alone"))
+        .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

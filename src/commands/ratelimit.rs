@@ -56,6 +56,13 @@ const QUESTIONS: &[Question] = &[
     Question::Configured,
 ];
 
+impl Args {
+    /// Returns whether the caps are changed.
+    pub fn changes_caps(&self) -> bool {
+        !matches!(self.command, Command::Show | Command::Preview(_))
+    }
+}
+
 /// Runs `kmsctl ratelimit …`.
 pub async fn run_ratelimit(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {

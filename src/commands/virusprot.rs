@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::log_side::Heard;
 use crate::app::{Context, answer_or_warning, require_answer};
+use crate::change::ChangeFlags;
 use crate::domain::address::canonical_address;
 use crate::domain::connections::{Half, connection_half};
 use crate::domain::pfsense::configured::Configured;
@@ -66,6 +67,17 @@ pub const QUESTIONS: &[Question] = &[
 ];
 
 impl Args {
+    /// Returns the flags of a command that changes the table.
+    pub fn change_flags(&self) -> Option<&ChangeFlags> {
+        match &self.command {
+            Command::Add(arguments) => Some(&arguments.flags),
+            Command::Delete(arguments) => Some(&arguments.flags),
+            Command::Expire(arguments) => Some(&arguments.flags),
+            Command::Flush(arguments) => Some(&arguments.flags),
+            Command::History(_) | Command::Show(_) | Command::Test { .. } => None,
+        }
+    }
+
     /// Returns whether the table, or its history, is shown, once.
     pub fn shows_once(&self) -> bool {
         match &self.command {

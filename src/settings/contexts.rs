@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
-use super::layers::{Layers, Origin};
+use super::layers::{Layers, Origin, wrong_value};
 use crate::error::{Failure, Result};
 
 /// The contexts of the demo: two boxes.
@@ -85,6 +85,26 @@ impl Layers {
     /// Returns the context of this run, if one is chosen.
     pub fn chosen_context(&self) -> Option<&str> {
         Some(self.key_text("context")).filter(|name| !name.is_empty())
+    }
+
+    /// Returns the context of the other node of a pair.
+    pub(super) fn peer_context(&self) -> Result<Option<&str>> {
+        let Some(peer) = self.given_text("firewall.peer") else {
+            return Ok(None);
+        };
+        let origin = self.values.get("firewall.peer").map(|value| &value.origin);
+        let wrong = |problem: &str| {
+            let origin = origin.unwrap_or(&Origin::Default);
+            Err(wrong_value("firewall.peer", origin, problem))
+        };
+        match self.chosen_context() {
+            None => wrong("both nodes of a pair are contexts, and none is chosen"),
+            Some(chosen) if chosen == peer => wrong("it names its own context"),
+            Some(_) if !self.contexts.contains_key(peer) => {
+                wrong(&format!("there is no context `{peer}`"))
+            }
+            Some(_) => Ok(Some(peer)),
+        }
     }
 
     /// Returns the name of the simulated firewall: each context has its own, and `home` is the usual one.

@@ -119,6 +119,8 @@ pub const KEYS: &[SettingKey] = setting_keys! {
         "How long an OpenSSH connection stays up for the next command. 0s closes it at once.";
     "firewall.become" Word(&["", "sudo"]) = r#""""# =>
         "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.";
+    "firewall.peer" Text = r#""""# =>
+        "The context of the other node of a CARP pair: looks show both, and virusprot changes the table of both.\nEmpty where this firewall is alone.";
     "firewall.outside" Names = "[]" =>
         "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.";
     "firewall.paths.crontab" RemotePath = r#""/etc/crontab""# =>

@@ -260,22 +260,23 @@ impl Layers {
                 self.add_table(&path, inner, origin, text)?;
                 continue;
             }
+            let (inside, file) = match origin {
+                Origin::Context(name, file) => (format!("contexts.{name}.{path}"), file),
+                Origin::File(file) => (path.clone(), file),
+                _ => continue,
+            };
+            let line = || line_words(text, &inside);
             let Some(key) = keys::find_key(&path) else {
-                let (inside, file) = match origin {
-                    Origin::Context(name, file) => (format!("contexts.{name}.{path}"), file),
-                    Origin::File(file) => (path.clone(), file),
-                    _ => continue,
-                };
-                let line = line_words(text, &inside);
-                let file = file.display();
+                let (file, line) = (file.display(), line());
                 let failure = Failure::usage(format!("Unknown key `{inside}` in {file}{line}."));
                 return Err(match keys::nearest_key(&path) {
                     Some(known) => failure.hint(format!("Did you mean `{known}`?")),
                     None => failure.hint("config.example.toml lists every key."),
                 });
             };
-            let value =
-                text_of(key.kind, value).map_err(|problem| wrong_value(&path, origin, &problem))?;
+            let value = text_of(key.kind, value)
+                .and_then(|value| values::check_value(key.kind, &value).map(|()| value))
+                .map_err(|problem| wrong_value(&path, &format!("{origin}{}", line()), &problem))?;
             self.set_value(&path, value, origin.clone())?;
         }
         Ok(())
@@ -379,7 +380,7 @@ fn unknown_name(name: &str) -> String {
 }
 
 /// Refuses a value by its key and the layer that gave it.
-pub(super) fn wrong_value(path: &str, origin: &Origin, problem: &str) -> Failure {
+pub(super) fn wrong_value(path: &str, origin: &dyn fmt::Display, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{path}` ({origin}): {problem}."))
         .hint("`kmsctl config show` prints every value and where it came from.")
 }

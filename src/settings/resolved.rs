@@ -80,6 +80,8 @@ pub struct Verify {
 pub struct Firewall {
     /// How to reach it.
     pub target: Target,
+    /// The context of the other node, where it is one of a pair.
+    pub peer: Option<String>,
     /// Path of the crontab there.
     pub crontab: ShellWord,
     /// Path of pfctl there.
@@ -182,6 +184,7 @@ impl Firewall {
         };
         Ok(Self {
             target,
+            peer: layers.peer_context()?.map(str::to_owned),
             crontab: program("firewall.paths.crontab")?,
             pfctl: program("firewall.paths.pfctl")?,
             php: program("firewall.paths.php")?,

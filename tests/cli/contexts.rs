@@ -1,6 +1,7 @@
 //! Contexts: overlays over the configuration, and one command run in all of them.
 
-use crate::support::environment::TestEnvironment;
+use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::served::Served;
 
 const TWO: &str = "timeout = \"9s\"
 [firewall]
@@ -165,6 +166,290 @@ fn wrong_keys_inside_contexts_name_their_line() {
         assert_eq!(outcome.code, Some(2), "{outcome}");
         let wanted = format!("`{path}` in $HOME/.config/kmsctl/config.toml, line {line}");
         assert!(outcome.stderr.contains(&wanted), "{wanted}: {outcome}");
+    }
+}
+
+#[test]
+fn wrong_values_inside_contexts_name_their_line() {
+    for (text, key, line) in [
+        (
+            "[contexts.home.service]\n\nport = 70000\n",
+            "service.port",
+            3,
+        ),
+        ("[contexts.home.service]\nport = \"x\"\n", "service.port", 2),
+        (
+            "[contexts.home]\nfirewall.transport = \"telnet\"\n",
+            "firewall.transport",
+            2,
+        ),
+        (
+            "[contexts.home.presets.night]\nrate = \"3\"\n",
+            "presets.night.rate",
+            2,
+        ),
+        (
+            "timeout = \"9s\"\n[service]\naddress = \"here\"\n",
+            "service.address",
+            3,
+        ),
+    ] {
+        let environment = TestEnvironment::new();
+        environment.write_config(text);
+        let outcome = environment.run(&["config", "check"]);
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        let (key, line) = (format!("`{key}`"), format!(", line {line})"));
+        assert!(outcome.stderr.contains(&key), "{outcome}");
+        assert!(outcome.stderr.contains(&line), "{line}: {outcome}");
+    }
+}
+
+#[test]
+fn one_box_by_two_names_is_named() {
+    let served = Served::start("open");
+    let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
+    let contexts = ["one", "two"].map(|name| {
+        let host = if name == "one" {
+            "127.0.0.1"
+        } else {
+            "localhost"
+        };
+        served.context(name, host, "")
+    });
+    environment.write_config(&contexts.concat());
+    let list = || environment.run(&["config", "contexts"]);
+    assert!(!list().stderr.contains("one firewall"), "not read yet");
+    for context in ["one", "two"] {
+        environment
+            .run(&["--context", context, "expose", "show"])
+            .success();
+    }
+    let said = list().stderr;
+    assert!(
+        said.contains("The contexts one, two have one firewall, by its host key"),
+        "{said}"
+    );
+}
+
+/// The demo's two boxes as a pair.
+struct Pair {
+    environment: TestEnvironment,
+    config: String,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let environment = TestEnvironment::new();
+        let config = environment.home().join("pair.toml");
+        let text = "[contexts.home.firewall]\npeer = \"office\"\n[contexts.office.firewall]\npeer = \"home\"\n";
+        std::fs::write(&config, text).expect("a file");
+        let config = config.display().to_string();
+        Self {
+            environment,
+            config,
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Outcome {
+        let chosen = ["--demo", "--config", &self.config, "--context", "home"];
+        self.environment.run(&[&chosen, words].concat())
+    }
+
+    /// The addresses in the table of a node.
+    fn blocked(&self, node: &str) -> Vec<String> {
+        let line = [
+            "--demo",
+            "--config",
+            &self.config,
+            "--context",
+            node,
+            "--alone",
+        ];
+        let shown = self
+            .environment
+            .run(&[&line[..], &["virusprot", "show", "-o", "json"]].concat())
+            .json();
+        let entries = shown["data"]["entries"].as_array().expect("entries").iter();
+        let text = |entry: &serde_json::Value| entry["address"].as_str().expect("text").to_owned();
+        entries.map(text).collect()
+    }
+}
+
+#[test]
+fn a_pair_is_looked_at_whole() {
+    let pair = Pair::new();
+    for words in [&["status"][..], &["virusprot", "show"], &["expose", "show"]] {
+        let shown = pair.run(words).success();
+        for node in ["== home (demo)", "== office (demo-office)"] {
+            assert!(shown.contains(node), "{shown}");
+        }
+    }
+    let alone = pair.run(&["--alone", "expose", "show"]).success();
+    assert!(!alone.contains("== "), "{alone}");
+}
+
+#[test]
+fn table_changes_go_to_both_nodes() {
+    let pair = Pair::new();
+    let address = "198.51.100.200";
+    let has = |node| pair.blocked(node).iter().any(|one| one == address);
+    let unconfirmed = pair.run(&["virusprot", "add", address]);
+    assert_eq!(unconfirmed.code, Some(4), "{unconfirmed}");
+    let planned = pair
+        .run(&["virusprot", "add", address, "--dry-run"])
+        .success();
+    assert!(planned.contains("== office"), "{planned}");
+    assert!(!has("home") && !has("office"));
+    let added = pair.run(&[
+        "virusprot",
+        "add",
+        address,
+        "--yes",
+        "--reason",
+        "both",
+        "-o",
+        "json",
+    ]);
+    let added = added.json();
+    assert_eq!(added["data"]["contexts"][1]["exit_code"], 0, "{added}");
+    assert!(has("home") && has("office"));
+    // One entry a node, each taken back by itself.
+    let entry = |node: &str| {
+        let line = ["--demo", "--config", &pair.config, "--context", node];
+        let list = |words: &[&str]| pair.environment.run(&[&line[..], words].concat());
+        let shown = list(&["history", "--local"]).success();
+        assert!(shown.contains("CONTEXT") && shown.contains(node), "{shown}");
+        let history = list(&["history", "--local", "-o", "json"]).json();
+        let entries = history["data"]["entries"].as_array().expect("entries");
+        assert_eq!(entries.len(), 1, "{history}");
+        assert_eq!(entries[0]["context"], node, "{history}");
+        assert_eq!(entries[0]["reason"], "both", "{history}");
+        let command = format!("virusprot add {address}");
+        assert_eq!(entries[0]["command"], command, "{history}");
+        entries[0]["id"].as_str().expect("an id").to_owned()
+    };
+    entry("home");
+    let id = &entry("office");
+    let office = [
+        "--demo",
+        "--config",
+        &pair.config,
+        "--context",
+        "office",
+        "--alone",
+    ];
+    pair.environment
+        .run(&[&office[..], &["undo", id, "--yes"]].concat())
+        .success();
+    assert!(has("home") && !has("office"));
+    // What one node alone has is freed there, and nothing happens on the other.
+    pair.run(&["virusprot", "delete", address, "--yes"])
+        .success();
+    assert!(!has("home") && !has("office"));
+    let nothing = pair.run(&["virusprot", "delete", address, "--yes"]);
+    assert_eq!(nothing.code, Some(0), "{nothing}");
+    for words in [
+        &["virusprot", "delete", "-", "--yes"][..],
+        &["virusprot", "flush", "--plan-out", "plan"],
+        &["virusprot", "delete", "here", "--yes"],
+    ] {
+        assert_eq!(pair.run(words).code, Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn rules_of_a_pair_wait_for_the_operators_word() {
+    let pair = Pair::new();
+    for words in [
+        &["expose", "revoke", "--yes"][..],
+        &["ratelimit", "tighten", "--yes"],
+        &["ratelimit", "set", "--rate", "3/60", "--dry-run"],
+    ] {
+        let refused = pair.run(words).fails_with(6);
+        assert!(refused.contains("CARP primary"), "{refused}");
+        assert!(refused.contains("--context home --alone"), "{refused}");
+    }
+    pair.run(&["--alone", "expose", "show", "--expect", "open"])
+        .success();
+    pair.run(&["--alone", "expose", "revoke", "--yes"])
+        .success();
+    pair.run(&["ratelimit", "preview", "tighten"]).success();
+}
+
+#[test]
+fn a_node_that_is_away_is_named_with_its_command() {
+    let (home, office) = (Served::start("open"), Served::start("open"));
+    let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
+    environment.write_config(
+        &[
+            home.context("home", "127.0.0.1", "peer = \"office\""),
+            office.context("office", "127.0.0.1", "peer = \"home\""),
+        ]
+        .concat(),
+    );
+    let flush = [
+        "--color",
+        "never",
+        "--context",
+        "home",
+        "virusprot",
+        "flush",
+    ];
+    let mut command = environment.command(&flush);
+    command.stdin(std::process::Stdio::inherit());
+    let mut terminal = rexpect::session::spawn_command(command, Some(60_000)).expect("a pty");
+    terminal
+        .exp_string("Change both nodes?")
+        .expect("one question");
+    drop(office);
+    terminal.send_line("y").expect("an answer");
+    let rest = terminal.exp_eof().expect("the end");
+    let status = format!("{:?}", terminal.process().wait().expect("a status"));
+    assert!(status.ends_with(", 7)"), "{status}: {rest}");
+    assert!(
+        rest.contains("Done on home, and not, or not provably, on office."),
+        "{rest}"
+    );
+    let command = "kmsctl --context office --alone virusprot flush";
+    assert!(rest.contains(command), "{rest}");
+    let environment = environment.without("KMSCTL_DEMO_NOW");
+    let away = environment.run(&["--context", "home", "virusprot", "flush", "--yes"]);
+    let said = away.fails_with(5);
+    assert!(
+        said.contains("Neither node was changed") && said.contains("--alone"),
+        "{said}"
+    );
+    let alone = [
+        "--context",
+        "home",
+        "--alone",
+        "virusprot",
+        "delete",
+        "198.51.100.200",
+        "--yes",
+    ];
+    environment.run(&alone).success();
+}
+
+#[test]
+fn a_wrong_peer_is_refused() {
+    for (config, said) in [
+        ("[contexts.a.firewall]\npeer = \"a\"\n", "its own context"),
+        ("[contexts.a.firewall]\npeer = \"b\"\n", "no context `b`"),
+        (
+            "[firewall]\npeer = \"a\"\n[contexts.a]\n",
+            "its own context",
+        ),
+    ] {
+        let environment = TestEnvironment::new();
+        environment.write_config(config);
+        let refused = environment
+            .run(&["--context", "a", "config", "check"])
+            .fails_with(2);
+        assert!(
+            refused.contains("firewall.peer") && refused.contains(said),
+            "{refused}"
+        );
     }
 }
 

@@ -38,6 +38,22 @@ impl Served {
         Self { child, home, port }
     }
 
+    /// Writes the table of a context that leads to it, by a name of this machine, with more lines.
+    pub fn context(&self, name: &str, host: &str, more: &str) -> String {
+        let demo = self.home.home().join(".local/state/kmsctl/demo");
+        let known = demo.join(format!("known_hosts-{}", self.port));
+        let text = std::fs::read_to_string(&known).expect("known hosts");
+        let own = known.with_extension(host);
+        std::fs::write(&own, text.replace("127.0.0.1", host)).expect("known hosts");
+        format!(
+            "[contexts.{name}.firewall]\nhost = \"{host}\"\nport = {}\nuser = \"admin\"\ntransport = \"russh\"\n\
+             identity = \"{}\"\nknown_hosts = \"{}\"\n{more}\n",
+            self.port,
+            demo.join("client_key").display(),
+            own.display(),
+        )
+    }
+
     /// Leads a home to it.
     pub fn reached_from(&self, environment: TestEnvironment) -> TestEnvironment {
         let demo = self.home.home().join(".local/state/kmsctl/demo");

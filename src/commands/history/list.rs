@@ -152,12 +152,14 @@ pub(super) fn history_view(
     let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"]
         .map(text_column)
         .into_iter();
+    let contexts = data.entries.iter().any(|row| row.context.is_some());
+    let columns = columns.chain(contexts.then(|| text_column("CONTEXT")));
     let columns = columns.chain(reasons.then(|| text_column("REASON")));
     view.human.table(
         columns.collect(),
         data.entries
             .iter()
-            .map(|row| history_cells(row, reasons))
+            .map(|row| history_cells(row, contexts, reasons))
             .collect(),
     );
     for armed in &data.armed {
@@ -194,7 +196,7 @@ fn history_rows(
     rows
 }
 
-fn history_cells(row: &HistoryRow, reasons: bool) -> Vec<String> {
+fn history_cells(row: &HistoryRow, contexts: bool, reasons: bool) -> Vec<String> {
     let mut cells = vec![
         row.at
             .map_or_else(String::new, |at| whole_second(at).to_string()),
@@ -208,6 +210,7 @@ fn history_cells(row: &HistoryRow, reasons: bool) -> Vec<String> {
             (None, None, outcome) => outcome.unwrap_or("see pfSense's history").to_owned(),
         },
     ];
+    cells.extend(contexts.then(|| row.context.clone().unwrap_or_default()));
     cells.extend(reasons.then(|| row.reason.clone().unwrap_or_default()));
     cells
 }

@@ -36,7 +36,7 @@ pub(super) struct Delete {
     #[command(flatten)]
     counts: KeepCount,
     #[command(flatten)]
-    flags: ChangeFlags,
+    pub(super) flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl virusprot add`.
@@ -46,7 +46,7 @@ pub(super) struct Add {
     #[arg(required = true, value_name = "ADDR", value_parser = parse_table_word)]
     addresses: Vec<TableWord>,
     #[command(flatten)]
-    flags: ChangeFlags,
+    pub(super) flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl virusprot expire`.
@@ -58,7 +58,7 @@ pub(super) struct Expire {
     #[command(flatten)]
     counts: KeepCount,
     #[command(flatten)]
-    flags: ChangeFlags,
+    pub(super) flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl virusprot flush`.
@@ -67,7 +67,7 @@ pub(super) struct Flush {
     #[command(flatten)]
     counts: KeepCount,
     #[command(flatten)]
-    flags: ChangeFlags,
+    pub(super) flags: ChangeFlags,
 }
 
 /// What was typed for an address.

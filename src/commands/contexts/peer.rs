@@ -1,0 +1,231 @@
+//! A pair of nodes (`firewall.peer`): looks show both, changes of the table are planned on both, confirmed once and carried out
+//! on each. Rules belong to the CARP primary, and which node that is is the operator's to say.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{ContextAnswer, ContextRow, describe_contexts, list_answers, own_words, run_words};
+use crate::app::{Context, wait_for_interrupt};
+use crate::change::ChangeFlags;
+use crate::cli::Command;
+use crate::error::{Failure, FailureKind, Result};
+use crate::terminal::{View, prompt};
+
+/// What a command means where the firewall is a pair.
+#[derive(Clone, Copy)]
+pub enum PairWork<'a> {
+    /// It looks at both.
+    Looks,
+    /// It changes the table, which each node has for itself.
+    ChangesTable(&'a ChangeFlags),
+    /// It changes rules, which the primary hands on.
+    ChangesRules,
+    /// It is about the context's own node, or about none.
+    Own,
+}
+
+/// Runs a command on both nodes, where the firewall is a pair and the command is about both; `None` leaves it to the
+/// context's own node.
+///
+/// # Errors
+/// Those of the nodes; 7 where one of them was changed and the other was not.
+pub async fn run_on_pair(context: &Context, command: &Command) -> Option<Result<()>> {
+    let peer = context.settings.firewall.peer.as_deref()?;
+    let work = command.pair_work();
+    if matches!(work, PairWork::Own) {
+        return None;
+    }
+    let chosen = context.layers.chosen_context().unwrap_or_default();
+    let mut rows = describe_contexts(context);
+    rows.retain(|row| row.name == chosen || row.name == peer);
+    rows.sort_by_key(|row| row.name != chosen);
+    Some(match work {
+        PairWork::Looks => super::look_in_contexts(context, &rows).await,
+        PairWork::ChangesTable(flags) => Box::pin(change_both_tables(context, &rows, flags)).await,
+        PairWork::ChangesRules => Err(refuse_rules(chosen, peer)),
+        PairWork::Own => Ok(()),
+    })
+}
+
+fn refuse_rules(chosen: &str, peer: &str) -> Failure {
+    Failure::new(
+        FailureKind::Conflict,
+        format!("{chosen} and {peer} are a pair: rules are changed on the CARP primary alone, which hands them on. Nothing was changed."),
+    )
+    .hint(format!(
+        "Which node is the backup: kmsctl --context {chosen} doctor --problems"
+    ))
+    .hint(format!(
+        "On the primary, say: --context {chosen} --alone. Look at the other one when it is synchronised."
+    ))
+}
+
+async fn change_both_tables(
+    context: &Context,
+    rows: &[ContextRow],
+    flags: &ChangeFlags,
+) -> Result<()> {
+    flags.someone_can_confirm(context.terminal)?;
+    let words = own_words();
+    if flags.plan_out.is_some() || words.iter().any(|word| word == "-") {
+        return Err(Failure::usage(
+            "On a pair there is a plan for each node, and addresses are arguments: --plan-out and - need --alone.",
+        ));
+    }
+    if flags.dry_run {
+        return super::look_in_contexts(context, rows).await;
+    }
+    let folder = tempfile::tempdir()
+        .map_err(|error| Failure::failed(format!("A plan cannot be kept: {error}.")))?;
+    let mut plans = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        let file = folder.path().join(number.to_string());
+        let saving = ["--plan-out".into(), file.clone().into_os_string()];
+        let asked = words.iter().cloned().chain(saving).collect();
+        let answer = tokio::select! {
+            answer = run_words(context, row, asked) => answer?,
+            () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+        };
+        if answer.exit_code != 0 {
+            return Err(unplanned(&answer));
+        }
+        plans.push((row, read_plan(&file), file, answer));
+    }
+    let host_keys = plans
+        .iter()
+        .filter_map(|(_, plan, ..)| plan.get("host_key"));
+    let host_keys: Vec<&Value> = host_keys.filter(|key| key.is_string()).collect();
+    if let [one, other] = host_keys.as_slice()
+        && one == other
+    {
+        return Err(Failure::new(
+            FailureKind::Conflict,
+            "Both contexts lead to one box, which is no pair. Nothing was changed.",
+        ));
+    }
+    let nothing = plans.iter().all(|(_, plan, ..)| plan.is_null());
+    if !flags.yes || nothing {
+        for (row, _, _, answer) in &plans {
+            context.terminal.say(&format!("== {}", row.name));
+            for line in answer
+                .text
+                .lines()
+                .chain(answer.said.iter().map(String::as_str))
+            {
+                context.terminal.say(line);
+            }
+        }
+    }
+    if nothing {
+        return Ok(());
+    }
+    if !flags.yes && !prompt::ask_yes_no(context.terminal, "Change both nodes?")? {
+        return Err(Failure::new(
+            FailureKind::NotConfirmed,
+            "Not confirmed; nothing was changed.",
+        ));
+    }
+    let mut answers = Vec::new();
+    for (row, plan, file, answer) in plans {
+        if plan.is_null() {
+            answers.push((answer, String::new()));
+            continue;
+        }
+        let flags = ["--yes", "--as-planned"].map(OsString::from);
+        let apply = ["apply".into(), file.into_os_string()]
+            .into_iter()
+            .chain(flags);
+        let asked = global_words(&words).into_iter().chain(apply).collect();
+        let command = plan.get("command").and_then(Value::as_str);
+        let done = run_words(context, row, asked).await?;
+        answers.push((done, command.unwrap_or("virusprot").to_owned()));
+    }
+    report_both(context, answers)
+}
+
+/// Says what became of the nodes: done, done on one alone, or on none.
+fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Result<()> {
+    let (answers, commands): (Vec<ContextAnswer>, Vec<String>) = answers.into_iter().unzip();
+    let data = serde_json::json!({ "contexts": answers });
+    let mut view = View::new("contexts", context.clock.now(), &data)?;
+    view.items = Some(("contexts", &[]));
+    list_answers(&mut view, &answers);
+    context.terminal.show(&view)?;
+    let failed = answers.iter().zip(&commands);
+    let mut failed = failed
+        .filter(|(answer, _)| answer.exit_code != 0)
+        .peekable();
+    let Some((first, _)) = failed.peek() else {
+        return Ok(());
+    };
+    let is_done = |answer: &ContextAnswer| answer.exit_code == 0;
+    let (kind, sentence) = if answers.iter().any(is_done) {
+        let names = |done: bool| {
+            let these = answers.iter().filter(|answer| is_done(answer) == done);
+            let names: Vec<&str> = these.map(|answer| answer.context.as_str()).collect();
+            names.join(", ")
+        };
+        let (done, not) = (names(true), names(false));
+        let sentence = format!("Done on {done}, and not, or not provably, on {not}.");
+        (FailureKind::Unproven, sentence)
+    } else {
+        let codes: Vec<u8> = answers.iter().map(|answer| answer.exit_code).collect();
+        let kind = if codes.contains(&FailureKind::Unproven.exit_code()) {
+            FailureKind::Unproven
+        } else {
+            super::deciding_kind(&[first.exit_code]).unwrap_or(FailureKind::Failed)
+        };
+        (kind, "Done on neither node.".to_owned())
+    };
+    let mut failure = Failure::new(kind, sentence);
+    for (answer, command) in failed {
+        let name = &answer.context;
+        failure = failure.hint(format!("kmsctl --context {name} --alone {command}"));
+    }
+    Err(failure)
+}
+
+fn unplanned(answer: &ContextAnswer) -> Failure {
+    let kinds = [
+        FailureKind::Conflict,
+        FailureKind::NotConfirmed,
+        FailureKind::Unproven,
+    ];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| kind.exit_code() == answer.exit_code)
+        .or_else(|| super::deciding_kind(&[answer.exit_code]))
+        .unwrap_or(FailureKind::Failed);
+    let said = answer.said.join(" ");
+    let sentence = format!("{}: {said} Neither node was changed.", answer.context);
+    Failure::new(kind, sentence).hint(
+        "While a node is away, change the other one with --alone, and this one when it is back.",
+    )
+}
+
+/// Reads a plan; null where there was nothing to plan.
+fn read_plan(file: &Path) -> Value {
+    let text = std::fs::read(file).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Keeps those words of a command line that every command takes.
+fn global_words(words: &[OsString]) -> Vec<OsString> {
+    const WITH_VALUE: [&str; 5] = ["--config", "--output", "-o", "--color", "--timeout"];
+    const ALONE: [&str; 4] = ["--quiet", "-q", "--verbose", "-v"];
+    let mut kept = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        let name = text.split('=').next().unwrap_or_default();
+        if WITH_VALUE.contains(&name) {
+            kept.push(word.clone());
+            kept.extend(words.next().filter(|_| name == text).cloned());
+        } else if ALONE.contains(&name) || name == "--demo" || text.starts_with("-o") {
+            kept.push(word.clone());
+        }
+    }
+    kept
+}
