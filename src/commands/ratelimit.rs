@@ -129,7 +129,7 @@ fn sources_near_rate(
     exposure: &Exposure,
     states: Option<&states::States>,
 ) -> std::result::Result<Vec<PressedRate>, &'static str> {
-    let caps = exposure.caps.loaded.ok_or("no rule is loaded")?;
+    let caps = exposure.caps.loaded.ok_or("no filter rule is loaded")?;
     let rate = caps.rate.ok_or("the loaded rule has none")?;
     let version = reading.configured.as_ref().ok();
     let version = version.and_then(|configured| configured.system.version.as_deref());

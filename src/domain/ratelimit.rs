@@ -234,9 +234,10 @@ impl Standing {
             }
             (_, None) => match self.configured.filter(|caps| !caps.is_empty()) {
                 Some(caps) => format!(
-                    "NOT in force: no rule is loaded; configured are {caps} per source ({name})"
+                    "NOT in force: no filter rule is loaded; configured are {caps} per source ({name})"
                 ),
-                None => "NOT in force: no rule is loaded, and none is configured with caps".into(),
+                None => "NOT in force: no filter rule is loaded, and none is configured with caps"
+                    .into(),
             },
         }
     }
@@ -493,7 +494,7 @@ mod tests {
         );
         assert_eq!(
             sentence(false, None, Some(caps)),
-            format!("NOT in force: no rule is loaded; configured are {text}")
+            format!("NOT in force: no filter rule is loaded; configured are {text}")
         );
         assert_eq!(
             sentence(false, Some(Caps::default()), Some(caps)),

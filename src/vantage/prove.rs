@@ -120,7 +120,7 @@ pub fn check_opening_budget(context: &Context, from: &[String]) -> Result<()> {
         None => Ok(()),
         Some(seconds) => Err(Failure::new(
             FailureKind::Conflict,
-            format!("Nothing was changed: no vantage may connect as often as the proof takes before {} are over.", format_span(seconds)),
+            format!("Nothing was changed: no vantage may connect as often as the proof takes before {} have passed.", format_span(seconds)),
         )
         .hint("A vantage connects at most five times a minute, lest the firewall's caps block it.")
         .hint("If it cannot wait, make the change without --verify, and prove it afterwards: kmsctl verify --external")),

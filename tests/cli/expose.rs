@@ -340,7 +340,7 @@ fn no_proof_is_called_no_proof() {
     assert_eq!(refused.code, Some(6), "{refused}");
     for part in [
         "Nothing was changed",
-        "before 1m are over",
+        "before 1m have passed",
         "without --verify",
     ] {
         assert!(refused.stderr.contains(part), "{part}: {refused}");

@@ -1,5 +1,7 @@
 //! `kmsctl status` and the commands it is made of, on the demo in every scenario and every form.
 
+use serde_json::Value;
+
 use crate::support::environment::TestEnvironment;
 use crate::support::screen::at_terminal;
 
@@ -330,4 +332,58 @@ fn an_expectation_costs_no_probe() {
     let environment = TestEnvironment::new();
     let outcome = environment.demo(&["status", "--expect", "open", "--watch"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
+}
+
+/// What `status` finds wrong about the rules is wrong in `verify` and in `doctor` too, and none of the three calls unknown
+/// what was read.
+#[test]
+fn status_verify_and_doctor_agree() {
+    let environment = TestEnvironment::new();
+    let scenarios = environment.demo(&["demo", "scenarios"]).success();
+    let names: Vec<&str> = scenarios
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 20, "{scenarios}");
+    for name in names {
+        let scenario = format!("--demo={name}");
+        let ask = |command: &str| {
+            let outcome = environment.run(&[&scenario, command, "-o", "json"]);
+            serde_json::from_str::<Value>(&outcome.stdout).ok()
+        };
+        let Some(status) = ask("status") else {
+            continue;
+        };
+        let findings = |answer: &Value, list: &str| {
+            let findings = answer["data"][list].as_array().cloned();
+            findings.expect("findings")
+        };
+        let wrong = |finding: &&Value| finding["result"] == "wrong";
+        let verify = findings(&ask("verify").expect("an answer"), "hops");
+        let doctor = findings(&ask("doctor").expect("an answer"), "findings");
+        let rules = [
+            "exposure", "nat", "filter", "caps", "table", "paths", "pf", "alias",
+        ];
+        let of_rules = |finding: &&Value| rules.iter().any(|check| finding["check"] == *check);
+        let faulty = findings(&status, "findings")
+            .iter()
+            .filter(wrong)
+            .any(|finding| finding["check"] == "exposure");
+        let seen = verify.iter().filter(of_rules).filter(wrong).count();
+        assert_eq!(faulty, seen > 0, "{name}: {status:#} {verify:#?}");
+        assert!(
+            !faulty || doctor.iter().any(|finding| wrong(&finding)),
+            "{name}"
+        );
+        let unread = |finding: &&Value| {
+            let evidence = finding["evidence"].as_str().unwrap_or_default();
+            finding["result"] == "unknown"
+                && (evidence.contains("not configured,")
+                    || evidence.contains("configured, disabled"))
+        };
+        assert_eq!(verify.iter().find(unread), None, "{name}");
+        let loose = |finding: &&Value| wrong(finding) && finding["fix"].is_null();
+        assert_eq!(verify.iter().chain(&doctor).find(loose), None, "{name}");
+    }
 }

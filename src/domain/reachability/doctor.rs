@@ -4,7 +4,7 @@
 use super::finding::Finding;
 use super::path;
 use super::path::{Known, Trouble, rounded_time};
-use super::whole::absent_fault;
+use super::whole::{absent_fault, half_fault};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::pfsense::configured::Configured;
@@ -846,7 +846,7 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         Ok(exposure) => (exposure.nat.configured, exposure.filter.configured),
         Err(trouble) => return trouble.finding("pair"),
     };
-    let mut codes = vec![
+    let codes = [
         "duplicate-nat",
         "duplicate-filter",
         "duplicate-association",
@@ -880,16 +880,6 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
             ..Finding::new("pair", CheckResult::Wrong, evidence)
         };
     }
-    // Both off is a closed exposure; one alone is an unfinished change.
-    let halves = facts
-        .exposure
-        .as_ref()
-        .map(|exposure| (exposure.nat.enabled, exposure.filter.enabled));
-    match halves {
-        Ok((Some(false), Some(true))) => codes.push("nat-disabled"),
-        Ok((Some(true), Some(false))) => codes.push("filter-rule-disabled"),
-        _ => {}
-    }
     let found = of_codes(
         facts,
         "pair",
@@ -900,7 +890,23 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
     let exposure = facts.exposure.as_ref().ok();
     match exposure.and_then(|exposure| exposure.finding_of_code("alias-unknown")) {
         Some(unknown) if found.result == CheckResult::Ok => {
-            Finding::unknown("pair", unknown.message.clone())
+            return Finding::unknown("pair", unknown.message.clone());
+        }
+        _ => {}
+    }
+    // Both off is a closed exposure; one alone is an unfinished change.
+    match exposure {
+        Some(exposure)
+            if found.result == CheckResult::Ok
+                && exposure.nat.enabled != exposure.filter.enabled
+                && exposure.nat.enabled.is_some()
+                && exposure.filter.enabled.is_some() =>
+        {
+            let Finding { evidence, fix, .. } = half_fault(exposure);
+            Finding {
+                fix,
+                ..Finding::new("pair", CheckResult::Wrong, evidence)
+            }
         }
         _ => found,
     }
@@ -971,20 +977,12 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
 }
 
 fn loadable_finding(facts: &Facts<'_>) -> Finding {
-    let codes = [
-        "half-rate",
-        "cap-not-a-number",
-        "caps-ignored",
-        "no-overload",
-        "never-overloads",
-        "other-table",
-    ];
     of_codes(
         facts,
         "caps-loadable",
-        &codes,
+        &path::IDLE_CAPS,
         "pfSense can load the caps as they are configured.",
-        "Set them whole with `kmsctl ratelimit default`.",
+        path::SET_WHOLE,
     )
 }
 

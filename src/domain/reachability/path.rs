@@ -26,6 +26,9 @@ const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "p
 pub const UNREADABLE: &str = "pf cannot be asked";
 
 const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
+const BUILD: &str =
+    "Build it: `kmsctl expose apply`; or correct service.interface, service.port or service.alias.";
+const WHOLE: &str = "Open it with `kmsctl expose restore`, or close it with `kmsctl expose revoke`";
 
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
@@ -598,7 +601,8 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     Finding::ok("pod", format!("{sentence}{rolling}"))
 }
 
-/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` a rule is neither right nor wrong.
+/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` a rule that is not loaded is wrong
+/// where config.xml was read: neither open nor closed is meant by it.
 pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
     let exposure = match &evidence.exposure {
         Ok(exposure) => *exposure,
@@ -610,7 +614,7 @@ pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec
             rule_hop("nat", "The port forward", &exposure.nat, exposure, expected)
         }),
         filter_hop(exposure, expected),
-        caps_hop(exposure),
+        working_caps(exposure),
         table_hop(evidence.service, &evidence.table, Some(exposure)),
         alias_hop(evidence, exposure),
     ];
@@ -721,7 +725,13 @@ fn rule_hop(
             format!("{standing} No client gets in, as the other half of the pair is off."),
         ),
         Some(Expected::Closed) => Finding::ok(check, standing),
-        None => Finding::unknown(check, standing),
+        None => match part.configured {
+            None => Finding::unknown(check, standing),
+            Some(false) if exposure.state == State::Absent => {
+                Finding::wrong(check, standing, BUILD)
+            }
+            Some(_) => Finding::wrong(check, standing, WHOLE),
+        },
     }
 }
 
@@ -771,6 +781,33 @@ fn part_words(what: &str, part: &Part) -> String {
         _ => "configured, enabled",
     };
     format!("{what}: {configured}, {loaded}.")
+}
+
+/// What the exposure finds about caps that are there and do not do what caps are for.
+pub const IDLE_CAPS: [&str; 6] = [
+    "half-rate",
+    "cap-not-a-number",
+    "caps-ignored",
+    "no-overload",
+    "never-overloads",
+    "other-table",
+];
+
+/// What mends them.
+pub const SET_WHOLE: &str = "Set them whole with `kmsctl ratelimit default`.";
+
+/// Judges the caps, and whether they keep anyone out.
+fn working_caps(exposure: &Exposure) -> Finding {
+    let hop = caps_hop(exposure);
+    let idle = exposure.why.iter();
+    let idle = idle.filter(|finding| IDLE_CAPS.contains(&finding.code));
+    let idle: String = idle
+        .map(|finding| format!(" {}", finding.message))
+        .collect();
+    if hop.result != CheckResult::Ok || idle.is_empty() {
+        return hop;
+    }
+    Finding::wrong(hop.check, hop.evidence + &idle, SET_WHOLE)
 }
 
 /// Judges whether each source is capped; shared with `doctor`.

@@ -211,8 +211,8 @@ fn without_intention(exposure: &Exposure) -> Vec<Finding> {
     vec![foreign_fault(exposure).unwrap_or_else(|| half_fault(exposure))]
 }
 
-/// The configuration has, or enables, one rule of the pair and not the other.
-fn half_fault(exposure: &Exposure) -> Finding {
+/// The configuration has, or enables, one rule of the pair and not the other. Shared with `doctor`.
+pub fn half_fault(exposure: &Exposure) -> Finding {
     let standing = |enabled: Option<bool>| match enabled {
         Some(true) => "enabled",
         Some(false) => "disabled",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::exposure::{Loaded, fixtures, judge as judge_exposure};
+use crate::domain::pf::rule::StateOptions;
 use crate::domain::reachability::finding::CheckResult;
 use proptest::prelude::*;
 
@@ -341,5 +342,40 @@ proptest! {
         if judged.as_expected == Some(true) {
             prop_assert_eq!(Some(judged.verdict.name()), judged.expected.map(Expected::name));
         }
+    }
+}
+
+/// Caps that are loaded and keep no source out are no whole path, whatever is odd about them.
+#[test]
+fn idle_caps_are_a_wrong_hop() {
+    type Change = fn(&mut StateOptions);
+    let cases: [(&str, Change); 3] = [
+        ("never-overloads", |options| {
+            (options.max_src_conn_rate, options.overload) = (None, None);
+        }),
+        ("no-overload", |options| options.overload = None),
+        ("other-table", |options| {
+            let overload = options.overload.iter_mut();
+            overload.for_each(|overload| overload.table = "bruteforce".to_owned());
+        }),
+    ];
+    for (code, change) in cases {
+        let mut pass = fixtures::pass();
+        change(&mut pass.state_options);
+        let filter = [fixtures::default_deny(), fixtures::block_table(), pass];
+        let nat = [fixtures::rdr()];
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &nat,
+            enabled: true,
+        };
+        let mut case = Case::new(true);
+        let exposure = judge_exposure(Some(&fixtures::configured()), loaded, &case.service);
+        assert!(exposure.finding_of_code(code).is_some(), "{exposure:?}");
+        case.exposure = Ok(exposure);
+        let hop = case.hop("caps");
+        assert_eq!(hop.result, CheckResult::Wrong, "{code}");
+        assert!(hop.fix.is_some(), "{code}");
+        assert_eq!(case.judge(None).as_expected, Some(false), "{code}");
     }
 }
