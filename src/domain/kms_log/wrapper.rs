@@ -55,7 +55,7 @@ static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?x-u)^
         (?P<pod>\[pod/[^\]\ ]{1,300}\]\ )?
-        (?P<compose>[A-Za-z0-9][A-Za-z0-9_.-]{0,100}\ *\|\ )?
+        (?P<compose>[A-Za-z0-9][A-Za-z0-9_.@-]{0,100}\ *\|\ )?
         (?:(?P<time>\d{4}-\d\d-\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d))\ )?
         (?P<cri>(?:stdout|stderr)\ [FP]\ )?",
     )
@@ -64,10 +64,17 @@ static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?x-u)^(?:<\d{1,3}>)?(?:1\ )?
-        (?:(?P<month>[A-Z][a-z]{2})\ (?P<day>[\ \d]\d)\ (?P<clock>\d\d:\d\d:\d\d)
-          |(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)))
-        \ [^\ ]{1,255}\ [^\ :\[]{1,100}(?:\[\d{1,10}\])?:?\ ",
+        r"(?x-u)^(?:<\d{1,3}>)?(?:
+          1\ (?P<header>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))
+          \ [^\ ]{1,255}\ [^\ ]{1,48}\ [^\ ]{1,128}\ [^\ ]{1,32}
+          \ (?:-|(?:\[(?:[^\]\x22\\]|\x22(?:[^\x22\\]|\\.)*\x22)*\])+)\ (?:\xef\xbb\xbf)?
+        |(?:1\ )?
+          (?:(?P<month>[A-Z][a-z]{2})\ (?P<day>[\ \d]\d)\ (?P<clock>\d\d:\d\d:\d\d)(?:\.\d{1,9})?
+            |(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d))
+            |[A-Z][a-z]{2}\ (?P<full>\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d)(?:\.\d{1,9})?\ [A-Z]{2,5}
+            |(?P<unix>\d{9,11})\.\d{1,9}
+            |\[\ {0,10}\d{1,10}\.\d{1,9}\])
+          \ [^\ ]{1,255}\ [^\ :\[]{1,100}(?:\[\d{1,10}\])?:?\ )",
     )
     .ok()
 });
@@ -183,9 +190,13 @@ impl Unwrapper {
             return Some((Cow::Borrowed(inner), Wrapping::Syslog));
         }
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
-        let stamp = if let Some(time) = text("time") {
-            let time: jiff::Timestamp = time.replace(',', ".").parse().ok()?;
-            time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        let written = |time: jiff::Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let stamp = if let Some(time) = text("time").or_else(|| text("header")) {
+            written(time.replace(',', ".").parse().ok()?)
+        } else if let Some(full) = text("full") {
+            full.to_owned()
+        } else if let Some(seconds) = text("unix") {
+            written(jiff::Timestamp::from_second(seconds.parse().ok()?).ok()?)
         } else {
             const MONTHS: [&str; 12] = [
                 "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -310,6 +321,33 @@ mod tests {
                 format!("2026-05-10T15:12:17+0200 kms vlmcsd[77]: {bare}"),
                 Wrapping::Syslog,
             ),
+            (
+                format!("<30>1 2026-05-10T15:12:17.25+02:00 kms vlmcsd 77 - - {bare}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!(
+                    "<30>1 2026-05-10T13:12:17Z kms docker 77 ID7 [a@1 b=\"]\\\"\"][c] \u{feff}{LINE}"
+                ),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("May 10 13:12:17.123456 kms vlmcsd[77]: {bare}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("Sun 2026-05-10 13:12:17 UTC kms vlmcsd[77]: {bare}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("1778418737.123456 kms vlmcsd[77]: {bare}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("[  123.456789] node docker[77]: {LINE}"),
+                Wrapping::Syslog,
+            ),
+            (format!("kms.1.x7f@node-1    | {LINE}"), Wrapping::Compose),
         ] {
             assert_eq!(inner(&line), Some((LINE.to_owned(), wrapping)), "{line}");
         }
