@@ -9,8 +9,8 @@ use crate::domain::history::HistoryEvent;
 use crate::domain::plan::hexadecimal;
 use crate::text::whole_second;
 
-/// The longest line, in bytes: a flush of a hundred thousand addresses fits.
-pub const LONGEST_LINE: usize = 16 << 20;
+/// The longest line, in bytes: a flush of the largest table that pfSense lets pf have, 400,000 entries, fits.
+pub const LONGEST_LINE: usize = 64 << 20;
 
 const OPENING: &[u8] = br#"{"hash":""#;
 const CLOSING: &[u8] = br#"","#;

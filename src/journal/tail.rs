@@ -35,8 +35,8 @@ pub(super) fn find_tail(mut file: &File) -> io::Result<Tail> {
         let line = whole.strip_suffix(b"\n").unwrap_or(whole);
         let before = memchr::memrchr(b'\n', line);
         let complete = before.is_some() || start == 0;
-        if !complete && window <= 4 * LONGEST_LINE as u64 {
-            window *= 4;
+        if !complete && window < 2 * LONGEST_LINE as u64 {
+            window = (window * 4).min(2 * LONGEST_LINE as u64);
             continue;
         }
         let last = line.get(before.map_or(0, |before| before + 1)..);

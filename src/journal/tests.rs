@@ -229,6 +229,25 @@ fn rubbish_in_the_middle_is_named_and_the_rest_is_read() {
     );
 }
 
+/// pfSense lets a table have 400,000 entries, and one has about 112 bytes in a record.
+#[test]
+fn a_flush_of_the_largest_table_is_recorded() {
+    let (_home, journal) = with_events(1);
+    let largest = HistoryEvent::Recovered {
+        bytes: 0,
+        text: "x".repeat(400_000 * 112),
+    };
+    journal.append(now(), &largest).unwrap();
+    journal.append(now(), &event(2)).unwrap();
+    let contents = read(&journal);
+    assert_eq!(contents.events.len(), 3);
+    assert!(
+        contents.chain.breaks.is_empty(),
+        "{:?}",
+        contents.chain.breaks
+    );
+}
+
 #[test]
 fn too_long_a_record_is_refused_and_nothing_is_written() {
     let (_home, journal) = with_events(1);
