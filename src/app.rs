@@ -142,7 +142,9 @@ impl Context {
     /// Asks the questions once and closes the connection.
     pub async fn read(&self, questions: &[Question]) -> Result<Reading> {
         let mut opened = self.open(questions).await?;
+        let spinner = self.terminal.spinner("Reading the firewall …");
         let reading = self.ask(&mut opened).await;
+        spinner.finish_and_clear();
         let closed = opened.close().await;
         let reading = reading?;
         self.remember_reading(&reading);

@@ -264,7 +264,10 @@ async fn read_for_plan(
     let begun = Instant::now();
     let mut said = false;
     loop {
-        let reading = context.ask_over(session, questions).await?;
+        let spinner = context.terminal.spinner("Reading the firewall …");
+        let reading = context.ask_over(session, questions).await;
+        spinner.finish_and_clear();
+        let reading = reading?;
         let held = (reading.configured.as_ref())
             .is_ok_and(|configured| lock_is_held(&configured.leftovers));
         let over = begun.elapsed() + BETWEEN >= context.settings.timeout;

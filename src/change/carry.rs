@@ -56,15 +56,17 @@ pub(super) async fn execute(
     }
 }
 
-/// Runs actions and their proof in one shell and one round.
+/// Runs actions and their proof in one shell and one round; where it takes its time, a terminal shows what is done.
 pub(super) async fn run_actions(
     context: &Context,
     session: &mut Session,
+    doing: &str,
     actions: Vec<FirewallAction>,
     proof: &[Question],
 ) -> Result<ActionReplies> {
     let service = context.settings.service.clone();
-    context
+    let spinner = context.terminal.spinner(doing);
+    let replies = context
         .within_time(Box::pin(async {
             let (shell, paths, nonce) = context
                 .shell_over(session, |paths, nonce| {
@@ -76,7 +78,9 @@ pub(super) async fn run_actions(
             session.keep_shell(errand.into_shell()).await;
             said
         }))
-        .await
+        .await;
+    spinner.finish_and_clear();
+    replies
 }
 
 /// Runs an errand that asks only, and may therefore be repeated: over a new connection where the old one is lost, once.
@@ -86,14 +90,15 @@ pub(super) async fn ask_again(
     actions: Vec<FirewallAction>,
     proof: &[Question],
 ) -> Result<ActionReplies> {
-    match run_actions(context, session, actions.clone(), proof).await {
+    const ASKING: &str = "Asking the firewall …";
+    match run_actions(context, session, ASKING, actions.clone(), proof).await {
         Err(failure) if failure.kind != FailureKind::Interrupted => {
             context.terminal.say(&format!(
                 "{} Connecting again to ask what happened.",
                 failure.message
             ));
             context.reconnect(session).await?;
-            run_actions(context, session, actions, proof).await
+            run_actions(context, session, ASKING, actions, proof).await
         }
         other => other,
     }

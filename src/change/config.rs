@@ -89,17 +89,14 @@ pub(super) async fn change_configuration(
             .reverts_after
             .map(|after| reverts_at(context, before, wanted.read_at, after)),
     };
-    let spinner = context
-        .terminal
-        .spinner("Changing the configuration and loading the rules …");
     let said = run_actions(
         context,
         session,
+        "Changing the configuration and loading the rules …",
         vec![FirewallAction::Apply(Box::new(request))],
         PROOF,
     )
     .await;
-    spinner.finish_and_clear();
     let learnt = match said {
         Ok((mut said, reading)) => match said.pop() {
             Some(Ok(Done::Applied(outcome))) => Ok((outcome, Some(reading))),

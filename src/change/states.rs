@@ -152,7 +152,8 @@ async fn kill_round(
     session: &mut Session,
     actions: Vec<FirewallAction>,
 ) -> Result<ActionReplies> {
-    match run_actions(context, session, actions, PROOF).await {
+    let doing = "Ending connections …";
+    match run_actions(context, session, doing, actions, PROOF).await {
         Err(failure) if failure.kind != FailureKind::Interrupted => {
             ask_again(context, session, Vec::new(), PROOF).await
         }

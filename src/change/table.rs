@@ -44,7 +44,9 @@ pub(super) async fn free_entries(
     // One call of pfctl forgets one address, and one script holds so many of them.
     while actions.len() > FORGOTTEN_AT_ONCE {
         let batch = actions.drain(..FORGOTTEN_AT_ONCE).collect();
-        match run_actions(context, session, batch, &[]).await {
+        let done = forget.len() + 1 - actions.len() - FORGOTTEN_AT_ONCE;
+        let doing = format!("pf forgets what it counted: {done} of {} …", forget.len());
+        match run_actions(context, session, &doing, batch, &[]).await {
             Ok((said, _)) => refusals.extend(said.into_iter().filter_map(Result::err)),
             Err(failure) => {
                 let change = Direction::Delete;
@@ -52,7 +54,8 @@ pub(super) async fn free_entries(
             }
         }
     }
-    let mut carried = match run_actions(context, session, actions, PROOF).await {
+    let doing = format!("Freeing {} entries …", entries.len());
+    let mut carried = match run_actions(context, session, &doing, actions, PROOF).await {
         Ok((mut said, reading)) => {
             let deleted = said.pop();
             refusals.extend(said.into_iter().filter_map(Result::err));
@@ -100,7 +103,8 @@ pub(super) async fn block_entries(
 ) -> Carried {
     let change = Direction::Add;
     let action = FirewallAction::Add(table.clone(), addresses_of(entries));
-    match run_actions(context, session, vec![action], PROOF).await {
+    let doing = format!("Blocking {} entries …", entries.len());
+    match run_actions(context, session, &doing, vec![action], PROOF).await {
         Ok((mut said, reading)) => judge_reply(said.pop(), entries, change, reading),
         Err(failure) => ask_table_again(context, session, entries, change, failure).await,
     }

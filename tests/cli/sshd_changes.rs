@@ -203,6 +203,35 @@ fn freed_addresses_are_forgotten_by_pf() {
 }
 
 #[test]
+fn what_takes_its_time_is_shown_at_a_terminal() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let block = || live.block(&[("192.0.2.1", OLD), ("192.0.2.2", OLD)]);
+    block();
+    live.answer_pfctl(
+        "russh",
+        "*'-T delete'*) sleep 2; exec \"$PFCTL\" \"$@\" ;;\n*'-vsi') sleep 2; exec \"$PFCTL\" \"$@\" ;;",
+    );
+    let at_terminal = |arguments: &[&str]| {
+        let mut command = live.environment.command(arguments);
+        command.stdin(Stdio::inherit());
+        let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
+        terminal.exp_eof().expect("the end")
+    };
+    let deleting = "Freeing 2 entries";
+    let said = at_terminal(&["virusprot", "flush", "--yes"]);
+    assert!(said.contains(deleting), "{said}");
+    let said = at_terminal(&["rule", "show"]);
+    assert!(said.contains("Reading the firewall"), "{said}");
+    for quiet in ["-q", "-ojson"] {
+        block();
+        let said = at_terminal(&["virusprot", "flush", "--yes", quiet]);
+        assert!(!said.contains(deleting), "{quiet}: {said}");
+    }
+}
+
+#[test]
 fn many_young_addresses_are_forgotten_in_batches() {
     over_both(|live| {
         let young = printed_time(1);
