@@ -127,8 +127,9 @@ impl Lab {
         })
     }
 
-    /// Plain ssh running these questions of pfctl, optionally over a shared connection.
-    fn ssh(&self, port: u16, shared: bool, questions: &[&str]) -> Command {
+    /// Plain ssh running these questions of pfctl, over a connection of its own, or over a shared one whose socket has this
+    /// name.
+    fn ssh(&self, port: u16, shared: Option<&str>, questions: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command.args([
             "-F",
@@ -151,9 +152,9 @@ impl Lab {
             "-l",
             &self.sshd.user,
         ]);
-        if shared {
-            let socket = self.home.path().join(format!("s{port}"));
-            command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]);
+        if let Some(name) = shared {
+            let socket = self.home.path().join(format!("s{name}{port}"));
+            command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=5"]);
             command
                 .arg("-o")
                 .arg(format!("ControlPath={}", socket.display()));
@@ -228,24 +229,30 @@ fn compare(lab: &Lab, port: u16, rounds: usize, title: &str) {
     let warm = side_by_side(
         rounds,
         &mut [
-            &mut || run(&mut lab.ssh(port, true, TABLE)),
-            &mut || run(&mut lab.ssh(port, true, ALL)),
+            &mut || run(&mut lab.ssh(port, Some("w"), TABLE)),
+            &mut || run(&mut lab.ssh(port, Some("w"), ALL)),
             &mut || run(&mut lab.kmsctl(port, "openssh", "60s", SHOW)),
             &mut || run(&mut lab.kmsctl(port, "openssh", "60s", STATUS)),
         ],
     );
+    let mut round = 0;
     let cold = side_by_side(
         rounds,
         &mut [
-            &mut || run(&mut lab.ssh(port, false, TABLE)),
+            &mut || run(&mut lab.ssh(port, None, TABLE)),
+            // A master of its own each time, which ends by itself.
+            &mut || {
+                round += 1;
+                run(&mut lab.ssh(port, Some(&format!("c{round}-")), TABLE));
+            },
             &mut || run(&mut lab.kmsctl(port, "openssh", "0s", SHOW)),
             &mut || run(&mut lab.kmsctl(port, "russh", "0s", SHOW)),
         ],
     );
     let [ssh_warm, ssh_all, show_warm, status_warm] =
         [0, 1, 2, 3].map(|index| warm.get(index).map_or(f64::NAN, Times::least));
-    let [ssh_cold, openssh_cold, russh_cold] =
-        [0, 1, 2].map(|index| cold.get(index).map_or(f64::NAN, Times::least));
+    let [ssh_cold, ssh_kept, openssh_cold, russh_cold] =
+        [0, 1, 2, 3].map(|index| cold.get(index).map_or(f64::NAN, Times::least));
     println!("  warm  ssh host pfctl …        {ssh_warm:8.1}");
     println!("  warm  ssh host, all of status {ssh_all:8.1}");
     println!(
@@ -257,6 +264,7 @@ fn compare(lab: &Lab, port: u16, rounds: usize, title: &str) {
         status_warm / ssh_all
     );
     println!("  cold  ssh host pfctl …        {ssh_cold:8.1}");
+    println!("  cold  the same, ControlPersist{ssh_kept:8.1}");
     println!(
         "  cold  kmsctl, openssh         {openssh_cold:8.1}   {:.2} ×",
         openssh_cold / ssh_cold

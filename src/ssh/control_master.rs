@@ -44,8 +44,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// dot and 16 characters.
 const LONGEST_PATH: usize = 86;
 
-/// How long to wait for what a launched ssh has written last; it is in the pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(5);
+/// How often, a millisecond apart, is looked for what a launched ssh has written last; it is in the pipe already.
+const LAST_WORDS: usize = 5;
 
 /// A live master.
 pub(crate) struct Master {
@@ -273,8 +273,14 @@ async fn launch_master(
     let (log, talk) = pipes.ok_or_else(|| local(io::Error::other("it has no pipes")))?;
     let (log, talk) = (LogPipe::drain_pipe(log), LogPipe::drain_pipe(talk));
     let status = child.wait().await.map_err(local)?;
-    sleep(LAST_WORDS).await;
-    let said = log.first_words();
+    let mut said = String::new();
+    for _ in 0..LAST_WORDS {
+        sleep(Duration::from_millis(1)).await;
+        said = log.first_words();
+        if said.contains("\nAuthenticated to ") {
+            break;
+        }
+    }
     if !status.success() {
         return Err(openssh_log::explain_ssh_failure(
             &log.whole_text(),
