@@ -222,7 +222,7 @@ impl Scenario {
 
 /// What was in force before the change that waits in [`Scenario::Drifted`]: 30/60.
 fn loosen_caps(configuration: &mut Configuration) {
-    configuration.edit("filter", "rule", |rules| {
+    configuration.tree.edit_list("filter", "rule", |rules| {
         let tracker = KMS.to_string();
         let ours = |rule: &&mut Element| rule.child_text("tracker") == Some(tracker.as_str());
         if let Some(rule) = rules.iter_mut().find(ours) {

@@ -249,7 +249,12 @@ impl World {
             item.child_text("command")
                 .is_some_and(|command| command.contains("expiretable"))
         };
-        if self.configuration.list("cron", "item").iter().any(expires)
+        if self
+            .configuration
+            .tree
+            .list("cron", "item")
+            .iter()
+            .any(expires)
             && let Some(table) = self.pf.table_mut("virusprot")
         {
             table.expire(3600, now);

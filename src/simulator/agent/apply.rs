@@ -72,7 +72,7 @@ fn begin_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
             "a record that was shown is not there, or twice",
         ),
         Some(wanted)
-            if wanted.tree.canonical_json() == world.configuration.tree.canonical_json() =>
+            if wanted.tree.0.canonical_json() == world.configuration.tree.0.canonical_json() =>
         {
             course.load(world)
         }
@@ -143,6 +143,7 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
     let interface = &request.service.interface;
     if world
         .configuration
+        .tree
         .section("system")
         .has_child("disablefilter")
     {
@@ -150,6 +151,7 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
     }
     if !world
         .configuration
+        .tree
         .section("interfaces")
         .has_child(interface)
     {

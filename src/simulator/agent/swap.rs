@@ -23,24 +23,28 @@ pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Config
         }
         let found = match from {
             None => None,
-            Some(from) => match record_places(configuration.list(section, tag), &from.record)[..] {
-                [place] => Some(place),
-                _ => return None,
-            },
-        };
-        edited.edit(section, tag, |records| match (found, to) {
-            (Some(place), None) => drop(records.remove(place)),
-            (Some(place), Some(to)) => {
-                if let Some(record) = records.get_mut(place) {
-                    *record = to.record.clone();
+            Some(from) => {
+                match record_places(configuration.tree.list(section, tag), &from.record)[..] {
+                    [place] => Some(place),
+                    _ => return None,
                 }
             }
-            (None, Some(to)) => {
-                let place = usize::try_from(to.index).unwrap_or(usize::MAX);
-                records.insert(place.min(records.len()), to.record.clone());
-            }
-            (None, None) => {}
-        });
+        };
+        edited
+            .tree
+            .edit_list(section, tag, |records| match (found, to) {
+                (Some(place), None) => drop(records.remove(place)),
+                (Some(place), Some(to)) => {
+                    if let Some(record) = records.get_mut(place) {
+                        *record = to.record.clone();
+                    }
+                }
+                (None, Some(to)) => {
+                    let place = usize::try_from(to.index).unwrap_or(usize::MAX);
+                    records.insert(place.min(records.len()), to.record.clone());
+                }
+                (None, None) => {}
+            });
     }
     let bars = [
         (
@@ -58,7 +62,7 @@ pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Config
     for ((section, from, to), now) in bars.into_iter().zip([&present.nat, &present.filter]) {
         // Bars that were moved meanwhile stay where they are.
         if from != to && now.canonical_json() == from.canonical_json() {
-            edited.set(section, "separator", to.clone());
+            edited.tree.set_child(section, "separator", to.clone());
         }
     }
     Some(edited)
@@ -74,7 +78,7 @@ fn record_places(list: &[Element], record: &Element) -> Vec<usize> {
 /// Returns the separators of both lists.
 fn list_separators(configuration: &Configuration) -> Separators {
     let of = |section| {
-        let found = configuration.section(section).get("separator");
+        let found = configuration.tree.section(section).get("separator");
         found.cloned().unwrap_or_default()
     };
     Separators {
@@ -106,7 +110,7 @@ pub fn present_records(configuration: &Configuration, swap: &Swap) -> Records {
         .into_iter()
         .zip(placed_kinds(&swap.before));
     let mut found = pairs.zip(KINDS).map(|((after, before), (section, tag))| {
-        let list = configuration.list(section, tag);
+        let list = configuration.tree.list(section, tag);
         let known = [after, before].into_iter().flatten();
         let exact = known
             .clone()

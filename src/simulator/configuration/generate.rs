@@ -75,7 +75,7 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
         }
         made.filter.push(line.to_owned());
         if line == USER_RULES {
-            for (index, record) in configuration.list("filter", "rule").iter().enumerate() {
+            for (index, record) in configuration.tree.list("filter", "rule").iter().enumerate() {
                 let rules = filter_rules(configuration, record);
                 made.filter
                     .extend(rules.ok_or(SyntaxError { line: 150 + index })?);
@@ -87,7 +87,7 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
         let list = if is_rdr { &mut made.rdr } else { &mut made.nat };
         list.push(line.to_owned());
     }
-    let forwards = configuration.list("nat", "rule").iter();
+    let forwards = configuration.tree.list("nat", "rule").iter();
     made.rdr
         .extend(forwards.flat_map(|record| generate_redirections(configuration, record)));
     made.tables = generate_tables(configuration, &made);
@@ -103,6 +103,7 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
         entries: split(entries),
     });
     let aliases = configuration
+        .tree
         .list("aliases", "alias")
         .iter()
         .filter_map(|alias| {
@@ -123,15 +124,19 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
 }
 
 fn is_table(configuration: &Configuration, name: &str) -> bool {
-    configuration.list("aliases", "alias").iter().any(|alias| {
-        alias.child_text("name") == Some(name)
-            && matches!(alias.child_text("type"), Some("host" | "network"))
-            && !alias
-                .child_text("address")
-                .unwrap_or_default()
-                .trim()
-                .is_empty()
-    })
+    configuration
+        .tree
+        .list("aliases", "alias")
+        .iter()
+        .any(|alias| {
+            alias.child_text("name") == Some(name)
+                && matches!(alias.child_text("type"), Some("host" | "network"))
+                && !alias
+                    .child_text("address")
+                    .unwrap_or_default()
+                    .trim()
+                    .is_empty()
+        })
 }
 
 /// Makes the loaded rules of one record: none if it is disabled or an alias cannot be resolved, two for
@@ -340,7 +345,7 @@ fn forward_target(configuration: &Configuration, name: &str) -> Option<String> {
 }
 
 fn device_of<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a str> {
-    let interfaces = configuration.section("interfaces");
+    let interfaces = configuration.tree.section("interfaces");
     interfaces.get(interface)?.child_text("if")
 }
 

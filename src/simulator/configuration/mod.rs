@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::scenario::Scenario;
 use crate::domain::pfsense::change::Element;
+use crate::domain::pfsense::config::Sections;
 
 /// The configuration, and what pfSense keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// The root element.
-    pub tree: Element,
+    /// The root element's sections, all of them.
+    pub tree: Sections,
     /// Subsystems with saved but unapplied changes.
     pub dirty: Vec<String>,
     /// Older revisions, newest first: what pfSense's configuration history lists.
@@ -33,50 +34,17 @@ impl Configuration {
         shipped::shipped_configuration(scenario)
     }
 
-    /// Returns a section; one that is absent looks like an empty one.
-    pub fn section(&self, name: &str) -> &Element {
-        self.tree.get(name).unwrap_or(&EMPTY)
-    }
-
-    /// Returns the records of a list such as `nat/rule`; an empty section is a text, not a list.
-    pub fn list(&self, section: &str, tag: &str) -> &[Element] {
-        match self.section(section).get(tag) {
-            Some(Element::List(records)) => records,
-            _ => &[],
-        }
-    }
-
-    /// Gives a change of a list such as `nat/rule` to `edit`; the list is made if it is not there.
-    pub fn edit<T>(
-        &mut self,
-        section: &str,
-        tag: &str,
-        edit: impl FnOnce(&mut Vec<Element>) -> T,
-    ) -> T {
-        let mut records = self.list(section, tag).to_vec();
-        let result = edit(&mut records);
-        self.set(section, tag, Element::List(records));
-        result
-    }
-
-    /// Sets a child of a section.
-    pub fn set(&mut self, section: &str, tag: &str, child: Element) {
-        let mut holder = self.section(section).clone();
-        holder.set_child(tag, child);
-        self.tree.set_child(section, holder);
-    }
-
     /// Takes everything of another configuration but the revision, which goes by what was written last.
     pub fn replace(&mut self, other: Self) {
-        let revision = self.section("revision").clone();
+        let revision = self.tree.section("revision").clone();
         self.tree = other.tree;
-        self.tree.set_child("revision", revision);
+        self.tree.0.set_child("revision", revision);
     }
 
     /// Records a write as `write_config` does: the revision that was there goes into the history. Returns the time of
     /// the new one.
     pub fn revise(&mut self, now: i64, description: &str, username: &str) -> String {
-        let before = self.section("revision").clone();
+        let before = self.tree.section("revision").clone();
         self.history.insert(0, before);
         self.history.truncate(BACKUPS);
         let time = now.div_euclid(1000).to_string();
@@ -86,10 +54,9 @@ impl Configuration {
             ("description", described.as_str()),
             ("username", username),
         ];
-        self.tree.set_child("revision", Element::of_texts(revision));
+        self.tree
+            .0
+            .set_child("revision", Element::of_texts(revision));
         time
     }
 }
-
-/// An empty element.
-static EMPTY: Element = Element::Text(String::new());

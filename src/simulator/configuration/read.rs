@@ -16,14 +16,15 @@ impl Configuration {
         let answer = Configured {
             system: System {
                 version: Some("2.7.2-RELEASE".to_owned()),
-                config_version: owned_field(&self.tree, "version"),
+                config_version: owned_field(&self.tree.0, "version"),
                 php: "8.2.11".to_owned(),
-                timezone: owned_field(self.section("system"), "timezone"),
+                timezone: owned_field(self.tree.section("system"), "timezone"),
             },
-            revision: revision_of(self.section("revision")),
+            revision: revision_of(self.tree.section("revision")),
             sections: self.sections(request),
             dirty: self.dirty.clone(),
             ha_peer: self
+                .tree
                 .section("hasync")
                 .child_text("synchronizetoip")
                 .is_some_and(|peer| !peer.is_empty()),
@@ -37,13 +38,13 @@ impl Configuration {
     pub fn sections(&self, request: &ReadRequest) -> Sections {
         let mut sections = Element::Map(Vec::new());
         for section in ["nat", "filter"] {
-            let found = self.section(section).get("separator");
+            let found = self.tree.section(section).get("separator");
             let mut child = Element::Map(Vec::new());
             child.set_child("separator", found.cloned().unwrap_or_default());
             sections.set_child(section, child);
         }
         for (section, tag, keys) in LISTS {
-            let records = self.list(section, tag).iter();
+            let records = self.tree.list(section, tag).iter();
             let picked = records.filter_map(|record| match (tag, record.child_text("name")) {
                 ("alias", Some(name)) if name == request.alias => Some(record.clone()),
                 ("item", _) if !names_table(record, request) => None,
@@ -54,20 +55,20 @@ impl Configuration {
             child.set_child(tag, Element::List(picked.collect()));
             sections.set_child(section, child);
         }
-        if let Element::Map(interfaces) = self.section("interfaces") {
+        if let Element::Map(interfaces) = self.tree.section("interfaces") {
             let picked = |(name, record): &(String, Element)| {
                 (name.clone(), pick_fields(record, &INTERFACE))
             };
             let interfaces = interfaces.iter().map(picked).collect();
             sections.set_child("interfaces", Element::Map(interfaces));
         }
-        sections.set_child("system", pick_fields(self.section("system"), &FLAGS));
+        sections.set_child("system", pick_fields(self.tree.section("system"), &FLAGS));
         Sections(sections)
     }
 
     /// Returns the revision in force and older ones, newest first.
     fn revisions(&self) -> Vec<Revision> {
-        let present = std::iter::once(self.section("revision"));
+        let present = std::iter::once(self.tree.section("revision"));
         let all = present.chain(&self.history).take(HISTORY);
         all.map(revision_of).collect()
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Configuration;
 use crate::domain::pfsense::change::Element;
+use crate::domain::pfsense::config::Sections;
 use crate::simulator::scenario::{HTTPS6, KMS, Scenario};
 
 const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";
@@ -70,7 +71,7 @@ pub fn shipped_configuration(scenario: Scenario) -> Configuration {
     });
     let dirty = (scenario == Scenario::Drifted).then(|| "filter".to_owned());
     Configuration {
-        tree: element_of(tree),
+        tree: Sections(element_of(tree)),
         dirty: dirty.into_iter().collect(),
         history: vec![element_of(json!({
             "time": "1763000004",

@@ -104,7 +104,7 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
 fn print_crontab(world: &World) -> String {
     let mut text =
         String::from("SHELL=/bin/sh\nPATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\nHOME=/var/log\n\n");
-    for item in world.configuration.list("cron", "item") {
+    for item in world.configuration.tree.list("cron", "item") {
         let fields = ["minute", "hour", "mday", "month", "wday", "who", "command"];
         let fields = fields.map(|field| item.child_text(field).unwrap_or_default());
         text.push_str(&fields.join("\t"));

@@ -114,7 +114,7 @@ pub fn build(alias: bool) -> ConfigurationEdit {
 
 /// The configuration but for the revision, which every write changes.
 pub fn rest(configuration: &Configuration) -> String {
-    let mut tree = configuration.tree.clone();
+    let mut tree = configuration.tree.0.clone();
     tree.remove("revision");
     tree.canonical_json()
 }
@@ -155,7 +155,7 @@ fn caps_are_written_loaded_and_told() {
     assert_eq!(words.history[1].time.as_deref(), Some("1763000900"));
     // Nothing else of the configuration and of pf.
     let mut expected = before;
-    expected.edit("filter", "rule", |rules| {
+    expected.tree.edit_list("filter", "rule", |rules| {
         rules[3] = outcome.after.filter.unwrap().record;
     });
     assert_eq!(rest(&world.configuration), rest(&expected));

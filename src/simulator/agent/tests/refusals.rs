@@ -106,9 +106,10 @@ fn a_plan_of_something_else_is_stale() {
     let before = words(&world).fingerprint;
     world
         .configuration
-        .edit("nat", "rule", |rules| rules[0].set_child("descr", "other"));
+        .tree
+        .edit_list("nat", "rule", |rules| rules[0].set_child("descr", "other"));
     assert_eq!(words(&world).fingerprint, before);
-    world.configuration.set(
+    world.configuration.tree.set_child(
         "nat",
         "separator",
         crate::domain::pfsense::change::Element::default(),

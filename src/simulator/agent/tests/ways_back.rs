@@ -133,7 +133,10 @@ fn it_is_left_alone_when_somebody_has_changed_the_rules() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 600);
     let somebody = |rules: &mut Vec<Element>| rules[3].set_child("max-src-conn", "20");
-    world.configuration.edit("filter", "rule", somebody);
+    world
+        .configuration
+        .tree
+        .edit_list("filter", "rule", somebody);
     world.advance_to(NOW + 700_000);
     assert_eq!(ended(&world, "c1").0, ChangeEnding::Stale);
     assert_eq!(max_src_conn(&world), "20");

@@ -11,7 +11,9 @@ use crate::simulator::traffic::TrafficTarget;
 /// Loads the open box's rules with one record of a list changed.
 fn reload(pf: &mut SimulatedPf, section: &str, index: usize, edit: impl FnOnce(&mut Element)) {
     let mut configuration = Configuration::shipped(Scenario::Open);
-    configuration.edit(section, "rule", |rules| edit(&mut rules[index]));
+    configuration
+        .tree
+        .edit_list(section, "rule", |rules| edit(&mut rules[index]));
     pf.load(
         &generate::generate_ruleset(&configuration).unwrap(),
         NOW + 500,
@@ -158,11 +160,11 @@ fn an_alias_that_nothing_refers_to_leaves_no_table() {
 #[test]
 fn half_a_rate_and_nothing_else_does_not_load() {
     let mut configuration = Configuration::shipped(Scenario::Uncapped);
-    configuration.edit("filter", "rule", |rules| {
+    configuration.tree.edit_list("filter", "rule", |rules| {
         rules[3].set_child("max-src-conn-rate", "10");
     });
     assert!(generate::generate_ruleset(&configuration).is_err());
-    configuration.edit("filter", "rule", |rules| {
+    configuration.tree.edit_list("filter", "rule", |rules| {
         rules[3].set_child("max-src-conn", "50");
     });
     let rules = generate::generate_ruleset(&configuration).unwrap().filter;
@@ -176,7 +178,7 @@ fn half_a_rate_and_nothing_else_does_not_load() {
 #[test]
 fn every_cap_is_printed_in_pfctls_order() {
     let mut configuration = Configuration::shipped(Scenario::Open);
-    configuration.edit("filter", "rule", |rules| {
+    configuration.tree.edit_list("filter", "rule", |rules| {
         for (key, value) in [
             ("max", "5000"),
             ("max-src-nodes", "2000"),
