@@ -1,8 +1,8 @@
 //! What every command is handed, and the one way to the firewall: connect, open one shell, ask.
 
 mod demo;
-pub mod exposure;
 mod last_reading;
+pub mod situation;
 pub mod watch;
 
 use std::future::Future;

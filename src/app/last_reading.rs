@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::exposure::assess_exposure;
 use crate::domain::service::Service;
 use crate::own_files::make_private_directory;
 use crate::pfsense::questions::Reading;
@@ -56,7 +55,7 @@ impl Context {
         }
         if reading.configured.is_ok()
             && reading.info.is_ok()
-            && let Ok(exposure) = assess_exposure(self, reading, &mut Vec::new())
+            && let Ok(exposure) = self.situation(reading).exposure()
         {
             last.service = service_name(&self.settings.service);
             last.state = Some((exposure.state.to_string(), reading.clock.now));

@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 use super::carry::{ActionReplies, ask_again, run_actions};
 use super::{Carried, disproof, states};
 use crate::app::{Context, Session};
-use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{
     ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Swap,
@@ -314,19 +313,15 @@ fn speaks_against(
     wanted: &ConfigurationChange<'_>,
     reading: Option<&Reading>,
 ) -> Option<String> {
-    let exposure = match reading.map(|reading| judge_exposure_of(context, reading)) {
+    let exposure = match reading.map(|reading| context.situation(reading).proven_exposure()) {
         Some(Ok(exposure)) => exposure,
         Some(Err(why)) => return Some(unread_clause(&why)),
         None => return Some(unread_clause("nothing was read afterwards.")),
     };
     let members = reading.map(|reading| &reading.alias_table);
-    disproof::contradiction(
-        wanted.change,
-        wanted.plan.change.turns_exposure(),
-        &exposure,
-    )
-    .or_else(|| disproof::of_caps(&wanted.plan.change, &exposure))
-    .or_else(|| disproof::of_alias(&exposure, members?))
+    disproof::contradiction(wanted.change, wanted.plan.change.turns_exposure(), exposure)
+        .or_else(|| disproof::of_caps(&wanted.plan.change, exposure))
+        .or_else(|| disproof::of_alias(exposure, members?))
 }
 
 fn unread_clause(why: &str) -> String {
@@ -393,41 +388,6 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
     }
 }
 
-/// Judges what was read after a change, no laxer than the look before it: where the rules, pf's status or the
-/// configuration were not read, or not whole, it says why nothing is known.
-pub(super) fn judge_exposure_of(
-    context: &Context,
-    reading: &Reading,
-) -> std::result::Result<Exposure, String> {
-    let sentence = |error: &FactError| format!("{error}.");
-    let filter = reading.rules.as_ref().map_err(sentence)?;
-    match Completeness::from_rules(filter) {
-        Completeness::Complete | Completeness::Foreign => {}
-        Completeness::Empty => return Err("pf shows no rule at all.".to_owned()),
-        Completeness::Cut | Completeness::Gap => {
-            return Err("the list of rules is cut short or has gaps.".to_owned());
-        }
-    }
-    let nat = reading.translation.as_ref().map_err(sentence)?;
-    if !exposure::looks_complete_translation(nat) {
-        return Err("the list of translation rules is cut short or has gaps.".to_owned());
-    }
-    let loaded = Loaded {
-        filter,
-        nat,
-        enabled: reading.info.as_ref().map_err(sentence)?.enabled,
-    };
-    if !loaded.enabled {
-        return Err("pf is switched off on this firewall.".to_owned());
-    }
-    let configured = reading.configured.as_ref().map_err(sentence)?;
-    Ok(exposure::judge(
-        Some(configured),
-        loaded,
-        &context.settings.service,
-    ))
-}
-
 /// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is
 /// shown as what it is: done, and not all of it proven.
 async fn end_connections(
@@ -439,12 +399,8 @@ async fn end_connections(
     let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
         return connections_left(carried, "they could not be read.");
     };
-    let members = before
-        .configured
-        .as_ref()
-        .ok()
-        .map(Configured::alias_networks);
-    let live = Live::new(states, &context.settings.service, members.as_deref());
+    let asked = context.situation(before);
+    let live = Live::new(states, &context.settings.service, asked.members());
     let known = labels_of_rule(before, carried);
     let planned = plan_kill(&live, known, &StatesChoice::All);
     let Ok(Planned::Change(draft)) = planned else {

@@ -9,13 +9,11 @@ use std::path::Path;
 
 use super::{ChangeFlags, How, Options, carry_out, config, flags, settle};
 use crate::app::{Context, Session, require_answer};
-use crate::domain::connections::tally_sources;
 use crate::domain::history;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
-    self, Address, Draft, Ground, Live, Operation, Origins, Plan, Present, SavedRecords,
-    SourceCounts, StatesChoice, check_same_change, configuration_facts, entry_facts, plan_again,
-    state_facts,
+    self, Address, Draft, Ground, Operation, Origins, Plan, SavedRecords, SourceCounts,
+    StatesChoice, check_same_change, configuration_facts, entry_facts, plan_again, state_facts,
 };
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -170,11 +168,7 @@ async fn recheck_plan(
         saved: None,
     };
     let service = &context.settings.service;
-    let members = reading
-        .configured
-        .as_ref()
-        .ok()
-        .map(Configured::alias_networks);
+    let situation = context.situation(reading);
     match &change.operation {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             let now = require_answer(&reading.table)?.as_slice();
@@ -184,34 +178,16 @@ async fn recheck_plan(
             Ok(plan_again(plan, ground, origins)?)
         }
         Operation::StatesKill { .. } => {
-            let exposure = config::judge_exposure_of(context, reading).ok();
-            let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
-            let rules = reading.rules.as_ref().map(Vec::as_slice);
-            let labels = plan::rule_labels(rules.unwrap_or_default(), tracker);
-            let live = Live::new(
-                require_answer(&reading.states)?,
-                service,
-                members.as_deref(),
-            );
+            let (live, labels) = (situation.live()?, situation.rule_labels());
             Ok(plan_again(plan, Ground::States(live, labels), origins)?)
         }
         Operation::Configuration { .. } | Operation::Keep { .. } => {
-            let exposure = config::judge_exposure_of(context, reading).map_err(|why| {
+            situation.proven_exposure().map_err(|why| {
                 Failure::failed(format!(
                     "What the firewall runs could not be read, so nothing was changed: {why}"
                 ))
             })?;
-            let members = exposure.alias.members();
-            let live = reading.states.as_ref().map(Vec::as_slice);
-            let live = live.unwrap_or_default();
-            let sources = tally_sources(live, service, members.as_deref(), &[], |_| false);
-            let present = Present {
-                configured: require_answer(&reading.configured)?,
-                exposure: &exposure,
-                service,
-                sources: &sources,
-                blocked: reading.table.as_ref().ok().map(Vec::len),
-            };
+            let present = situation.present()?;
             let saved = deleted_records(context, present.configured)?;
             let origins = Origins {
                 saved: saved.as_ref(),
@@ -301,16 +277,7 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
             } else {
                 StatesChoice::Clients(clients.clone())
             };
-            let members = reading
-                .configured
-                .as_ref()
-                .ok()
-                .map(Configured::alias_networks);
-            let live = Live::new(
-                require_answer(&reading.states)?,
-                &context.settings.service,
-                members.as_deref(),
-            );
+            let live = context.situation(reading).live()?;
             Ok(plan::Seen::of(state_facts(
                 live.chosen_states(&choice).into_iter(),
             )))

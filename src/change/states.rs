@@ -11,7 +11,6 @@ use crate::app::{Context, Session};
 use crate::domain::connections::connection_half;
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pf::state::State;
-use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::PlannedState;
 use crate::domain::virusprot::entries::is_private;
 use crate::error::{Failure, FailureKind, Result};
@@ -120,12 +119,8 @@ pub(super) async fn kill_states_in_rounds(
     states: &[PlannedState],
     before: &Reading,
 ) -> Result<Killing> {
-    let members = before
-        .configured
-        .as_ref()
-        .ok()
-        .map(Configured::alias_networks);
-    let members = members.as_deref();
+    let before = context.situation(before);
+    let members = before.members();
     let mut killing = None;
     let mut left: Vec<PlannedState> = states.to_vec();
     if !labels.is_empty() {

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::expose;
 use super::verify;
 use super::verify::known_fact;
 use crate::app::{Context, require_answer, wait_for_interrupt};
@@ -276,15 +275,13 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         Ok(reading) => reading,
         Err(trouble) => return doctor::judge(&Facts::unseen(service, trouble)),
     };
-    let exposure = expose::assess_exposure(context, reading, &mut Vec::new());
+    let exposure = context.situation(reading).exposure();
     let facts = Facts {
         service,
         clock_offset: Ok(visit.clock_offset),
         round_trip: Ok(visit.round_trip),
         configured: known_fact(&reading.configured),
-        exposure: exposure
-            .as_ref()
-            .map_err(|failure| verify::unseen_exposure(reading, failure)),
+        exposure: exposure.map_err(|failure| verify::unseen_exposure(reading, &failure)),
         info: known_fact(&reading.info),
         limits: known_fact(&reading.limits),
         entries: verify::count_entries(reading),
@@ -314,15 +311,15 @@ fn of_path(
 ) -> Vec<Finding> {
     let reading = visit.reading.as_ref();
     let exposure = reading.map_err(Clone::clone).and_then(|reading| {
-        expose::assess_exposure(context, reading, &mut Vec::new())
-            .map_err(|failure| verify::unseen_exposure(reading, &failure))
+        let exposure = context.situation(reading).exposure();
+        exposure.map_err(|failure| verify::unseen_exposure(reading, &failure))
     });
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
         public_address: context.public_address(),
         resolutions,
-        exposure: exposure.as_ref().map_err(Clone::clone),
+        exposure: exposure.clone(),
         table: reading
             .map_err(Clone::clone)
             .and_then(verify::count_entries),

@@ -12,7 +12,6 @@ use tokio::time::Instant as TokioInstant;
 
 use super::log_side::{self, Heard};
 use super::{states, status, virusprot};
-use crate::app::exposure::assess_exposure;
 use crate::app::{Context, OpenedSession, wait_for_interrupt};
 use crate::domain::virusprot::block_log::{BlockEvent, BlockWatch};
 use crate::domain::virusprot::entries::{Blocked, Flag};
@@ -402,9 +401,8 @@ impl Exporter<'_> {
 /// Everything but the table.
 fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
     let mut unsaid = Vec::new();
-    let exposure = assess_exposure(context, reading, &mut unsaid).ok();
+    let exposure = context.situation(reading).exposure().ok();
     let states = exposure
-        .as_ref()
         .and_then(|exposure| states::assess_states(context, reading, exposure, &mut unsaid).ok());
     let pf = status::read_pf_view(reading);
     let configured = reading.configured.as_ref().ok();
@@ -416,7 +414,7 @@ fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
         pf_states_limit: pf.states_limit,
         overloads: pf.overload_insertions,
         armed: configured.map(|configured| configured.armed.len() as u64),
-        exposure,
+        exposure: exposure.cloned(),
         ..FirewallSample::default()
     }
 }

@@ -1,14 +1,13 @@
 //! `kmsctl expose`: is the service open to the outside, half open or shut, rule by rule, and why; and closing and
 //! opening it.
 
-pub use crate::app::exposure::{QUESTIONS, assess_exposure};
 mod change;
 
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::verify::{Expect, judge_expected};
 use crate::app::Context;
-use crate::domain::connections::ConnectedSource;
+use crate::app::situation::{QUESTIONS, Situation};
 use crate::domain::exposure::differences::lower_limit;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::reachability::whole::exposure_faults;
@@ -46,12 +45,6 @@ impl Args {
     }
 }
 
-/// What was read, judged for a plan about the configuration.
-pub struct Situation {
-    exposure: Exposure,
-    sources: Vec<ConnectedSource>,
-}
-
 /// Runs `kmsctl expose …`.
 pub async fn run_expose(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
@@ -60,22 +53,25 @@ pub async fn run_expose(context: &Context, arguments: &Args) -> Result<()> {
         Command::Revoke(arguments) => change::revoke_exposure(context, arguments).await,
         Command::Show { expect } => {
             let reading = context.read(QUESTIONS).await?;
-            let (view, exposure) = expose_view(context, &reading)?;
-            context.terminal.show(&view)?;
-            expect.map_or(Ok(()), |expect| judge_expected(&exposure, expect))
+            let situation = context.situation(&reading);
+            context
+                .terminal
+                .show(&expose_view(context, &reading, &situation)?)?;
+            expect.map_or(Ok(()), |expect| {
+                judge_expected(situation.exposure()?, expect)
+            })
         }
     }
 }
 
-fn expose_view(context: &Context, reading: &Reading) -> Result<(View, Exposure)> {
-    let mut warnings = Vec::new();
-    let exposure = assess_exposure(context, reading, &mut warnings)?;
-    let mut view = context.view("expose.show", reading, &exposure)?;
-    view.warnings.extend(warnings);
-    exposure_headline(&mut view.human, &exposure, context);
+fn expose_view(context: &Context, reading: &Reading, situation: &Situation<'_>) -> Result<View> {
+    let exposure = situation.exposure()?;
+    let mut view = context.view("expose.show", reading, exposure)?;
+    view.warnings.extend(situation.warnings());
+    exposure_headline(&mut view.human, exposure, context);
     view.human.gap();
-    exposure_parts(&mut view.human, &exposure);
-    paths_lines(&mut view.human, &exposure);
+    exposure_parts(&mut view.human, exposure);
+    paths_lines(&mut view.human, exposure);
     let others = exposure.why.get(1..).unwrap_or_default();
     if !others.is_empty() {
         view.human.gap().line("Findings:");
@@ -84,7 +80,7 @@ fn expose_view(context: &Context, reading: &Reading) -> Result<(View, Exposure)>
                 .line(format!("  {}: {}", finding.code, finding.message));
         }
     }
-    Ok((view, exposure))
+    Ok(view)
 }
 
 /// Adds the state and its reason.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use clap::Args as ClapArgs;
 
-use super::expose::Situation;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
@@ -83,14 +82,14 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
         let known = report::entries_here(context, &BTreeSet::from([*id]))?.pop();
-        let gathered = Situation::from_reading(context, reading)?;
+        let situation = context.situation(reading);
         let now = reading.clock.now.as_second();
         let until = longer.map(|seconds| now.saturating_add_unsigned(seconds));
         Ok(plan::plan_keep(
             id.as_str(),
             until,
             known.as_ref(),
-            &gathered.present(context, reading)?,
+            &situation.present()?,
         )?)
     };
     change::change_over(

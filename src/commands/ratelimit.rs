@@ -180,9 +180,9 @@ fn sources_near_rate(
 }
 
 fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
-    let mut warnings = Vec::new();
-    let exposure = expose::assess_exposure(context, reading, &mut warnings)?;
-    let states = match states::assess_states(context, reading, &exposure, &mut warnings) {
+    let situation = context.situation(reading);
+    let (exposure, mut warnings) = (situation.exposure()?, situation.warnings());
+    let states = match states::assess_states(context, reading, exposure, &mut warnings) {
         Ok(states) => Some(states),
         Err(failure) => {
             warnings.push(Warning::new(
@@ -192,9 +192,9 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
             None
         }
     };
-    let near_rate = sources_near_rate(context, reading, &exposure, states.as_ref());
+    let near_rate = sources_near_rate(context, reading, exposure, states.as_ref());
     let shown = RatelimitShown {
-        caps: assess_caps(context, &exposure, states.as_ref()),
+        caps: assess_caps(context, exposure, states.as_ref()),
         near_rate: near_rate.as_ref().ok().cloned(),
     };
     let mut view = context.view("ratelimit.show", reading, &shown)?;
@@ -215,7 +215,7 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
         }
     };
     view.human.field("Near the rate", text, tone);
-    expose::limits_field(&mut view.human, &exposure);
+    expose::limits_field(&mut view.human, exposure);
     view.human.field("Why", &data.standing.why, Tone::Plain);
     view.human.gap();
     let presets = context

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::expose;
 use crate::app::Context;
+use crate::app::situation::QUESTIONS;
 use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::domain::exposure::{Exposure, Part};
@@ -35,7 +36,7 @@ pub async fn run_rule(context: &Context, arguments: &Args) -> Result<()> {
         Command::Show { watch } => {
             let build =
                 |reading: &Reading, before: Option<&Reading>| rule_view(context, reading, before);
-            watch::show_watched(context, expose::QUESTIONS, watch, build).await
+            watch::show_watched(context, QUESTIONS, watch, build).await
         }
     }
 }
@@ -60,20 +61,20 @@ impl<'a> RuleView<'a> {
 }
 
 fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
-    let mut warnings = Vec::new();
-    let exposure = expose::assess_exposure(context, reading, &mut warnings)?;
+    let situation = context.situation(reading);
+    let exposure = situation.exposure()?;
     let earlier = before
-        .map(|before| expose::assess_exposure(context, before, &mut Vec::new()))
+        .map(|before| context.situation(before).exposure())
         .transpose()?;
     let seconds = before.map(|before| {
         crate::domain::virusprot::entries::age_seconds(before.clock.now, reading.clock.now).max(1)
     });
     let Exposure {
         nat, filter, block, ..
-    } = &exposure;
-    let mut view = context.view("rule.show", reading, &RuleView::from_exposure(&exposure))?;
-    view.warnings.extend(warnings);
-    expose::exposure_headline(&mut view.human, &exposure, context);
+    } = exposure;
+    let mut view = context.view("rule.show", reading, &RuleView::from_exposure(exposure))?;
+    view.warnings.extend(situation.warnings());
+    expose::exposure_headline(&mut view.human, exposure, context);
     view.human.gap();
     let past = earlier.as_ref();
     let rows = [
@@ -98,10 +99,10 @@ fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> 
     view.human.gap();
     view.human.field(
         "Caps",
-        expose::caps_text(&exposure),
+        expose::caps_text(exposure),
         crate::terminal::Tone::Plain,
     );
-    expose::limits_field(&mut view.human, &exposure);
+    expose::limits_field(&mut view.human, exposure);
     for (name, part) in [("NAT text", nat), ("Rule text", filter)] {
         if let Some(text) = &part.text {
             view.human.field(name, text, crate::terminal::Tone::Plain);

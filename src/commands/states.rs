@@ -170,9 +170,9 @@ fn states_view(
     before: Option<&Reading>,
     heard: &Heard,
 ) -> Result<View> {
-    let mut warnings = Vec::new();
-    let exposure = super::expose::assess_exposure(context, reading, &mut warnings)?;
-    let mut data = assess_states(context, reading, &exposure, &mut warnings)?;
+    let situation = context.situation(reading);
+    let (exposure, mut warnings) = (situation.exposure()?, situation.warnings());
+    let mut data = assess_states(context, reading, exposure, &mut warnings)?;
     data.notifier.clone_from(&heard.side);
     let is_meant = |address: IpAddr| {
         arguments

@@ -9,7 +9,7 @@ use super::history::{ArmedRow, armed_commands};
 use super::log_side::{self, Heard};
 use super::rule::RuleView;
 use super::verify::{Expect, judge_expected};
-use super::{expose, ratelimit, states, virusprot};
+use super::{ratelimit, states, virusprot};
 use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
@@ -112,12 +112,12 @@ fn status_view(
     reading: &Reading,
     heard: &Heard,
 ) -> Result<(View, Result<Exposure>)> {
-    let mut warnings = Vec::new();
-    let judged = expose::assess_exposure(context, reading, &mut warnings);
+    let situation = context.situation(reading);
+    let (judged, mut warnings) = (situation.exposure(), situation.warnings());
     if let (Err(failure), Err(_), Err(_)) = (&judged, &reading.states, &reading.table) {
         return Err(failure.without_cause());
     }
-    let exposure = known_or_warning(judged.as_ref(), "The exposure", &mut warnings);
+    let exposure = known_or_warning(judged.as_ref(), "The exposure", &mut warnings).copied();
     let states =
         exposure.map(|exposure| states::assess_states(context, reading, exposure, &mut warnings));
     let states = states
@@ -175,7 +175,7 @@ fn status_view(
     if context.terminal.mode != Mode::Table {
         view.warnings.extend(warnings);
     }
-    Ok((view, judged))
+    Ok((view, judged.cloned()))
 }
 
 /// Returns how many rows of each list the rest of the screen takes.

@@ -2,7 +2,6 @@
 
 use clap::Args as ClapArgs;
 
-use super::expose::Situation;
 use crate::app::{Context, Session, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
@@ -154,7 +153,7 @@ fn plan_undo(
         let past = Past::Table(require_answer(&reading.table)?, reading.client);
         return Ok(plan::plan_undo(entry, &past)?);
     }
-    let gathered = Situation::from_reading(context, reading)?;
-    let past = Past::Configuration(gathered.present(context, reading)?, terms, stored);
+    let situation = context.situation(reading);
+    let past = Past::Configuration(situation.present()?, terms, stored);
     Ok(plan::plan_undo(entry, &past)?)
 }

@@ -5,7 +5,6 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
-use super::expose;
 use crate::app::Context;
 use crate::domain::exposure::Exposure;
 use crate::domain::reachability::external;
@@ -15,7 +14,6 @@ use crate::domain::reachability::path::{
     Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan,
 };
 use crate::domain::reachability::whole::judge_whole;
-use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Answer, FactError, Question, Reading};
 use crate::terminal::{Human, Tone, View};
@@ -119,14 +117,25 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         }
         read => read,
     };
-    let mut warnings = Vec::new();
-    let exposure = of_exposure(context, &read, &mut warnings);
+    let situation = read
+        .as_ref()
+        .map(|reading| (reading, context.situation(reading)));
+    let exposure = situation
+        .as_ref()
+        .map_err(|failure| trouble_of_failure(failure))
+        .and_then(|(reading, situation)| {
+            let exposure = situation.exposure();
+            exposure.map_err(|failure| unseen_exposure(reading, &failure))
+        });
+    let warnings = situation
+        .as_ref()
+        .map_or_else(|_| Vec::new(), |(_, situation)| situation.warnings());
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
         public_address: context.public_address(),
         resolutions: &inside.resolutions,
-        exposure: exposure.as_ref().map_err(Clone::clone),
+        exposure: exposure.clone(),
         table: read
             .as_ref()
             .map_err(trouble_of_failure)
@@ -188,16 +197,6 @@ async fn prove_externally(
         )
         .hint("Say it yourself: --expect open, or --expect closed.")),
     }
-}
-
-fn of_exposure(
-    context: &Context,
-    read: &Result<Reading>,
-    warnings: &mut Vec<Warning>,
-) -> Known<Exposure> {
-    let reading = read.as_ref().map_err(trouble_of_failure)?;
-    expose::assess_exposure(context, reading, warnings)
-        .map_err(|failure| unseen_exposure(reading, &failure))
 }
 
 fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement) -> Result<View> {

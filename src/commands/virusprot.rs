@@ -16,7 +16,6 @@ use crate::app::{Context, answer_or_warning, require_answer};
 use crate::change::ChangeFlags;
 use crate::domain::address::canonical_address;
 use crate::domain::connections::{Half, connection_half};
-use crate::domain::pfsense::configured::Configured;
 use crate::domain::virusprot::entries;
 use crate::domain::virusprot::entries::Blocked;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
@@ -146,16 +145,12 @@ pub fn assess_table(
     }
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     // Without the configuration (it costs a PHP start) what is forwarded to the port counts.
-    let members = reading
-        .configured
-        .as_ref()
-        .ok()
-        .map(Configured::alias_networks);
+    let situation = context.situation(reading);
     for state in answer_or_warning(&reading.states, "Live states", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default()
     {
-        let half = connection_half(state, &context.settings.service, members.as_deref());
+        let half = connection_half(state, &context.settings.service, situation.members());
         if let Some(Half::Client { .. }) = half {
             *states
                 .entry(canonical_address(state.right.address))

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::join_in_order;
 use super::one;
 use super::one::{Prepared, Times};
-use crate::app::exposure::{QUESTIONS, assess_exposure};
+use crate::app::situation::QUESTIONS;
 use crate::app::{Context, Session, answer_or_warning, require_answer, wait_for_interrupt};
 use crate::domain::exposure::Exposure;
 use crate::domain::pfsense::configured::Configured;
@@ -270,9 +270,11 @@ impl<'a> Run<'a> {
         let mut warnings = Vec::new();
         // Both sides are judged by the same configuration, so that they differ only where pf does.
         before.configured = configured;
-        let exposure = assess_exposure(context, &before, &mut Vec::new())?;
+        let exposure = context.situation(&before).exposure()?.clone();
         reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
-        let after = assess_exposure(context, &reading, &mut warnings)?;
+        let situation = context.situation(&reading);
+        let after = situation.exposure()?;
+        warnings.extend(situation.warnings());
         // A vantage that is blocked and not known to be proves nothing wrong: closed takes a control, which a block
         // would shut out as well.
         answer_or_warning(
@@ -280,10 +282,10 @@ impl<'a> Run<'a> {
             "Whether a vantage is blocked",
             &mut warnings,
         );
-        let end = compare_readings(context, (&before, &exposure), (&reading, &after))?;
+        let end = compare_readings(context, (&before, &exposure), (&reading, after))?;
         let intended = request.expect.map(path::Expected::from);
-        let whole = judge_whole(&after, intended);
-        let expected = intended.or_else(|| path::Expected::of(&after));
+        let whole = judge_whole(after, intended);
+        let expected = intended.or_else(|| path::Expected::of(after));
         let judgement = external::judge(&observations, &end, &names, expected.map(Expected::from));
         Ok(Proof {
             judgement: judgement.beside_rules(&whole),

@@ -416,3 +416,54 @@ fn a_proof_nobody_can_make_is_refused_before_anything_is_changed() {
         "{planned}"
     );
 }
+
+/// `expose show`, `status`, `doctor` and `verify` rest on one judgement, in every scenario of the demo.
+#[test]
+fn four_commands_say_one_thing_of_the_exposure() {
+    let environment = TestEnvironment::new();
+    let listed = environment.run(&["demo", "scenarios", "-o", "json"]).json();
+    let scenarios = listed["data"]["scenarios"].as_array().expect("a list");
+    assert!(scenarios.len() > 20, "{listed}");
+    for scenario in scenarios {
+        let name = scenario["name"].as_str().expect("a name");
+        let demo = format!("--demo={name}");
+        let run = |words: &str| {
+            let words: Vec<&str> = words.split(' ').collect();
+            let json = [&[demo.as_str(), "-o", "json"], words.as_slice()].concat();
+            environment.run(&json)
+        };
+        let (shown, status) = (run("expose show"), run("status"));
+        let (doctor, verified) = (run("doctor"), run("verify"));
+        if shown.code != Some(0) {
+            assert_ne!(doctor.code, Some(0), "{name}: {doctor}");
+            assert_ne!(verified.code, Some(0), "{name}: {verified}");
+            continue;
+        }
+        let (exposure, status) = (shown.json()["data"].clone(), status.json()["data"].clone());
+        for field in ["state", "why", "paths", "caps", "alias"] {
+            assert_eq!(exposure[field], status["expose"][field], "{name}: {field}");
+        }
+        let is_whole = matches!(exposure["state"].as_str(), Some("open" | "closed"));
+        let finds = |list: &Value| {
+            list.as_array().is_some_and(|findings| {
+                let about = |finding: &&Value| finding["check"] == "exposure";
+                findings
+                    .iter()
+                    .filter(about)
+                    .any(|found| found["result"] != "ok")
+            })
+        };
+        if !is_whole {
+            assert_eq!(doctor.code, Some(3), "{name}: {doctor}");
+            assert!(matches!(verified.code, Some(3 | 8)), "{name}: {verified}");
+            assert!(finds(&status["findings"]), "{name}: {status:#}");
+            let expected = run("expose show --expect open");
+            assert_eq!(expected.code, Some(3), "{name}: {expected}");
+        }
+        if verified.code == Some(0) {
+            assert!(is_whole, "{name}: {verified}");
+            let hops = &verified.json()["data"]["hops"];
+            assert!(!finds(hops), "{name}: {hops:#}");
+        }
+    }
+}

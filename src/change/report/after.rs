@@ -4,7 +4,6 @@
 use serde_json::{Map, Value};
 
 use crate::app::Context;
-use crate::change::config::judge_exposure_of;
 use crate::domain::history::Finish;
 use crate::domain::pfsense::change::ChangeEnding;
 use crate::domain::plan::rate_value;
@@ -18,8 +17,7 @@ pub(super) fn known_after(
     planned: Map<String, Value>,
     reading: &Reading,
 ) -> Map<String, Value> {
-    let exposure = judge_exposure_of(context, reading).ok();
-    let exposure = exposure.as_ref();
+    let exposure = context.situation(reading).proven_exposure().ok();
     let caps = exposure.and_then(|exposure| exposure.caps.loaded);
     let outcome = finish.outcome.as_ref();
     let written = outcome.is_some_and(|outcome| outcome.result == ChangeEnding::Done);
@@ -42,7 +40,7 @@ pub(super) fn exposure_after(context: &Context, after: &mut Map<String, Value>, 
     let Some(planned) = after.get_mut("exposure") else {
         return;
     };
-    match judge_exposure_of(context, reading) {
+    match context.situation(reading).proven_exposure() {
         Ok(exposure) => *planned = exposure.state.name().into(),
         Err(_) => drop(after.remove("exposure")),
     }

@@ -8,7 +8,6 @@ use clap::{ArgGroup, Args as ClapArgs};
 use crate::app::Context;
 use crate::change;
 use crate::change::{ChangeFlags, Temporary};
-use crate::commands::expose::Situation;
 use crate::domain::pf::rule::Rate;
 use crate::domain::plan;
 use crate::domain::plan::{Planned, WantedCaps};
@@ -170,10 +169,10 @@ async fn change_caps(
     let has_log = context.settings.service.speaks_kms && inside::inside_kubectl(context).is_some();
     let seen: Cell<Option<Result<SeenConnections>>> = Cell::new(None);
     let plan = |reading: &Reading| {
-        let gathered = Situation::from_reading(context, reading)?;
-        let present = gathered.present(context, reading)?;
-        let now = gathered
-            .filter_rule(context, reading)
+        let situation = context.situation(reading);
+        let present = situation.present()?;
+        let now = situation
+            .filter_rule()
             .map(|rule| ratelimit::of_configured(rule).0);
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
 use crate::app::Context;
-use crate::commands::expose;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
 use crate::commands::notifier::replay::{cannot_read, open_saved_log};
 use crate::commands::notifier::status::{
@@ -159,10 +158,9 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
             None
         }
     };
-    let exposure = reading
+    let loaded = reading
         .as_ref()
-        .and_then(|reading| expose::assess_exposure(context, reading, &mut Vec::new()).ok());
-    let loaded = exposure.and_then(|exposure| exposure.caps.loaded);
+        .and_then(|reading| context.situation(reading).exposure().ok()?.caps.loaded);
     let present = loaded.unwrap_or_default();
     let caps = preset.unwrap_or_else(|| Caps {
         max_src_conn: CapValue::or_present(arguments.max_src_conn, present.max_src_conn),

@@ -2,11 +2,9 @@
 
 use clap::{ArgGroup, Args as ClapArgs};
 
-use crate::app::{Context, require_answer};
+use crate::app::Context;
 use crate::change;
 use crate::change::ChangeFlags;
-use crate::commands::expose;
-use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{self, Address, Planned, StatesChoice};
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
@@ -50,21 +48,9 @@ pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<(
         format!("states kill {}", names.join(" "))
     };
     let plan = |reading: &Reading| {
-        let states = require_answer(&reading.states)?;
         // Without the configuration the rule's tracker is read from pf; without both, every state goes by its id.
-        let exposure = expose::assess_exposure(context, reading, &mut Vec::new()).ok();
-        let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse::<u32>().ok());
-        let rules = reading
-            .rules
-            .as_ref()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let members = reading
-            .configured
-            .as_ref()
-            .ok()
-            .map(Configured::alias_networks);
-        let live = plan::Live::new(states, &context.settings.service, members.as_deref());
+        let situation = context.situation(reading);
+        let live = situation.live()?;
         let choice = if arguments.all {
             StatesChoice::All
         } else {
@@ -78,11 +64,7 @@ pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<(
             }
             StatesChoice::Clients(clients)
         };
-        Ok(plan::plan_kill(
-            &live,
-            plan::rule_labels(rules, tracker),
-            &choice,
-        )?)
+        Ok(plan::plan_kill(&live, situation.rule_labels(), &choice)?)
     };
     change::make_change(context, &arguments.flags, &command, QUESTIONS, plan).await
 }

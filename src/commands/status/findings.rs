@@ -7,7 +7,6 @@ use crate::app::Context;
 use crate::domain::connections::{Half, connection_half};
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
-use crate::domain::pfsense::configured::Configured;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path;
 use crate::domain::reachability::whole;
@@ -117,14 +116,9 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
         let words = "No pod of the service is ready: no client is served.";
         return Some(Finding::wrong("backend", words, fix));
     }
-    let members = reading
-        .configured
-        .as_ref()
-        .ok()
-        .map(Configured::alias_networks);
-    let service = &context.settings.service;
+    let (situation, service) = (context.situation(reading), &context.settings.service);
     let clients = reading.states.as_ref().ok()?.iter().filter(|state| {
-        let half = connection_half(state, service, members.as_deref());
+        let half = connection_half(state, service, situation.members());
         matches!(half, Some(Half::Client { .. }))
     });
     let levels: Vec<&str> = clients.map(|state| state.levels.as_str()).collect();
