@@ -44,7 +44,8 @@ pub(super) fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
         _ => Failure::failed(format!(
             "The plan cannot be written to {}: {error}.",
             path.display()
-        )),
+        ))
+        .hint("Nothing was changed: name a file in a directory that you may write to."),
     })
 }
 
@@ -52,6 +53,7 @@ pub(super) fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
 pub fn load_plan(path: &Path) -> Result<Plan> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("{} cannot be read: {error}.", path.display()))
+            .hint("A change writes a plan with --plan-out FILE.")
     };
     let file =
         plain_file::open_plain_file(path, OpenOptions::new().read(true)).map_err(unreadable)?;

@@ -33,7 +33,6 @@ pub async fn run_apply(context: &Context, arguments: &Args) -> Result<()> {
         yes: arguments.yes,
         ..ChangeFlags::default()
     };
-    flags.someone_can_confirm(context.terminal)?;
     let plan = change::load_plan(&arguments.plan)?;
     let command = if arguments.as_planned {
         plan.command.clone()

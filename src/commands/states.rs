@@ -287,7 +287,8 @@ fn state_row(state: &State) -> SourceRow {
     }
 }
 
-fn unknown_count() -> String {
+/// Renders what was not read.
+pub fn unknown_count() -> String {
     "-".to_owned()
 }
 
@@ -376,9 +377,11 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
             source.established.to_string(),
             source.states.to_string(),
             against_cap(source, data.cap),
-            format_bytes(source.bytes_in),
-            format_bytes(source.bytes_out),
-            format_span(source.oldest_seconds),
+            source.bytes_in.map_or_else(unknown_count, format_bytes),
+            source.bytes_out.map_or_else(unknown_count, format_bytes),
+            source
+                .oldest_seconds
+                .map_or_else(unknown_count, format_span),
             if source.blocked {
                 "blocked".to_owned()
             } else {
@@ -386,8 +389,9 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
             },
         ];
         if let Some(rates) = rates {
-            let rate = rates.get(&source.address).copied().unwrap_or_default();
-            row.insert(6, format!("{}/s", format_bytes(rate)));
+            let rate = rates.get(&source.address).copied();
+            let rate = rate.map(|rate| format!("{}/s", format_bytes(rate)));
+            row.insert(6, rate.unwrap_or_else(unknown_count));
         }
         row
     });
@@ -417,17 +421,16 @@ fn byte_rates(
         .as_ref()
         .map(|states| connections::tally_sources(states, service, members, &[], |_| false))
         .unwrap_or_default();
-    let bytes_of = |source: &ConnectedSource| source.bytes_in.saturating_add(source.bytes_out);
     let past: BTreeMap<IpAddr, u64> = earlier
         .iter()
-        .map(|source| (source.address, bytes_of(source)))
+        .filter_map(|source| Some((source.address, source.bytes()?)))
         .collect();
     let rate = |source: &ConnectedSource| {
-        bytes_of(source).saturating_sub(past.get(&source.address).copied().unwrap_or_default())
-            / seconds
+        let past = past.get(&source.address).copied().unwrap_or_default();
+        Some((
+            source.address,
+            source.bytes()?.saturating_sub(past) / seconds,
+        ))
     };
-    data.sources
-        .iter()
-        .map(|source| (source.address, rate(source)))
-        .collect()
+    data.sources.iter().filter_map(rate).collect()
 }

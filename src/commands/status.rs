@@ -412,8 +412,12 @@ fn show_busiest(human: &mut Human, states: &states::States, most: usize) {
             source.established.to_string(),
             source.states.to_string(),
             states::against_cap(source, states.cap),
-            format_bytes(source.bytes_in.saturating_add(source.bytes_out)),
-            format_span(source.oldest_seconds),
+            source
+                .bytes()
+                .map_or_else(states::unknown_count, format_bytes),
+            source
+                .oldest_seconds
+                .map_or_else(states::unknown_count, format_span),
         ]
     });
     let columns = vec![

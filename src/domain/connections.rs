@@ -108,14 +108,21 @@ pub struct ConnectedSource {
     /// What pf counts against the cap for this source (its source node); `None` without a node, as for
     /// inside clients and for connections older than the last filter reload.
     pub counted: Option<u32>,
-    /// Bytes from the client.
-    pub bytes_in: u64,
+    /// Bytes from the client; `None`, like the next two, where the detail of one of its states was not read.
+    pub bytes_in: Option<u64>,
     /// Bytes to the client.
-    pub bytes_out: u64,
+    pub bytes_out: Option<u64>,
     /// Age of its oldest connection.
-    pub oldest_seconds: u64,
+    pub oldest_seconds: Option<u64>,
     /// It is in the overload table.
     pub blocked: bool,
+}
+
+impl ConnectedSource {
+    /// Returns the bytes of both directions.
+    pub fn bytes(&self) -> Option<u64> {
+        Some(self.bytes_in?.saturating_add(self.bytes_out?))
+    }
 }
 
 /// Returns the nodes that count against the caps of loaded rules, given by number and present states. A reload leaves
@@ -166,18 +173,21 @@ pub fn tally_sources<'a>(
                 .iter()
                 .find(|node| canonical_address(node.address) == address)
                 .map(|node| node.connections),
-            bytes_in: 0,
-            bytes_out: 0,
-            oldest_seconds: 0,
+            bytes_in: Some(0),
+            bytes_out: Some(0),
+            oldest_seconds: Some(0),
             blocked: blocked(&address),
         });
         source.states += 1;
         source.established += u64::from(state.levels == "ESTABLISHED:ESTABLISHED");
-        if let Some(detail) = &state.detail {
-            source.bytes_in = source.bytes_in.saturating_add(detail.bytes.0);
-            source.bytes_out = source.bytes_out.saturating_add(detail.bytes.1);
-            source.oldest_seconds = source.oldest_seconds.max(detail.age_seconds);
-        }
+        let sum = |sum: Option<u64>, more: Option<u64>| Some(sum?.saturating_add(more?));
+        let detail = state.detail.as_ref();
+        source.bytes_in = sum(source.bytes_in, detail.map(|detail| detail.bytes.0));
+        source.bytes_out = sum(source.bytes_out, detail.map(|detail| detail.bytes.1));
+        source.oldest_seconds = source
+            .oldest_seconds
+            .zip(detail)
+            .map(|(oldest, detail)| oldest.max(detail.age_seconds));
     }
     let mut sources: Vec<ConnectedSource> = sources.into_values().collect();
     sources.sort_by(|left, right| {
@@ -239,6 +249,21 @@ mod tests {
             .iter()
             .map(|node| (node.address.to_string(), node.connections));
         pairs.collect()
+    }
+
+    #[test]
+    fn bytes_that_were_not_read_are_none() {
+        let text = b"all tcp 10.0.20.202:1688 (192.168.1.2:1688) <- 198.51.100.7:50001       ESTABLISHED:ESTABLISHED\n   [1 + 2] wscale 7  [3 + 4] wscale 7\n   age 00:01:00, expires in 23:59:00, 3:2 pkts, 300:200 bytes, rule 5\n";
+        let mut states = parse(text).value;
+        let tally = |states: &[State]| tally_sources(states, &service(), None, &[], |_| false);
+        assert_eq!(tally(&states)[0].bytes(), Some(500));
+        assert_eq!(tally(&states)[0].oldest_seconds, Some(60));
+        let mut second = states[0].clone();
+        second.detail = None;
+        states.push(second);
+        let source = &tally(&states)[0];
+        assert_eq!((source.states, source.bytes()), (2, None));
+        assert_eq!(source.oldest_seconds, None);
     }
 
     #[test]

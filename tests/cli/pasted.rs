@@ -93,3 +93,31 @@ fn a_named_file_is_carried_and_quoted() {
         "{outcome}"
     );
 }
+
+/// A wrong use says what to do instead, before it asks whether it may.
+#[test]
+fn wrong_uses_name_a_next_step() {
+    let environment = TestEnvironment::new();
+    let broken = environment.home().join("broken.toml");
+    std::fs::write(&broken, "nonsense = [").expect("a file");
+    let broken = broken.display().to_string();
+    for (words, step) in [
+        (&["--demo", "apply", "no-such.plan"][..], "--plan-out"),
+        (&["--demo", "apply", &broken], "--plan-out"),
+        (&["--config", &broken, "status"], "util example-config"),
+        (
+            &["--demo", "notifier", "replay", "no-such.log"],
+            "vlmcsd writes",
+        ),
+        (
+            &["--demo", "notifier", "logs", "--since", "yesterday"],
+            "or a time: 20",
+        ),
+        (&["--demo", "keep", "--for", "5"], "write 90s"),
+        (&["--demo", "undo", "no-such-id"], "kmsctl --demo history"),
+    ] {
+        let outcome = environment.run(words);
+        assert_eq!(outcome.code, Some(2), "{words:?}: {outcome}");
+        assert!(outcome.stderr.contains(step), "{words:?}: {outcome}");
+    }
+}

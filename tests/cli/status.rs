@@ -255,7 +255,7 @@ fn status_leads_with_what_is_wrong() {
             "customer",
             "kmsctl --demo virusprot delete 203.0.113.65",
         ),
-        ("pass-association", "uncapped", "associated filter rule"),
+        ("pass-association", "uncapped", "expose apply"),
         ("pf-disabled", "switched off", "System > Advanced"),
         ("table-missing", "does not exist", "Filter Reload"),
         ("uncapped", "uncapped", "kmsctl --demo ratelimit default"),

@@ -168,8 +168,10 @@ fn log_warnings(summary: &Summary) -> Vec<Warning> {
 }
 
 fn open_replay_file(file: &Path) -> Result<File> {
-    let cannot =
-        |problem: String| Failure::usage(format!("{} cannot be read: {problem}.", file.display()));
+    let cannot = |problem: String| {
+        Failure::usage(format!("{} cannot be read: {problem}.", file.display()))
+            .hint("Give it the file that vlmcsd writes with `-l`, or - and the log on stdin.")
+    };
     let opened = File::open(file).map_err(|error| cannot(error.to_string()))?;
     if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(cannot("it is a directory".to_owned()));

@@ -4,7 +4,7 @@
 use super::finding::Finding;
 use super::path;
 use super::path::{Known, Trouble, rounded_time};
-use super::whole::{absent_fault, half_fault};
+use super::whole::{PASSES, absent_fault, half_fault};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::pfsense::configured::Configured;
@@ -962,7 +962,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
         Some("pass") => Finding::wrong(
             check,
             "The association is \"Pass\": open, without a filter rule, and no caps are possible.",
-            fix,
+            PASSES,
         ),
         Some("") => Finding::wrong(
             check,

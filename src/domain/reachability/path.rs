@@ -677,7 +677,7 @@ fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
         return Finding::wrong(
             "filter",
             "The port forward's filter rule association is \"Pass\": it lets everybody in by itself, without a filter rule and without caps.",
-            "Give the port forward an associated filter rule (Firewall > NAT), then set the caps on it.",
+            whole::PASSES,
         );
     }
     rule_hop(
@@ -823,11 +823,18 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
             "Connections get in by a rule that leads the port elsewhere, and no cap per source is in force.",
             LEAD,
         ),
-        State::Uncapped => Finding::wrong(
-            "caps",
-            "Connections get in, and no cap per source is in force.",
-            "`kmsctl ratelimit default` sets them; a port forward with the association \"Pass\" cannot have any.",
-        ),
+        State::Uncapped => {
+            let passes = exposure.finding_of_code("nat-pass").is_some();
+            Finding::wrong(
+                "caps",
+                "Connections get in, and no cap per source is in force.",
+                if passes {
+                    whole::PASSES
+                } else {
+                    whole::SET_CAPS
+                },
+            )
+        }
         State::Open => match exposure.caps.configured {
             Some(configured) if Some(configured) != exposure.caps.loaded => Finding::wrong(
                 "caps",

@@ -10,7 +10,10 @@ use crate::domain::exposure::{Exposure, State};
 pub const CHECK: &str = "exposure";
 
 const APPLY_SAVED: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
-const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
+/// What caps an exposure.
+pub const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
+/// What mends a port forward that passes by itself.
+pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 const LOOK: &str = "Look which rule it is: `kmsctl expose show`";
 const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
 const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
@@ -146,10 +149,9 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
 fn not_open(exposure: &Exposure) -> Vec<Finding> {
     let mut faults = match exposure.state {
         State::Open => Vec::new(),
-        State::Uncapped if exposure.finding_of_code("rdr-pass").is_some() => vec![state_fault(
-            exposure,
-            "Give the port forward an associated filter rule (Firewall > NAT), then `kmsctl ratelimit default`.",
-        )],
+        State::Uncapped if exposure.finding_of_code("rdr-pass").is_some() => {
+            vec![state_fault(exposure, PASSES)]
+        }
         State::Uncapped => vec![state_fault(exposure, SET_CAPS)],
         State::Half if exposure.finding_of_code("shadowed").is_some() => {
             vec![shadow_fault(exposure)]

@@ -110,7 +110,7 @@ pub(super) fn parse_moment(flag: &str, text: &str, now: Timestamp) -> Result<Tim
         return Ok(at);
     }
     let ago = values::parse_duration(text)
-        .map_err(|problem| Failure::usage(format!("{flag}: {problem}.")))?;
+        .map_err(|problem| Failure::usage(format!("{flag}: {problem}; or a time: {now}.")))?;
     let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
     Ok(now.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH))
 }
