@@ -1,4 +1,5 @@
-//! A long run of the exporter under cuts: `cargo bench --bench exporter [-- MINUTES [SEED]]` (60 minutes unless said).
+//! A long run of the exporter under cuts: `cargo bench --bench exporter [-- MINUTES [SEED]]` (60 minutes unless said);
+//! KMSCTL_BENCH_BINARY names another build to measure.
 //!
 //! Prints figures, and fails where a promise is broken. `kmsctl exporter run` asks `kmsctl demo serve` each second through a proxy
 //! that cuts the connection after a random time and refuses the next ones for a while: never more than one connection at a
@@ -125,7 +126,9 @@ fn serve_demo(home: &Path) -> (Running, SocketAddr) {
 }
 
 fn kmsctl(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kmsctl"));
+    let named = std::env::var("KMSCTL_BENCH_BINARY");
+    let binary = named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_kmsctl").to_owned());
+    let mut command = Command::new(binary);
     command.env_clear().env("HOME", home).current_dir(home);
     command
 }

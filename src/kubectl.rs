@@ -15,6 +15,7 @@ use crate::error::{Failure, FailureKind};
 use crate::settings::resolved;
 use crate::text::format_span;
 use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
@@ -332,10 +333,9 @@ impl Program {
         let own = self.deadline.saturating_sub(AHEAD).max(AHEAD).as_secs();
         let patience = format!("--request-timeout={own}s");
         let words = [&[patience.as_str()], words].concat();
-        let mut child = self
-            .command(&words)
-            .spawn()
-            .map_err(|error| (None, not_started(&error)))?;
+        let mut process =
+            KubectlProcess::start(self, &words).map_err(|error| (None, not_started(&error)))?;
+        let child = &mut process.0;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         // Both at once: either pipe, once full, would block kubectl for ever. What answers without end is not heard out.
         let answered = async {
@@ -393,8 +393,29 @@ impl Program {
             .stderr(Stdio::piped())
             // Its errors are recognised by their English words.
             .env("LC_ALL", "C")
+            .process_group(0)
             .kill_on_drop(true);
         command
+    }
+}
+
+/// A running kubectl. Dropped before its end, it is killed with all that it has started and that has not left its group: a login
+/// helper that hangs would otherwise stay, one for every question.
+struct KubectlProcess(Child);
+
+impl KubectlProcess {
+    fn start(program: &Program, words: &[&str]) -> std::io::Result<Self> {
+        program.command(words).spawn().map(Self)
+    }
+}
+
+impl Drop for KubectlProcess {
+    fn drop(&mut self) {
+        // Once it was waited for it has no id any more, and the number may be another's.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
@@ -701,7 +722,7 @@ enum StreamEnd {
 }
 
 struct RunningKubectl {
-    child: Child,
+    child: KubectlProcess,
     stdout: Option<ChildStdout>,
     talk: Option<JoinHandle<Vec<u8>>>,
     lines: LogLines,
@@ -756,13 +777,11 @@ impl LogStream {
             }),
             Kubectl::Program(program) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                let mut child = program
-                    .command(&words)
-                    .spawn()
+                let mut child = KubectlProcess::start(program, &words)
                     .map_err(|error| program.not_started(&error))?;
-                let talk = child.stderr.take();
+                let talk = child.0.stderr.take();
                 StreamEnd::Running(Box::new(RunningKubectl {
-                    stdout: child.stdout.take(),
+                    stdout: child.0.stdout.take(),
                     talk: Some(tokio::spawn(read_bounded(talk, MOST_TALK))),
                     child,
                     lines: LogLines::default(),
@@ -828,7 +847,7 @@ impl RunningKubectl {
                 self.left_out.bytes += self.lines.giant;
             }
         }
-        let status = self.child.wait().await;
+        let status = self.child.0.wait().await;
         let status = status.map_err(|error| self.program.not_started(&error))?;
         let talk = match &mut self.talk {
             Some(talk) => talk.await.unwrap_or_default(),

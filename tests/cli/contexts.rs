@@ -1,6 +1,7 @@
 //! Contexts: overlays over the configuration, and one command run in all of them.
 
 use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::live::LiveBox;
 use crate::support::served::Served;
 
 const TWO: &str = "timeout = \"9s\"
@@ -429,6 +430,41 @@ fn a_node_that_is_away_is_named_with_its_command() {
         "--yes",
     ];
     environment.run(&alone).success();
+}
+
+#[test]
+fn contexts_reach_two_boxes_through_sshd() {
+    for transport in ["openssh", "russh"] {
+        let boxes = [LiveBox::start(transport), LiveBox::start(transport)];
+        let [Some(one), Some(two)] = boxes else {
+            return;
+        };
+        let overlay = |name: &str, live: &LiveBox| {
+            let head = format!("[contexts.{name}.firewall");
+            live.settings(transport).replace("[firewall", &head)
+        };
+        let environment = TestEnvironment::new()
+            .private_runtime()
+            .without("KMSCTL_FIREWALL_HOST");
+        environment.write_config(&(overlay("one", &one) + &overlay("two", &two)));
+        let revoke = ["--context", "two", "expose", "revoke", "--yes"];
+        environment.run(&revoke).success();
+        let all = ["--all-contexts", "expose", "show", "-o", "json"];
+        let shown = environment.run(&all);
+        let shown: serde_json::Value =
+            serde_json::from_str(&shown.stdout).unwrap_or_else(|error| panic!("{error}: {shown}"));
+        let state = |place: usize| &shown["data"]["contexts"][place]["answer"]["data"]["state"];
+        assert_eq!(
+            (state(0), state(1)),
+            (&"open".into(), &"closed".into()),
+            "{shown}"
+        );
+        let last = environment.run(&["--context", "one", "undo", "--yes"]);
+        assert_eq!(last.code, Some(1), "{last}");
+        environment
+            .run(&["--context", "two", "undo", "--yes"])
+            .success();
+    }
 }
 
 #[test]

@@ -348,6 +348,10 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
     let flooded: &[&str] = &["did not answer within 2s", "larger than 16 MiB"];
     for (body, reasons) in [
         ("exec sleep 60", &flooded[..1]),
+        (
+            "./helper 60 & helper=$!; ./helper 61; wait $helper",
+            &flooded[..1],
+        ),
         ("exec yes", flooded),
         ("echo '{\"items\": 3}'", &["a form kmsctl does not know"]),
         ("head -c 20000000 /dev/zero", &flooded[1..]),
@@ -361,6 +365,9 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
             .variable("KMSCTL_CLUSTER_ENABLED", "yes")
             .variable("KMSCTL_CLUSTER_TIMEOUT", "2s")
             .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string());
+        // What a login helper of kubectl's would be.
+        let helper = environment.home().join("helper");
+        std::fs::copy("/bin/sleep", &helper).expect("a program");
         let started = std::time::Instant::now();
         let outcome = environment.run(&["doctor", "-o", "json"]);
         assert!(
@@ -370,6 +377,11 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
         );
         let said = |reason: &&str| outcome.stdout.contains(*reason);
         assert!(reasons.iter().any(said), "{body}: {outcome}");
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let left = processes.filter(|process| {
+            std::fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == helper)
+        });
+        assert_eq!(left.count(), 0, "{body}: a helper is left");
     }
 }
 
