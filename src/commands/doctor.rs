@@ -216,7 +216,7 @@ async fn visit_firewall(context: &Context) -> Result<Visit> {
     })
 }
 
-/// Returns by how many seconds the firewall's clock is certainly off: it was read some time between two moments of ours.
+/// Returns by how many seconds the firewall's clock is certainly off: it was read some time between two moments of this machine's.
 fn clock_offset(there: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
     let (there, before, after) = (there.as_second(), before.as_second(), after.as_second());
     there - there.clamp(before, after.max(before))

@@ -105,7 +105,7 @@ fn blocked_view(
     {
         view.warnings.push(Warning::new(
             "age-unknown",
-            "The age of some entries could not be read; they are shown, whatever their age.",
+            "The age of some entries could not be read; they are shown as well.",
         ));
     }
     let shown = table.entries.len();

@@ -106,7 +106,7 @@ pub struct Facts<'a> {
     pub free_space: Known<u64>,
     /// States of CARP addresses.
     pub carp: &'a [Carp],
-    /// Files of ours in /etc/cron.d.
+    /// kmsctl's own files in /etc/cron.d.
     pub armed: Known<&'a [String]>,
 }
 

@@ -345,7 +345,7 @@ proptest! {
     }
 }
 
-/// Caps that are loaded and keep no source out are no whole path, whatever is odd about them.
+/// Caps that are loaded and keep no source out are no whole path: each kind of them.
 #[test]
 fn idle_caps_are_a_wrong_hop() {
     type Change = fn(&mut StateOptions);
