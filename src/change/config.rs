@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::carry::{ActionReplies, ask_again, run_actions};
 use super::{Carried, disproof, states};
 use crate::app::{Context, Session};
+use crate::domain::exposure::Part;
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{
     ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Swap,
@@ -17,6 +18,7 @@ use crate::domain::pfsense::change::{
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::pfsense::proof::{PfCondition, PfWant};
 use crate::domain::plan::{self, Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
 use crate::error::{Failure, FailureKind, Result};
@@ -148,7 +150,22 @@ fn swap_of(
         association: &association,
     };
     let service = (&context.settings.service).into();
-    Ok(make_swap(configured, change, &service, &ids).map_err(Refusal::from)?)
+    let mut swap = make_swap(configured, change, &service, &ids).map_err(Refusal::from)?;
+    if never_ran(context, configured, before) {
+        let asked =
+            |condition: &PfCondition| matches!(condition.wants, PfWant::Reading | PfWant::None);
+        swap.proof.before.retain(asked);
+    }
+    Ok(swap)
+}
+
+/// Says whether pf does not run an enabled rule of the pair though nothing waits to be applied, as where its interface has no
+/// address: it need not run it either once a change was taken back.
+fn never_ran(context: &Context, configured: &Configured, before: &Reading) -> bool {
+    let is_missing = |part: &Part| part.enabled == Some(true) && !part.loaded;
+    let exposure = context.situation(before).proven_exposure();
+    configured.dirty.is_empty()
+        && exposure.is_ok_and(|exposure| is_missing(&exposure.nat) || is_missing(&exposure.filter))
 }
 
 /// Refuses a change that cannot be made of what is there.

@@ -974,3 +974,27 @@ fn further_published_shapes_are_judged_and_changed() {
 fn other_published_shapes_are_judged_and_changed() {
     check_shapes(3);
 }
+
+/// An interface without an address has no forward in pf: caps that cannot be proven are taken back, and nothing is left unfinished.
+#[test]
+fn what_pf_never_ran_is_no_unfinished_change() {
+    let box_xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("UTF-8");
+    let interfaces = cut_section(&box_xml, "interfaces").expect("a section");
+    let leased = interfaces.replace("192.168.1.2", "dhcp");
+    assert_ne!(leased, interfaces);
+    let Some(live) = start_case(&leased) else {
+        return;
+    };
+    let before = (section(&live, "filter"), section(&live, "nat"));
+    for command in ["ratelimit tighten", "ratelimit set --max-src-conn 7"] {
+        let said = run(&live, command);
+        assert_eq!(said.code, Some(7), "{said}");
+        assert!(said.stdout.contains("Rolled back"), "{said}");
+        assert_eq!((section(&live, "filter"), section(&live, "nat")), before);
+        let doctor = live.environment.run(&["doctor", "-o", "json"]).stdout;
+        let doctor: Value = serde_json::from_str(&doctor).expect("JSON");
+        let findings = doctor["data"]["findings"].as_array().expect("a list");
+        let leftovers = findings.iter().find(|found| found["check"] == "leftovers");
+        assert_eq!(leftovers.expect("a finding")["result"], "ok", "{doctor:#}");
+    }
+}

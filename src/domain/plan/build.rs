@@ -5,13 +5,13 @@
 use super::armed::{nothing_to_do, refuse_crossing};
 use super::exposure::{Present, Terms, draft_change, ready_pair};
 use super::opening::{of_caps, promised_exposure, refuse_taken};
-use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
+use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::ConfigurationEdit;
 use crate::domain::pfsense::config::port_field_is;
-use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule, Side};
-use crate::domain::pfsense::managed::{ManagedPair, association_of};
-use crate::domain::ratelimit::{self, Caps};
+use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
+use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 
 /// Plans to make alias, port forward, filter rule and caps what the configuration says.
@@ -124,14 +124,11 @@ pub(super) fn draft_building(
     } else {
         "Open the exposure: build the port forward and its filter rule from the configuration."
     };
-    let mut draft = draft_change(present, terms, change, what);
-    let aliases = present.configured.aliases.as_slice();
-    if let Some(other) = pair.forward_elsewhere() {
-        if !alias {
-            return Err(leads_elsewhere(other, service));
-        }
-        draft.risks.push(takes_over(other, filter));
+    let other = pair.forward_elsewhere();
+    if let Some(other) = other.filter(|_| !alias) {
+        return Err(leads_elsewhere(other, service));
     }
+    let aliases = present.configured.aliases.as_slice();
     let is_wider =
         |nat: &&NatRule| !port_field_is(aliases, nat.destination.port.as_deref(), service.port);
     if let Some(nat) = nat.filter(is_wider) {
@@ -140,36 +137,10 @@ pub(super) fn draft_building(
         return Err(Refusal::new(RefusalKind::Impossible, message)
             .hint("Limit it to the service's port in the GUI."));
     }
-    let differences = &mut draft.differences;
-    if alias {
-        alias_differences(present, differences);
-    }
-    match nat {
-        None => differences.push(Difference::new(
-            "port forward",
-            None::<&str>,
-            format!("port {} to {}", service.port, service.alias),
-        )),
-        Some(nat) => nat_differences(nat, aliases, service, differences),
-    }
-    link_differences(nat, filter, differences);
-    match filter {
-        None => {
-            differences.push(Difference::new(
-                "filter rule",
-                None::<&str>,
-                format!("pass to {} port {}", service.alias, service.port),
-            ));
-            differences.extend(caps::caps_differences(Caps::default(), caps));
-        }
-        Some(filter) => {
-            filter_differences(filter, aliases, service, differences);
-            differences.extend(caps::caps_differences(
-                ratelimit::of_configured(filter).0,
-                caps,
-            ));
-        }
-    }
+    let (mut draft, _) = draft_change(present, terms, change, what)?;
+    draft
+        .risks
+        .extend(other.map(|other| takes_over(other, filter)));
     draft
         .checks
         .push(format!("pf's loaded rule carries {caps}."));
@@ -190,117 +161,4 @@ fn takes_over(nat: &NatRule, filter: Option<&FilterRule>) -> Risk {
             "It rewrites {forward}{rewritten}: what goes to {target:?} now goes to the service then."
         ),
     )
-}
-
-fn alias_differences(present: &Present<'_>, differences: &mut Vec<Difference>) {
-    let service = present.service;
-    let alias = present.configured.alias.as_ref();
-    let members = alias.and_then(|alias| alias.address.as_deref());
-    let is = present.configured.resolved_members();
-    if is != Some(vec![ipnet::IpNet::from(service.address)]) {
-        let wanted = service.address.to_string();
-        differences.push(Difference::new("alias", members, wanted));
-    }
-    let kind = alias.map(|alias| alias.kind.as_deref().unwrap_or_default());
-    if let Some(kind) = kind.filter(|kind| *kind != "host") {
-        differences.push(Difference::new("alias type", kind, "host"));
-    }
-}
-
-/// Names a field that is not what it must be.
-fn text_difference(
-    field: &str,
-    present: Option<&String>,
-    wanted: &str,
-    differences: &mut Vec<Difference>,
-) {
-    if present.map(String::as_str) != Some(wanted) {
-        differences.push(Difference::new(field, present.cloned(), wanted));
-    }
-}
-
-fn nat_differences(
-    nat: &NatRule,
-    aliases: &[Alias],
-    service: &Service,
-    differences: &mut Vec<Difference>,
-) {
-    if nat.disabled {
-        differences.push(Difference::new("port forward", "disabled", "enabled"));
-    }
-    let to = &nat.destination;
-    let empty = |field: Option<&String>| field.is_none_or(String::is_empty);
-    if to.not || to.any || (empty(to.network.as_ref()) && empty(to.address.as_ref())) {
-        differences.push(Difference::new(
-            "port forward destination",
-            side_words(to),
-            format!("{}ip port {}", service.interface, service.port),
-        ));
-    }
-    let target = nat.target.as_ref();
-    text_difference("port forward target", target, &service.alias, differences);
-    if !port_field_is(aliases, nat.local_port.as_deref(), service.port) {
-        let wanted = service.port.to_string();
-        let field = "port forward port";
-        differences.push(Difference::new(field, nat.local_port.clone(), wanted));
-    }
-    let protocol = nat.protocol.as_ref();
-    text_difference("port forward protocol", protocol, "tcp", differences);
-}
-
-/// Names what changes so that the two rules are joined, as `pfsense::edit` joins them.
-fn link_differences(
-    nat: Option<&NatRule>,
-    filter: Option<&FilterRule>,
-    differences: &mut Vec<Difference>,
-) {
-    let of_nat = nat.and_then(|nat| association_of(nat.association.as_ref()));
-    let of_filter = filter.and_then(|filter| association_of(filter.association.as_ref()));
-    let keeps = of_nat.is_some() && (of_filter.is_none() || of_filter == of_nat);
-    if let Some(nat) = nat.filter(|_| !keeps) {
-        let now = nat.association.clone().filter(|id| !id.is_empty());
-        let own = "a filter rule of its own";
-        differences.push(Difference::new("association", now, own));
-    }
-    let remade = nat.is_some() && !keeps;
-    if filter.is_some() && (remade || of_filter.is_none()) {
-        let wanted = "that of the port forward";
-        differences.push(Difference::new(
-            "filter rule association",
-            of_filter,
-            wanted,
-        ));
-    }
-}
-
-fn filter_differences(
-    filter: &FilterRule,
-    aliases: &[Alias],
-    service: &Service,
-    differences: &mut Vec<Difference>,
-) {
-    if filter.disabled {
-        differences.push(Difference::new("filter rule", "disabled", "enabled"));
-    }
-    let kind = filter.kind.as_deref().unwrap_or("pass");
-    if !matches!(kind, "" | "pass") {
-        differences.push(Difference::new("filter rule type", kind, "pass"));
-    }
-    let wanted = format!("{} port {}", service.alias, service.port);
-    let way = side_words(&filter.destination);
-    let port = filter.destination.port.as_deref().unwrap_or_default();
-    let is_port = port_field_is(aliases, Some(port), service.port);
-    if !is_port || way != format!("{} port {port}", service.alias) {
-        differences.push(Difference::new("filter rule destination", way, wanted));
-    }
-    text_difference(
-        "filter rule protocol",
-        filter.protocol.as_ref(),
-        "tcp",
-        differences,
-    );
-    if filter.statetype.as_deref() == Some("none") {
-        let field = "filter rule state type";
-        differences.push(Difference::new(field, "none", "keep state"));
-    }
 }

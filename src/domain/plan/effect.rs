@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Difference;
 use super::build::{side_words, source_clause};
 use super::caps;
-use super::exposure::standing_word;
+use super::exposure::{PLANNED_ASSOCIATION, standing_word};
 use crate::domain::pfsense::change::{Element, Placed, Records};
 use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::edit::CAP_KEYS;
@@ -185,6 +185,12 @@ fn field_difference(kind: RecordKind, key: &str, was: &Element, now: &Element) -
     let value = |record: &Element| {
         let element = record.get(key)?;
         Some(match key {
+            "associated-rule-id" if record.child_text(key) == Some(PLANNED_ASSOCIATION) => {
+                match kind {
+                    RecordKind::Filter => "that of the port forward".to_owned(),
+                    _ => "a filter rule of its own".to_owned(),
+                }
+            }
             "source" | "destination" => side_words(&Side::of_record(record, key)),
             _ => value_of(Some(element)),
         })

@@ -4,6 +4,7 @@
 use super::armed;
 use super::armed::nothing_to_do;
 use super::build::leads_elsewhere;
+use super::effect::record_differences;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
@@ -148,7 +149,7 @@ pub(crate) fn seen_configuration(present: &Present<'_>) -> Seen {
 }
 
 /// The association of a new pair in a plan: what is written gets a name of its own.
-const PLANNED: &str = "nat_planned";
+pub(super) const PLANNED_ASSOCIATION: &str = "nat_planned";
 
 /// Computes what a change makes of the records.
 pub(super) fn planned_swap(
@@ -158,7 +159,7 @@ pub(super) fn planned_swap(
     let ids = EditIds {
         who: "",
         now: 0,
-        association: PLANNED,
+        association: PLANNED_ASSOCIATION,
     };
     let service = ReadRequest::from(present.service);
     Ok(make_swap(present.configured, change, &service, &ids)?)
@@ -216,10 +217,11 @@ pub(super) fn draft_change(
     terms: Terms,
     change: ConfigurationEdit,
     what: &str,
-) -> Draft {
-    Draft {
+) -> Result<(Draft, Swap), Refusal> {
+    let swap = planned_swap(present, &change)?;
+    let draft = Draft {
         what: what.to_owned(),
-        differences: Vec::new(),
+        differences: record_differences(&swap.before, &swap.after),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
         undo: Undo::Command("puts both rules back as they were".to_owned()),
         risks: change_risks(present, terms),
@@ -232,7 +234,8 @@ pub(super) fn draft_change(
         },
         reverts_after: terms.reverts_after,
         undoes: None,
-    }
+    };
+    Ok((draft, swap))
 }
 
 pub(super) fn standing_word(disabled: bool) -> &'static str {
@@ -280,7 +283,7 @@ fn plan_closing(
     if nat.is_none() && filter.is_none() {
         return match no_rules(present, &pair, asked)? {
             Some(planned) => Ok(planned),
-            None => Ok(draft_unloading(present, end_connections, terms).into()),
+            None => Ok(draft_unloading(present, end_connections, terms)?.into()),
         };
     }
     let enabled =
@@ -305,7 +308,7 @@ fn draft_closing(
     delete: bool,
     terms: Terms,
 ) -> Result<Draft, Refusal> {
-    let (change, mut what) = if delete {
+    let (change, what) = if delete {
         (
             ConfigurationEdit::Delete,
             "Close the exposure: delete the port forward and its filter rule, after saving both whole.",
@@ -316,24 +319,13 @@ fn draft_closing(
             "Close the exposure: disable the port forward and its filter rule.",
         )
     };
-    let swap = planned_swap(present, &change)?;
+    let (mut draft, swap) = draft_change(present, terms, change, what)?;
     // The edit leaves a filter rule alone that is not the service's own.
     let stays = swap.before.filter == swap.after.filter;
     let spared = spared_filter(present, pair).filter(|_| stays && !delete);
     if spared.is_some() {
-        what = "Close the exposure: disable the port forward; the filter rule stays.";
-    }
-    let mut draft = draft_change(present, terms, change, what);
-    let after = if delete { None } else { Some("disabled") };
-    let mut say = |field: &str, disabled: bool| {
-        let difference = Difference::new(field, standing_word(disabled), after);
-        draft.differences.push(difference);
-    };
-    if let Some(nat) = pair.own_forward() {
-        say("port forward", nat.disabled);
-    }
-    if let Some(filter) = pair.own_filter().filter(|_| spared.is_none()) {
-        say("filter rule", filter.disabled);
+        "Close the exposure: disable the port forward; the filter rule stays."
+            .clone_into(&mut draft.what);
     }
     let closed = if delete { State::Absent } else { State::Closed };
     name_left_open(&mut draft, present, closed);
@@ -493,18 +485,18 @@ fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Plan
 }
 
 /// Drafts the loading of a configuration that has no rules of the exposure, where pf runs some.
-fn draft_unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
+fn draft_unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Result<Draft, Refusal> {
     let change = ConfigurationEdit::PutBack {
         records: Box::default(),
         alias: false,
     };
     let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
-    let mut draft = draft_change(present, terms, change, what);
+    let (mut draft, _) = draft_change(present, terms, change, what)?;
     name_left_open(&mut draft, present, State::Absent);
     draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());
     draft_connections(&mut draft, present, ends);
-    draft
+    Ok(draft)
 }
 
 /// Plans where the configuration has no rules of the exposure; `None` where pf still runs some.

@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 
 use super::armed::{nothing_to_do, refuse_crossing};
-use super::build::{draft_building, leads_elsewhere, limited_clause, source_clause};
+use super::build::{draft_building, leads_elsewhere, limited_clause};
 use super::effect::lost_fields;
-use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair, standing_word};
-use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, caps};
+use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair};
+use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Records};
 use crate::domain::pfsense::config::ReadRequest;
@@ -120,7 +120,7 @@ pub fn plan_restore(
     refuse_crossing(present, terms)?;
     refuse_taken(present, nat)?;
     if complete {
-        let draft = draft_enabling(present, &pair, terms);
+        let draft = draft_enabling(present, &pair, terms)?;
         let request = ReadRequest::from(present.service);
         let first = find_rule_before(present.configured, filter, &request);
         let another = first.is_some_and(FilterRule::is_pass);
@@ -146,7 +146,7 @@ pub fn plan_restore(
         if let Some(line) = saved.broken {
             return Err(super::undo::refuse_broken(&saved.id, line));
         }
-        return Ok(putting_back(present, saved, terms).into());
+        return Ok(putting_back(present, saved, terms)?.into());
     }
     let foreign = foreign.map(SavedRecords::elsewhere_clause);
     if present.configured.alias.is_none() {
@@ -216,19 +216,15 @@ fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
     )
 }
 
-fn draft_enabling(present: &Present<'_>, pair: &ManagedPair<'_>, terms: Terms) -> Draft {
+fn draft_enabling(
+    present: &Present<'_>,
+    pair: &ManagedPair<'_>,
+    terms: Terms,
+) -> Result<Draft, Refusal> {
     let what = "Open the exposure: enable the port forward and its filter rule.";
-    let mut draft = draft_change(present, terms, ConfigurationEdit::Enable, what);
-    if let Some(nat) = pair.own_forward() {
-        let difference = Difference::new("port forward", standing_word(nat.disabled), "enabled");
-        draft.differences.push(difference);
-    }
-    if let Some(filter) = pair.own_filter() {
-        let difference = Difference::new("filter rule", standing_word(filter.disabled), "enabled");
-        draft.differences.push(difference);
-        draft.checks.push(carried_caps(filter));
-    }
-    draft
+    let (mut draft, _) = draft_change(present, terms, ConfigurationEdit::Enable, what)?;
+    draft.checks.extend(pair.own_filter().map(carried_caps));
+    Ok(draft)
 }
 
 fn carried_caps(filter: &FilterRule) -> String {
@@ -236,7 +232,11 @@ fn carried_caps(filter: &FilterRule) -> String {
     format!("pf's loaded rule carries {caps}.")
 }
 
-fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Draft {
+fn putting_back(
+    present: &Present<'_>,
+    saved: &SavedRecords,
+    terms: Terms,
+) -> Result<Draft, Refusal> {
     let (nat, filter) = saved.saved_rules();
     let mut records = saved.records.clone();
     // They may have been disabled when they were deleted; what opens puts them back enabled.
@@ -254,36 +254,11 @@ fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Dr
         "Open the exposure: put back the rules that {}.",
         saved.records_clause()
     );
-    let mut draft = draft_change(present, terms, change, &what);
-    let but = |disabled: bool| if disabled { ", but enabled" } else { "" };
-    let port = |text: &Option<String>| text.clone().unwrap_or_default();
-    if let Some(nat) = &nat {
-        let target = nat.target.as_deref().unwrap_or_default();
-        let (port, from) = (port(&nat.destination.port), source_clause(&nat.source));
-        let after = format!(
-            "port {port} to {target} from {from}, as it was{}",
-            but(nat.disabled)
-        );
-        let difference = Difference::new("port forward", None::<&str>, after);
-        draft.differences.push(difference);
-    }
-    if let Some(filter) = &filter {
-        let to = filter.destination.address.as_deref().unwrap_or("any");
-        let (port, from) = (
-            port(&filter.destination.port),
-            source_clause(&filter.source),
-        );
-        let but = but(filter.disabled);
-        let after = format!("pass to {to} port {port} from {from}, as it was{but}");
-        let difference = Difference::new("filter rule", None::<&str>, after);
-        draft.differences.push(difference);
-        let (caps, _) = ratelimit::of_configured(filter);
-        let caps = caps::caps_differences(Caps::default(), caps);
-        draft.differences.extend(caps);
-        draft.checks.push(carried_caps(filter));
-    }
+    let (mut draft, _) = draft_change(present, terms, change, &what)?;
+    draft.checks.extend(filter.as_ref().map(carried_caps));
     let (nat, filter) = (nat.as_ref(), filter.as_ref());
-    promised_exposure(draft, nat, filter, present, promised_state(nat, filter))
+    let promised = promised_state(nat, filter);
+    Ok(promised_exposure(draft, nat, filter, present, promised))
 }
 
 /// Returns what the exposure is where these two are in force: a forward that passes by itself has no caps, and a rule

@@ -230,6 +230,7 @@ impl Box_ {
         let configured = Configured {
             fingerprint: "before".into(),
             sections: sections_of(&configured),
+            aliases: configured.alias.iter().cloned().collect(),
             ..configured
         };
         Self {
@@ -275,6 +276,7 @@ impl Box_ {
     fn changed(mut self, change: impl Fn(&mut Configured)) -> Self {
         change(&mut self.configured);
         self.configured.sections = sections_of(&self.configured);
+        self.configured.aliases = self.configured.alias.iter().cloned().collect();
         self
     }
 

@@ -61,7 +61,6 @@ fn apply_names_every_field_that_it_edits() {
             ..Side::default()
         };
         nat.destination.port = Some("1688".into());
-        nat.local_port = Some("1689".into());
         nat.protocol = Some("tcp/udp".into());
         let filter = &mut configured.filter[0];
         filter.disabled = true;
@@ -76,17 +75,17 @@ fn apply_names_every_field_that_it_edits() {
     assert_eq!(
         differences(&draft(applied(&wrong))),
         [
-            "alias",
-            "alias type",
             "port forward",
-            "port forward destination",
-            "port forward port",
             "port forward protocol",
+            "port forward destination",
             "filter rule",
             "filter rule type",
-            "filter rule destination",
             "filter rule protocol",
             "filter rule state type",
+            "filter rule destination",
+            "alias type",
+            "alias",
+            "alias detail",
             // Such a rule has no caps, whatever its fields say.
             "max_src_conn",
             "rate",

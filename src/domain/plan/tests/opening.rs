@@ -83,11 +83,11 @@ fn what_is_put_back_can_be_judged_before_it_is() {
         [
             (
                 "port forward",
-                "\"port 1688 to k8s_kms_lb from any, as it was, but enabled\"".to_owned()
+                "\"port 1688 to k8s_kms_lb from any\"".to_owned()
             ),
             (
                 "filter rule",
-                "\"pass to k8s_kms_lb port 1688 from any, as it was\"".to_owned()
+                "\"pass to k8s_kms_lb port 1688 from any\"".to_owned()
             ),
             ("max_src_conn", "50".to_owned()),
             ("rate", "\"10/60\"".to_owned()),
