@@ -91,11 +91,7 @@ fn exposure_findings(exposure: &Exposure) -> Vec<Finding> {
     });
     let others: Vec<Finding> = others
         .map(|reason| {
-            let fix = if path::IDLE_CAPS.contains(&reason.code) {
-                path::SET_WHOLE
-            } else {
-                "Look at the rules: `kmsctl expose show`"
-            };
+            let fix = "Look at the rules: `kmsctl expose show`";
             match reason.code {
                 "path-unknown" => Finding::unknown("exposure", &reason.message).fix(fix),
                 _ => Finding::wrong("exposure", &reason.message, fix),

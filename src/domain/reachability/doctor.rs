@@ -4,7 +4,7 @@
 use super::finding::Finding;
 use super::path;
 use super::path::{Known, Trouble, rounded_time};
-use super::whole::{PASSES, absent_fault, half_fault};
+use super::whole::{IDLE_CAPS, PASSES, SET_WHOLE, absent_fault, half_fault};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::pfsense::configured::Configured;
@@ -980,9 +980,9 @@ fn loadable_finding(facts: &Facts<'_>) -> Finding {
     of_codes(
         facts,
         "caps-loadable",
-        &path::IDLE_CAPS,
+        &IDLE_CAPS,
         "pfSense can load the caps as they are configured.",
-        path::SET_WHOLE,
+        SET_WHOLE,
     )
 }
 

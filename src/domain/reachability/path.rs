@@ -614,7 +614,7 @@ pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec
             rule_hop("nat", "The port forward", &exposure.nat, exposure, expected)
         }),
         filter_hop(exposure, expected),
-        working_caps(exposure),
+        caps_hop(exposure),
         table_hop(evidence.service, &evidence.table, Some(exposure)),
         alias_hop(evidence, exposure),
     ];
@@ -781,33 +781,6 @@ fn part_words(what: &str, part: &Part) -> String {
         _ => "configured, enabled",
     };
     format!("{what}: {configured}, {loaded}.")
-}
-
-/// What the exposure finds about caps that are there and do not do what caps are for.
-pub const IDLE_CAPS: [&str; 6] = [
-    "half-rate",
-    "cap-not-a-number",
-    "caps-ignored",
-    "no-overload",
-    "never-overloads",
-    "other-table",
-];
-
-/// What mends them.
-pub const SET_WHOLE: &str = "Set them whole with `kmsctl ratelimit default`.";
-
-/// Judges the caps, and whether they keep anyone out.
-fn working_caps(exposure: &Exposure) -> Finding {
-    let hop = caps_hop(exposure);
-    let idle = exposure.why.iter();
-    let idle = idle.filter(|finding| IDLE_CAPS.contains(&finding.code));
-    let idle: String = idle
-        .map(|finding| format!(" {}", finding.message))
-        .collect();
-    if hop.result != CheckResult::Ok || idle.is_empty() {
-        return hop;
-    }
-    Finding::wrong(hop.check, hop.evidence + &idle, SET_WHOLE)
 }
 
 /// Judges whether each source is capped; shared with `doctor`.

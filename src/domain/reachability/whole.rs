@@ -29,6 +29,19 @@ const SPOILS: [(&str, &str); 6] = [
     ("loaded-not-configured", APPLY_SAVED),
 ];
 
+/// What the exposure finds about caps that are there and do not do what caps are for.
+pub const IDLE_CAPS: [&str; 6] = [
+    "half-rate",
+    "cap-not-a-number",
+    "caps-ignored",
+    "no-overload",
+    "never-overloads",
+    "other-table",
+];
+
+/// What mends them.
+pub const SET_WHOLE: &str = "Set them whole with `kmsctl ratelimit default`.";
+
 impl Expected {
     /// Reads the intention out of the exposure: open where config.xml enables the whole pair, closed where it disables both or a
     /// `revoke --delete` left nothing. One rule alone is no intention, and without the configuration there is none.
@@ -167,8 +180,10 @@ fn not_open(exposure: &Exposure) -> Vec<Finding> {
     faults.extend(foreign_fault(exposure));
     if exposure.state == State::Open {
         let spoilt = exposure.why.iter().filter_map(|reason| {
-            let (_, fix) = SPOILS.iter().find(|(code, _)| *code == reason.code)?;
-            Some(Finding::wrong(CHECK, &reason.message, *fix))
+            let spoils = SPOILS.iter().find(|(code, _)| *code == reason.code);
+            let idle = || IDLE_CAPS.contains(&reason.code).then_some(SET_WHOLE);
+            let fix = spoils.map(|(_, fix)| *fix).or_else(idle)?;
+            Some(Finding::wrong(CHECK, &reason.message, fix))
         });
         faults.extend(spoilt);
     }

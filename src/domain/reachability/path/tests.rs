@@ -347,7 +347,7 @@ proptest! {
 
 /// Caps that are loaded and keep no source out are no whole path: each kind of them.
 #[test]
-fn idle_caps_are_a_wrong_hop() {
+fn idle_caps_are_no_whole_exposure() {
     type Change = fn(&mut StateOptions);
     let cases: [(&str, Change); 3] = [
         ("never-overloads", |options| {
@@ -373,7 +373,7 @@ fn idle_caps_are_a_wrong_hop() {
         let exposure = judge_exposure(Some(&fixtures::configured()), loaded, &case.service);
         assert!(exposure.finding_of_code(code).is_some(), "{exposure:?}");
         case.exposure = Ok(exposure);
-        let hop = case.hop("caps");
+        let hop = case.hop("exposure");
         assert_eq!(hop.result, CheckResult::Wrong, "{code}");
         assert!(hop.fix.is_some(), "{code}");
         assert_eq!(case.judge(None).as_expected, Some(false), "{code}");
