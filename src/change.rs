@@ -331,7 +331,9 @@ async fn carry_out(
         by: Some(context.who()).filter(|who| *who != plan.who),
         context: context.layers.chosen_context().map(str::to_owned),
     };
-    let appended = match journal.append(context.clock.now(), &started) {
+    let appended = journal.append(context.clock.now(), &started);
+    drop(started);
+    let appended = match appended {
         Ok(appended) => appended,
         Err(error) if error.is_full_disk() && closes(&plan.change.operation) => {
             context.terminal.caution(&format!(

@@ -35,10 +35,10 @@ pub fn acts_on_terminal(character: char) -> bool {
 }
 
 /// Escapes what `serde_json` leaves raw but a terminal would act on: C1 controls, DEL, bidirectional marks.
-pub fn escape_json(text: &str) -> String {
+pub fn escape_json(text: String) -> String {
     let raw = |character: char| character != '\n' && acts_on_terminal(character);
     if !text.chars().any(raw) {
-        return text.to_owned();
+        return text;
     }
     let mut safe = String::with_capacity(text.len() + 16);
     for character in text.chars() {

@@ -271,7 +271,9 @@ pub(super) fn report_change(
             format!("Another user saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall. What differs: `diff -u {file} /cf/conf/config.xml` there; put back what is missing, or the whole file under Diagnostics > Backup & Restore."),
         ));
     }
-    for_people(&mut view.human, plan, finish, &report, now);
+    if context.terminal.mode == Mode::Table {
+        for_people(&mut view.human, plan, finish, &report, now);
+    }
     context.terminal.show(&view)?;
     print_undo_hints(context, plan, finish, &report);
     Ok(())

@@ -481,8 +481,10 @@ impl Plan {
             }
         }
         // From the text and not from a general JSON value, which would lose the order of the records' elements.
-        let plan: Self = serde_json::from_str(text).map_err(not_a_plan)?;
-        if plan.computed_digest() == plan.digest {
+        let mut plan: Self = serde_json::from_str(text).map_err(not_a_plan)?;
+        let sealed = std::mem::take(&mut plan.digest);
+        plan.digest = plan.computed_digest();
+        if plan.digest == sealed {
             Ok(plan)
         } else {
             Err(PlanError::Edited)
@@ -497,6 +499,7 @@ impl Plan {
             change,
             firewall: firewall.to_owned(),
             command: command.to_owned(),
+            digest: String::new(),
             ..self.clone()
         };
         plan.digest = plan.computed_digest();
@@ -509,12 +512,9 @@ impl Plan {
         keys.map(String::as_str).collect()
     }
 
+    /// Returns the digest of a plan that is not sealed yet.
     fn computed_digest(&self) -> String {
-        let unsealed = Self {
-            digest: String::new(),
-            ..self.clone()
-        };
-        let text = serde_json::to_vec(&unsealed).unwrap_or_default();
+        let text = serde_json::to_vec(self).unwrap_or_default();
         hexadecimal(&Sha256::digest(text))
     }
 }

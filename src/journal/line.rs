@@ -60,23 +60,29 @@ pub(super) fn push_chained_line(
     at: Timestamp,
     event: &HistoryEvent,
 ) -> Result<String, JournalError> {
-    let body = serde_json::to_vec(&Body {
+    let begin = text.len();
+    text.extend_from_slice(OPENING);
+    let place = text.len();
+    text.extend_from_slice(&[b'0'; HASH_LENGTH]);
+    text.push(b'"');
+    let comma = text.len();
+    let body = Body {
         previous,
         seq,
         at: whole_second(at),
         event,
-    })?;
+    };
+    serde_json::to_writer(&mut *text, &body)?;
     // The body's own opening brace makes room for the hash before it.
-    let rest = body.strip_prefix(b"{").unwrap_or(&body);
-    let hash = hash_hexadecimal(rest);
-    let length = OPENING.len() + HASH_LENGTH + CLOSING.len() + rest.len();
+    if let Some(brace) = text.get_mut(comma) {
+        *brace = b',';
+    }
+    let length = text.len() - begin;
     if length > LONGEST_LINE {
         return Err(JournalError::TooLong(length));
     }
-    text.extend_from_slice(OPENING);
-    text.extend_from_slice(hash.as_bytes());
-    text.extend_from_slice(CLOSING);
-    text.extend_from_slice(rest);
+    let hash = hash_hexadecimal(text.get(comma + 1..).unwrap_or_default());
+    text.splice(place..place + HASH_LENGTH, hash.bytes());
     text.push(b'\n');
     Ok(hash)
 }

@@ -39,18 +39,23 @@ pub(super) fn find_tail(mut file: &File) -> io::Result<Tail> {
             window = (window * 4).min(2 * LONGEST_LINE as u64);
             continue;
         }
-        let last = line.get(before.map_or(0, |before| before + 1)..);
-        return Ok(Tail {
+        let line = before.map_or(0, |before| before + 1)..line.len();
+        let mut tail = Tail {
             end: start + whole.len() as u64,
             torn: torn.len() as u64,
             torn_beginning: torn
                 .get(..torn.len().min(TORN_KEPT))
                 .unwrap_or_default()
                 .to_vec(),
-            last: last
-                .filter(|_| complete && end.is_some())
-                .map(<[u8]>::to_vec),
-        });
+            last: None,
+        };
+        // A line may be long: it stays where it is.
+        if complete && end.is_some() {
+            bytes.truncate(line.end);
+            bytes.drain(..line.start);
+            tail.last = Some(bytes);
+        }
+        return Ok(tail);
     }
 }
 

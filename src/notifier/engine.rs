@@ -356,7 +356,7 @@ impl Engine {
             return;
         };
         // A stdout without a reader is no reason to stop posting.
-        if !self.stdout.add_line(&crate::text::escape_json(&line)) {
+        if !self.stdout.add_line(&crate::text::escape_json(line)) {
             self.metrics.echo_dropped.inc();
         }
     }

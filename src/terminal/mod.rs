@@ -180,7 +180,7 @@ impl Terminal {
         };
         let mut pasted = view.clone();
         pasted.human.carry(carried);
-        carried.put_into_data(&mut pasted.data);
+        pasted.carried = Some(carried);
         for warning in &mut pasted.warnings {
             warning.message = carried.put_into_text(&warning.message).into_owned();
         }
@@ -277,7 +277,7 @@ impl Terminal {
                     "hints": hints.collect::<Vec<_>>(),
                 },
             });
-            stderr_line(&crate::text::escape_json(&error.to_string()));
+            stderr_line(&crate::text::escape_json(error.to_string()));
             return;
         }
         self.talk(Tone::Bad, "error: ", &failure.message);

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
 
 /// The flags that a printed command must carry, and which words after `kmsctl` make one.
 #[derive(Debug)]
@@ -54,40 +56,62 @@ impl Carried {
         Cow::Owned(carried)
     }
 
-    /// Puts the flags into the commands of data, in the fields that are meant to hold one.
-    pub fn put_into_data(&self, value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                for (name, value) in fields.iter_mut() {
-                    if FIELDS.contains(&name.as_str()) {
-                        self.put_into_strings(value);
-                    } else {
-                        self.put_into_data(value);
-                    }
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.put_into_data(item)),
-            _ => {}
-        }
-    }
-
-    fn put_into_strings(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                if let Cow::Owned(carried) = self.put_into_text(text) {
-                    *text = carried;
-                }
-            }
-            Value::Array(items) => items
-                .iter_mut()
-                .for_each(|item| self.put_into_strings(item)),
-            other => self.put_into_data(other),
-        }
-    }
-
     fn begins_with_command(&self, rest: &str) -> bool {
         let word = rest.split(|character| !is_of_word(character)).next();
         word.is_some_and(|word| self.commands.iter().any(|command| command == word))
+    }
+}
+
+/// The fields of a JSON object, in their order.
+pub type JsonFields<'a> = IndexMap<String, &'a RawValue>;
+
+/// JSON text that is printed again piece by piece, as a tree of a long list takes six times the memory. Its commands
+/// carry the flags, in the fields that are meant to hold one.
+#[derive(Clone, Copy, Debug)]
+pub struct PastedJson<'a> {
+    text: &'a RawValue,
+    carried: Option<&'a Carried>,
+    holds_command: bool,
+}
+
+impl<'a> PastedJson<'a> {
+    /// Takes text as it is, or with flags to put in.
+    pub fn new(text: &'a RawValue, carried: Option<&'a Carried>) -> Self {
+        Self {
+            text,
+            carried,
+            holds_command: false,
+        }
+    }
+}
+
+impl Serialize for PastedJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.text.get();
+        let piece = |text, holds_command| PastedJson {
+            text,
+            holds_command,
+            ..*self
+        };
+        match (text.as_bytes().first(), self.carried) {
+            (Some(b'{'), _) => {
+                let fields: JsonFields<'_> =
+                    serde_json::from_str(text).map_err(S::Error::custom)?;
+                serializer.collect_map(fields.iter().map(|(name, text)| {
+                    let holds_command = FIELDS.contains(&name.as_str());
+                    (name, piece(text, holds_command))
+                }))
+            }
+            (Some(b'['), _) => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(S::Error::custom)?;
+                serializer.collect_seq(items.iter().map(|text| piece(text, self.holds_command)))
+            }
+            (Some(b'"'), Some(carried)) if self.holds_command => {
+                let text: String = serde_json::from_str(text).map_err(S::Error::custom)?;
+                serializer.serialize_str(&carried.put_into_text(&text))
+            }
+            _ => self.text.serialize(serializer),
+        }
     }
 }
 
@@ -152,16 +176,37 @@ mod tests {
 
     #[test]
     fn data_changes_only_where_commands_belong() {
-        let mut data = serde_json::json!({
+        let data = serde_json::value::to_raw_value(&serde_json::json!({
             "undo": "kmsctl undo 7", "reason": "kmsctl status",
             "findings": [{"fix": "kmsctl status", "evidence": "kmsctl status"}],
-        });
-        carried().put_into_data(&mut data);
+        }))
+        .unwrap();
+        let carried = carried();
+        let data = serde_json::to_value(PastedJson::new(&data, Some(&carried))).unwrap();
         let flags = "--config 'my file.toml' --demo";
         assert_eq!(data["undo"], format!("kmsctl {flags} undo 7"));
         assert_eq!(data["reason"], "kmsctl status");
         assert_eq!(data["findings"][0]["fix"], format!("kmsctl {flags} status"));
         assert_eq!(data["findings"][0]["evidence"], "kmsctl status");
+    }
+
+    #[test]
+    fn data_print_as_their_tree_does() {
+        let tree = serde_json::json!({
+            "list": [{"text": "\"\u{1b}[31m\\ \u{202e}ä", "none": null}, [], {}, [[1, -2.5]]],
+            "z": 0.1, "a": 1e300, "large": u64::MAX, "small": i64::MIN, "quoted \"key\"": [true, ""],
+        });
+        for tree in [&tree, &tree["list"], &tree["z"], &tree["list"][1]] {
+            let text = serde_json::value::to_raw_value(tree).unwrap();
+            let carried = carried();
+            for carried in [None, Some(&carried)] {
+                let data = PastedJson::new(&text, carried);
+                let pretty = serde_json::to_string_pretty(&data).unwrap();
+                assert_eq!(pretty, format!("{tree:#}"));
+                assert_eq!(serde_json::to_string(&data).unwrap(), tree.to_string());
+                assert_eq!(serde_json::to_value(data).unwrap(), *tree);
+            }
+        }
     }
 
     #[test]

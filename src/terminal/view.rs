@@ -1,10 +1,14 @@
 //! One value of a command's answer and its machine-readable forms. The human form is built beside it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::human::Human;
+use super::pasted::{Carried, JsonFields, PastedJson};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::text::{acts_on_terminal, escape_json, whole_second};
@@ -18,8 +22,10 @@ pub struct View {
     pub firewall: Option<String>,
     /// The firewall's time of the reading, in whole seconds.
     pub taken_at: Timestamp,
-    /// The data of the schema.
-    pub data: Value,
+    /// The data of the schema, as JSON text.
+    data: Arc<RawValue>,
+    /// The flags that its commands carry.
+    pub(super) carried: Option<&'static Carried>,
     /// The list in `data` that NDJSON and CSV print an item a line, and its columns.
     pub items: Option<(&'static str, &'static [&'static str])>,
     /// For people.
@@ -37,15 +43,14 @@ pub struct View {
 impl View {
     /// Makes a view of serialisable data.
     pub fn new(schema: &'static str, taken_at: Timestamp, data: &impl Serialize) -> Result<Self> {
-        let data = serde_json::to_value(data).map_err(|error| {
-            Failure::failed("The answer cannot be put into JSON.").with_cause(error)
-        })?;
+        let data = to_raw_value(data).map_err(serialisation_failure)?.into();
         Ok(Self {
             schema,
             firewall: None,
             // The firewall's clock is read in whole seconds, so ours is shown in them as well.
             taken_at: whole_second(taken_at),
             data,
+            carried: None,
             items: None,
             human: Human::default(),
             warnings: Vec::new(),
@@ -57,74 +62,39 @@ impl View {
 
     /// Returns the JSON object with its frame, ending with a newline.
     pub fn json(&self) -> Result<String> {
-        let mut frame = self.frame();
-        frame.insert("data".to_owned(), self.data.clone());
-        frame.insert("warnings".to_owned(), to_value(&self.warnings)?);
-        let text =
-            serde_json::to_string_pretty(&Value::Object(frame)).map_err(serialisation_failure)?;
-        Ok(escape_json(&text) + "\n")
+        print_json(serde_json::to_string_pretty(&self.frame()))
     }
 
     /// Returns one line an item, or the whole data on one line for answers that are no list.
     pub fn ndjson(&self) -> Result<String> {
-        let mut text = String::new();
-        for item in self.list() {
-            text.push_str(&escape_json(
-                &serde_json::to_string(item).map_err(serialisation_failure)?,
-            ));
-            text.push('\n');
-        }
-        Ok(text)
+        let list = self.list().map_err(serialisation_failure)?;
+        let lines = list.iter().map(|item| json_line(&self.pasted_json(item)));
+        lines.collect()
     }
 
     /// Returns one line an item, each with the time of the reading, for `--watch` into a pipe.
     pub fn stamped_ndjson(&self) -> Result<String> {
-        let mut text = String::new();
-        for item in self.list() {
-            let mut item = item.clone();
-            if let Value::Object(fields) = &mut item {
-                let taken_at = self.taken_at.to_string();
-                fields.entry("taken_at").or_insert(taken_at.into());
-            }
-            text.push_str(&escape_json(
-                &serde_json::to_string(&item).map_err(serialisation_failure)?,
-            ));
-            text.push('\n');
-        }
-        Ok(text)
+        let stamp = to_raw_value(&self.taken_at.to_string()).map_err(serialisation_failure)?;
+        let stamped = |item: &&RawValue| {
+            let Ok(mut fields) = serde_json::from_str::<JsonFields<'_>>(item.get()) else {
+                return json_line(&self.pasted_json(item));
+            };
+            fields.entry("taken_at".to_owned()).or_insert(&stamp);
+            let item = to_raw_value(&fields).map_err(serialisation_failure)?;
+            json_line(&self.pasted_json(&item))
+        };
+        let list = self.list().map_err(serialisation_failure)?;
+        list.iter().map(stamped).collect()
     }
 
     /// Returns one line with the frame and the data, for `--watch` into a pipe.
     pub fn tick(&self) -> Result<String> {
-        let mut frame = self.frame();
-        frame.insert("data".to_owned(), self.data.clone());
-        frame.insert("warnings".to_owned(), to_value(&self.warnings)?);
-        Ok(escape_json(
-            &serde_json::to_string(&Value::Object(frame)).map_err(serialisation_failure)?,
-        ) + "\n")
+        json_line(&self.frame())
     }
 
     /// Returns a header and one record an item; answers that are no list become `key,value` records.
     pub fn csv(&self) -> Result<String> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let written = match self.items {
-            Some((_, columns)) => writer.write_record(columns).and_then(|()| {
-                self.list().iter().try_for_each(|item| {
-                    writer.write_record(columns.iter().map(|column| csv_cell(item, column)))
-                })
-            }),
-            None => writer.write_record(["key", "value"]).and_then(|()| {
-                let mut pairs = Vec::new();
-                flatten_value("", &self.data, &mut pairs);
-                pairs
-                    .iter()
-                    .try_for_each(|(key, value)| writer.write_record([key, value]))
-            }),
-        };
-        let bytes = written
-            .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(writer.into_inner()?));
-        let bytes = bytes.map_err(|error| {
+        let bytes = self.csv_bytes().map_err(|error| {
             Failure::failed("The answer cannot be put into CSV.").with_cause(error)
         })?;
         Ok(String::from_utf8_lossy(&bytes)
@@ -139,34 +109,79 @@ impl View {
             .collect())
     }
 
-    fn frame(&self) -> Map<String, Value> {
-        let mut frame = Map::new();
-        frame.insert(
-            "schema".to_owned(),
-            format!("kmsctl/{}/v1", self.schema).into(),
-        );
-        if let Some(firewall) = &self.firewall {
-            frame.insert("firewall".to_owned(), firewall.clone().into());
+    fn csv_bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        if let Some((_, columns)) = self.items {
+            writer.write_record(columns)?;
+            for item in self.list()? {
+                let item = serde_json::to_value(self.pasted_json(item))?;
+                writer.write_record(columns.iter().map(|column| csv_cell(&item, column)))?;
+            }
+        } else {
+            writer.write_record(["key", "value"])?;
+            let mut pairs = Vec::new();
+            flatten_value(
+                "",
+                &serde_json::to_value(self.pasted_json(&self.data))?,
+                &mut pairs,
+            );
+            for (key, value) in &pairs {
+                writer.write_record([key, value])?;
+            }
         }
-        frame.insert("taken_at".to_owned(), self.taken_at.to_string().into());
-        frame
+        Ok(writer.into_inner()?)
     }
 
-    fn list(&self) -> Vec<&Value> {
-        let list = self
-            .items
-            .and_then(|(name, _)| self.data.get(name))
-            .and_then(Value::as_array);
-        list.map_or_else(|| vec![&self.data], |items| items.iter().collect())
+    fn frame(&self) -> Frame<'_> {
+        Frame {
+            schema: format!("kmsctl/{}/v1", self.schema),
+            firewall: self.firewall.as_deref(),
+            taken_at: self.taken_at,
+            data: self.pasted_json(&self.data),
+            warnings: &self.warnings,
+        }
     }
+
+    fn pasted_json<'a>(&'a self, text: &'a RawValue) -> PastedJson<'a> {
+        PastedJson::new(text, self.carried)
+    }
+
+    fn list(&self) -> serde_json::Result<Vec<&RawValue>> {
+        let Some((name, _)) = self.items else {
+            return Ok(vec![&self.data]);
+        };
+        let fields: JsonFields<'_> = serde_json::from_str(self.data.get())?;
+        let list = fields.get(name).filter(|list| list.get().starts_with('['));
+        match list {
+            Some(list) => serde_json::from_str(list.get()),
+            None => Ok(vec![&self.data]),
+        }
+    }
+}
+
+/// What stands around the data.
+#[derive(Serialize)]
+struct Frame<'a> {
+    schema: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firewall: Option<&'a str>,
+    taken_at: Timestamp,
+    data: PastedJson<'a>,
+    warnings: &'a [Warning],
 }
 
 fn acts_in_csv(character: char) -> bool {
     !matches!(character, '\n' | '\r') && acts_on_terminal(character)
 }
 
-fn to_value(value: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(value).map_err(serialisation_failure)
+fn json_line(value: &impl Serialize) -> Result<String> {
+    print_json(serde_json::to_string(value))
+}
+
+fn print_json(text: serde_json::Result<String>) -> Result<String> {
+    let mut text = escape_json(text.map_err(serialisation_failure)?);
+    text.push('\n');
+    Ok(text)
 }
 
 fn serialisation_failure(error: serde_json::Error) -> Failure {

@@ -1089,7 +1089,7 @@ impl<'a> LogPrinter<'a> {
                 let text = serde_json::to_string(entry).map_err(|error| {
                     Failure::failed("An event cannot be put into JSON.").with_cause(error)
                 })?;
-                escape_json(&text) + "\n"
+                escape_json(text) + "\n"
             }
             Mode::Csv => {
                 let text = self.view(&[], std::slice::from_ref(entry))?.csv()?;

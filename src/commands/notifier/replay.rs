@@ -224,9 +224,9 @@ impl<W: Write> ReplayPrinter<W> {
         match self.mode {
             Mode::Json => {
                 let comma = if self.events > 1 { "," } else { "" };
-                write!(self.output, "{comma}\n      {}", escape_json(&text()?))
+                write!(self.output, "{comma}\n      {}", escape_json(text()?))
             }
-            Mode::Ndjson => writeln!(self.output, "{}", escape_json(&text()?)),
+            Mode::Ndjson => writeln!(self.output, "{}", escape_json(text()?)),
             Mode::Csv => return self.print_record(&decided),
             Mode::Table => self.print_decided(&decided),
         }

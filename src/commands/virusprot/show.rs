@@ -14,8 +14,8 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
-use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
+use crate::terminal::{Mode, View};
 use crate::text::{format_span, whole_second};
 
 /// Arguments of `kmsctl virusprot show`.
@@ -126,8 +126,11 @@ fn blocked_view(
         table.table,
         release_sentence(&table.expiry, reading)
     ));
-    view.human.gap();
-    table_of(&mut view, reading, &table.entries, &table.expiry);
+    // Long lists cost memory; the rows are for people alone.
+    if context.terminal.mode == Mode::Table {
+        view.human.gap();
+        table_of(&mut view, reading, &table.entries, &table.expiry);
+    }
     Ok(view)
 }
 
