@@ -105,32 +105,43 @@ impl Log {
         let seen = self.seen_addresses(block);
         let mut best: Option<(CandidateScore, u64)> = None;
         let mut weigh = |number: u64, connection: &OpenConnection| {
+            // Of the silent, those that are not new are behind any new one, unless the machine was at their address.
+            let behind = best.is_some_and(|(best, _)| best.believed && best.free && best.recent)
+                && !is_recent(block, connection)
+                && connection.machine.is_none()
+                && !seen.contains(&connection.peer.address);
             let free = !connection.busy || block.connection == Some(number);
-            if number <= block.limit && free && allowed(number, connection) {
+            if !behind && number <= block.limit && free && allowed(number, connection) {
                 best = best.max(Some((
                     self.score_sender(block, &seen, number, connection),
                     number,
                 )));
             }
         };
-        // The newest of any kind, and the young as far as a flood of them allows.
-        for (place, (number, connection)) in self.open.iter().rev().enumerate() {
-            let young = block.started - connection.opened <= SILENT_SECONDS;
-            if place >= MOST_YOUNG || (place >= FEW && !young) {
-                break;
-            }
+        for (number, connection) in self.weighed_connections(block, &seen) {
             weigh(number, connection);
         }
+        best.map(|(_, number)| number)
+    }
+
+    /// Walks the connections that are weighed for a request, some of them twice: the newest of any kind, the young as far
+    /// as a flood of them allows, and those that something connects with its machine.
+    fn weighed_connections(
+        &self,
+        block: &RequestBlock,
+        seen: &[IpAddr],
+    ) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let newest = self.open.iter().rev().take(MOST_YOUNG).enumerate();
+        let young = newest.take_while(|(place, (_, connection))| {
+            *place < FEW || block.started - connection.opened <= SILENT_SECONDS
+        });
         let at_home = seen
             .iter()
             .flat_map(|address| self.open.connections_at(*address).rev().take(FEW));
         let kin = self.open.kin_connections(block).take(MOST_YOUNG);
-        for number in at_home.chain(kin).chain(self.last) {
-            if let Some(connection) = self.open.get(number) {
-                weigh(number, connection);
-            }
-        }
-        best.map(|(_, number)| number)
+        let known = at_home.chain(kin).chain(self.last);
+        let known = known.filter_map(|number| Some((number, self.open.get(number)?)));
+        young.map(|(_, young)| young).chain(known)
     }
 
     /// Lists who could have sent a request that is being attributed to `chosen`, which is or was a connection from
@@ -351,4 +362,53 @@ fn is_recent(block: &RequestBlock, connection: &OpenConnection) -> bool {
 /// Returns whether a connection had a request just before this one: clients that ask several times do it in a row.
 fn in_talk(block: &RequestBlock, connection: &OpenConnection) -> bool {
     connection.requests > 0 && block.started - connection.active <= TALK_SECONDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::LogLines;
+    use super::super::request_block::RequestBlock;
+    use super::*;
+    use crate::domain::kms_log::kms_log::Profile;
+
+    /// Chooses of the connections that are weighed, each of them weighed.
+    fn choose_plainly(log: &Log, block: &RequestBlock) -> Option<u64> {
+        let seen = log.seen_addresses(block);
+        let weighed = log.weighed_connections(block, &seen);
+        let allowed = weighed.filter(|(number, connection)| {
+            *number <= block.limit && (!connection.busy || block.connection == Some(*number))
+        });
+        let scores = allowed.map(|(number, connection)| {
+            (log.score_sender(block, &seen, number, connection), number)
+        });
+        scores.max().map(|(_, number)| number)
+    }
+
+    #[test]
+    fn passing_over_the_silent_changes_no_choice() {
+        let profiles = [Profile::busy(), Profile::flood(), Profile::hostile()];
+        let mut compared = 0;
+        for (seed, base) in (5..).zip(profiles) {
+            let profile = Profile {
+                seconds: 600,
+                holders: 20.0,
+                shared: 0.4,
+                ..base
+            };
+            let (mut log, mut events) = (Log::default(), Vec::new());
+            LogLines::default().feed_chunk(&profile.simulate(seed).bytes(), |line| {
+                log.read_line(line, &mut events);
+                for block in log.blocks.iter().filter(|block| !block.reported) {
+                    let plain = choose_plainly(&log, block);
+                    assert_eq!(
+                        log.choose_connection(block),
+                        plain,
+                        "seed {seed}: {block:?}"
+                    );
+                    compared += 1;
+                }
+            });
+        }
+        assert!(compared > 1_000, "{compared}");
+    }
 }

@@ -5,7 +5,7 @@ use super::event::{Anomaly, Attribution, KmsEvent, KmsRequest, RequestOutcome};
 use super::line::Label;
 use super::log::{Gap, Log, push_anomaly};
 use super::peer::Peer;
-use super::request_block::{ANSWER, RequestBlock};
+use super::request_block::{ANSWER, LinePlaces, RequestBlock};
 
 /// Seconds in which a server writes a whole request, seen through whole-second stamps.
 const WRITING_SECONDS: i64 = 2;
@@ -77,21 +77,19 @@ impl Log {
         inside: bool,
         events: &mut Vec<KmsEvent>,
     ) {
+        let line = LinePlaces::of_line(label, value);
         // An answer whose first line is missing: no server prints its own ID without answering.
-        let waiting = self
-            .blocks
-            .iter()
-            .any(|block| block.awaits_answer() && block.is_live(at));
-        let answers = self
-            .blocks
-            .iter()
-            .any(|block| block.place_of(label, value).is_some());
-        if label == Label::HostPid && waiting && !answers && !inside {
-            self.finish_request(at, RequestOutcome::Answered, false, events);
-        } else if label == Label::Protocol && waiting && !answers && !inside {
-            return;
+        if matches!(label, Label::HostPid | Label::Protocol) && !inside {
+            let waiting = |block: &RequestBlock| block.awaits_answer() && block.is_live(at);
+            let fits = |block: &RequestBlock| block.line_distance(&line).is_some();
+            if self.blocks.iter().any(waiting) && !self.blocks.iter().any(fits) {
+                if label == Label::Protocol {
+                    return;
+                }
+                self.finish_request(at, RequestOutcome::Answered, false, events);
+            }
         }
-        let Some(index) = self.expecting_request(at, |block| block.place_of(label, value), inside)
+        let Some(index) = self.expecting_request(at, |block| block.line_distance(&line), inside)
         else {
             const OPENING: [Label; 6] = [
                 Label::Virtual,
@@ -156,18 +154,16 @@ impl Log {
             let fit = (!block.is_live(at), distance > 0, block.doubtful, distance);
             Some((fit, !block.reported, std::cmp::Reverse(block.turn), index))
         });
-        let (best, _, _, index) = fits.min()?;
-        if !best.0 && self.blocks.len() > 1 {
-            let reported = self.blocks.get(index)?.reported;
-            let rival = |block: &RequestBlock| {
-                block.reported == reported
-                    && block.is_live(at)
-                    && distance(block).is_some_and(|distance| distance <= best.3)
-            };
-            let rivals = self.blocks.iter_mut().filter(|block| rival(block));
-            let rivals: Vec<&mut RequestBlock> = rivals.collect();
-            if rivals.len() > 1 {
-                rivals.into_iter().for_each(|block| block.mixed = true);
+        let fits: Vec<_> = fits.collect();
+        let (best, writing, _, index) = fits.iter().min().copied()?;
+        let rivals = fits
+            .iter()
+            .filter(|(fit, other, ..)| !fit.0 && *other == writing && fit.3 <= best.3);
+        if !best.0 && rivals.clone().count() > 1 {
+            for (.., rival) in rivals {
+                if let Some(block) = self.blocks.get_mut(*rival) {
+                    block.mixed = true;
+                }
             }
         }
         Some(index)
@@ -255,13 +251,13 @@ impl Log {
         gone: &OpenConnection,
         events: &mut Vec<KmsEvent>,
     ) -> bool {
+        let own = |block: &RequestBlock| block.connection == Some(number);
+        if !self.blocks.iter().any(own) {
+            return false;
+        }
         let mut requested = false;
         for index in 0..self.blocks.len() {
-            let Some(block) = self
-                .blocks
-                .get(index)
-                .filter(|block| block.connection == Some(number))
-            else {
+            let Some(block) = self.blocks.get(index).filter(|block| own(block)) else {
                 continue;
             };
             if block.reported {
@@ -291,9 +287,7 @@ impl Log {
             }
         }
         for index in (0..self.blocks.len()).rev() {
-            let over = |block: &RequestBlock| {
-                block.is_over() || block.reported && block.connection == Some(number)
-            };
+            let over = |block: &RequestBlock| block.is_over() || block.reported && own(block);
             if self.blocks.get(index).is_some_and(over) {
                 self.drop_block(index);
             }
@@ -385,4 +379,81 @@ fn report_request(
         machine: block.machine,
         workstation: block.workstation,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::LogLines;
+    use super::*;
+    use crate::domain::kms_log::Guid;
+    use crate::domain::kms_log::kms_log::Profile;
+
+    /// Finds the request that a line belongs to by asking each, and each again for its rivals.
+    fn expect_plainly(
+        blocks: &mut [RequestBlock],
+        at: i64,
+        line: &LinePlaces,
+        exact: bool,
+    ) -> Option<usize> {
+        let fit = |block: &RequestBlock| {
+            let distance = block.line_distance(line)?;
+            let fit = (!block.is_live(at), distance > 0, block.doubtful, distance);
+            (!exact || distance == 0).then_some(fit)
+        };
+        let order = |index: &usize| {
+            let block = &blocks[*index];
+            (fit(block), !block.reported, std::cmp::Reverse(block.turn))
+        };
+        let fitting = (0..blocks.len()).filter(|index| fit(&blocks[*index]).is_some());
+        let chosen = fitting.min_by_key(order)?;
+        let (best, reported) = (fit(&blocks[chosen])?, blocks[chosen].reported);
+        let rival = |block: &RequestBlock| {
+            let near = block.line_distance(line).is_some_and(|far| far <= best.3);
+            near && block.reported == reported && block.is_live(at)
+        };
+        if !best.0 && blocks.iter().filter(|block| rival(block)).count() > 1 {
+            let rivals = blocks.iter_mut().filter(|block| rival(block));
+            rivals.for_each(|block| block.mixed = true);
+        }
+        Some(chosen)
+    }
+
+    #[test]
+    fn one_look_finds_request_and_rivals() {
+        let profiles = [Profile::busy(), Profile::flood(), Profile::hostile()];
+        let mut mixed = 0;
+        for (seed, base) in (3..).zip(profiles) {
+            let profile = Profile {
+                seconds: 300,
+                ..base
+            };
+            let (mut log, mut events) = (Log::default(), Vec::new());
+            LogLines::default().feed_chunk(&profile.simulate(seed).bytes(), |line| {
+                log.read_line(line, &mut events);
+                let machine = log.blocks.first().and_then(|block| block.machine);
+                let machine = machine.as_ref().map(Guid::to_string).unwrap_or_default();
+                let labels = [
+                    Label::Protocol,
+                    Label::Product,
+                    Label::Machine,
+                    Label::Clients,
+                ];
+                for (label, exact) in labels.into_iter().zip([false, true].into_iter().cycle()) {
+                    let (before, at) = (log.blocks.clone(), log.tally.last_line);
+                    let line = LinePlaces::of_line(label, machine.as_bytes());
+                    // A twin of the newest, so that there are rivals.
+                    log.blocks.extend(before.last().cloned());
+                    log.blocks.iter_mut().for_each(|block| block.mixed = false);
+                    let mut plain = log.blocks.clone();
+                    let chosen = expect_plainly(&mut plain, at, &line, exact);
+                    let found =
+                        log.expecting_request(at, |block| block.line_distance(&line), exact);
+                    let after = std::mem::replace(&mut log.blocks, before);
+                    mixed += after.iter().filter(|block| block.mixed).count();
+                    assert_eq!((found, after), (chosen, plain), "seed {seed}, {label:?}");
+                }
+            });
+        }
+        assert!(mixed > 10, "{mixed}");
+    }
 }

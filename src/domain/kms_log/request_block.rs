@@ -56,32 +56,46 @@ pub struct RequestBlock {
     pub workstation: Option<String>,
 }
 
+/// Where a detail line can stand: read once, for all the requests that are asked whether it is theirs.
+#[derive(Clone, Copy, Debug)]
+pub struct LinePlaces {
+    request: Option<u8>,
+    answer: Option<u8>,
+    /// The line is the one that names the machine.
+    names_machine: bool,
+    /// The machine that it names.
+    machine: Option<Guid>,
+}
+
+impl LinePlaces {
+    /// Looks up the places of a line.
+    pub fn of_line(label: Label, value: &[u8]) -> Self {
+        Self {
+            request: request_place(label),
+            answer: answer_place(label),
+            names_machine: label == Label::Machine,
+            machine: (label == Label::Machine)
+                .then(|| Guid::parse(value))
+                .flatten(),
+        }
+    }
+}
+
 impl RequestBlock {
-    /// Returns how far from the expected line this label would be: 0 is exact, larger is a worse fit, `None` is no
-    /// fit at all.
-    pub fn label_distance(&self, label: Label) -> Option<u8> {
+    /// Returns how far from the expected line this one would be: 0 is exact, larger is a worse fit, `None` is no fit at
+    /// all. An answer repeats the machine ID of its request, so no other one fits it.
+    pub fn line_distance(&self, line: &LinePlaces) -> Option<u8> {
         let place = if self.reported {
-            answer_place(label)
+            let foreign = line.names_machine && line.machine != self.machine;
+            line.answer.filter(|_| !foreign)
         } else {
-            request_place(label)
+            line.request
         }?;
         if place >= self.expects {
             return Some(place - self.expects);
         }
         // Out of order, as long as that line has not been there yet.
         (!self.reported && self.seen & (1 << place) == 0).then(|| 32 + self.expects - place)
-    }
-
-    /// Returns how well this line fits, like [`Self::label_distance`]. An answer repeats the machine ID of its request, so no
-    /// other one fits it.
-    pub fn place_of(&self, label: Label, value: &[u8]) -> Option<u8> {
-        let foreign =
-            self.reported && label == Label::Machine && Guid::parse(value) != self.machine;
-        if foreign {
-            None
-        } else {
-            self.label_distance(label)
-        }
     }
 
     /// Takes a detail line. The first value stays: a second one can only be forged.
@@ -188,7 +202,7 @@ impl RequestBlock {
 
     /// Returns whether all its lines have been there.
     pub fn is_over(&self) -> bool {
-        self.reported && self.expects > answer_place(Label::Interval).unwrap_or_default()
+        self.reported && Some(self.expects) > answer_place(Label::Interval)
     }
 }
 
@@ -197,18 +211,18 @@ fn request_place(label: Label) -> Option<u8> {
 }
 
 fn answer_place(label: Label) -> Option<u8> {
-    const ORDER: [Label; 8] = [
-        Label::Protocol,
-        Label::HostPid,
-        Label::Hardware,
-        Label::Machine,
-        Label::Requested,
-        Label::Clients,
-        Label::Renewal,
-        Label::Interval,
-    ];
-    let place = ORDER.iter().position(|other| *other == label)?;
-    Some(ANSWER + 1 + u8::try_from(place).ok()?)
+    let place = match label {
+        Label::Protocol => 1,
+        Label::HostPid => 2,
+        Label::Hardware => 3,
+        Label::Machine => 4,
+        Label::Requested => 5,
+        Label::Clients => 6,
+        Label::Renewal => 7,
+        Label::Interval => 8,
+        _ => return None,
+    };
+    Some(ANSWER + place)
 }
 
 /// Splits `GUID (NAME)`: the name may hold parentheses itself. `Unknown` and an empty name are no name.
@@ -274,16 +288,14 @@ mod tests {
     #[test]
     fn the_expected_line_fits_best_and_a_repeated_one_not_at_all() {
         let mut block = RequestBlock::default();
-        assert_eq!(block.label_distance(Label::Protocol), Some(0));
+        let distance =
+            |block: &RequestBlock, label| block.line_distance(&LinePlaces::of_line(label, b"x"));
+        assert_eq!(distance(&block, Label::Protocol), Some(0));
         block.take_detail(Label::Protocol, b"6.0");
-        assert_eq!(block.label_distance(Label::Protocol), None);
-        assert_eq!(block.label_distance(Label::Product), Some(4));
-        assert_eq!(block.label_distance(Label::Interval), None);
+        assert_eq!(distance(&block, Label::Protocol), None);
+        assert_eq!(distance(&block, Label::Product), Some(4));
+        assert_eq!(distance(&block, Label::Interval), None);
         block.take_detail(Label::Product, b"x");
-        assert!(
-            block
-                .label_distance(Label::Status)
-                .is_some_and(|distance| distance > 32)
-        );
+        assert!(distance(&block, Label::Status).is_some_and(|far| far > 32));
     }
 }
