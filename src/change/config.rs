@@ -19,8 +19,8 @@ use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::pfsense::proof::{PfCondition, PfWant};
-use crate::domain::plan::{self, Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
+use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
@@ -277,7 +277,7 @@ async fn judge_outcome(
     if only_closes(wanted.change)
         && let Some(failure) = carried.failure.take()
     {
-        carried.failure = Some(failure.hint(plan::closing_by_hand(&context.settings.service)));
+        carried.failure = Some(failure.hint(context.settings.service.closing_by_hand()));
     }
     let in_force = matches!(carried.finish.ended, EndedAs::Done | EndedAs::NothingToDo);
     if !in_force {

@@ -51,7 +51,7 @@ impl From<FindError> for Failure {
                 .replacen("there is", "There is", 1)
                 .replacen("several", "Several", 1),
         )
-        .hint("kmsctl history lists them.")
+        .hint("See them: kmsctl history")
     }
 }
 

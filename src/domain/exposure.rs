@@ -9,8 +9,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::pf::rule::Rule;
+use super::pfsense::change::ConfigurationEdit;
 use super::pfsense::config::{ReadRequest, single_port_of};
 use super::pfsense::configured::{Configured, FilterRule, NatRule};
+use super::pfsense::edit::{EditIds, make_swap};
 use super::pfsense::managed::ManagedPair;
 use super::ratelimit::{self, Caps};
 use super::service::Service;
@@ -145,6 +147,9 @@ pub struct Exposure {
     /// Neither rule is configured, and the firewall keeps what a `revoke --delete` of this service took away.
     #[serde(skip)]
     pub deleted: bool,
+    /// What closes it: the command, or what to do by hand where that would be refused.
+    #[serde(skip)]
+    pub closing: String,
 }
 
 impl Exposure {
@@ -383,7 +388,34 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         left_open,
         exit_block: exit_block.map(|(rule, keeps_all)| (rule.text.clone(), keeps_all)),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
+        closing: closing_step(configured.zip(pair.as_ref()), service),
     }
+}
+
+/// Says what closes the exposure. That the pair can be disabled is asked of the edit itself.
+fn closing_step(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service) -> String {
+    let can_revoke = read.is_some_and(|(configured, pair)| {
+        if pair.own_forward().is_none() && pair.own_filter().is_none() {
+            return pair.forward_elsewhere().is_none_or(|other| other.disabled);
+        }
+        let ids = EditIds {
+            who: "",
+            now: 0,
+            association: "",
+        };
+        make_swap(
+            configured,
+            &ConfigurationEdit::Disable,
+            &service.into(),
+            &ids,
+        )
+        .is_ok()
+    });
+    let filters = read.is_none_or(|(configured, _)| !configured.filter_disabled);
+    if can_revoke && filters {
+        return "Close it: `kmsctl expose revoke`".to_owned();
+    }
+    service.closing_by_hand()
 }
 
 /// Returns the tracker of a rule that no other configured rule carries.

@@ -36,7 +36,7 @@ pub use build::plan_apply;
 pub use caps::{WantedCaps, caps_of_preset, check_caps, plan_caps, rate_value};
 pub use clean::{leftover_facts as clean_facts, plan_cleaning};
 pub use entry::{Address, PlannedEntry};
-pub use exposure::{Present, Terms, closing_by_hand, plan_revoke};
+pub use exposure::{Present, Terms, plan_revoke};
 pub use facts::{configuration_facts, entry_facts, state_facts};
 pub use opening::{SavedRecords, plan_restore};
 pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
@@ -392,9 +392,14 @@ impl From<EditRefusal> for Refusal {
             | RefusalCode::NoRules
             | RefusalCode::NotOfService => RefusalKind::Impossible,
         };
+        let wider = refusal.code == RefusalCode::WiderPort;
         let sentence = as_sentence(&refusal.clause);
-        Self::new(kind, format!("Nothing was changed. {sentence}"))
-            .hint("See what is there: kmsctl expose show")
+        let refused = Self::new(kind, format!("Nothing was changed. {sentence}"))
+            .hint("See what is there: kmsctl expose show");
+        if wider {
+            return refused.hint("Its other ports open and close with it: in the GUI, limit it to the service's port and give them a forward of their own.");
+        }
+        refused
     }
 }
 

@@ -26,3 +26,14 @@ pub struct Service {
     /// Its server speaks KMS; otherwise nothing is asked of it beyond a connection, and no notifier watches it.
     pub speaks_kms: bool,
 }
+
+impl Service {
+    /// Says how it is closed where kmsctl cannot do it.
+    pub fn closing_by_hand(&self) -> String {
+        format!(
+            "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable every forward that takes in port {} on {}, and Apply Changes.",
+            self.port,
+            self.interface.to_uppercase()
+        )
+    }
+}

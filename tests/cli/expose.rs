@@ -473,3 +473,72 @@ fn four_commands_say_one_thing_of_the_exposure() {
         }
     }
 }
+
+/// Without a probe, from inside and from outside an expectation is judged alike: `closed` is that no path is loaded, and a half
+/// pair is none.
+#[test]
+fn four_commands_judge_an_expectation_alike() {
+    for (scenario, open, closed) in [
+        ("absent", 3, 0),
+        ("backend-dead", 0, 3),
+        ("closed", 3, 0),
+        ("drifted", 3, 3),
+        ("half", 3, 0),
+        ("half-filter", 3, 0),
+        ("no-cron", 0, 3),
+        ("old-target", 3, 3),
+        ("open", 0, 3),
+        ("pass-association", 3, 3),
+        ("pf-disabled", 3, 3),
+        ("php-missing", 0, 3),
+        ("table-missing", 3, 3),
+        ("uncapped", 3, 3),
+    ] {
+        let demo = format!("--demo={scenario}");
+        for command in ["expose show", "status", "verify", "verify --external"] {
+            for (expect, code) in [("open", open), ("closed", closed)] {
+                let words: Vec<&str> = command.split(' ').collect();
+                let words = [&[demo.as_str()], words.as_slice(), &["--expect", expect]].concat();
+                let outcome = TestEnvironment::new().run(&words);
+                // The rules are as they should be there, and the server is not.
+                let server = scenario == "backend-dead" && command.starts_with("verify");
+                let code = if server { 3 } else { code };
+                assert_eq!(outcome.code, Some(code), "{words:?}: {outcome}");
+            }
+        }
+    }
+}
+
+/// Where `revoke` cannot close, it says how it is closed by hand; no other command recommends it there.
+#[test]
+fn a_refused_closing_says_how_it_is_closed() {
+    let by_hand = "Firewall > NAT > Port Forward";
+    for scenario in ["denied", "locked", "old-target", "php-missing"] {
+        let environment = TestEnvironment::new()
+            .variable("KMSCTL_DEMO_SCENARIO", scenario)
+            .variable("KMSCTL_TIMEOUT", "3s");
+        let refused = environment.demo(&["expose", "revoke", "--yes"]);
+        assert!(matches!(refused.code, Some(1 | 5 | 6)), "{refused}");
+        let last = refused.stderr.lines().last().unwrap_or_default();
+        assert!(last.contains(by_hand), "{scenario}: {refused}");
+        assert_eq!(refused.stderr.matches(by_hand).count(), 1, "{refused}");
+    }
+    for scenario in ["old-target", "php-missing"] {
+        for command in ["expose show", "status", "verify", "verify --external"] {
+            let demo = format!("--demo={scenario}");
+            let words: Vec<&str> = command.split(' ').collect();
+            let words = [&[demo.as_str()], words.as_slice(), &["--expect", "closed"]].concat();
+            let said = TestEnvironment::new().run(&words);
+            assert_eq!(said.code, Some(3), "{words:?}: {said}");
+            // What `status` and `expose show` say on the other stream is about what is configured.
+            let said = if command.starts_with("verify") {
+                said.to_string()
+            } else {
+                said.stderr
+            };
+            assert!(!said.contains("expose revoke"), "{words:?}: {said}");
+            assert!(!said.contains("expose apply"), "{words:?}: {said}");
+            assert!(said.contains(by_hand), "{words:?}: {said}");
+        }
+    }
+}

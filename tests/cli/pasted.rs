@@ -121,3 +121,117 @@ fn wrong_uses_name_a_next_step() {
         assert!(outcome.stderr.contains(step), "{words:?}: {outcome}");
     }
 }
+
+/// Scenarios whose rules, or what is read of them, differ from those of the usual one.
+const CONDITIONS: [&str; 14] = [
+    "absent",
+    "closed",
+    "denied",
+    "drifted",
+    "half",
+    "half-filter",
+    "no-cron",
+    "old-target",
+    "open",
+    "pass-association",
+    "pf-disabled",
+    "php-missing",
+    "table-missing",
+    "uncapped",
+];
+
+/// Commands that say what to do next.
+const ADVISERS: [&str; 13] = [
+    "doctor",
+    "expose apply --dry-run",
+    "expose restore --dry-run",
+    "expose revoke --dry-run",
+    "ratelimit tighten --dry-run",
+    "status",
+    "status --expect closed",
+    "status --expect open",
+    "undo --dry-run",
+    "verify",
+    "verify --expect closed",
+    "verify --external",
+    "verify --external --expect closed",
+];
+
+/// Returns the commands that a text recommends for a scenario, without the names that are only examples.
+fn recommended_commands(text: &str, scenario: &str) -> Vec<String> {
+    let start = format!("kmsctl --demo={scenario} ");
+    let pieces = text.lines().flat_map(|line| line.split(&start).skip(1));
+    let mut commands: Vec<String> = pieces
+        .map(|piece| {
+            let piece = piece.split(['`', ';', ')']).next().unwrap_or_default();
+            let mut words = Vec::new();
+            for word in piece.split_whitespace() {
+                let whole = word.trim_end_matches(['.', ',', ':']);
+                words.push(whole);
+                if whole != word {
+                    break;
+                }
+            }
+            words.join(" ")
+        })
+        .filter(|command| !command.split(' ').any(|word| word.contains("ADDR")))
+        .collect();
+    commands.sort_unstable();
+    commands.dedup();
+    commands
+}
+
+/// What a command recommends in a scenario is accepted there, and is no word against it.
+#[test]
+fn recommended_commands_are_accepted() {
+    let advised = |scenario: &str| -> Vec<String> {
+        let demo = format!("--demo={scenario}");
+        // Each in a home of its own: a vantage connects a few times a minute only.
+        let run = |command: &str| {
+            let words: Vec<&str> = command.split(' ').collect();
+            TestEnvironment::new().run(&[&[demo.as_str()], words.as_slice()].concat())
+        };
+        let mut tried: Vec<String> = Vec::new();
+        let mut broken = Vec::new();
+        for adviser in ADVISERS {
+            let outcome = run(adviser);
+            for mut command in recommended_commands(&outcome.to_string(), scenario) {
+                let changes = ["expose", "ratelimit", "states kill", "virusprot"]
+                    .iter()
+                    .any(|group| command.starts_with(group))
+                    && !["show", "history", "preview", "--dry-run"]
+                        .iter()
+                        .any(|word| command.contains(word));
+                if changes {
+                    command.push_str(" --dry-run");
+                }
+                if tried.contains(&command) {
+                    continue;
+                }
+                let followed = run(&command);
+                let refused = matches!(followed.code, Some(1 | 2 | 6));
+                // What is to be freed once it is old may not be old yet.
+                let idle = changes
+                    && !command.contains("expire")
+                    && followed.stdout.contains("Nothing to do");
+                if refused || idle {
+                    broken.push(format!("{scenario}: {adviser} -> {command}\n{followed}"));
+                }
+                tried.push(command);
+            }
+        }
+        broken
+    };
+    let (ours, others) = CONDITIONS.split_at(CONDITIONS.len() / 2);
+    let each = |scenarios: &[&str]| -> Vec<String> {
+        scenarios
+            .iter()
+            .flat_map(|scenario| advised(scenario))
+            .collect()
+    };
+    let broken = std::thread::scope(|threads| {
+        let others = threads.spawn(|| each(others));
+        [each(ours), others.join().expect("it ends")].concat()
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

@@ -381,7 +381,7 @@ fn a_slow_cluster_never_delays_tightening() {
         "{plan}"
     );
     assert!(
-        plan.contains("kmsctl ratelimit preview looks again"),
+        plan.contains("To look again: kmsctl ratelimit preview"),
         "{plan}"
     );
 }

@@ -68,9 +68,11 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
         outside: outside.as_ref(),
         waits: true,
     };
+    let by_hand = context.settings.service.closing_by_hand();
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
-        let present = situation.present()?;
+        let present = situation.present();
+        let present = present.map_err(|unread| unread.hint(&by_hand))?;
         let exposure = present.exposure;
         let end = !arguments.keep_states;
         match plan::plan_revoke(&present, arguments.delete, end, terms)? {
@@ -90,7 +92,7 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             planned => Ok(planned),
         }
     };
-    change::change_with(
+    let closed = change::change_with(
         context,
         &arguments.flags,
         &command,
@@ -98,7 +100,16 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
         change::CHANGING,
         plan,
     )
-    .await
+    .await;
+    closed.map_err(|failure| {
+        let unreached = failure.kind == FailureKind::Unreachable;
+        let is_said = failure.hints.contains(&by_hand);
+        if unreached && !is_said {
+            failure.hint(&by_hand)
+        } else {
+            failure
+        }
+    })
 }
 
 /// Takes out of the plan a number of connections that was not read: closing does not wait for it.

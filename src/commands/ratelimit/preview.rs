@@ -511,7 +511,7 @@ pub(super) fn preview_risk(
 ) -> Risk {
     let unknown = |why: &str| {
         let message = format!(
-            "Who these caps would have cut is not known: {why} kmsctl ratelimit preview looks again."
+            "Who these caps would have cut is not known: {why} To look again: kmsctl ratelimit preview"
         );
         Risk::new("preview-unknown", message)
     };

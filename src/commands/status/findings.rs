@@ -87,11 +87,12 @@ fn exposure_findings(exposure: &Exposure) -> Vec<Finding> {
     }
     let others = exposure.why.iter().skip(1).filter(|reason| {
         let said = |found: &Finding| found.evidence.contains(&reason.message);
-        !SAID.contains(&reason.code) && !findings.iter().any(said)
+        let is_off = reason.code == "filter-disabled" && !exposure.filtering;
+        !SAID.contains(&reason.code) && !is_off && !findings.iter().any(said)
     });
     let others: Vec<Finding> = others
         .map(|reason| {
-            let fix = "Look at the rules: `kmsctl expose show`";
+            let fix = whole::mending_step(reason.code);
             match reason.code {
                 "path-unknown" => Finding::unknown("exposure", &reason.message).fix(fix),
                 _ => Finding::wrong("exposure", &reason.message, fix),

@@ -250,16 +250,7 @@ pub fn plan_revoke(
     terms: Terms,
 ) -> Result<Planned, Refusal> {
     let planned = plan_closing(present, delete, end_connections, terms);
-    planned.map_err(|refusal| refusal.hint(closing_by_hand(present.service)))
-}
-
-/// Says how the exposure is closed where kmsctl cannot do it.
-pub fn closing_by_hand(service: &Service) -> String {
-    format!(
-        "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable the forward of port {} on {}, and Apply Changes.",
-        service.port,
-        service.interface.to_uppercase()
-    )
+    planned.map_err(|refusal| refusal.hint(present.service.closing_by_hand()))
 }
 
 fn plan_closing(

@@ -118,6 +118,11 @@ pub fn plan_restore(
         return nothing_to_do(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
+    if let Some(other) = pair.forward_elsewhere()
+        && !other.disabled
+    {
+        return Err(leads_elsewhere(other, present.service));
+    }
     refuse_taken(present, nat)?;
     if complete {
         let draft = draft_enabling(present, &pair, terms)?;
@@ -131,11 +136,6 @@ pub fn plan_restore(
         }
         let promised = promised_state(nat, filter.or(floating));
         return Ok(promised_exposure(draft, nat, filter, present, promised).into());
-    }
-    if let Some(other) = pair.forward_elsewhere()
-        && !other.disabled
-    {
-        return Err(leads_elsewhere(other, present.service));
     }
     let saved = saved.filter(|_| nat.is_none() && filter.is_none());
     let (mine, foreign) = match saved {

@@ -274,6 +274,9 @@ pub struct Judgement {
     pub quorum: Quorum,
     /// Every observation.
     pub vantages: Vec<Seen>,
+    /// What was seen, whatever was expected: the verdict and its reason.
+    #[serde(skip)]
+    pub seen: String,
     /// What is odd: conflicts, names that lead elsewhere. Travels as warnings.
     #[serde(skip)]
     pub findings: Vec<Warning>,
@@ -315,13 +318,16 @@ pub fn judge(
     };
     let obstacle =
         expected.and_then(|expected| obstacle(&vantages, end, names, verdict, expected, conflict));
-    let summary = summary(&vantages, verdict, expected, obstacle.as_deref());
+    let deciding = vantages.iter().find(|one| one.verdict == verdict);
+    let deciding = deciding.map_or("nothing was tried", |one| one.why.as_str());
+    let obstacle = obstacle.as_deref();
     Judgement {
         verdict,
         expected,
         as_expected: expected
             .map(|expected| verdict.word() == expected.word() && obstacle.is_none()),
-        summary,
+        summary: summary(deciding, verdict, expected, obstacle),
+        seen: format!("{verdict}: {}", obstacle.unwrap_or(deciding)),
         quorum,
         vantages,
         findings,
@@ -338,10 +344,16 @@ impl Judgement {
                 self.as_expected = Some(false);
                 self.summary = format!(
                     "not as expected: {} From outside: {}",
-                    exposure.evidence, self.summary
+                    exposure.evidence, self.seen
                 );
             }
-            CheckResult::Unknown => self.as_expected = None,
+            CheckResult::Unknown => {
+                self.as_expected = None;
+                self.summary = format!(
+                    "it is not known whether this is as expected: {} From outside: {}",
+                    exposure.evidence, self.seen
+                );
+            }
             CheckResult::Ok | CheckResult::Skipped => {}
         }
         self
@@ -403,15 +415,11 @@ fn obstacle(
 }
 
 fn summary(
-    vantages: &[Seen],
+    deciding: &str,
     verdict: Verdict,
     expected: Option<Expected>,
     obstacle: Option<&str>,
 ) -> String {
-    let deciding = vantages
-        .iter()
-        .find(|one| one.verdict == verdict)
-        .map_or("nothing was tried", |one| one.why.as_str());
     if verdict == Verdict::Inconclusive {
         return format!("{verdict}: {deciding}");
     }
@@ -651,7 +659,9 @@ fn new_sources(
         (state.right.address, state.right.port, id)
     };
     let old: Vec<_> = before.iter().map(identity).collect();
+    // Where the port leads to another target, what it forwards there is what the outside gets.
     let members = after.exposure.alias.members();
+    let members = members.filter(|_| !after.exposure.elsewhere.loaded);
     let through = Some(Half::Client { forwarded: true });
     let new = after
         .states

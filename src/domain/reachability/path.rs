@@ -614,7 +614,12 @@ pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec
             rule_hop("nat", "The port forward", &exposure.nat, exposure, expected)
         }),
         filter_hop(exposure, expected),
-        caps_hop(exposure),
+        match expected {
+            Some(Expected::Closed) => {
+                Finding::skipped("caps", "Nothing is to get in that could be capped.")
+            }
+            _ => caps_hop(exposure),
+        },
         table_hop(evidence.service, &evidence.table, Some(exposure)),
         alias_hop(evidence, exposure),
     ];
@@ -713,7 +718,7 @@ fn rule_hop(
             Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
         }
         Some(Expected::Closed) if exposure.state.lets_in() && is_own_part(part) => {
-            Finding::wrong(check, standing, "Close it with `kmsctl expose revoke`.")
+            Finding::wrong(check, standing, &exposure.closing)
         }
         Some(Expected::Closed) if exposure.state.lets_in() => Finding::wrong(
             check,
@@ -839,13 +844,12 @@ pub fn table_hop(
     exposure: Option<&Exposure>,
 ) -> Finding {
     let (check, name) = ("table", service.table.as_str());
-    let reload = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
     let entries = match entries {
         Err(trouble) => return trouble.finding(check),
         Ok(None) => {
             let sentence =
                 format!("The table {name} does not exist, so clients over a cap are not kept out.");
-            return Finding::wrong(check, sentence, reload);
+            return Finding::wrong(check, sentence, whole::RELOAD);
         }
         Ok(Some(1)) => "1 entry".to_owned(),
         Ok(Some(more)) => format!("{more} entries"),
@@ -857,7 +861,11 @@ pub fn table_hop(
         why.find(|finding| codes.contains(&finding.code))
     });
     match (exposure, idle) {
-        (_, Some(idle)) => Finding::wrong(check, format!("{sentence}. {}", idle.message), reload),
+        (_, Some(idle)) => Finding::wrong(
+            check,
+            format!("{sentence}. {}", idle.message),
+            whole::RELOAD,
+        ),
         (Some(exposure), None) if exposure.filtering => {
             Finding::ok(check, format!("{sentence}, and a loaded rule blocks it."))
         }

@@ -10,10 +10,14 @@ use crate::domain::exposure::{Exposure, State};
 pub const CHECK: &str = "exposure";
 
 const APPLY_SAVED: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
+const ENABLE: &str = "Enable it in pfSense: System > Advanced > Firewall & NAT.";
+/// What brings the table and the rule that blocks it.
+pub const RELOAD: &str = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
 /// What caps an exposure.
 pub const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
 /// What mends a port forward that passes by itself.
 pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
+const UNREAD: &str = "kmsctl changes no rules before it can read config.xml: `kmsctl doctor --problems` says what is in the way.";
 const LOOK: &str = "Look which rule it is: `kmsctl expose show`";
 const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
 const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
@@ -41,6 +45,26 @@ pub const IDLE_CAPS: [&str; 6] = [
 
 /// What mends them.
 pub const SET_WHOLE: &str = "Set them whole with `kmsctl ratelimit default`.";
+
+/// Returns what mends a finding about the rules; of some kmsctl knows no more than where they stand.
+pub fn mending_step(code: &str) -> &'static str {
+    match code {
+        "alias-missing" | "alias-empty" | "alias-differs" => {
+            "Make it what kmsctl's configuration says: `kmsctl expose apply`; or correct service.alias and service.address."
+        }
+        "block-missing" | "block-ineffective" => RELOAD,
+        "filter-disabled" => ENABLE,
+        "other-path" | "path-unknown" => FOREIGN,
+        "pending-changes" => {
+            "Apply or undo them in pfSense (Firewall > Rules, and where else Apply Changes is shown)."
+        }
+        code if IDLE_CAPS.contains(&code) => SET_WHOLE,
+        code => {
+            let spoils = SPOILS.iter().find(|(spoils, _)| *spoils == code);
+            spoils.map_or(LOOK, |(_, fix)| fix)
+        }
+    }
+}
 
 impl Expected {
     /// Reads the intention out of the exposure: open where config.xml enables the whole pair, closed where it disables both or a
@@ -100,7 +124,7 @@ pub fn exposure_faults(exposure: &Exposure, expected: Option<Expected>) -> Vec<F
         return vec![Finding::wrong(
             CHECK,
             "pf is switched off: nothing is filtered, and nothing is redirected.",
-            "Enable it in pfSense: System > Advanced > Firewall & NAT.",
+            ENABLE,
         )];
     }
     match (expected, Expected::of(exposure)) {
@@ -137,7 +161,7 @@ fn foreign_fault(exposure: &Exposure) -> Option<Finding> {
 
 fn still_open(exposure: &Exposure) -> Vec<Finding> {
     if exposure.state.lets_in() {
-        return vec![state_fault(exposure, "Close it: `kmsctl expose revoke`")];
+        return vec![state_fault(exposure, &exposure.closing)];
     }
     foreign_fault(exposure).into_iter().collect()
 }
@@ -146,10 +170,11 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
     match exposure.state {
         State::Closed | State::Absent => Vec::new(),
         State::Open | State::Uncapped => {
-            vec![state_fault(
-                exposure,
-                "config.xml disables it and pf still has it: close it with `kmsctl expose revoke`",
-            )]
+            let fix = format!(
+                "config.xml disables it and pf still has it. {}",
+                exposure.closing
+            );
+            vec![state_fault(exposure, &fix)]
         }
         State::Half => match foreign_fault(exposure) {
             Some(fault) => vec![fault],
@@ -162,6 +187,10 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
 fn not_open(exposure: &Exposure) -> Vec<Finding> {
     let mut faults = match exposure.state {
         State::Open => Vec::new(),
+        _ if exposure.nat.configured.is_none() && exposure.state != State::Open => {
+            vec![state_fault(exposure, UNREAD)]
+        }
+        State::Uncapped if exposure.elsewhere.loaded => vec![state_fault(exposure, LEAD)],
         State::Uncapped if exposure.finding_of_code("rdr-pass").is_some() => {
             vec![state_fault(exposure, PASSES)]
         }
