@@ -249,7 +249,7 @@ async fn from_reading(
         }
         return report::plan_only(context, &plan, &reading, flags.plan_out.is_some());
     }
-    carry_out(context, session, flags, how.options.outside, &plan, reading).await
+    carry_out(context, session, how, &plan, None, reading).await
 }
 
 /// Reads what the plan is made from; where the command waits for another operator, as it is when he has ended or the time
@@ -307,13 +307,14 @@ async fn nothing_to_do(
     failure.map_or(Ok(()), Err)
 }
 
-/// Shows, confirms, journals, applies, proves, journals and reports a plan.
+/// Shows, confirms, journals, applies, proves, journals and reports a plan. `planned_as` is the command that it was made by,
+/// where it came out of a file.
 async fn carry_out(
     context: &Context,
     session: &mut Session,
-    flags: &ChangeFlags,
-    outside: Option<&ExternalProof>,
+    how: How<'_>,
     plan: &Plan,
+    planned_as: Option<&str>,
     reading: Reading,
 ) -> Result<()> {
     if !session.keeps_changes() {
@@ -324,12 +325,13 @@ async fn carry_out(
         .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
     }
     let read_at = context.clock.now();
-    confirm_plan(context, flags, plan, &reading)?;
+    confirm_plan(context, how.flags, plan, &reading)?;
     let journal = context.journal()?;
     let started = HistoryEvent::Started {
         plan: Box::new(plan.clone()),
         by: Some(context.who()).filter(|who| *who != plan.who),
         context: context.layers.chosen_context().map(str::to_owned),
+        planned_as: planned_as.map(str::to_owned),
     };
     let appended = journal.append(context.clock.now(), &started);
     drop(started);
@@ -355,6 +357,7 @@ async fn carry_out(
     }
     let mut carried = Box::pin(carry::execute(context, session, plan, &reading, read_at)).await;
     note_ending(context, plan, &carried);
+    let outside = how.options.outside;
     if let Some(wanted) = outside.filter(|_| carried.failure.is_none()) {
         external_proof::prove_externally(context, session, wanted, &mut carried).await;
         note_ending(context, plan, &carried);

@@ -133,11 +133,12 @@ async fn apply_checked(
     let draft = recheck_plan(context, session, plan, &reading).await?;
     config::check_edit(context, &reading, &draft)?;
     check_same_change(plan, &draft)?;
+    let planned_as = (how.command != plan.command).then_some(plan.command.as_str());
     let plan = &plan.replanned(draft, context.firewall_name(), how.command);
     if how.flags.shows_only() {
         return super::report::plan_only(context, plan, &reading, true);
     }
-    carry_out(context, session, how.flags, None, plan, reading).await
+    carry_out(context, session, how, plan, planned_as, reading).await
 }
 
 /// Plans the operation of a plan once more.

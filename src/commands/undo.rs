@@ -11,6 +11,7 @@ use crate::domain::pfsense::change::{ChangeId, ChangeOutcome};
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
+use crate::text::whole_second;
 
 /// Arguments of `kmsctl undo`.
 #[derive(Debug, ClapArgs)]
@@ -48,6 +49,15 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
         with_pending: arguments.with_pending,
         reverts_after: None,
     };
+    if arguments.id.is_none() {
+        context.terminal.say(&format!(
+            "The last change that can be taken back: {}, made at {} by {}: {}.",
+            entry.plan.id,
+            whole_second(entry.at),
+            entry.carried_out_by(),
+            entry.plan.command
+        ));
+    }
     let command = format!("undo {}", entry.plan.id);
     let stored = match change::fetch_stored_outcome(context, &mut session, &entry).await {
         Ok(stored) => stored,

@@ -23,6 +23,9 @@ pub enum HistoryEvent {
         /// The context it was carried out in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         context: Option<String>,
+        /// The command that the plan was made by, where it came out of a file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        planned_as: Option<String>,
     },
     /// A change has ended, or what is known of it.
     Ended {
@@ -68,6 +71,35 @@ impl EndedAs {
             Self::Unverified => "unverified",
             Self::Failed => "failed",
             Self::KeptByOthers => "kept-by-others",
+        }
+    }
+}
+
+/// What became of what a change was planned to make different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhatBecame {
+    /// It was made, and nothing here took it back.
+    Made,
+    /// It was made, and not all of it is proven.
+    MadeInPart,
+    /// It was made and taken back: when it failed, by an undo, or by the firewall when its time was over.
+    TakenBack,
+    /// It was never made.
+    NotMade,
+    /// It is not known whether it was made.
+    NotKnown,
+}
+
+impl WhatBecame {
+    /// Says it behind a difference that was planned; nothing where that is a fact.
+    pub fn clause(self) -> Option<&'static str> {
+        match self {
+            Self::Made => None,
+            Self::MadeInPart => Some("planned; made, but not all of it is proven"),
+            Self::TakenBack => Some("taken back"),
+            Self::NotMade => Some("planned, never made"),
+            Self::NotKnown => Some("planned; whether it was made is not known"),
         }
     }
 }
@@ -134,6 +166,8 @@ pub struct HistoryEntry {
     pub by: Option<String>,
     /// The context it was carried out in.
     pub context: Option<String>,
+    /// The command that the plan was made by, where it came out of a file.
+    pub planned_as: Option<String>,
     /// How it ended; `None` if that was never written.
     pub finish: Option<Finish>,
     /// The change that took it back.
@@ -182,6 +216,24 @@ impl HistoryEntry {
         } else {
             finish.ended
         })
+    }
+
+    /// Returns what became of the differences that it was planned to make.
+    pub fn what_became(&self) -> WhatBecame {
+        let Some(finish) = &self.finish else {
+            return WhatBecame::NotKnown;
+        };
+        let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
+        if self.undone_by.is_some() || reverted.is_some_and(Reverted::is_back) {
+            return WhatBecame::TakenBack;
+        }
+        match finish.ended {
+            EndedAs::Done | EndedAs::KeptByOthers => WhatBecame::Made,
+            EndedAs::RolledBack => WhatBecame::TakenBack,
+            EndedAs::Failed | EndedAs::NothingToDo => WhatBecame::NotMade,
+            EndedAs::Unverified if finish.took_effect() => WhatBecame::MadeInPart,
+            EndedAs::Unverified => WhatBecame::NotKnown,
+        }
     }
 
     /// Returns whether it is known to have taken effect.
@@ -289,7 +341,12 @@ impl<'a> Folder<'a> {
     /// Takes the next event, with its line where that is broken.
     pub fn push(&mut self, at: Timestamp, event: HistoryEvent, broken: Option<u64>) {
         match event {
-            HistoryEvent::Started { plan, by, context } => {
+            HistoryEvent::Started {
+                plan,
+                by,
+                context,
+                planned_as,
+            } => {
                 if let Some(done) = DoneToAnother::of(&plan)
                     && self
                         .entries
@@ -306,6 +363,7 @@ impl<'a> Folder<'a> {
                     plan: *plan,
                     by,
                     context,
+                    planned_as,
                     finish: None,
                     undone_by: None,
                     kept_by: None,

@@ -378,3 +378,94 @@ fn without_the_firewall_the_list_is_shorter_and_says_so() {
         "{outcome}"
     );
 }
+
+/// Makes a change and gives its id, also where it fails.
+fn made(environment: &TestEnvironment, arguments: &[&str]) -> String {
+    let _outcome = environment.demo(&[arguments, &["--yes"]].concat());
+    let list = environment
+        .demo(&["history", "--local", "-o", "json"])
+        .json();
+    let id = list["data"]["entries"][0]["id"].as_str();
+    id.expect("a change").to_owned()
+}
+
+#[test]
+fn an_entry_says_what_became_of_its_differences() {
+    let scenario = |name| TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", name);
+    let tighten: &[&str] = &["ratelimit", "tighten"];
+    let revoke: &[&str] = &["expose", "revoke"];
+    for (name, command, became, clause) in [
+        ("open", tighten, "made", ""),
+        ("load-fails", tighten, "taken-back", "taken back"),
+        ("load-fails", revoke, "taken-back", "taken back"),
+        ("disk-full", tighten, "not-made", "never made"),
+        ("write-fails", revoke, "not-made", "never made"),
+        ("unproven", tighten, "not-known", "not known"),
+    ] {
+        let environment = scenario(name);
+        let id = made(&environment, command);
+        let shown = environment.demo(&["history", &id, "--local"]).success();
+        let entry = environment
+            .demo(&["history", &id, "--local", "-o", "json"])
+            .json();
+        assert_eq!(entry["data"]["became"], became, "{name} {command:?}");
+        let facts: Vec<&str> = shown.lines().filter(|line| line.contains(" -> ")).collect();
+        assert!(!facts.is_empty(), "{name} {command:?}: {shown}");
+        for fact in facts {
+            assert!(
+                fact.contains(clause) && (clause.is_empty() != fact.contains('(')),
+                "{name} {command:?}: {shown}"
+            );
+        }
+    }
+    let environment = TestEnvironment::new();
+    let id = made(&environment, &["virusprot", "flush"]);
+    done(&environment, &["undo"]);
+    let shown = environment.demo(&["history", &id]).success();
+    assert!(shown.contains("-> 0 (taken back)"), "{shown}");
+    // The ending is lost: only the beginning is in the file.
+    let file = journal(&environment);
+    let text = std::fs::read_to_string(&file).expect("a history");
+    let first = text.lines().next().expect("a line");
+    std::fs::write(&file, format!("{first}\n")).expect("a history");
+    let shown = environment.demo(&["history", &id, "--local"]).success();
+    assert!(
+        shown.contains("whether it was made is not known"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_undo_without_an_id_names_what_it_undoes() {
+    let environment = TestEnvironment::new();
+    let id = made(&environment, &["ratelimit", "tighten"]);
+    for how in [&["--dry-run"][..], &["--yes"]] {
+        let outcome = environment.demo(&[&["undo"], how].concat());
+        for part in [id.as_str(), "2026-03-01T12:21:34Z", "ratelimit tighten"] {
+            assert!(outcome.stderr.contains(part), "{part}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_says_that_its_plan_came_from_a_file() {
+    let environment = TestEnvironment::new();
+    for change in [&["ratelimit", "tighten"][..], &["virusprot", "flush"]] {
+        let file = format!("{}.json", change[0]);
+        environment
+            .demo(&[change, &["--plan-out", &file]].concat())
+            .success();
+        environment.demo(&["apply", &file, "--yes"]).success();
+        let entry = environment
+            .demo(&["history", "--local", "-o", "json"])
+            .json();
+        let id = entry["data"]["entries"][0]["id"].as_str().expect("an id");
+        let shown = environment.demo(&["history", id]).success();
+        assert!(shown.contains("a plan file, made at"), "{shown}");
+        assert!(shown.contains(&file), "{shown}");
+        assert!(shown.contains(&change.join(" ")), "{shown}");
+    }
+    let id = made(&environment, &["ratelimit", "default"]);
+    let shown = environment.demo(&["history", &id]).success();
+    assert!(!shown.contains("plan file"), "{shown}");
+}

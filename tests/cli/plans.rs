@@ -83,7 +83,9 @@ fn a_plan_is_carried_out_in_the_name_of_whoever_applies_it() {
     let told = environment.demo(&["history", id]).success();
     let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        told.contains("Who boris@demo Planned by anna@demo"),
+        told.contains(
+            "Who boris@demo Command apply plan.json Planned by anna@demo, as `ratelimit tighten`"
+        ),
         "{told}"
     );
     // What pfSense's own history says of it.

@@ -43,6 +43,8 @@ pub(super) struct HistoryRow {
     source: &'static str,
     /// The context it was carried out in.
     context: Option<String>,
+    /// The command that the plan was made by, where it came out of a file.
+    planned_as: Option<String>,
 }
 
 const COLUMNS: &[&str] = &[
@@ -62,6 +64,7 @@ const COLUMNS: &[&str] = &[
     "reverted",
     "source",
     "context",
+    "planned_as",
 ];
 
 /// Shows a change of this history.
@@ -91,6 +94,7 @@ pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
             .map(Reverted::is_back),
         source: "here",
         context: entry.context.clone(),
+        planned_as: entry.planned_as.clone(),
     }
 }
 
@@ -112,6 +116,7 @@ fn row_elsewhere(elsewhere: OtherFirewall, firewall: &str) -> HistoryRow {
         reverted: None,
         source: "firewall",
         context: None,
+        planned_as: None,
     }
 }
 

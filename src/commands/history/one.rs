@@ -9,7 +9,7 @@ use crate::app::Context;
 use crate::change;
 use crate::change::report;
 use crate::domain::history;
-use crate::domain::history::{Finish, HistoryEntry};
+use crate::domain::history::{Finish, HistoryEntry, WhatBecame};
 use crate::domain::json_difference::differing_lines;
 use crate::domain::plan::{Plan, Undo};
 use crate::domain::warning::Warning;
@@ -21,6 +21,8 @@ use crate::terminal::{Tone, View};
 struct WholeEntry<'a> {
     #[serde(flatten)]
     row: HistoryRow,
+    /// What became of the differences that the plan holds.
+    became: WhatBecame,
     plan: &'a Plan,
     finish: Option<&'a Finish>,
 }
@@ -42,6 +44,7 @@ pub(super) async fn show_entry(context: &Context, id: &str, local: bool) -> Resu
     let entry = history::find_entry(&entries, id)?;
     let data = WholeEntry {
         row: history_row(entry),
+        became: entry.what_became(),
         plan: &entry.plan,
         finish: entry.finish.as_ref(),
     };
@@ -62,10 +65,16 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
         Tone::Plain,
     );
     human.field("Who", entry.carried_out_by(), Tone::Plain);
-    if entry.by.is_some() {
-        human.field("Planned by", &plan.who, Tone::Plain);
-    }
     human.field("Command", &plan.command, Tone::Plain);
+    if let Some(command) = &entry.planned_as {
+        let made = format!(
+            "by {}, as `{command}`: a plan file, made at {}",
+            plan.who, plan.made_at
+        );
+        human.field("Planned", made, Tone::Plain);
+    } else if entry.by.is_some() {
+        human.field("Planned", format!("by {}", plan.who), Tone::Plain);
+    }
     if let Some(reason) = &plan.reason {
         human.field("Reason", reason, Tone::Plain);
     }
@@ -77,9 +86,11 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
             finish.message.as_str()
         });
     human.field("Outcome", format!("{word}: {message}"), tone);
+    let became = entry.what_became().clause();
+    let became = became.map_or_else(String::new, |clause| format!(" ({clause})"));
     for difference in &plan.change.differences {
         let line = format!(
-            "{} -> {}",
+            "{} -> {}{became}",
             report::difference_text(&difference.before),
             report::difference_text(&difference.after)
         );

@@ -384,6 +384,7 @@ fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
             plan: Box::new(plan.clone()),
             by: None,
             context: None,
+            planned_as: None,
         },
         HistoryEvent::Ended {
             id: plan.id.to_string(),

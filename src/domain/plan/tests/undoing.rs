@@ -165,6 +165,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         plan: Box::new(plan.clone()),
         by: None,
         context: None,
+        planned_as: None,
     };
     let ended = |plan: &Plan, how| HistoryEvent::Ended {
         id: plan.id.to_string(),
@@ -270,6 +271,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
                 plan: Box::new(entries[0].plan.clone()),
                 by: None,
                 context: None,
+                planned_as: None,
             },
             HistoryEvent::Ended {
                 id: entries[0].plan.id.to_string(),
@@ -300,6 +302,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
     let started = HistoryEvent::Started {
         by: None,
         context: None,
+        planned_as: None,
         plan: Box::new(entry.plan.clone()),
     };
     let ended = events(entry.finish.as_ref().unwrap());
