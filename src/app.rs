@@ -5,6 +5,7 @@ mod last_reading;
 pub mod situation;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -370,6 +371,13 @@ impl Context {
             gateways: reading.gateway.into_iter().collect(),
             operator: reading.client,
             protected: self.settings.networks.protected.clone(),
+            vantages: self
+                .vantages()
+                .into_iter()
+                .filter_map(|vantage| vantage.known_address().map(|at| (vantage.name, at)))
+                .collect(),
+            customers: BTreeMap::new(),
+            customers_unknown: None,
         }
     }
 

@@ -31,7 +31,7 @@ use super::pfsense::change::{ChangeId, ConfigurationEdit};
 use super::pfsense::edit::{EditRefusal, RefusalCode};
 use crate::text::counted;
 
-pub use armed::{time_words, too_late};
+pub use armed::{NO_WAY_BACK, time_words, too_late};
 pub use build::plan_apply;
 pub use caps::{WantedCaps, caps_of_preset, check_caps, plan_caps, rate_value};
 pub use clean::{leftover_facts as clean_facts, plan_cleaning};
@@ -170,7 +170,10 @@ const RANKED: &[&str] = &[
     "connections-unread",
     "operator-left-out",
     "shared-table",
+    "customer",
+    "vantage",
     "every-service",
+    "customers-unknown",
     "cut-soon",
     "preview",
     "ends-inside",

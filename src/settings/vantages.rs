@@ -24,6 +24,16 @@ pub struct Vantage {
     pub control: Option<(String, u16)>,
 }
 
+impl Vantage {
+    /// Returns the address that it connects from, where the configuration says so.
+    pub fn known_address(&self) -> Option<IpAddr> {
+        self.address.or_else(|| match &self.kind {
+            VantageKind::Ssh(ssh) => ssh.host.parse().ok(),
+            VantageKind::CheckHost { .. } | VantageKind::Local => None,
+        })
+    }
+}
+
 /// How a vantage is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VantageKind {

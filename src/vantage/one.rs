@@ -216,11 +216,7 @@ fn vantage_budget(context: &Context) -> crate::error::Result<Budget> {
 /// Names what a budget is for: connections from one address through one firewall, by any name of the vantage. A
 /// check service's nodes are its own choice, so it has one budget as a whole.
 fn budget_name(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
-    let host = match &vantage.kind {
-        VantageKind::Ssh(ssh) => ssh.host.parse().ok(),
-        VantageKind::CheckHost { .. } | VantageKind::Local => None,
-    };
-    let from = match (&vantage.kind, address.or(vantage.address).or(host)) {
+    let from = match (&vantage.kind, address.or(vantage.known_address())) {
         (VantageKind::CheckHost { url, .. }, _) => url.clone(),
         (_, Some(address)) => address.to_canonical().to_string(),
         (_, None) => vantage.name.clone(),

@@ -456,3 +456,106 @@ fn what_must_not_be_blocked_is_refused() {
         assert_eq!(blocked(&environment).len(), before, "{address}");
     }
 }
+
+#[test]
+fn a_plan_names_a_network_with_its_size() {
+    let environment = TestEnvironment::new();
+    for (addresses, wanted) in [
+        (
+            &["203.0.114.0/24"][..],
+            "Block 203.0.114.0/24 (256 addresses) in virusprot.",
+        ),
+        (
+            &["198.18.4.0/30", "203.0.113.99"],
+            "Block 1 address and 198.18.4.0/30 (4 addresses) in virusprot.",
+        ),
+        (
+            &["2001:db9::/32"],
+            "Block 2001:db9::/32 (2^96 addresses) in virusprot.",
+        ),
+        (
+            &["203.0.113.99", "203.0.113.98"],
+            "Block 2 addresses in virusprot.",
+        ),
+    ] {
+        let planned = environment.demo(&[&["virusprot", "add", "--dry-run"], addresses].concat());
+        let shown = planned.success().replace('\n', " ");
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        let wanted = wanted.replace("virusprot.", "virusprot");
+        assert!(shown.contains(&wanted), "{addresses:?}: {shown}");
+    }
+    environment
+        .demo(&["virusprot", "add", "198.18.4.0/24", "--yes"])
+        .success();
+    let planned = environment.demo(&["virusprot", "delete", "198.18.0.0/16", "--dry-run"]);
+    let shown = planned.success();
+    assert!(
+        shown.contains("Free 198.18.4.0/24 (256 addresses) from virusprot"),
+        "{shown}"
+    );
+    let planned = environment.demo(&["undo", "--dry-run"]).success();
+    assert!(
+        planned.contains("Free 198.18.4.0/24 (256 addresses)"),
+        "{planned}"
+    );
+}
+
+#[test]
+fn blocking_by_hand_warns_of_customers_and_vantages() {
+    let environment = TestEnvironment::new();
+    let outcome = environment
+        .demo(&["virusprot", "show", "-o", "json"])
+        .json();
+    let entries = outcome["data"]["entries"].as_array().expect("entries");
+    let customer = entries
+        .iter()
+        .find(|entry| entry["activated_at"].is_string())
+        .expect("a customer in the demo");
+    let customer = customer["address"].as_str().expect("an address");
+    environment
+        .demo(&["virusprot", "delete", customer, "--yes"])
+        .success();
+    let network = format!("{}0/24", &customer[..=customer.rfind('.').expect("IPv4")]);
+    environment.demo(&["virusprot", "flush", "--yes"]).success();
+    for address in [customer, &network] {
+        let planned = environment.demo(&["virusprot", "add", address, "--dry-run", "-o", "json"]);
+        let planned = planned.json();
+        let risks = planned["data"]["risks"].to_string();
+        assert!(
+            risks.contains("customer") && risks.contains(customer),
+            "{address}: {planned:#}"
+        );
+    }
+    let planned = environment.demo(&["virusprot", "add", customer, "--yes"]);
+    assert!(planned.stderr.contains("activated"), "{planned}");
+    let environment = TestEnvironment::new();
+    let vantages = environment
+        .demo(&["verify", "--external", "-o", "json"])
+        .stdout;
+    let vantages: serde_json::Value = serde_json::from_str(&vantages).expect("JSON");
+    let address = vantages["data"]["vantages"]
+        .as_array()
+        .and_then(|all| all.iter().find_map(|one| one["address"].as_str()))
+        .expect("a vantage's address");
+    let planned = environment.demo(&["virusprot", "add", address, "--dry-run"]);
+    let shown = format!("{}{}", planned.stdout, planned.stderr);
+    assert!(shown.contains("vantage"), "{address}: {shown}");
+}
+
+#[test]
+fn the_history_says_of_when_it_is() {
+    let environment = TestEnvironment::new();
+    let shown = environment.demo(&["virusprot", "history"]).success();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "by the record, whose last entry is of 2026-03-01T",
+        "Who is blocked now was not read: kmsctl --demo virusprot show",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("none is any more"), "{shown}");
+    let data = environment
+        .demo(&["virusprot", "history", "-o", "json"])
+        .json();
+    assert!(data["data"]["last_event_at"].is_string(), "{data:#}");
+}

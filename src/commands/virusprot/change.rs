@@ -8,7 +8,9 @@ use clap::Args as ClapArgs;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
+use crate::commands::log_side;
 use crate::domain::plan::{Address, SourceCounts, TableChoice, block, plan_freeing};
+use crate::domain::virusprot::entries::Surroundings;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
@@ -102,15 +104,21 @@ pub(super) async fn delete_addresses(context: &Context, arguments: &Delete) -> R
 pub(super) async fn block_addresses(context: &Context, arguments: &Add) -> Result<()> {
     let addresses = meant_addresses(context, &arguments.flags, &arguments.addresses)?;
     let command = command_line("virusprot add", &addresses);
+    let heard = Box::pin(log_side::fetch_kms_activity(context)).await;
+    let unknown: Vec<&str> = heard
+        .side
+        .iter()
+        .flat_map(|side| side.unknown.iter().map(String::as_str))
+        .collect();
     let plan = |reading: &Reading| {
         let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
-        Ok(block(
-            entries,
-            &addresses,
-            table,
-            &context.surroundings(reading),
-        )?)
+        let around = Surroundings {
+            customers: heard.clients.clone(),
+            customers_unknown: (!unknown.is_empty()).then(|| unknown.join(" ")),
+            ..context.surroundings(reading)
+        };
+        Ok(block(entries, &addresses, table, &around)?)
     };
     change::make_change(context, &arguments.flags, &command, change::BLOCKING, plan).await
 }

@@ -36,6 +36,8 @@ pub(super) struct History {
 #[derive(Serialize)]
 struct HistoryView {
     since: Timestamp,
+    /// When the record's last entry was made; null where it has none.
+    last_event_at: Option<Timestamp>,
     periods: Vec<BlockPeriod>,
 }
 
@@ -71,12 +73,14 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
         .hint("The exporter of a cluster is asked where one is configured: cluster.context, exporter.selector")
         .hint("Who is blocked now: kmsctl virusprot show"));
     };
+    let last_event_at = events.iter().map(|event| event.at).max();
     let periods = periods_between(events, since, now);
     let mut view = View::new(
         "virusprot.history",
         now,
         &HistoryView {
             since,
+            last_event_at,
             periods: periods.clone(),
         },
     )?;
@@ -91,7 +95,12 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
             "customer",
         ],
     ));
-    show_periods(&mut view, &periods, arguments.since.as_secs());
+    show_periods(
+        &mut view,
+        &periods,
+        arguments.since.as_secs(),
+        last_event_at,
+    );
     context.terminal.show(&view)
 }
 
@@ -134,12 +143,22 @@ async fn read_pod_record(context: &Context, selector: String) -> Result<Option<V
     Ok(Some(events))
 }
 
-fn show_periods(view: &mut View, periods: &[BlockPeriod], since: u64) {
+fn show_periods(
+    view: &mut View,
+    periods: &[BlockPeriod],
+    since: u64,
+    last_event_at: Option<Timestamp>,
+) {
+    const NOW: &str = "Who is blocked now was not read: kmsctl virusprot show";
     let since = format_span(since);
+    let record = last_event_at.map_or_else(
+        || "the record, which has no entry".to_owned(),
+        |at| format!("the record, whose last entry is of {}", whole_second(at)),
+    );
     if periods.is_empty() {
-        view.human.line(format!(
-            "No address was blocked within {since}, as far as the record goes."
-        ));
+        view.human
+            .line(format!("Blocked within {since}: none, by {record}."));
+        view.human.line(NOW);
         return;
     }
     let still = periods
@@ -147,13 +166,14 @@ fn show_periods(view: &mut View, periods: &[BlockPeriod], since: u64) {
         .filter(|period| period.released_at.is_none())
         .count();
     let rest = match still {
-        0 => "none is any more".to_owned(),
-        1 => "1 still is".to_owned(),
-        _ => format!("{still} still are"),
+        0 => "none of them still was".to_owned(),
+        1 => "1 of them still was".to_owned(),
+        _ => format!("{still} of them still were"),
     };
     let count = periods.len();
-    let line = format!("Blocked within {since}: {count}; {rest}, as of the last look.");
+    let line = format!("Blocked within {since}: {count}; {rest}, by {record}.");
     view.human.line(line);
+    view.human.line(NOW);
     view.human.gap();
     let rows = periods.iter().map(|period| {
         vec![

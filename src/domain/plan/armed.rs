@@ -5,6 +5,10 @@ use super::{Planned, Refusal, RefusalKind};
 use crate::domain::pfsense::change::{Armed, Reverted};
 use crate::text::format_span;
 
+/// Says what becomes of `--for` where the rules need no change.
+pub const NO_WAY_BACK: &str =
+    "No way back was armed: there is no change that --for could take back.";
+
 /// Returns the ways back that are armed on the rules of this service: another's does not concern it.
 pub(super) fn armed_on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
     let service = present.service;
@@ -33,9 +37,7 @@ pub(super) fn nothing_to_do(
             armed.id,
             format_span(seconds).replace(' ', "")
         ),
-        (None, Some(_)) => {
-            " No way back was armed: there is no change that --for could take back.".to_owned()
-        }
+        (None, Some(_)) => format!(" {NO_WAY_BACK}"),
         (None, None) => String::new(),
     };
     Ok(Planned::NothingToDo(format!("Nothing to do: {why}{more}")))

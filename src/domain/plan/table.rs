@@ -175,7 +175,7 @@ pub fn plan_freeing(
     }
     let planned: Vec<PlannedEntry> = chosen.iter().map(|entry| (*entry).into()).collect();
     let (count, all) = (planned.len(), entries.len());
-    let free = counted(count, "address", "addresses");
+    let free = address_words(planned.iter().map(|entry| &entry.address));
     let confirm = if matches!(choice, TableChoice::All) {
         Confirm::Word("flush".to_owned())
     } else {
@@ -363,11 +363,12 @@ pub fn block(
     if !there.is_empty() {
         risks.push(Risk::new("blocked-already", already));
     }
+    risks.extend(people_kept_out(&new, around));
     let facts = new
         .iter()
         .map(|address| (address.to_string(), "nothing".to_owned()));
     Ok(Draft {
-        what: format!("Block {} in {name}.", counted(new.len(), "address", "addresses")),
+        what: format!("Block {} in {name}.", address_words(&new)),
         differences: vec![Difference::new(
             "blocked",
             entries.len(),
@@ -394,6 +395,70 @@ pub fn block(
         undoes: None,
     }
     .into())
+}
+
+/// Names customers and vantages among what is blocked: each may be meant, and is seldom known to the one who types.
+fn people_kept_out(new: &[Address], around: &Surroundings) -> Vec<Risk> {
+    let is_held = |address: &IpAddr| {
+        let address = canonical_address(*address);
+        new.iter()
+            .any(|held| canonical_net(held.net).contains(&address))
+    };
+    let customers = around.customers.iter();
+    let customers: Vec<String> = customers
+        .filter(|(address, _)| is_held(address))
+        .map(|(address, at)| format!("{address} (activated at {at})"))
+        .collect();
+    let vantages = around.vantages.iter();
+    let vantages: Vec<String> = vantages
+        .filter(|(_, address)| is_held(address))
+        .map(|(name, address)| format!("{name} ({address})"))
+        .collect();
+    let mut risks = Vec::new();
+    if !customers.is_empty() {
+        let verb = if customers.len() == 1 {
+            "is a customer"
+        } else {
+            "are customers"
+        };
+        let message = format!(
+            "{} {verb} of the last day rather than scanners.",
+            named(&customers)
+        );
+        risks.push(Risk::new("customer", message));
+    } else if let Some(why) = &around.customers_unknown {
+        let message = format!("Whether a customer is among them is not known in full. {why}");
+        risks.push(Risk::new("customers-unknown", message));
+    }
+    if !vantages.is_empty() {
+        let message = format!(
+            "You prove from there what is open: vantage {}. Blocked, it sees the service closed.",
+            named(&vantages)
+        );
+        risks.push(Risk::new("vantage", message));
+    }
+    risks
+}
+
+/// Counts single addresses, and names networks with how many addresses each holds.
+pub(super) fn address_words<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> String {
+    let is_counted = |address: &&Address| address.negated || !is_network(address);
+    let (single, networks): (Vec<&Address>, Vec<&Address>) =
+        addresses.into_iter().partition(is_counted);
+    let networks = networks.iter().map(|network| {
+        let bits = network.net.max_prefix_len() - network.net.prefix_len();
+        match 1_u64.checked_shl(bits.into()).filter(|_| bits <= 32) {
+            Some(size) => format!("{network} ({size} addresses)"),
+            None => format!("{network} (2^{bits} addresses)"),
+        }
+    });
+    let networks: Vec<String> = networks.collect();
+    let single = counted(single.len(), "address", "addresses");
+    match (single.as_str(), networks.as_slice()) {
+        (_, []) => single,
+        ("0 addresses", networks) => named(networks),
+        (_, networks) => format!("{single} and {}", named(networks)),
+    }
 }
 
 /// Says why an address or network must not be blocked by hand.

@@ -7,9 +7,10 @@ use super::armed::time_words;
 use super::armed::too_late;
 use super::effect::record_differences;
 use super::exposure::{Present, Terms, check_loadable};
+use super::table::address_words;
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
-    Risk, Seen, Undo, counted,
+    Risk, Seen, Undo,
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
@@ -171,7 +172,10 @@ fn put_back(
         .iter()
         .map(|entry| (entry.address.to_string(), "nothing".to_owned()));
     Draft {
-        what: format!("Block {} again in {name}.", counted(rest.len(), "address", "addresses")),
+        what: format!(
+            "Block {} again in {name}.",
+            address_words(rest.iter().map(|entry| &entry.address))
+        ),
         differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
         checks: vec![format!("{name} exists before anything is added, and holds all of them afterwards, read back from pf.")],
         undo: Undo::Command("frees them again".to_owned()),

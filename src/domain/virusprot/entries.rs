@@ -57,6 +57,12 @@ pub struct Surroundings {
     pub operator: Option<IpAddr>,
     /// Networks the operator protects.
     pub protected: Vec<IpNet>,
+    /// Vantages by name, with the addresses that they connect from.
+    pub vantages: Vec<(String, IpAddr)>,
+    /// When each client was activated last, within 24 hours, as far as the notifier was asked.
+    pub customers: BTreeMap<IpAddr, Timestamp>,
+    /// Why not all customers are known; one sentence.
+    pub customers_unknown: Option<String>,
 }
 
 impl Surroundings {
