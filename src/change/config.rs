@@ -45,6 +45,8 @@ pub const CHANGING: &[Question] = &[
     Question::States(None),
     Question::Configured,
 ];
+/// What comes first on a full disk, also of what is done by hand.
+const MAKE_ROOM: &str = "Make room first, also before a change in the GUI: pfSense takes a configuration that was cut by a full disk for a success.";
 /// How often a change that is still being made is asked for, and how long is waited between.
 const ASKED: u32 = 30;
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -394,7 +396,12 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
             EndedAs::Failed,
             conflict("Apply or undo the waiting changes in the GUI, or go on with --with-pending."),
         ),
-        ChangeEnding::Refused | ChangeEnding::Failed => (EndedAs::Failed, Some(Failure::failed(&message))),
+        ChangeEnding::Refused | ChangeEnding::Failed => {
+            let failure = Failure::failed(&message);
+            let full = outcome.steps.iter().any(|step| step.name == "room");
+            let failure = if full { failure.hint(MAKE_ROOM) } else { failure };
+            (EndedAs::Failed, Some(failure))
+        }
     };
     let mut finish = Finish::new(ended, message);
     finish.outcome = Some(outcome);

@@ -311,6 +311,11 @@ fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Re
         }
         None => {}
     }
+    let live_on = |risk: &Risk| risk.code == "connections-live-on";
+    if finish.took_effect() && plan.change.risks.iter().any(live_on) {
+        let ends = "kmsctl states kill --all ends the connections that live on";
+        context.terminal.hint(ends);
+    }
     // What is not proven should not be made permanent; the failure says that it reverts.
     if report.reverts_at.is_some() && finish.ended == EndedAs::Done {
         context.terminal.hint(&format!(

@@ -542,3 +542,63 @@ fn a_refused_closing_says_how_it_is_closed() {
         }
     }
 }
+
+#[test]
+fn a_timer_that_is_not_armed_is_named() {
+    for (first, again) in [
+        (
+            &["expose", "revoke", "--delete"][..],
+            &["expose", "revoke", "--delete"][..],
+        ),
+        (&["expose", "revoke"], &["expose", "revoke"]),
+        (&["expose", "revoke", "--delete"], &["expose", "revoke"]),
+    ] {
+        let environment = TestEnvironment::new();
+        environment
+            .demo(&[first, &["--keep-states", "--yes"]].concat())
+            .success();
+        // Connections from before are all that is left to end.
+        for how in ["--dry-run", "--yes"] {
+            let outcome = environment.demo(&[again, &["--for", "2h", how]].concat());
+            let all = format!("{}{}", outcome.stdout, outcome.stderr);
+            assert!(all.contains("No way back was armed"), "{outcome}");
+            let named = all.contains("rules are left as they are");
+            assert!(named || how == "--yes", "the plan: {outcome}");
+        }
+        let outcome = environment.demo(&[again, &["--for", "2h", "--yes"]].concat());
+        assert!(
+            outcome.success().contains("No way back was armed"),
+            "nothing at all to do"
+        );
+    }
+    let environment = TestEnvironment::new();
+    for (command, option) in [
+        (&["expose", "restore"][..], "--for"),
+        (&["ratelimit", "default"], "--for"),
+        (&["expose", "apply"], "--for"),
+        (&["keep"], "--for"),
+    ] {
+        let outcome = environment.demo(&[command, &[option, "2h", "--yes"]].concat());
+        let shown = outcome.success();
+        assert!(shown.contains("Nothing to do"), "{command:?}: {shown}");
+        assert!(
+            shown.contains("way back") || command == ["keep"],
+            "{command:?}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn an_undo_that_closes_says_how_connections_end() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["expose", "revoke", "--keep-states", "--yes"])
+        .success();
+    environment.demo(&["expose", "restore", "--yes"]).success();
+    let undone = environment.demo(&["undo", "--yes"]);
+    let kill = "kmsctl --demo states kill --all";
+    assert!(undone.stderr.contains(kill), "{undone}");
+    let environment = TestEnvironment::new();
+    let kept = environment.demo(&["expose", "revoke", "--keep-states", "--yes"]);
+    assert!(kept.stderr.contains(kill), "{kept}");
+}

@@ -7,7 +7,7 @@ use crate::app::situation::Situation;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::plan;
-use crate::domain::plan::{Confirm, Draft, Planned, Risk, StatesChoice};
+use crate::domain::plan::{Confirm, Draft, Planned, Risk, StatesChoice, Terms};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
@@ -86,7 +86,7 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             }
             // Closed already; connections from before may still be alive.
             Planned::NothingToDo(sentence) if end => {
-                connections_only(&situation, sentence)
+                connections_only(&situation, sentence, terms)
             }
             Planned::Change(draft) if end => Ok(without_unread(draft, reading)),
             planned => Ok(planned),
@@ -126,7 +126,8 @@ fn without_unread(mut draft: Box<Draft>, reading: &Reading) -> Planned {
     Planned::Change(draft)
 }
 
-fn connections_only(situation: &Situation<'_>, sentence: String) -> Result<Planned> {
+/// Plans to end connections where the rules need no change.
+fn connections_only(situation: &Situation<'_>, sentence: String, terms: Terms) -> Result<Planned> {
     let live = situation.live().map_err(|unread| {
         let message = format!("{sentence} Connections: not read. {}", unread.message);
         let failure = Failure::new(FailureKind::Unproven, message);
@@ -137,6 +138,15 @@ fn connections_only(situation: &Situation<'_>, sentence: String) -> Result<Plann
             Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
             Planned::Change(mut draft) => {
                 draft.confirm = Confirm::Word("revoke".to_owned());
+                draft.what = format!(
+                    "The exposure is closed already, and its rules are left as they are. {}",
+                    draft.what
+                );
+                if terms.reverts_after.is_some() {
+                    draft
+                        .risks
+                        .push(Risk::new("for-left-out", plan::NO_WAY_BACK));
+                }
                 Planned::Change(draft)
             }
         },

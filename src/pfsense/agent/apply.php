@@ -138,7 +138,7 @@ function kmsctl_locked($request, $holder) {
 	return $outcome;
 }
 
-/* Everything that is refused before a byte is written; [result, sentence] or null. */
+/* Everything that is refused before a byte is written; [result, sentence] or null. With a third item that is the step. */
 function kmsctl_preflight($request) {
 	global $config;
 	if (kmsctl_digest($request['service']) !== $request['action']['expect']) {
@@ -167,7 +167,7 @@ function kmsctl_preflight($request) {
 	$free = @disk_free_space(kmsctl_path('conf_path', '/conf'));
 	if ($free !== false && $free < $needed) {
 		return array('refused', (int) $free . " bytes are free on the disk of /conf, and a change needs {$needed}: ten times"
-		    . ' the configuration');
+		    . ' the configuration', 'room');
 	}
 	return null;
 }
@@ -195,7 +195,11 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	$raw = kmsctl_load_to_write();
 	$refused = kmsctl_preflight($request);
 	if ($refused !== null) {
-		return kmsctl_outcome($request, $refused[0], $refused[1]);
+		$outcome = kmsctl_outcome($request, $refused[0], $refused[1]);
+		if (isset($refused[2])) {
+			$outcome['steps'][] = array('name' => $refused[2], 'ok' => false, 'detail' => $refused[1]);
+		}
+		return $outcome;
 	}
 	$swap = $action['swap'];
 	$edited = kmsctl_swapped($swap['before'], $swap['after'], $swap['alias']);

@@ -55,13 +55,16 @@ pub fn apply_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome 
 }
 
 fn begin_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
-    let course = Course {
+    let mut course = Course {
         request,
         before: present_records(&world.configuration, &request.swap),
         steps: Vec::new(),
         lost_update: None,
     };
     if let Some((result, why)) = change_obstacle(world, request) {
+        if world.scenario == Scenario::DiskFull {
+            course.step("room", false, why.as_str());
+        }
         let mut outcome = course.end(result, &why);
         outcome.holder = lock_holder(world).filter(|_| result == ChangeEnding::Locked);
         return outcome;
