@@ -21,7 +21,8 @@ use crate::domain::service::Service;
 const ALIAS_DEPTH: u8 = 4;
 
 /// The service, as it is looked for in config.xml.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReadRequest {
     /// The alias that the rules point to.
     pub alias: String,

@@ -17,7 +17,7 @@ function kmsctl_nothing_stored($request) {
 		'kind' => kmsctl_is_deletion($action['swap']) ? 'delete' : 'swap',
 		'what' => $action['what'],
 		'since' => time(),
-		'service' => $request['service'],
+		'service' => $request['action']['service'],
 		'reason' => $action['reason'],
 		'with_alias' => $action['swap']['alias'],
 		'revert_at' => $action['revert_at'],
@@ -141,10 +141,10 @@ function kmsctl_locked($request, $holder) {
 /* Everything that is refused before a byte is written; [result, sentence] or null. With a third item that is the step. */
 function kmsctl_preflight($request) {
 	global $config;
-	if (kmsctl_digest($request['service']) !== $request['action']['expect']) {
+	if (kmsctl_digest($request['action']['service']) !== $request['action']['expect']) {
 		return array('stale', 'the rules, the aliases or the separators have changed since they were shown');
 	}
-	$armed = kmsctl_armed_on($request['service']);
+	$armed = kmsctl_armed_on($request['action']['service']);
 	if ($request['action']['revert_at'] !== null && $armed !== array()) {
 		/* Its way back would lead to the other's temporary state, which then nothing takes back. */
 		return array('refused', "the temporary change {$armed[0]['id']} is armed on these rules; keep it or undo it first");
@@ -157,8 +157,8 @@ function kmsctl_preflight($request) {
 	if (kmsctl_has(kmsctl_section('system'), 'disablefilter')) {
 		return array('refused', 'filtering is switched off on this firewall');
 	}
-	if (!kmsctl_has(kmsctl_section('interfaces'), $request['service']['interface'])) {
-		return array('refused', "there is no interface {$request['service']['interface']}");
+	if (!kmsctl_has(kmsctl_section('interfaces'), $request['action']['service']['interface'])) {
+		return array('refused', "there is no interface {$request['action']['service']['interface']}");
 	}
 	if (kmsctl_is_secondary()) {
 		return array('refused', 'this node is a CARP backup; its rules come from the primary');
@@ -208,7 +208,7 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	}
 	/* Where the configuration is so already, and pf is not, the ruleset is loaded: a toggle that was not applied, drift. */
 	$only_loads = kmsctl_rest($edited) === kmsctl_rest($config);
-	if ($only_loads && kmsctl_prove($swap['proof']['after'], $request['service']) === null) {
+	if ($only_loads && kmsctl_prove($swap['proof']['after'], $request['action']['service']) === null) {
 		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
 	}
 	$stored = kmsctl_nothing_stored($request);

@@ -299,7 +299,7 @@ function kmsctl_take_over($request) {
 	$taken = array();
 	kmsctl_load();
 	foreach (kmsctl_all_stored() as $stored) {
-		if ($stored['phase'] === 'ended' || !kmsctl_is_about($stored, $request['service'])) {
+		if ($stored['phase'] === 'ended' || !kmsctl_is_about($stored, $request['action']['service'])) {
 			continue;
 		}
 		$message = "it had not come to an end, and {$request['action']['id']} has taken it over";

@@ -104,8 +104,8 @@ function kmsctl_cron_path($id) {
 function kmsctl_arm($id, $php) {
 	global $kmsctl_request;
 	$itself = base64_decode('@ITSELF@');
-	$request = array('nonce' => '', 'php' => $php, 'service' => $kmsctl_request['service'],
-	    'action' => array('name' => 'revert', 'id' => $id));
+	$action = array('name' => 'revert', 'service' => $kmsctl_request['action']['service'], 'id' => $id);
+	$request = array('nonce' => '', 'php' => $php, 'action' => $action);
 	/* The placeholders are spelled in two halves here, so that they stand in this text once. */
 	$job = str_replace(array('@' . 'REQUEST@', '@' . 'ITSELF@'),
 	    array(base64_encode(kmsctl_encode($request)), base64_encode($itself)), $itself);

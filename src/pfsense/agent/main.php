@@ -26,7 +26,7 @@ function kmsctl_obstacle() {
 function kmsctl_do($request) {
 	switch ($request['action']['name']) {
 	case 'read':
-		return kmsctl_read($request['service']);
+		return kmsctl_read($request['action']);
 	case 'swap':
 		return kmsctl_apply($request);
 	case 'outcome':

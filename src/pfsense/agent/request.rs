@@ -4,13 +4,10 @@
 //! The script is put together from parts which are PHP files of their own. A question that only reads travels in a
 //! script without the parts that write: such a script cannot change a firewall by any request.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::pf::table::TableName;
 use crate::domain::pfsense::change::{ChangeId, Swap};
 pub use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::shell_word::ShellWord;
@@ -50,7 +47,8 @@ const REQUEST: &str = "@REQUEST@";
 const ITSELF: &str = "@ITSELF@";
 
 /// Make a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
     /// Whose rules.
     pub service: ReadRequest,
@@ -75,7 +73,8 @@ pub struct ApplyRequest {
 }
 
 /// Ask what became of a change. An interrupted one is brought to an end first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OutcomeRequest {
     /// Whose rules.
     pub service: ReadRequest,
@@ -86,7 +85,8 @@ pub struct OutcomeRequest {
 }
 
 /// Keep a temporary change: disarm its rollback timer, or prolong it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeepRequest {
     /// Whose rules.
     pub service: ReadRequest,
@@ -97,7 +97,8 @@ pub struct KeepRequest {
 }
 
 /// Remove what was left behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CleanRequest {
     /// Whose rules.
     pub service: ReadRequest,
@@ -110,11 +111,13 @@ pub struct CleanRequest {
 }
 
 /// Any of the questions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
 pub enum AgentRequest {
     /// Answered by a [`Configured`](crate::domain::pfsense::configured::Configured).
     Read(ReadRequest),
     /// Answered by an [`Outcome`](crate::domain::pfsense::change::ChangeOutcome).
+    #[serde(rename = "swap")]
     Apply(Box<ApplyRequest>),
     /// Answered by an [`Answer`](crate::domain::pfsense::change::OutcomeAnswer).
     Outcome(OutcomeRequest),
@@ -127,108 +130,20 @@ pub enum AgentRequest {
 /// A question as it travels.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Envelope {
+struct Envelope<Action> {
     nonce: String,
     /// The interpreter, for the armed job.
     php: String,
-    service: SearchedService,
-    action: AgentAction,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SearchedService {
-    alias: String,
-    address: IpAddr,
-    port: u16,
-    interface: String,
-    table: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
-enum AgentAction {
-    Read,
-    Swap {
-        id: ChangeId,
-        who: String,
-        reason: Option<String>,
-        expect: String,
-        what: String,
-        swap: Box<Swap>,
-        with_pending: bool,
-        revert_at: Option<i64>,
-    },
-    Outcome {
-        id: ChangeId,
-        settle: bool,
-    },
-    Keep {
-        id: ChangeId,
-        #[serde(default)]
-        until: Option<i64>,
-    },
-    Clean {
-        id: ChangeId,
-        who: String,
-        paths: Vec<String>,
-    },
+    action: Action,
 }
 
 impl AgentRequest {
-    fn service(&self) -> &ReadRequest {
-        match self {
-            Self::Read(service) => service,
-            Self::Apply(request) => &request.service,
-            Self::Outcome(request) => &request.service,
-            Self::Keep(request) => &request.service,
-            Self::Clean(request) => &request.service,
-        }
-    }
-
-    fn action(&self) -> AgentAction {
-        match self {
-            Self::Read(_) => AgentAction::Read,
-            Self::Apply(request) => AgentAction::Swap {
-                id: request.id.clone(),
-                who: request.who.clone(),
-                reason: request.reason.clone(),
-                expect: request.expect.clone(),
-                what: request.what.clone(),
-                swap: Box::new(request.swap.clone()),
-                with_pending: request.with_pending,
-                revert_at: request.revert_at,
-            },
-            Self::Outcome(request) => AgentAction::Outcome {
-                id: request.id.clone(),
-                settle: request.settle,
-            },
-            Self::Keep(request) => AgentAction::Keep {
-                id: request.id.clone(),
-                until: request.until,
-            },
-            Self::Clean(request) => AgentAction::Clean {
-                id: request.id.clone(),
-                who: request.who.clone(),
-                paths: request.paths.clone(),
-            },
-        }
-    }
-
     /// Makes the command that asks this; `php` is the interpreter's absolute path.
     pub fn command(&self, php: &ShellWord, nonce: &Nonce) -> ScriptCommand {
-        let service = self.service();
         let envelope = Envelope {
             nonce: nonce.as_str().to_owned(),
             php: php.as_str().to_owned(),
-            service: SearchedService {
-                alias: service.alias.clone(),
-                address: service.address,
-                port: service.port,
-                interface: service.interface.clone(),
-                table: service.table.as_str().to_owned(),
-            },
-            action: self.action(),
+            action: self,
         };
         let script = match self {
             Self::Read(_) => READING,
@@ -251,55 +166,10 @@ impl AgentRequest {
             .map(|literal| (literal, true))
             .or_else(|| literal_in(script_input, CHANGING).map(|literal| (literal, false)));
         let (literal, reads) = literal?;
-        let envelope: Envelope = serde_json::from_slice(&BASE64.decode(literal).ok()?).ok()?;
-        let nonce = read_nonce(&envelope.nonce)?;
-        let service = ReadRequest {
-            alias: envelope.service.alias,
-            address: envelope.service.address,
-            port: envelope.service.port,
-            interface: envelope.service.interface,
-            table: TableName::new(&envelope.service.table)?,
-        };
-        let request = of_action(envelope.action, service);
+        let envelope: Envelope<Self> =
+            serde_json::from_slice(&BASE64.decode(literal).ok()?).ok()?;
+        let (request, nonce) = (envelope.action, read_nonce(&envelope.nonce)?);
         (matches!(request, Self::Read(_)) == reads).then_some((request, nonce))
-    }
-}
-
-fn of_action(action: AgentAction, service: ReadRequest) -> AgentRequest {
-    match action {
-        AgentAction::Read => AgentRequest::Read(service),
-        AgentAction::Swap {
-            id,
-            who,
-            reason,
-            expect,
-            what,
-            swap,
-            with_pending,
-            revert_at,
-        } => AgentRequest::Apply(Box::new(ApplyRequest {
-            service,
-            id,
-            who,
-            reason,
-            expect,
-            what,
-            swap: *swap,
-            with_pending,
-            revert_at,
-        })),
-        AgentAction::Outcome { id, settle } => AgentRequest::Outcome(OutcomeRequest {
-            service,
-            id,
-            settle,
-        }),
-        AgentAction::Keep { id, until } => AgentRequest::Keep(KeepRequest { service, id, until }),
-        AgentAction::Clean { id, who, paths } => AgentRequest::Clean(CleanRequest {
-            service,
-            id,
-            who,
-            paths,
-        }),
     }
 }
 
@@ -320,7 +190,10 @@ fn read_nonce(text: &str) -> Option<Nonce> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::domain::pf::table::TableName;
     use crate::domain::pfsense::change::{Element, Placed};
 
     fn service() -> ReadRequest {

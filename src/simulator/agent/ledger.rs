@@ -1,8 +1,6 @@
 //! What kmsctl keeps on the simulated firewall, as the agent does under `/conf/kmsctl`: outcomes by the change's id,
 //! which of them a way back is armed for, and ids that were declared void.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::domain::pfsense::change::{
@@ -45,23 +43,12 @@ pub struct Stored {
     /// When it began, in epoch seconds; `None` where an older kmsctl kept it.
     #[serde(default)]
     since: Option<i64>,
-    service: Searched,
-}
-
-/// A [`ReadRequest`] that can be kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Searched {
-    alias: String,
-    address: IpAddr,
-    port: u16,
-    interface: String,
-    table: String,
+    service: ReadRequest,
 }
 
 impl Stored {
     /// Makes an entry; `now` in epoch seconds.
     pub fn new(outcome: ChangeOutcome, request: &ApplyRequest, now: i64) -> Self {
-        let service = &request.service;
         let swap = &request.swap;
         let are_there = |nat: bool, filter: bool| nat || filter;
         Self {
@@ -73,13 +60,7 @@ impl Stored {
             who: request.who.clone(),
             what: request.what.clone(),
             since: Some(now),
-            service: Searched {
-                alias: service.alias.clone(),
-                address: service.address,
-                port: service.port,
-                interface: service.interface.clone(),
-                table: service.table.as_str().to_owned(),
-            },
+            service: request.service.clone(),
         }
     }
 
