@@ -45,7 +45,6 @@ pub const PARSERS: &[Parser] = &[
         let _ = table::parse_table_entries(bytes);
         let _ = table::parse_test(bytes);
         let _ = table::parse_changes(bytes);
-        let _ = table::parse_list(bytes);
     }),
     ("info", |bytes| {
         let _ = info::parse_pf_info(bytes);

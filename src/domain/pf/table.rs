@@ -1,7 +1,6 @@
 //! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters; what `-T test` and the
-//! changing commands say of each address. The list of tables is in [`list`].
+//! changing commands say of each address.
 
-pub mod list;
 mod parse;
 mod print;
 #[cfg(test)]
@@ -10,7 +9,6 @@ mod tests;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-pub use list::{Listing, parse_list};
 pub use parse::{parse_changes, parse_table_entries, parse_test};
 pub use print::DisplayEntry;
 

@@ -1,6 +1,6 @@
 //! One state of the simulated pf: half of a forwarded connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -126,30 +126,6 @@ pub enum Tracked {
 }
 
 impl State {
-    /// Returns the source on the wire: what `-k` matches and, inbound, what source nodes are kept by.
-    pub fn wire_source(&self) -> IpAddr {
-        match self.direction {
-            Direction::In => self.right.ip(),
-            Direction::Out => self.left.ip(),
-        }
-    }
-
-    /// Returns the destination on the wire: inbound, what the client addressed.
-    pub fn wire_destination(&self) -> IpAddr {
-        match self.direction {
-            Direction::In => self.left_inside.unwrap_or(self.left).ip(),
-            Direction::Out => self.right.ip(),
-        }
-    }
-
-    /// Returns the levels as (initiator, responder).
-    pub fn peers(&self) -> (Level, Level) {
-        match self.direction {
-            Direction::In => (self.levels.1, self.levels.0),
-            Direction::Out => self.levels,
-        }
-    }
-
     /// Sets the levels of (initiator, responder).
     pub fn set_peers(&mut self, initiator: Level, responder: Level) {
         self.levels = match self.direction {

@@ -53,17 +53,10 @@ impl SimulatedTable {
     }
 
     /// Removes what was added more than `seconds` before `now` (epoch milliseconds), as `-T expire` counts:
-    /// in whole seconds, strictly older. Returns what went.
-    pub fn expire(&mut self, seconds: i64, now: i64) -> Vec<IpNet> {
-        let old = |since: i64| now.div_euclid(1000) - since.div_euclid(1000) > seconds;
-        let gone: Vec<IpNet> = self
-            .entries
-            .iter()
-            .filter(|(_, since)| old(**since))
-            .map(|(net, _)| *net)
-            .collect();
-        self.entries.retain(|_, since| !old(*since));
-        gone
+    /// in whole seconds, strictly older.
+    pub fn expire(&mut self, seconds: i64, now: i64) {
+        self.entries
+            .retain(|_, since| now.div_euclid(1000) - since.div_euclid(1000) <= seconds);
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pfctl -si`, `-sm` and `-st`.
+//! `pfctl -si` and `-sm`.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +13,6 @@ pub const MEMORY: &str = "states        hard limit   403000
 src-nodes     hard limit   403000
 frags         hard limit     5000
 table-entries hard limit   400000
-";
-
-/// FreeBSD's defaults, but for the adaptive ones, which follow the limit of states.
-pub const TIMEOUTS: &str = "tcp.first                   120s
-tcp.opening                  30s
-tcp.established           86400s
-tcp.closing                 900s
-tcp.finwait                  45s
-tcp.closed                   90s
-tcp.tsdiff                   30s
-sctp.first                  120s
-sctp.opening                 30s
-sctp.established          86400s
-sctp.closing                900s
-sctp.closed                  90s
-udp.first                    60s
-udp.single                   30s
-udp.multiple                 60s
-icmp.first                   20s
-icmp.error                   10s
-other.first                  60s
-other.single                 30s
-other.multiple               60s
-frag                         30s
-interval                     10s
-adaptive.start           241800 states
-adaptive.end             483600 states
-src.track                     0s
 ";
 
 /// Prints `-si`, with `-v` or without.

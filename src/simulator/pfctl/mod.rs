@@ -1,5 +1,5 @@
 //! The pfctl command of the simulated box: FreeBSD 14's options, words, messages and exit codes over the
-//! [`World`]'s pf. What the simulation has no use for (loading rules, switching pf) is refused by name.
+//! [`World`]'s pf. What kmsctl never asks for (loading rules, switching pf, flushing) is refused by name.
 
 mod info;
 mod kill;
@@ -32,17 +32,15 @@ impl PfctlOutput {
         }
     }
 
-    /// Succeeds with one line of talk on stderr, unless `-q` silences it.
-    fn talk(line: &str, quiet: bool) -> Self {
-        let stderr = if quiet {
-            Vec::new()
-        } else {
-            format!("{line}\n").into_bytes()
-        };
-        Self {
-            stderr,
-            ..Self::default()
-        }
+    /// Succeeds with one line of talk on stderr.
+    fn talk(line: &str) -> Self {
+        Self::failure(0, line)
+    }
+
+    /// Fails where kmsctl never asks for this.
+    fn unsupported(what: &str) -> Self {
+        let line = format!("pfctl: {what} is not supported by the simulated firewall");
+        Self::failure(1, &line)
     }
 
     /// Fails with one line on stderr.
@@ -85,25 +83,19 @@ pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
         Ok(options) => options,
         Err(output) => return output,
     };
-    if world.scenario == Scenario::Denied && !options.dry_run {
+    if world.scenario == Scenario::Denied {
         return PfctlOutput::failure(1, "pfctl: /dev/pf: Permission denied");
     }
     if let Some(unsupported) = options.unsupported {
-        return PfctlOutput::failure(
-            1,
-            &format!("pfctl: -{unsupported} is not supported by the simulated firewall"),
-        );
+        return PfctlOutput::unsupported(&format!("-{unsupported}"));
     }
     let now = world.now;
     let mut output = PfctlOutput::default();
-    if let Some(word) = options.show.filter(|_| !options.dry_run) {
+    if let Some(word) = options.show {
         output = output.then(show::show_word(&world.pf, word, &options, now));
         if world.scenario == Scenario::Reloading && matches!(word, "rules" | "nat") {
             output = race_with_load(world, output);
         }
-    }
-    if let Some(word) = options.clear {
-        output = output.then(kill::flush_word(&mut world.pf, word, &options, now));
     }
     if !options.kill.is_empty() {
         output = output.then(kill::kill_by_option(&mut world.pf, &options, now));
@@ -152,13 +144,6 @@ fn race_with_load(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
         stdout,
         ..PfctlOutput::failure(0, &format!("pfctl: {request}: Device busy"))
     }
-}
-
-/// Prints a moment as C's `ctime` does, in UTC, which is the simulated box's time zone.
-fn print_ctime(milliseconds: i64) -> String {
-    jiff::Timestamp::from_second(milliseconds.div_euclid(1000))
-        .map(|moment| moment.strftime("%a %b %e %H:%M:%S %Y").to_string())
-        .unwrap_or_default()
 }
 
 /// Counts the entries of a table as `-vv` shows it after the name: `*` if there is no such table.

@@ -3,60 +3,21 @@
 use super::PfctlOutput;
 
 /// The words of `-s`, in the order abbreviations are looked up.
-const SHOW: [&str; 17] = [
-    "ether",
-    "nat",
-    "queue",
-    "rules",
-    "Anchors",
-    "Sources",
-    "states",
-    "info",
-    "Interfaces",
-    "labels",
-    "timeouts",
-    "memory",
-    "Tables",
-    "osfp",
-    "Running",
-    "all",
-    "creatorids",
-];
-/// The words of `-F`.
-const CLEAR: [&str; 11] = [
-    "nat", "queue", "rules", "Sources", "states", "info", "Tables", "osfp", "all", "ethernet",
-    "Reset",
-];
+const SHOW: [&str; 6] = ["nat", "rules", "Sources", "states", "info", "memory"];
 /// The words of `-T`.
-const TABLE: [&str; 11] = [
-    "kill", "flush", "add", "delete", "load", "replace", "show", "test", "zero", "expire", "reset",
-];
+const TABLE: [&str; 4] = ["add", "delete", "show", "test"];
 /// pf's `PF_TABLE_NAME_SIZE` less the final zero.
 const TABLE_NAME: usize = 31;
 
 /// What pfctl was asked to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PfctlOptions {
-    /// `-a`.
-    pub anchor: Option<String>,
-    /// `-F`.
-    pub clear: Option<&'static str>,
     /// `-f`.
     pub file: Option<String>,
-    /// `-i`.
-    pub interface: Option<String>,
     /// `-k`, once or twice.
     pub kill: Vec<String>,
     /// `-K`, once or twice.
     pub kill_sources: Vec<String>,
-    /// `-M`.
-    pub kill_match: bool,
-    /// `-n`.
-    pub dry_run: bool,
-    /// `-P`.
-    pub numeric: bool,
-    /// `-q`.
-    pub quiet: bool,
     /// `-s`.
     pub show: Option<&'static str>,
     /// `-t`.
@@ -119,14 +80,12 @@ fn takes_value(letter: char) -> bool {
 impl PfctlOptions {
     fn flag(&mut self, letter: char) -> Result<(), PfctlOutput> {
         match letter {
-            'M' => self.kill_match = true,
-            'n' => self.dry_run = true,
-            'P' => self.numeric = true,
-            'q' => self.quiet = true,
             'v' => self.verbose = self.verbose.saturating_add(1),
-            // These choose what is loaded; and names are never looked up here.
-            'm' | 'N' | 'O' | 'R' | 'A' | 'r' => {}
-            'd' | 'e' | 'g' | 'z' => self.unsupported = self.unsupported.or(Some(letter)),
+            // Ports are printed as numbers in any case.
+            'P' => {}
+            'A' | 'd' | 'e' | 'g' | 'M' | 'm' | 'N' | 'n' | 'O' | 'q' | 'R' | 'r' | 'z' => {
+                self.unsupported = self.unsupported.or(Some(letter));
+            }
             _ => {
                 return Err(PfctlOutput::usage(Some(&format!(
                     "pfctl: illegal option -- {letter}"
@@ -138,16 +97,12 @@ impl PfctlOptions {
 
     fn value(&mut self, letter: char, value: String) -> Result<(), PfctlOutput> {
         match letter {
-            'a' => self.anchor = Some(value),
-            'F' => self.clear = Some(look_up(&CLEAR, &value, "flush modifier")?),
             'f' => self.file = Some(value),
-            'i' => self.interface = Some(value),
             'K' => push_option(&mut self.kill_sources, value, letter)?,
             'k' => push_option(&mut self.kill, value, letter)?,
             's' => self.show = Some(look_up(&SHOW, &value, "show modifier")?),
             't' => self.table = value,
             'T' => self.table_command = Some(look_up(&TABLE, &value, "table command")?),
-            'o' | 'p' => {}
             _ => self.unsupported = self.unsupported.or(Some(letter)),
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! `pfctl -s …`: rules, states, source nodes, labels, tables. Counters and limits are in [`super::info`].
+//! `pfctl -s …`: rules, states, source nodes. Counters and limits are in [`super::info`].
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use jiff::Timestamp;
 
 use super::options::PfctlOptions;
-use super::{PfctlOutput, entry_count, info, print_ctime};
+use super::{PfctlOutput, entry_count, info};
 use crate::domain::pf::Verbosity;
 use crate::domain::pf::rule::{Inserted, LastActive, RuleCounters};
 use crate::domain::pf::source::{PrintedRate, SourceNode};
@@ -18,95 +18,16 @@ use crate::simulator::pf::state::{Protocol, State, StateChain, Tracked};
 use crate::simulator::pf::{SimulatedPf, widened_count};
 use crate::simulator::random::scramble_number;
 
-/// Names of the ports in the simulated rules, as FreeBSD's services(5) has them; shown without `-P`.
-const PORTS: [(&str, &str); 6] = [
-    ("22", "ssh"),
-    ("80", "http"),
-    ("443", "https"),
-    ("465", "smtps"),
-    ("500", "isakmp"),
-    ("53", "domain"),
-];
-
 /// Shows what the word asks for.
 pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
-    if let Some(missing) = show_anchor(options, word) {
-        return missing;
-    }
-    match word {
-        "rules" => PfctlOutput::data(filter_rules(pf, options)),
-        "nat" => PfctlOutput::data(translation_rules(pf, options)),
-        "states" => PfctlOutput::data(show_states(pf, options, now)),
-        "Sources" => PfctlOutput::data(show_sources(pf, options, now)),
-        "labels" => PfctlOutput::data(show_labels(pf)),
-        "Tables" => PfctlOutput::data(show_tables(pf, options)),
-        "info" => PfctlOutput::data(info::show_info(pf, options, now)),
-        "memory" => PfctlOutput::data(info::MEMORY),
-        "timeouts" => PfctlOutput::data(info::TIMEOUTS),
-        "Running" if pf.enabled => PfctlOutput::data("Enabled\n"),
-        "Running" => PfctlOutput {
-            status: 1,
-            ..PfctlOutput::data("Disabled\n")
-        },
-        "creatorids" => PfctlOutput::data(format!("Creator IDs:\n{:08x}\n", pf.host_id)),
-        "Anchors" => PfctlOutput::data(show_anchors(pf)),
-        "queue" | "osfp" | "ether" => PfctlOutput::default(),
-        other => PfctlOutput::failure(
-            1,
-            &format!("pfctl: -s {other} is not supported by the simulated firewall"),
-        ),
-    }
-}
-
-/// The anchors of the simulated ruleset exist and are empty; others do not exist, which is no error.
-fn show_anchor(options: &PfctlOptions, word: &str) -> Option<PfctlOutput> {
-    let name = options
-        .anchor
-        .as_deref()
-        .map(|name| name.trim_end_matches("/*"))
-        .filter(|name| !name.is_empty() && *name != "*")?;
-    let known = [
-        "natearly",
-        "natrules",
-        "tftp-proxy",
-        "openvpn",
-        "ipsec",
-        "userrules",
-    ]
-    .contains(&name);
-    match word {
-        "rules" if !known => Some(PfctlOutput {
-            status: 0,
-            ..PfctlOutput::failure(0, "pfctl: DIOCGETRULES: Invalid argument")
-        }),
-        "rules" | "nat" | "labels" | "Tables" | "Anchors" => Some(PfctlOutput::default()),
-        _ => None,
-    }
-}
-
-fn show_anchors(pf: &SimulatedPf) -> String {
-    let name = |rule: &LoadedRule| {
-        Some(
-            rule.text
-                .split_once("anchor \"")?
-                .1
-                .split_once("/*\"")?
-                .0
-                .to_owned(),
-        )
-    };
-    let mut names: Vec<String> = pf
-        .filter
-        .iter()
-        .chain(&pf.nat)
-        .chain(&pf.rdr)
-        .filter_map(name)
-        .collect();
-    names.sort();
-    names.dedup();
-    names
-        .iter()
-        .fold(String::new(), |text, name| text + "  " + name + "\n")
+    PfctlOutput::data(match word {
+        "rules" => filter_rules(pf, options),
+        "nat" => translation_rules(pf, options),
+        "states" => show_states(pf, options, now),
+        "Sources" => show_sources(pf, options, now),
+        "info" => info::show_info(pf, options, now),
+        _ => info::MEMORY.to_owned(),
+    })
 }
 
 fn filter_rules(pf: &SimulatedPf, options: &PfctlOptions) -> String {
@@ -145,15 +66,10 @@ fn print_rule(
     states: usize,
     options: &PfctlOptions,
 ) {
-    let line = if options.numeric {
-        rule.text.clone()
-    } else {
-        name_ports(&rule.text)
-    };
     if options.verbose >= 2 {
-        let _ = writeln!(text, "@{number} {}", with_counts(pf, &line));
+        let _ = writeln!(text, "@{number} {}", with_counts(pf, &rule.text));
     } else {
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", rule.text);
     }
     if options.verbose == 0 {
         return;
@@ -204,42 +120,7 @@ fn with_counts(pf: &SimulatedPf, line: &str) -> String {
     target.map_or_else(|| rule.clone(), |target| format!("{rule} -> {target}"))
 }
 
-fn name_ports(line: &str) -> String {
-    PORTS.iter().fold(line.to_owned(), |line, (number, name)| {
-        line.replace(&format!("port = {number} "), &format!("port = {name} "))
-    })
-}
-
-fn show_labels(pf: &SimulatedPf) -> String {
-    let mut text = String::new();
-    for rule in pf.filter.iter().filter(|rule| !rule.labels.is_empty()) {
-        let (packets, bytes) = (rule.packets, rule.bytes);
-        let _ = writeln!(
-            text,
-            "{} {} {} {} {} {} {} {} {}",
-            rule.labels.join(" "),
-            rule.evaluations,
-            packets.0 + packets.1,
-            bytes.0 + bytes.1,
-            packets.0,
-            bytes.0,
-            packets.1,
-            bytes.1,
-            rule.creations
-        );
-    }
-    text
-}
-
 fn show_states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
-    // -i compares with the printed column, which says `all` for a floating state.
-    if options
-        .interface
-        .as_deref()
-        .is_some_and(|interface| interface != "all")
-    {
-        return String::new();
-    }
     let mut text = String::new();
     for (id, state) in &pf.states {
         let _ = writeln!(
@@ -347,49 +228,4 @@ fn rule_verbosity(options: &PfctlOptions) -> Verbosity {
         1 => Verbosity::Verbose,
         _ => Verbosity::VeryVerbose,
     }
-}
-
-fn show_tables(pf: &SimulatedPf, options: &PfctlOptions) -> String {
-    let mut text = String::new();
-    for table in &pf.tables {
-        let _ = match options.verbose {
-            0 => writeln!(text, "{}", table.name),
-            _ => writeln!(text, "{}\t{}", table.flags, table.name),
-        };
-        if options.verbose >= 2 {
-            let named = format!("<{}>", table.name);
-            let rules = widened_count(
-                pf.filter
-                    .iter()
-                    .filter(|rule| rule.text.contains(&named))
-                    .count(),
-            );
-            let counted = |name: &str, one: &str, first: u64, other: &str| {
-                format!("\t{name:<12} [ {one}: {first:<18} {other}: {:<18} ]\n", 0)
-            };
-            let _ = write!(
-                text,
-                "\tAddresses:   {}\n\tCleared:     {}\n",
-                table.entries.len(),
-                print_ctime(pf.since)
-            );
-            let _ = writeln!(
-                text,
-                "\t{:<12} [ Anchors: {:<18} Rules: {rules:<18} ]",
-                "References:", 0
-            );
-            text.push_str(&counted("Evaluations:", "NoMatch", 0, "Match"));
-            for name in [
-                "In/Block:",
-                "In/Pass:",
-                "In/XPass:",
-                "Out/Block:",
-                "Out/Pass:",
-                "Out/XPass:",
-            ] {
-                text.push_str(&counted(name, "Packets", 0, "Bytes"));
-            }
-        }
-    }
-    text
 }

@@ -84,11 +84,8 @@ fn check(name: &str, world: &mut World) {
 #[test]
 fn messages_and_exit_codes_are_pfctls() {
     for name in [
-        "F-bad",
-        "F-Sources",
         "K-none",
         "T-add-const",
-        "T-add-dryrun",
         "T-add-existing",
         "T-add-newtable",
         "T-bad-command",
@@ -97,15 +94,7 @@ fn messages_and_exit_codes_are_pfctls() {
         "T-delete-missing-table",
         "T-delete-mixed",
         "T-delete-noargs",
-        "T-delete-q",
         "T-delete-v",
-        "T-expire-badarg",
-        "T-expire-missing",
-        "T-expire-neg",
-        "T-expire-noarg",
-        "T-expire-none",
-        "T-expire-some",
-        "T-flush-missing",
         "T-load-nofile",
         "T-no-table",
         "T-show",
@@ -121,18 +110,11 @@ fn messages_and_exit_codes_are_pfctls() {
         "T-test-mixed-v",
         "T-test-mixed-vv",
         "T-test-net",
-        "T-zero",
         "bad-s",
         "extra-arg",
-        "k-badhost",
-        "k-host-none",
         "k-id-bad",
         "k-label-none",
         "k-three",
-        "sR",
-        "sr-anchor",
-        "sr-anchor-missing",
-        "ss-i-none",
         "usage",
     ] {
         check(name, &mut sampled());
@@ -145,22 +127,6 @@ fn samples_that_need_a_box_in_another_condition() {
     empty.pf.table_mut("virusprot").unwrap().entries.clear();
     check("T-add-1", &mut empty.clone());
     check("T-add-3", &mut empty.clone());
-    check("T-replace", &mut empty.clone());
-    let mut three = sampled();
-    let table = three.pf.table_mut("virusprot").unwrap();
-    table
-        .entries
-        .retain(|net, _| !net.to_string().starts_with("203.0.113."));
-    check("T-flush", &mut three);
-    check("T-zero-addr", &mut {
-        let mut one = sampled();
-        one.pf
-            .table_mut("virusprot")
-            .unwrap()
-            .entries
-            .insert("198.51.100.1/32".parse().unwrap(), 0);
-        one
-    });
     check("T-add-mixed-v", &mut {
         let mut one = sampled();
         one.pf
@@ -170,9 +136,6 @@ fn samples_that_need_a_box_in_another_condition() {
             .retain(|net, _| net.to_string() != "203.0.113.78/32");
         one
     });
-    let mut off = sampled();
-    off.pf.enabled = false;
-    check("sR-disabled", &mut off);
     let mut denied = sampled();
     denied.scenario = Scenario::Denied;
     check("perm-denied", &mut denied);
@@ -194,13 +157,30 @@ fn loaded_rules_print_as_the_generated_ones() {
         String::from_utf8(pfctl(&mut world, "-Psn").stdout).unwrap(),
         translation
     );
-    let named = String::from_utf8(pfctl(&mut world, "-sr").stdout).unwrap();
-    assert!(named.contains("to (self) port = ssh label \"sshguard\""));
-    assert!(named.contains("port = 1688 flags"));
     let counted = String::from_utf8(pfctl(&mut world, "-vvPsr").stdout).unwrap();
     assert!(counted.contains("@0 scrub from any to <vpn_networks:*> fragment no reassemble\n"));
     assert!(counted.contains("@54 block drop in log quick from <virusprot:5> to any label"));
     assert!(counted.contains("overload <virusprot> flush global"));
+}
+
+#[test]
+fn what_kmsctl_never_asks_is_refused() {
+    for command in [
+        "-F states",
+        "-t virusprot -T show -n",
+        "-ss -i vtnet0",
+        "-k 198.51.100.200",
+        "-K 192.0.2.1 -K 192.0.2.2",
+        "-sr -a openvpn",
+    ] {
+        let output = pfctl(&mut sampled(), command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("not supported by the simulated"),
+            "{command}: {said}"
+        );
+        assert_eq!((output.status, output.stdout.len()), (1, 0), "{command}");
+    }
 }
 
 #[test]
@@ -214,9 +194,6 @@ fn options_join_abbreviate_and_end() {
         pfctl(&mut world, "-tvirusprot -Tshow -v"),
         pfctl(&mut world, "-v -t virusprot -T s")
     );
-    assert_eq!(pfctl(&mut world, "-nss"), PfctlOutput::default());
-    assert_eq!(pfctl(&mut world, "-ss -i vtnet0"), PfctlOutput::default());
-    assert_eq!(pfctl(&mut world, "-ss -i all"), states);
     let strange = String::from_utf8(pfctl(&mut world, "-Z").stderr).unwrap();
     assert!(strange.starts_with("pfctl: illegal option -- Z\nusage: pfctl ["));
 }
@@ -234,7 +211,7 @@ fn addresses_come_from_standard_input_too() {
 }
 
 #[test]
-fn kills_match_the_wire_and_count() {
+fn kills_go_by_label_and_id() {
     let mut world = sampled();
     let states = |world: &mut World, filter: &str| {
         let text = String::from_utf8(pfctl(world, "-ss").stdout).unwrap();
@@ -245,24 +222,6 @@ fn kills_match_the_wire_and_count() {
         assert_eq!((output.status, output.stdout.len()), (0, 0), "{command}");
         String::from_utf8(output.stderr).unwrap()
     };
-    // Both halves of a redirected connection have the client as their source on the wire.
-    let office = states(&mut world, "198.51.100.200:");
-    assert!(office > 80, "{office}");
-    let dry = said(&mut world, "-n -k 198.51.100.200");
-    assert_eq!(
-        dry,
-        format!("killed {office} states from 1 sources and 0 destinations\n")
-    );
-    assert_eq!(states(&mut world, "198.51.100.200:"), office);
-    assert_eq!(said(&mut world, "-k 198.51.100.200"), dry);
-    assert_eq!(states(&mut world, "198.51.100.200:"), 0);
-    // By destination: the client addressed the WAN address; the inside half has the server.
-    let inside = states(&mut world, "-> 10.0.20.202:1688");
-    let killed = format!(
-        "killed {} states from 1 sources and 1 destinations\n",
-        inside + lan(&mut world)
-    );
-    assert_eq!(said(&mut world, "-k 0.0.0.0/0 -k 10.0.20.202"), killed);
     // By label: the states of that rule only.
     let by_rule = states(&mut world, "(192.168.1.2:1688)");
     assert!(by_rule > 0);
@@ -273,25 +232,4 @@ fn kills_match_the_wire_and_count() {
         said(&mut world, &format!("-k id -k {id:x}/674a91c3")),
         "killed 1 states\n"
     );
-    assert_eq!(said(&mut world, "-q -k ::/0"), "");
-    let rest = world.pf.states.len();
-    assert_eq!(
-        said(&mut world, "-F states"),
-        format!("{rest} states cleared\n")
-    );
-    assert!(
-        world
-            .pf
-            .nodes
-            .iter()
-            .all(|node| node.states == 0 && node.connections == 0)
-    );
-}
-
-/// Counts the LAN's own connections to the server, which address it directly.
-fn lan(world: &mut World) -> usize {
-    let text = String::from_utf8(pfctl(world, "-ss").stdout).unwrap();
-    text.lines()
-        .filter(|line| line.starts_with("all tcp 10.0.20.202:1688 <- 10.0.10."))
-        .count()
 }

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(world.pf.states.len(), before + 2);
         // The others are not answered either, and no source goes over a cap.
         let established = |state: &crate::simulator::pf::state::State| {
-            state.left.port() == 1688 && state.peers().1 >= Level::Established
+            state.left.port() == 1688 && state.levels.0 >= Level::Established
         };
         assert!(!world.pf.states.values().any(established));
         assert!(matches!(

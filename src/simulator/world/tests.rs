@@ -285,8 +285,6 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
         let sources = source::parse_source_nodes(&pfctl(&mut world, "-vsS"));
         assert_eq!((sources.unread, sources.more_unread), (Vec::new(), 0));
         assert_eq!(sources.value.len(), world.pf.nodes.len());
-        let parsed = table::parse_list(&pfctl(&mut world, "-sT -v"));
-        assert_eq!((parsed.unread, parsed.more_unread), (Vec::new(), 0));
     }
 }
 

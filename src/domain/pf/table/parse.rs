@@ -119,15 +119,9 @@ fn parse_entry_detail(entry: &mut Entry, line: &str) -> Option<()> {
 }
 
 /// Reads `    [ Packets: 12345              Bytes: 987654             ]`.
-pub(super) fn parse_traffic(text: &str) -> Option<Traffic> {
-    let (packets, bytes) = parse_labelled_pair(text, "Packets:", "Bytes:")?;
-    Some(Traffic { packets, bytes })
-}
-
-/// Reads `[ FIRST N SECOND N ]`.
-pub(super) fn parse_labelled_pair(text: &str, first: &str, second: &str) -> Option<(u64, u64)> {
+fn parse_traffic(text: &str) -> Option<Traffic> {
     let rest = text.trim_start_matches(' ').strip_prefix('[')?;
-    let (one, rest) = take_labelled(rest, first)?;
-    let (two, rest) = take_labelled(rest, second)?;
-    is_closed(rest).then_some((one, two))
+    let (packets, rest) = take_labelled(rest, "Packets:")?;
+    let (bytes, rest) = take_labelled(rest, "Bytes:")?;
+    is_closed(rest).then_some(Traffic { packets, bytes })
 }

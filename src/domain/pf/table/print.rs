@@ -90,25 +90,13 @@ fn sign_letter(negated: bool) -> char {
 }
 
 /// Prints a newline and a counter line.
-pub(super) fn print_traffic(
+fn print_traffic(
     formatter: &mut fmt::Formatter<'_>,
     name: &str,
-    traffic: Traffic,
-) -> fmt::Result {
-    let Traffic { packets, bytes } = traffic;
-    print_pair(formatter, name, ("Packets:", packets), ("Bytes:", bytes))
-}
-
-/// Prints a newline and a line of two numbers.
-pub(super) fn print_pair(
-    formatter: &mut fmt::Formatter<'_>,
-    name: &str,
-    first: (&str, u64),
-    second: (&str, u64),
+    Traffic { packets, bytes }: Traffic,
 ) -> fmt::Result {
     write!(
         formatter,
-        "\n\t{name:<12} [ {} {:<18} {} {:<18} ]",
-        first.0, first.1, second.0, second.1
+        "\n\t{name:<12} [ Packets: {packets:<18} Bytes: {bytes:<18} ]"
     )
 }
