@@ -2,31 +2,33 @@
 //! kind to exit code. Lower layers have typed errors of their own; they become a `Failure` where the
 //! side that failed and the next step are known.
 
+use crate::text::word_enum;
 use std::fmt;
 
-/// Why kmsctl stops. Each kind has one exit code (see [`FailureKind::exit_code`]) and one name in JSON errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The operation failed; nothing is half done.
-    Failed,
-    /// Wrong arguments or configuration.
-    Usage,
-    /// The answer is no: found not as expected.
-    No,
-    /// Declined, or no terminal and no `--yes`; nothing changed.
-    NotConfirmed,
-    /// The firewall, a vantage or the cluster cannot be reached or refuses us; host key trouble too.
-    Unreachable,
-    /// Changed since the plan was made, drifted, or locked by another operator; nothing changed.
-    Conflict,
-    /// Written but not proven in force, or rolled back.
-    Unproven,
-    /// The evidence does not allow a verdict.
-    Inconclusive,
-    /// Interrupted by the operator.
-    Interrupted,
-    /// The reader of our output closed the pipe: that is no error.
-    ReaderGone,
+word_enum! {
+    /// Why kmsctl stops. Each kind has one exit code (see [`FailureKind::exit_code`]) and one name in JSON errors.
+    pub enum FailureKind {
+        /// The operation failed; nothing is half done.
+        Failed = "failed",
+        /// Wrong arguments or configuration.
+        Usage = "usage",
+        /// The answer is no: found not as expected.
+        No = "no",
+        /// Declined, or no terminal and no `--yes`; nothing changed.
+        NotConfirmed = "not-confirmed",
+        /// The firewall, a vantage or the cluster cannot be reached or refuses us; host key trouble too.
+        Unreachable = "unreachable",
+        /// Changed since the plan was made, drifted, or locked by another operator; nothing changed.
+        Conflict = "conflict",
+        /// Written but not proven in force, or rolled back.
+        Unproven = "unproven",
+        /// The evidence does not allow a verdict.
+        Inconclusive = "inconclusive",
+        /// Interrupted by the operator.
+        Interrupted = "interrupted",
+        /// The reader of our output closed the pipe: that is no error.
+        ReaderGone = "reader-gone",
+    }
 }
 
 impl FailureKind {
@@ -43,22 +45,6 @@ impl FailureKind {
             Self::Inconclusive => 8,
             Self::Interrupted => 130,
             Self::ReaderGone => 0,
-        }
-    }
-
-    /// Returns the name used in JSON errors (`error.kind`).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Usage => "usage",
-            Self::No => "no",
-            Self::NotConfirmed => "not-confirmed",
-            Self::Unreachable => "unreachable",
-            Self::Conflict => "conflict",
-            Self::Unproven => "unproven",
-            Self::Inconclusive => "inconclusive",
-            Self::Interrupted => "interrupted",
-            Self::ReaderGone => "reader-gone",
         }
     }
 }

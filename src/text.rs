@@ -5,6 +5,40 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
+/// Declares an enum whose variants are words: what JSON, tables and messages call each stands once, beside it.
+macro_rules! word_enum {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident {
+            $($(#[$what:meta])* $variant:ident = $word:literal,)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$what])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every one, as they are declared.
+            pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
+
+            /// Returns the word for it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// Returns the one of this word.
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|one| one.name() == word)
+            }
+        }
+    };
+}
+pub(crate) use word_enum;
+
 /// Replaces every character that could act on a terminal or disguise text (C0 and C1 controls, DEL, line and
 /// paragraph separators, bidirectional and zero-width formatting) by a visible `\x1b`-style escape.
 ///
@@ -52,6 +86,19 @@ pub fn escape_json(text: String) -> String {
         }
     }
     safe
+}
+
+/// Returns what is most like a word that was typed, by a score from 0 to 1 for each; `None` where nothing is above `least`.
+pub fn nearest_word<T>(
+    known: impl IntoIterator<Item = T>,
+    least: f64,
+    score: impl Fn(&T) -> f64,
+) -> Option<T> {
+    let scored = known.into_iter().map(|word| (score(&word), word));
+    scored
+        .filter(|(score, _)| *score > least)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, word)| word)
 }
 
 /// Says `1 address`, `2 addresses`.

@@ -59,7 +59,7 @@ impl Context {
             ))
             .hint(format!("There are: {}.", names()))
         };
-        Scenario::parse(name).map(Some).ok_or_else(unknown)
+        Scenario::named(name).map(Some).ok_or_else(unknown)
     }
 
     /// Returns the condition that the simulated firewall is in, or will be once it is started.

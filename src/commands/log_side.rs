@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::notifier::status;
-use super::notifier::status::Wish;
 use super::notifier::status::{held_text, probes_text};
 use crate::app::Context;
 use crate::domain::address::canonical_address;
@@ -39,11 +38,7 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
         return Heard::default();
     };
     let patience = context.settings.cluster.timeout.min(PATIENCE);
-    let wish = Wish {
-        lines: status::LINES,
-        thorough: false,
-    };
-    let asked = tokio::time::timeout(patience, status::gather_pipeline(context, &kubectl, wish));
+    let asked = tokio::time::timeout(patience, status::gather_pipeline(context, &kubectl, false));
     let pods: Known<Vec<PodEvidence>> = match Box::pin(asked).await {
         Ok(Ok(gathered)) => gathered.pods,
         Ok(Err(error)) => inside::known_answer(Err(error)),

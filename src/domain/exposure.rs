@@ -29,6 +29,7 @@ pub mod paths;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::text::word_enum;
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use path::{Path, Query};
 use paths::{PathIn, Surroundings, Walk};
@@ -36,52 +37,25 @@ use paths::{PathIn, Surroundings, Walk};
 /// One reason or oddity: a stable code and a sentence.
 pub type Finding = Warning;
 
-/// What the outside can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Connections are redirected and let in, each source capped; if not to the service, the reason is `other-target`.
-    Open,
-    /// The pair exists (or may: the configuration was not read), and pf lets nothing in.
-    Closed,
-    /// Only one of the two is in force; the public does not get in (a finding names rules that let some in).
-    Half,
-    /// Connections get in, and no cap per source is in force.
-    Uncapped,
-    /// There are no such rules, neither configured nor loaded, and nothing else redirects the port.
-    Absent,
-    /// The pair lets nothing in, and the rules alone do not say whether something else does.
-    Unknown,
+word_enum! {
+    /// What the outside can do.
+    pub enum State {
+        /// Connections are redirected and let in, each source capped; if not to the service, the reason is `other-target`.
+        Open = "open",
+        /// The pair exists (or may: the configuration was not read), and pf lets nothing in.
+        Closed = "closed",
+        /// Only one of the two is in force; the public does not get in (a finding names rules that let some in).
+        Half = "half",
+        /// Connections get in, and no cap per source is in force.
+        Uncapped = "uncapped",
+        /// There are no such rules, neither configured nor loaded, and nothing else redirects the port.
+        Absent = "absent",
+        /// The pair lets nothing in, and the rules alone do not say whether something else does.
+        Unknown = "unknown",
+    }
 }
 
 impl State {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Open,
-        Self::Closed,
-        Self::Half,
-        Self::Uncapped,
-        Self::Absent,
-        Self::Unknown,
-    ];
-
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Half => "half",
-            Self::Uncapped => "uncapped",
-            Self::Absent => "absent",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Returns the state of a word, if it is one.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
-    }
-
     /// Returns whether connections from outside get in.
     pub fn lets_in(self) -> bool {
         matches!(self, Self::Open | Self::Uncapped)

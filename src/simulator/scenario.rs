@@ -3,140 +3,78 @@
 //! 2.7.2 generates, as FreeBSD 14's pfctl prints it, with one IPv6 rule added so that IPv6 sources get
 //! into the overload table.
 
-use serde::{Deserialize, Serialize};
-
 use super::agent::ledger::Ledger;
 use super::configuration::{Configuration, generate};
 use super::pf::SimulatedPf;
 use crate::domain::pfsense::change::Element;
+use crate::text::word_enum;
 
 /// The tracker of the exposure's filter rule.
 pub const KMS: u32 = 1_763_000_004;
 /// The tracker of the capped IPv6 rule.
 pub const HTTPS6: u32 = 1_763_000_005;
 
-/// A box in a certain condition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scenario {
-    /// Neither the NAT rule nor the filter rule exists.
-    Absent,
-    /// As [`Scenario::Open`], but the server behind the firewall crashes since yesterday, so nothing answers there.
-    BackendDead,
-    /// Both rules are disabled.
-    Closed,
-    /// A change is made, and the connection ends right after its answer.
-    CutAfterApply,
-    /// A change is made, and the connection ends before its answer.
-    CutBeforeAnswer,
-    /// `/dev/pf` may not be opened.
-    Denied,
-    /// There is less free space than a change asks for.
-    DiskFull,
-    /// The configuration says 10/60, pf still runs 30/60; an unapplied change waits.
-    Drifted,
-    /// The rules are pushed to a second firewall.
-    HaPeer,
-    /// The redirection is in force, the filter rule is disabled.
-    Half,
-    /// The filter rule is in force, the NAT rule is disabled.
-    HalfFilter,
-    /// As [`Scenario::Open`], but an earlier crash of kmsctl has left its files behind.
-    Leftovers,
-    /// A ruleset that a change makes does not load; the one before does.
-    LoadFails,
-    /// Another operator is making a change, and does not come to an end.
-    Locked,
-    /// Another writer changes the configuration in the moment before a change does.
-    LostUpdate,
-    /// As [`Scenario::Open`], but nothing ages the table.
-    NoCron,
-    /// The pair still points to the load balancer that the service shared before, without caps; there is no alias.
-    OldTarget,
-    /// Open, with caps 50 and 10/60.
-    #[default]
-    Open,
-    /// The NAT rule's association is `pass`: open, without a filter rule and caps.
-    PassAssociation,
-    /// pf is switched off.
-    PfDisabled,
-    /// PHP cannot be run.
-    PhpMissing,
-    /// As [`Scenario::Open`], but the ruleset is loaded again and again: lists that are read meanwhile are cut.
-    Reloading,
-    /// The overload table does not exist.
-    TableMissing,
-    /// Open, without caps.
-    Uncapped,
-    /// After a change neither the new ruleset nor the old one loads.
-    Unproven,
-    /// The configuration cannot be written.
-    WriteFails,
+word_enum! {
+    /// A box in a certain condition, in alphabetical order of [`Scenario::name`].
+    #[derive(Default)]
+    pub enum Scenario {
+        /// Neither the NAT rule nor the filter rule exists.
+        Absent = "absent",
+        /// As [`Scenario::Open`], but the server behind the firewall crashes since yesterday, so nothing answers there.
+        BackendDead = "backend-dead",
+        /// Both rules are disabled.
+        Closed = "closed",
+        /// A change is made, and the connection ends right after its answer.
+        CutAfterApply = "cut-after-apply",
+        /// A change is made, and the connection ends before its answer.
+        CutBeforeAnswer = "cut-before-answer",
+        /// `/dev/pf` may not be opened.
+        Denied = "denied",
+        /// There is less free space than a change asks for.
+        DiskFull = "disk-full",
+        /// The configuration says 10/60, pf still runs 30/60; an unapplied change waits.
+        Drifted = "drifted",
+        /// The rules are pushed to a second firewall.
+        HaPeer = "ha-peer",
+        /// The redirection is in force, the filter rule is disabled.
+        Half = "half",
+        /// The filter rule is in force, the NAT rule is disabled.
+        HalfFilter = "half-filter",
+        /// As [`Scenario::Open`], but an earlier crash of kmsctl has left its files behind.
+        Leftovers = "leftovers",
+        /// A ruleset that a change makes does not load; the one before does.
+        LoadFails = "load-fails",
+        /// Another operator is making a change, and does not come to an end.
+        Locked = "locked",
+        /// Another writer changes the configuration in the moment before a change does.
+        LostUpdate = "lost-update",
+        /// As [`Scenario::Open`], but nothing ages the table.
+        NoCron = "no-cron",
+        /// The pair still points to the load balancer that the service shared before, without caps; there is no alias.
+        OldTarget = "old-target",
+        /// Open, with caps 50 and 10/60.
+        #[default]
+        Open = "open",
+        /// The NAT rule's association is `pass`: open, without a filter rule and caps.
+        PassAssociation = "pass-association",
+        /// pf is switched off.
+        PfDisabled = "pf-disabled",
+        /// PHP cannot be run.
+        PhpMissing = "php-missing",
+        /// As [`Scenario::Open`], but the ruleset is loaded again and again: lists that are read meanwhile are cut.
+        Reloading = "reloading",
+        /// The overload table does not exist.
+        TableMissing = "table-missing",
+        /// Open, without caps.
+        Uncapped = "uncapped",
+        /// After a change neither the new ruleset nor the old one loads.
+        Unproven = "unproven",
+        /// The configuration cannot be written.
+        WriteFails = "write-fails",
+    }
 }
 
 impl Scenario {
-    /// Every scenario, in alphabetical order of [`Scenario::name`].
-    pub const ALL: [Self; 26] = [
-        Self::Absent,
-        Self::BackendDead,
-        Self::Closed,
-        Self::CutAfterApply,
-        Self::CutBeforeAnswer,
-        Self::Denied,
-        Self::DiskFull,
-        Self::Drifted,
-        Self::HaPeer,
-        Self::Half,
-        Self::HalfFilter,
-        Self::Leftovers,
-        Self::LoadFails,
-        Self::Locked,
-        Self::LostUpdate,
-        Self::NoCron,
-        Self::OldTarget,
-        Self::Open,
-        Self::PassAssociation,
-        Self::PfDisabled,
-        Self::PhpMissing,
-        Self::Reloading,
-        Self::TableMissing,
-        Self::Uncapped,
-        Self::Unproven,
-        Self::WriteFails,
-    ];
-
-    /// Returns the name it is chosen by, such as `half-filter`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::BackendDead => "backend-dead",
-            Self::Closed => "closed",
-            Self::CutAfterApply => "cut-after-apply",
-            Self::CutBeforeAnswer => "cut-before-answer",
-            Self::Denied => "denied",
-            Self::DiskFull => "disk-full",
-            Self::Drifted => "drifted",
-            Self::HaPeer => "ha-peer",
-            Self::Half => "half",
-            Self::HalfFilter => "half-filter",
-            Self::Leftovers => "leftovers",
-            Self::LoadFails => "load-fails",
-            Self::Locked => "locked",
-            Self::LostUpdate => "lost-update",
-            Self::NoCron => "no-cron",
-            Self::OldTarget => "old-target",
-            Self::Open => "open",
-            Self::PassAssociation => "pass-association",
-            Self::PfDisabled => "pf-disabled",
-            Self::PhpMissing => "php-missing",
-            Self::Reloading => "reloading",
-            Self::TableMissing => "table-missing",
-            Self::Uncapped => "uncapped",
-            Self::Unproven => "unproven",
-            Self::WriteFails => "write-fails",
-        }
-    }
-
     /// Returns what is the matter there, in a line.
     pub fn about(self) -> &'static str {
         match self {
@@ -179,13 +117,6 @@ impl Scenario {
             Self::Unproven => "After a change neither the new ruleset nor the old one loads.",
             Self::WriteFails => "The configuration cannot be written.",
         }
-    }
-
-    /// Returns the scenario of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|scenario| scenario.name() == name)
     }
 
     /// Loads the scenario's rules and tables into a pf that has been up for two weeks.
@@ -240,10 +171,10 @@ mod tests {
         assert!(
             Scenario::ALL
                 .iter()
-                .all(|scenario| Scenario::parse(scenario.name()) == Some(*scenario))
+                .all(|scenario| Scenario::named(scenario.name()) == Some(*scenario))
         );
         assert!(Scenario::ALL.is_sorted_by(|one, other| one.name() < other.name()));
-        assert_eq!(Scenario::parse("nosuch"), None);
+        assert_eq!(Scenario::named("nosuch"), None);
     }
 
     #[test]

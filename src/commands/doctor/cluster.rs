@@ -3,7 +3,6 @@
 
 use crate::app::Context;
 use crate::commands::notifier::status;
-use crate::commands::notifier::status::Wish;
 use crate::domain::notifier::health::judge_pipeline;
 use crate::domain::reachability::doctor;
 use crate::domain::reachability::doctor::RIGHTS;
@@ -96,11 +95,9 @@ async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> Finding {
     if !context.settings.service.speaks_kms {
         return Finding::skipped(check, "service.protocol is tcp: there is no notifier.");
     }
-    let gathered = status::gather_pipeline(context, kubectl, Wish::EVERYTHING).await;
+    let gathered = status::gather_pipeline(context, kubectl, true).await;
     match known_answer(gathered) {
-        Ok(gathered) => {
-            judge_pipeline(&gathered.evidence(&context.settings.cluster.names)).finding(check)
-        }
+        Ok(gathered) => judge_pipeline(&gathered).finding(check),
         Err(trouble) => trouble.finding(check),
     }
 }

@@ -168,11 +168,7 @@ pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
     }
     let kubectl = status::configured_kubectl(context)?;
     let filter = EventFilter {
-        source: arguments.source.as_deref().and_then(|name| {
-            ClientSource::ALL
-                .into_iter()
-                .find(|source| source.name() == name)
-        }),
+        source: arguments.source.as_deref().and_then(ClientSource::named),
         activations: arguments.activations,
         probes: arguments.probes
             || (context.terminal.mode != Mode::Table && !arguments.activations),
@@ -1041,7 +1037,11 @@ impl<'a> LogPrinter<'a> {
                 let mut entries = Vec::new();
                 for event in &events {
                     let decided = self.rules.describe_event(event, Decision::Count);
-                    let record = EventRecord::of_server(&decided);
+                    // About what the server alone wrote nothing has been decided.
+                    let record = EventRecord {
+                        decision: None,
+                        ..EventRecord::from(decided)
+                    };
                     if self.wants_event(&record) {
                         entries.push(entry(PrintedKind::Event(Box::new(record))));
                     }

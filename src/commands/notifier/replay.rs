@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::status::Layout;
 use crate::app::Context;
-use crate::domain::kms_log::{Attribution, KmsEvent};
+use crate::domain::kms_log::KmsEvent;
 use crate::domain::notifier::decide::{Decided, Decision, DecisionRules, Summary};
 use crate::domain::notifier::dedup::Dedup;
+use crate::domain::notifier::event_log::EventRecord;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::notifier::replay::replay_log;
@@ -228,7 +229,10 @@ impl<W: Write> ReplayPrinter<W> {
             }
             Mode::Ndjson => writeln!(self.output, "{}", escape_json(text()?)),
             Mode::Csv => return self.print_record(&decided),
-            Mode::Table => self.print_decided(&decided),
+            Mode::Table => {
+                let record = EventRecord::from(decided);
+                writeln!(self.output, "{}", self.layout.render_event(&record))
+            }
         }
         .map_err(Stop::Write)
     }
@@ -251,41 +255,6 @@ impl<W: Write> ReplayPrinter<W> {
             .into_inner()
             .map_err(|error| broken(anyhow::anyhow!("{error}")))?;
         self.output.write_all(&bytes).map_err(Stop::Write)
-    }
-
-    fn print_decided(&mut self, decided: &Decided) -> io::Result<()> {
-        let time = jiff::Timestamp::from_second(decided.at)
-            .map(|time| time.to_string())
-            .unwrap_or_default();
-        let peer = decided.address.zip(decided.port);
-        let client = peer
-            .map(|(address, port)| std::net::SocketAddr::new(address, port).to_string())
-            .unwrap_or_default();
-        let guess = if decided.attribution == Some(Attribution::Ambiguous) {
-            "?"
-        } else {
-            ""
-        };
-        let event = decided.kind.as_ref().map_or_else(
-            || decided.event.to_owned(),
-            |kind| format!("{} {kind}", decided.event),
-        );
-        self.print_row([
-            &time,
-            &event,
-            decided.decision.name(),
-            &format!("{client}{guess}"),
-            decided
-                .source
-                .map_or("", crate::domain::notifier::source::ClientSource::name),
-            decided.product.as_deref().unwrap_or_default(),
-            decided.workstation.as_deref().unwrap_or_default(),
-            decided.status.unwrap_or_default(),
-        ])
-    }
-
-    fn print_row(&mut self, cells: [&str; 8]) -> io::Result<()> {
-        writeln!(self.output, "{}", self.layout.render_row(&cells))
     }
 
     fn print_summary(&mut self, summary: &Summary) -> std::result::Result<(), Stop> {

@@ -2,14 +2,13 @@
 
 use crate::app::{Context, wait_for_interrupt};
 use crate::commands::verify;
-use crate::domain::cluster::objects::{KubernetesEvent, KubernetesService, ObjectNames, Pod};
+use crate::domain::cluster::objects::{KubernetesService, Pod};
 use crate::domain::notifier::event_log::{EventRecord, Happening, Held, split_kubectl_stamp};
 use crate::domain::notifier::health::{
     ContainerReport, Evidence, Health, MetricsReading, NoPage, PodEvidence, PodReport, Report,
     judge_pipeline, waiting_messages,
 };
 use crate::domain::reachability::finding::CheckResult;
-use crate::domain::reachability::path::{Known, Trouble};
 use crate::domain::virusprot::entries::age_seconds;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::{Kubectl, KubectlError, PodFilter, PodPart};
@@ -26,7 +25,7 @@ use std::time::Duration;
 pub const MOST_PODS: usize = 8;
 
 /// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
-pub const LINES: usize = 30_000;
+const LINES: usize = 30_000;
 
 /// Time between two looks at the numbers: more than a second, as they are whole seconds.
 const BETWEEN: Duration = Duration::from_millis(1_600);
@@ -58,10 +57,10 @@ const COLUMN_GAP: usize = 2;
 /// it is not known.
 pub async fn run_notifier_status(context: &Context) -> Result<()> {
     let kubectl = configured_kubectl(context)?;
-    let asked = gather_pipeline(context, &kubectl, Wish::EVERYTHING);
-    let gathered = Box::pin(kubectl_or_interrupt(context, asked)).await?;
-    let now = gathered.now;
-    let report = judge_pipeline(&gathered.evidence(&context.settings.cluster.names));
+    let asked = gather_pipeline(context, &kubectl, true);
+    let evidence = Box::pin(kubectl_or_interrupt(context, asked)).await?;
+    let now = evidence.now;
+    let report = judge_pipeline(&evidence);
     let mut view = View::new("notifier.status", now, &report)?;
     view.items = Some((
         "pods",
@@ -324,23 +323,6 @@ pub fn held_text(held: &Held) -> String {
     text
 }
 
-/// How much is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish {
-    /// Most lines of a pod's output.
-    pub lines: usize,
-    /// Look at the numbers twice, and at what lies around.
-    pub thorough: bool,
-}
-
-impl Wish {
-    /// All that can be known.
-    pub const EVERYTHING: Self = Self {
-        lines: LINES,
-        thorough: true,
-    };
-}
-
 /// A pod that was found.
 #[derive(Clone, Debug)]
 pub struct FoundPod {
@@ -350,34 +332,6 @@ pub struct FoundPod {
     pub pod: Option<Pod>,
     /// Whether it is ready.
     pub ready: Option<bool>,
-}
-
-/// What came back.
-pub struct PipelineReading {
-    /// When.
-    pub now: Timestamp,
-    /// The pods.
-    pub pods: Known<Vec<PodEvidence>>,
-    /// Why they could not be listed, where their names are the endpoints'.
-    pub unlisted: Option<Trouble>,
-    /// The Service.
-    pub service: Known<KubernetesService>,
-    /// Events about pods.
-    pub events: Known<Vec<KubernetesEvent>>,
-}
-
-impl PipelineReading {
-    /// Returns it as evidence.
-    pub fn evidence(self, names: &ObjectNames) -> Evidence<'_> {
-        Evidence {
-            names,
-            now: self.now,
-            pods: self.pods,
-            unlisted: self.unlisted,
-            service: self.service,
-            events: self.events,
-        }
-    }
 }
 
 /// Returns the way to the cluster, or says how to configure one.
@@ -448,18 +402,18 @@ pub async fn find_notifier_pods(
     Ok((found, Some(denied)))
 }
 
-/// Asks everything. Fails where the cluster cannot be asked at all.
-pub async fn gather_pipeline(
-    context: &Context,
+/// Asks every pod; if `thorough`, for its numbers twice, and what lies around. Fails where the cluster cannot be asked at all.
+pub async fn gather_pipeline<'a>(
+    context: &'a Context,
     kubectl: &Kubectl,
-    wish: Wish,
-) -> Result<PipelineReading, KubectlError> {
+    thorough: bool,
+) -> Result<Evidence<'a>, KubectlError> {
     let (namespace, names) = (
         context.settings.cluster.namespace.as_str(),
         &context.settings.cluster.names,
     );
     let around = async {
-        if wish.thorough {
+        if thorough {
             let (service, events) =
                 tokio::join!(kubectl.service(namespace, names), kubectl.events(namespace));
             (
@@ -479,14 +433,15 @@ pub async fn gather_pipeline(
         };
         let asked = pods
             .into_iter()
-            .map(|found| gather_pod_evidence(context, kubectl, found, wish));
+            .map(|found| gather_pod_evidence(context, kubectl, found, thorough));
         let pods = join_in_order(asked.collect()).await;
         let unlisted = known_answer(denied.map_or(Ok(()), Err)).err();
         Ok((Ok(pods), unlisted))
     };
     let (inside, (service, events)) = tokio::join!(inside, around);
     let (pods, unlisted) = inside?;
-    Ok(PipelineReading {
+    Ok(Evidence {
+        names,
         now: context.clock.now(),
         pods,
         unlisted,
@@ -500,7 +455,7 @@ async fn gather_pod_evidence(
     context: &Context,
     kubectl: &Kubectl,
     found: FoundPod,
-    wish: Wish,
+    thorough: bool,
 ) -> PodEvidence {
     let FoundPod { name, pod, ready } = found;
     let cluster = &context.settings.cluster;
@@ -510,7 +465,7 @@ async fn gather_pod_evidence(
     );
     let numbers = async {
         let first = read_pod_metrics(context, kubectl, &name, port).await;
-        if first.is_err() || !wish.thorough {
+        if first.is_err() || !thorough {
             return (first, None);
         }
         let later = kubectl.at_later_time(BETWEEN).await;
@@ -521,10 +476,7 @@ async fn gather_pod_evidence(
         .as_ref()
         .and_then(|pod| pod.container(&cluster.names.notifier))
         .map_or(0, |container| container.restart_count);
-    let (numbers, log) = tokio::join!(
-        numbers,
-        read_pod_events(context, kubectl, &name, restarts, wish)
-    );
+    let (numbers, log) = tokio::join!(numbers, read_pod_events(context, kubectl, &name, restarts));
     PodEvidence {
         log: known_answer(log),
         no_page: numbers.0.as_ref().err().map(|error| match error {
@@ -558,7 +510,6 @@ async fn read_pod_events(
     kubectl: &Kubectl,
     pod: &str,
     restarts: u64,
-    wish: Wish,
 ) -> Result<Vec<EventRecord>, KubectlError> {
     let cluster = &context.settings.cluster;
     let place = PodFilter {
@@ -568,7 +519,7 @@ async fn read_pod_events(
     };
     let part = PodPart {
         since: Some(context.clock.now() - SignedDuration::from_hours(24)),
-        tail: Some(wish.lines),
+        tail: Some(LINES),
         previous: false,
     };
     let earlier = async {
@@ -649,7 +600,7 @@ impl Layout {
     }
 
     /// Renders one row; cells are cleaned here.
-    pub fn render_row(&self, cells: &[&str; 8]) -> String {
+    fn render_row(&self, cells: &[&str; 8]) -> String {
         let mut line = String::new();
         for (index, width) in &self.shown {
             let (Some(cell), Some(column)) = (cells.get(*index), COLUMNS.get(*index)) else {

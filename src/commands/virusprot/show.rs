@@ -164,7 +164,7 @@ pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
 pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry: &Judged) {
     let now = reading.clock.now;
     let rows = entries.iter().map(|entry| {
-        let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.as_str()).collect();
+        let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.name()).collect();
         vec![
             entry.address.clone(),
             entry

@@ -6,6 +6,7 @@
 
 mod terraform;
 
+use crate::text::word_enum;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -16,31 +17,17 @@ const STATE_VOLUME: &str = "kmsctl-notifier-state";
 
 const WEBHOOK_VOLUME: &str = "kmsctl-notifier-webhook";
 
-/// Parts of the manifest, in the order in which they are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ManifestPart {
-    /// The Service.
-    Service,
-    /// The operator's rights.
-    Rbac,
-    /// The webhook's ExternalSecret.
-    Secret,
-    /// The side-car, as a patch of the Deployment.
-    Patch,
-}
-
-impl ManifestPart {
-    /// Every part.
-    pub const ALL: [Self; 4] = [Self::Service, Self::Rbac, Self::Secret, Self::Patch];
-
-    /// Returns its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Rbac => "rbac",
-            Self::Secret => "secret",
-            Self::Patch => "patch",
-        }
+word_enum! {
+    /// Parts of the manifest, in the order in which they are printed.
+    pub enum ManifestPart {
+        /// The Service.
+        Service = "service",
+        /// The operator's rights.
+        Rbac = "rbac",
+        /// The webhook's ExternalSecret.
+        Secret = "secret",
+        /// The side-car, as a patch of the Deployment.
+        Patch = "patch",
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guid::Guid;
 use super::peer::Peer;
+use crate::text::word_enum;
 
 /// One thing that happened, by the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,14 +69,14 @@ pub enum RequestOutcome {
     Unanswered,
 }
 
-/// How sure the log is whose request it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Attribution {
-    /// No other connection could have sent it.
-    Certain,
-    /// Another connection could have sent it too.
-    Ambiguous,
+word_enum! {
+    /// How sure the log is whose request it was.
+    pub enum Attribution {
+        /// No other connection could have sent it.
+        Certain = "certain",
+        /// Another connection could have sent it too.
+        Ambiguous = "ambiguous",
+    }
 }
 
 /// The client's licensing state before its request (SoftwareLicensingProduct's LicenseStatus).
@@ -137,59 +138,29 @@ impl RequestStatus {
     }
 }
 
-/// What no honest server and client write, or what was lost. Each is a label of a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Anomaly {
-    /// A connection was accepted that is open already.
-    AcceptedTwice,
-    /// A connection was closed that was not open.
-    ClosedUnopened,
-    /// A line stands where a workstation name with a newline would put it.
-    InsideRequest,
-    /// A `closed` of that kind proved false: the connection went on.
-    ForgedClose,
-    /// A detail line, an answer or a refusal fits no request.
-    Stray,
-    /// A request came while no client was connected.
-    Orphan,
-    /// A connection never closed; it was forgotten.
-    Expired,
-    /// More connections were open than are kept; the oldest was forgotten.
-    Evicted,
-    /// A server's child died; its connection will never be closed.
-    Crash,
-    /// A request in no known form.
-    Malformed,
-}
-
-impl Anomaly {
-    /// Every kind.
-    pub const ALL: [Self; 10] = [
-        Self::AcceptedTwice,
-        Self::ClosedUnopened,
-        Self::InsideRequest,
-        Self::ForgedClose,
-        Self::Stray,
-        Self::Orphan,
-        Self::Expired,
-        Self::Evicted,
-        Self::Crash,
-        Self::Malformed,
-    ];
-
-    /// Returns its name in metrics and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AcceptedTwice => "accepted_twice",
-            Self::ClosedUnopened => "closed_unopened",
-            Self::InsideRequest => "inside_request",
-            Self::ForgedClose => "forged_close",
-            Self::Stray => "stray",
-            Self::Orphan => "orphan",
-            Self::Expired => "expired",
-            Self::Evicted => "evicted",
-            Self::Crash => "crash",
-            Self::Malformed => "malformed",
-        }
+word_enum! {
+    /// What no honest server and client write, or what was lost. Each is a label of a counter.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum Anomaly {
+        /// A connection was accepted that is open already.
+        AcceptedTwice = "accepted_twice",
+        /// A connection was closed that was not open.
+        ClosedUnopened = "closed_unopened",
+        /// A line stands where a workstation name with a newline would put it.
+        InsideRequest = "inside_request",
+        /// A `closed` of that kind proved false: the connection went on.
+        ForgedClose = "forged_close",
+        /// A detail line, an answer or a refusal fits no request.
+        Stray = "stray",
+        /// A request came while no client was connected.
+        Orphan = "orphan",
+        /// A connection never closed; it was forgotten.
+        Expired = "expired",
+        /// More connections were open than are kept; the oldest was forgotten.
+        Evicted = "evicted",
+        /// A server's child died; its connection will never be closed.
+        Crash = "crash",
+        /// A request in no known form.
+        Malformed = "malformed",
     }
 }

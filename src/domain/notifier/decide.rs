@@ -7,43 +7,33 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::dedup::{Dedup, DedupKey};
+use super::event_log::Happening;
 use super::slack::Notice;
 use super::source::{ClientSource, classify_source};
 use crate::domain::kms_log::products;
 use crate::domain::kms_log::wrapper::Wrapping;
 use crate::domain::kms_log::{Attribution, KmsEvent, KmsRequest, RequestOutcome, RequestStatus};
+use crate::text::word_enum;
 
-/// What is done about an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// Post to Slack.
-    Post,
-    /// It was posted within the window.
-    Duplicate,
-    /// Count it only.
-    Count,
-    /// It happened too long ago to post.
-    TooOld,
-}
-
-impl Decision {
-    /// Returns its name in JSON and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Post => "post",
-            Self::Duplicate => "duplicate",
-            Self::Count => "count",
-            Self::TooOld => "too-old",
-        }
+word_enum! {
+    /// What is done about an event.
+    pub enum Decision {
+        /// Post to Slack.
+        Post = "post",
+        /// It was posted within the window.
+        Duplicate = "duplicate",
+        /// Count it only.
+        Count = "count",
+        /// It happened too long ago to post.
+        TooOld = "too-old",
     }
 }
 
 /// An event with everything that is said about it; the schema of `notifier.replay`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decided {
-    /// `activation`, `probe`, `refusal` or `anomaly`.
-    pub event: &'static str,
+    /// What happened.
+    pub event: Happening,
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The client's port.
@@ -132,23 +122,23 @@ impl DecisionRules {
                 address: Some(peer.address),
                 port: Some(peer.port),
                 source: Some(self.source_of(peer.address)),
-                ..Decided::without_request("probe", *at, decision)
+                ..Decided::without_request(Happening::Probe, *at, decision)
             },
             KmsEvent::Anomaly { at, peer, kind } => Decided {
                 address: peer.map(|peer| peer.address),
                 port: peer.map(|peer| peer.port),
                 source: peer.map(|peer| self.source_of(peer.address)),
                 kind: Some(kind.name().to_owned()),
-                ..Decided::without_request("anomaly", *at, decision)
+                ..Decided::without_request(Happening::Anomaly, *at, decision)
             },
         }
     }
 
     fn describe_request(&self, request: &KmsRequest, decision: Decision) -> Decided {
         let (event, kind) = match request.outcome {
-            RequestOutcome::Refused(code) => ("refusal", Some(format!("0x{code:08X}"))),
-            RequestOutcome::Unanswered => ("activation", Some("unanswered".to_owned())),
-            RequestOutcome::Answered => ("activation", None),
+            RequestOutcome::Refused(code) => (Happening::Refusal, Some(format!("0x{code:08X}"))),
+            RequestOutcome::Unanswered => (Happening::Activation, Some("unanswered".to_owned())),
+            RequestOutcome::Answered => (Happening::Activation, None),
         };
         Decided {
             address: Some(request.peer.address),
@@ -170,7 +160,7 @@ fn is_too_old(request: &KmsRequest, not_before: Option<i64>) -> bool {
 }
 
 impl Decided {
-    fn without_request(event: &'static str, at: i64, decision: Decision) -> Self {
+    fn without_request(event: Happening, at: i64, decision: Decision) -> Self {
         Self {
             event,
             address: None,

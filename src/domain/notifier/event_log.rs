@@ -9,39 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Decided, Probes};
 use super::source::ClientSource;
-use crate::text::whole_second;
+use crate::text::{whole_second, word_enum};
 
 /// Most characters kept of a line that is no event.
 const LONGEST_NOTE: usize = 2_000;
 
-/// What a line reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Happening {
-    /// A client was activated.
-    Activation,
-    /// A connection without any request.
-    Probe,
-    /// A request that the server refused.
-    Refusal,
-    /// Something that no honest client and server write.
-    Anomaly,
-    /// No event: words of the notifier about itself, or anything else.
-    #[default]
-    #[serde(other)]
-    Note,
-}
-
-impl Happening {
-    /// Returns its name in JSON and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Activation => "activation",
-            Self::Probe => "probe",
-            Self::Refusal => "refusal",
-            Self::Anomaly => "anomaly",
-            Self::Note => "note",
-        }
+word_enum! {
+    /// What a line reports.
+    #[derive(Default)]
+    pub enum Happening {
+        /// A client was activated.
+        Activation = "activation",
+        /// A connection without any request.
+        Probe = "probe",
+        /// A request that the server refused.
+        Refusal = "refusal",
+        /// Something that no honest client and server write.
+        Anomaly = "anomaly",
+        /// No event: words of the notifier about itself, or anything else.
+        #[default]
+        #[serde(other)]
+        Note = "note",
     }
 }
 
@@ -91,32 +79,23 @@ impl EventRecord {
         record.at = record.at.or(printed).map(whole_second);
         record
     }
+}
 
-    /// Makes it of an event that was read from the server's own log, about which nothing has been decided.
-    pub fn of_server(decided: &Decided) -> Self {
-        let event = match decided.event {
-            "activation" => Happening::Activation,
-            "probe" => Happening::Probe,
-            "refusal" => Happening::Refusal,
-            _ => Happening::Anomaly,
-        };
-        let attribution = decided.attribution.map(|attribution| match attribution {
-            crate::domain::kms_log::Attribution::Certain => "certain".to_owned(),
-            crate::domain::kms_log::Attribution::Ambiguous => "ambiguous".to_owned(),
-        });
+impl From<Decided> for EventRecord {
+    fn from(decided: Decided) -> Self {
         Self {
             at: Timestamp::from_second(decided.at).ok(),
-            event,
+            event: decided.event,
             address: decided.address,
             port: decided.port,
             source: decided.source,
-            product: decided.product.clone(),
-            product_id: decided.product_id.clone(),
-            workstation: decided.workstation.clone(),
+            product: decided.product,
+            product_id: decided.product_id,
+            workstation: decided.workstation,
             status: decided.status.map(str::to_owned),
-            decision: None,
-            attribution,
-            kind: decided.kind.clone(),
+            decision: Some(decided.decision.name().to_owned()),
+            attribution: decided.attribution.map(|sure| sure.name().to_owned()),
+            kind: decided.kind,
             text: None,
         }
     }
@@ -153,9 +132,7 @@ fn parse_old_script_line(line: &str) -> Option<EventRecord> {
     Some(EventRecord {
         event,
         address: Some(plain("ip=")?.parse().ok()?),
-        source: ClientSource::ALL
-            .into_iter()
-            .find(|known| known.name() == source),
+        source: ClientSource::named(source),
         product: quoted("product='", "' host='"),
         workstation: quoted("host='", "'"),
         decision: Some(decision.to_owned()),

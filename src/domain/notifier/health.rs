@@ -12,7 +12,7 @@ use crate::domain::notifier::prometheus::{Page, growth_per_second};
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Known, Trouble};
-use crate::text::{format_span, whole_second};
+use crate::text::{format_span, whole_second, word_enum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -44,32 +44,20 @@ const DROPPED: SignedDuration = SignedDuration::from_hours(1);
 /// A restart within this time is a fault.
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
 
-/// How it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Health {
-    /// It reads, and nothing waits.
-    Ok,
-    /// It lives, and there is nothing to read.
-    Idle,
-    /// Not known.
-    Unknown,
-    /// It lives, and does not keep up: with the log, or with Slack.
-    Behind,
-    /// It does not run, or stands still.
-    Dead,
-}
-
-impl Health {
-    /// Returns the word that JSON uses too.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Idle => "idle",
-            Self::Unknown => "unknown",
-            Self::Behind => "behind",
-            Self::Dead => "dead",
-        }
+word_enum! {
+    /// How it is.
+    #[derive(PartialOrd, Ord)]
+    pub enum Health {
+        /// It reads, and nothing waits.
+        Ok = "ok",
+        /// It lives, and there is nothing to read.
+        Idle = "idle",
+        /// Not known.
+        Unknown = "unknown",
+        /// It lives, and does not keep up: with the log, or with Slack.
+        Behind = "behind",
+        /// It does not run, or stands still.
+        Dead = "dead",
     }
 }
 

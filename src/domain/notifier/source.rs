@@ -1,36 +1,21 @@
-//! Which kind of place an address is, and whether a connection was only a probe.
+//! Which kind of place an address is.
 
 use std::net::IpAddr;
 
+use crate::text::word_enum;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-use crate::domain::kms_log::request_block::RequestBlock;
-
-/// Where a connection came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientSource {
-    /// A pod of the cluster.
-    InternalPod,
-    /// A node of the cluster, or anything else of its network: probes of the kubelet, and every outside client
-    /// once the Service loses `externalTrafficPolicy: Local`.
-    ClusterNode,
-    /// Everybody else.
-    External,
-}
-
-impl ClientSource {
-    /// Every source, in the order of metrics.
-    pub const ALL: [Self; 3] = [Self::InternalPod, Self::ClusterNode, Self::External];
-
-    /// Returns its name in metrics and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InternalPod => "internal_pod",
-            Self::ClusterNode => "cluster_node",
-            Self::External => "external",
-        }
+word_enum! {
+    /// Where a connection came from.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub enum ClientSource {
+        /// A pod of the cluster.
+        InternalPod = "internal_pod",
+        /// A node of the cluster, or anything else of its network: probes of the kubelet, and every outside client
+        /// once the Service loses `externalTrafficPolicy: Local`.
+        ClusterNode = "cluster_node",
+        /// Everybody else.
+        External = "external",
     }
 }
 
@@ -45,11 +30,6 @@ pub fn classify_source(address: IpAddr, pods: &[IpNet], nodes: &[IpNet]) -> Clie
     } else {
         ClientSource::External
     }
-}
-
-/// Returns whether a connection of which only this is known was a probe: nothing but an address.
-pub fn is_probe(known: &RequestBlock) -> bool {
-    !known.is_request()
 }
 
 #[cfg(test)]
@@ -86,24 +66,5 @@ mod tests {
             classify_source("fd00::1".parse().expect("an address"), &v6, &[]),
             ClientSource::InternalPod
         );
-    }
-
-    #[test]
-    fn a_probe_has_an_address_only() {
-        assert!(is_probe(&RequestBlock::default()));
-        let application = RequestBlock {
-            application: Some("Windows".to_owned()),
-            ..RequestBlock::default()
-        };
-        let product = RequestBlock {
-            product: Some("Windows 11 Pro".to_owned()),
-            ..RequestBlock::default()
-        };
-        let both = RequestBlock {
-            product: product.product.clone(),
-            workstation: Some("x".to_owned()),
-            ..application.clone()
-        };
-        assert!(!is_probe(&application) && !is_probe(&product) && !is_probe(&both));
     }
 }

@@ -13,36 +13,23 @@ use crate::domain::address::{canonical_address, canonical_net};
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::warning::Warning;
+use crate::text::word_enum;
 
-/// Why an entry deserves a second look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Flag {
-    /// A private, link-local, shared (CGNAT) or loopback address: the real client may be hidden behind it.
-    Private,
-    /// In the network of one of the firewall's own interfaces.
-    OwnSubnet,
-    /// A gateway of the firewall.
-    Gateway,
-    /// In a network that the operator protects.
-    Protected,
-    /// The address this very session comes from.
-    Operator,
-    /// It was activated within the last day: a customer, not a scanner.
-    Customer,
-}
-
-impl Flag {
-    /// Returns the word that JSON uses too.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::OwnSubnet => "own-subnet",
-            Self::Gateway => "gateway",
-            Self::Protected => "protected",
-            Self::Operator => "operator",
-            Self::Customer => "customer",
-        }
+word_enum! {
+    /// Why an entry deserves a second look.
+    pub enum Flag {
+        /// A private, link-local, shared (CGNAT) or loopback address: the real client may be hidden behind it.
+        Private = "private",
+        /// In the network of one of the firewall's own interfaces.
+        OwnSubnet = "own-subnet",
+        /// A gateway of the firewall.
+        Gateway = "gateway",
+        /// In a network that the operator protects.
+        Protected = "protected",
+        /// The address this very session comes from.
+        Operator = "operator",
+        /// It was activated within the last day: a customer, not a scanner.
+        Customer = "customer",
     }
 }
 

@@ -53,16 +53,14 @@ fn product_of(number: u16) -> (&'static str, &'static str) {
 
 /// Renders the metrics page, by the notifier's own code.
 pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
-    let metrics = Metrics::new();
+    let metrics = Metrics::default();
     metrics.configured.set(1);
     let moments = moments_between(started_at(now).as_second(), until.as_second());
     let mut lines = 2 * moments.len();
     for moment in &moments {
         match moment.what {
             TimelineEvent::Probe(class) => {
-                let source = ClientSource::ALL
-                    .into_iter()
-                    .find(|source| source.name() == class);
+                let source = ClientSource::named(class);
                 metrics.count_probe(source.unwrap_or(ClientSource::External));
             }
             TimelineEvent::Activation(_, product, again) => {

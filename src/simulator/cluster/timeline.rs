@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::simulator::random::Random;
+
 /// Seconds between two probes of the kubelet; a real one connects each 5 s.
 pub const PROBE_EVERY: i64 = 20;
 /// Seconds in which one client is activated.
@@ -133,17 +135,9 @@ fn client_of(slot: i64) -> usize {
     usize::try_from(mix_number(slot ^ 0x5bd1).rem_euclid(5)).unwrap_or_default()
 }
 
-/// Mixes the bits of a number (the finisher of SplitMix64).
-#[expect(
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
-    reason = "only bits matter"
-)]
+/// Mixes the bits of a number, so that neighbours look unrelated; never negative.
 fn mix_number(number: i64) -> i64 {
-    let mut bits = (number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((bits ^ (bits >> 31)) >> 1) as i64
+    (Random::new(number.cast_unsigned()).bits() >> 1).cast_signed()
 }
 
 /// Returns when the simulated server began to crash, where it does: yesterday evening.
