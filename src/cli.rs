@@ -16,6 +16,7 @@ use crate::commands::{
 };
 use crate::settings::keys;
 use crate::simulator::Scenario;
+use crate::text::nearest_word;
 
 pub use complete::{answer_shell, registration_script};
 pub use examples::examples_of;
@@ -92,14 +93,11 @@ pub struct Global {
 
 /// Accepts the name of a scenario, or nothing for the one that there is.
 fn demo_scenario(name: &str) -> Result<String, String> {
-    if name.is_empty() || Scenario::parse(name).is_some() {
+    if name.is_empty() || Scenario::named(name).is_some() {
         return Ok(name.to_owned());
     }
     let near = |scenario: &Scenario| strsim::jaro_winkler(name, scenario.name());
-    let nearest = Scenario::ALL
-        .into_iter()
-        .max_by(|one, other| near(one).total_cmp(&near(other)));
-    let nearest = nearest.map_or("open", Scenario::name);
+    let nearest = nearest_word(Scenario::ALL, 0.0, near).map_or("open", Scenario::name);
     Err(format!(
         "there is no such scenario; did you mean `{nearest}`? See: kmsctl demo scenarios"
     ))

@@ -6,6 +6,7 @@ use clap::{Command, CommandFactory as _};
 use super::complete::with_values;
 use super::examples::examples_of;
 use super::{Cli, EXIT_STATUS};
+use crate::text::nearest_word;
 
 /// The groups of `kmsctl --help`, in order. A test holds that every command is in one.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -90,7 +91,6 @@ fn command_groups(tree: &Command) -> String {
 
 /// Returns the command that was most likely meant by a wrong word, whole: `expose revoke` for `revoke`.
 pub fn nearest_command(word: &str) -> Option<String> {
-    const NEAR: f64 = 0.8;
     let mut paths = Vec::new();
     collect_paths(&command_tree(), "", &mut paths);
     let score = |path: &String| {
@@ -99,10 +99,7 @@ pub fn nearest_command(word: &str) -> Option<String> {
         let depth = u32::try_from(path.matches(' ').count()).unwrap_or(u32::MAX);
         strsim::jaro_winkler(word, last) - f64::from(depth) / 1000.0
     };
-    let best = paths
-        .into_iter()
-        .max_by(|one, other| score(one).total_cmp(&score(other)))?;
-    (score(&best) > NEAR).then_some(best)
+    nearest_word(paths, 0.8, score)
 }
 
 fn collect_paths(command: &Command, path: &str, paths: &mut Vec<String>) {

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::layers::{Layers, Origin, wrong_value};
 use crate::error::{Failure, Result};
+use crate::text::nearest_word;
 
 /// The contexts of the demo: two boxes.
 const DEMO: &str =
@@ -132,12 +133,7 @@ impl Layers {
     fn unknown_context(&self, name: &str, origin: &str) -> Failure {
         let failure = Failure::usage(format!("There is no context `{name}` ({origin})."));
         let near = |known: &&String| strsim::jaro_winkler(name, known);
-        let nearest = self
-            .contexts
-            .keys()
-            .max_by(|one, other| near(one).total_cmp(&near(other)))
-            .filter(|known| near(known) > 0.75);
-        match nearest {
+        match nearest_word(self.contexts.keys(), 0.75, near) {
             Some(nearest) => failure.hint(format!("Did you mean `{nearest}`?")),
             None if self.contexts.is_empty() => {
                 failure.hint("The configuration has no contexts: one is a table [contexts.NAME].")

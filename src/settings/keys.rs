@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::text::nearest_word;
+
 /// What a key's text must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
@@ -262,17 +264,13 @@ pub fn find_key(path: &str) -> Option<&'static SettingKey> {
 
 /// Returns the known path that is most like an unknown one.
 pub fn nearest_key(path: &str) -> Option<&'static str> {
-    let score = |key: &SettingKey| {
+    let score = |key: &&SettingKey| {
         strsim::jaro_winkler(path, key.path)
             .max(strsim::jaro_winkler(path, key.split_path().1) - 0.05)
     };
-    KEYS.iter()
-        // Only where a vantage was meant: their short names are like many others.
-        .chain(VANTAGE_KEYS.iter().filter(|_| path.starts_with("vantage")))
-        .map(|key| (score(key), key.path))
-        .filter(|(score, _)| *score > 0.75)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, path)| path)
+    // Only where a vantage was meant: their short names are like many others.
+    let vantages = VANTAGE_KEYS.iter().filter(|_| path.starts_with("vantage"));
+    nearest_word(KEYS.iter().chain(vantages), 0.75, score).map(|key| key.path)
 }
 
 /// Prints the example file: every key with its default, meaning and environment name.

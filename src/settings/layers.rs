@@ -16,6 +16,7 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::own_files;
 use crate::plain_file;
+use crate::text::nearest_word;
 
 /// A configuration file larger than this is refused.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -361,18 +362,9 @@ fn path_of_name(name: &str, family: &str, fields: &[SettingKey]) -> Option<Strin
 
 fn unknown_name(name: &str) -> String {
     let guess = name.trim_start_matches("KMSCTL_").to_lowercase();
-    let nearest = KEYS
-        .iter()
-        .map(|key| {
-            (
-                strsim::jaro_winkler(&guess, &key.path.replace('.', "_")),
-                key,
-            )
-        })
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .filter(|(score, _)| *score > 0.85);
-    match nearest {
-        Some((_, key)) => format!(
+    let score = |key: &&SettingKey| strsim::jaro_winkler(&guess, &key.path.replace('.', "_"));
+    match nearest_word(KEYS, 0.85, score) {
+        Some(key) => format!(
             "The environment name {name} means nothing to kmsctl. Did you mean {}?",
             key.environment_name()
         ),
