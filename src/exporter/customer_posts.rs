@@ -38,7 +38,7 @@ impl CustomerPosts {
             outbox.restore(left.outbox, Instant::now());
             outbox.dropped = left.dropped;
         }
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::default());
         let sender = Sender::new(settings, outbox.clone(), metrics, say, random_seed());
         std::thread::spawn(move || sender.send_until_stopped());
         Self {

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_stands_still_is_not_healthy() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(ask("/healthz", &metrics, later(60)), 503, "it never began");
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_steps_harms_nobody() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         metrics.note_beat(4_000_000_000, true, true);
         assert_eq!(metrics.check_health(Instant::now()), Ok(()));
         metrics.note_beat(-4_000_000_000, true, true);

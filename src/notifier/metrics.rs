@@ -8,7 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -85,53 +85,185 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Metrics {
     /// Registers every series and creates those whose labels are known, so that a first increment is seen.
-    pub fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::default(),
-            activations: Family::default(),
-            skipped: Family::default(),
-            probes: Family::default(),
-            requests: Family::default(),
-            posts: Family::default(),
-            anomalies: Family::default(),
-            rotations: Family::default(),
-            last_activation: Gauge::default(),
-            last_line: Gauge::default(),
-            clock_skew: Gauge::default(),
-            understood: Gauge::default(),
-            log_open: Gauge::default(),
-            last_read: Gauge::default(),
-            lag: Gauge::default(),
-            queue: Gauge::default(),
-            last_success: Gauge::default(),
-            configured: Gauge::default(),
-            last_rejected: Gauge::default(),
-            last_dropped: Gauge::default(),
-            open: Gauge::default(),
-            lines: Counter::default(),
-            unparsed: Counter::default(),
-            ambiguous: Counter::default(),
-            evicted: Counter::default(),
-            failed_checkpoints: Counter::default(),
-            echo_dropped: Counter::default(),
-            window_up: Gauge::default(),
-            window_errors: Counter::default(),
-            window_unchecked: Counter::default(),
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let page = &mut registry;
+        let metrics = Self {
+            activations: register_metric(
+                page,
+                "kms_activations",
+                "Activations outside the dedup window, posted to Slack or not: those too old to be posted and those the server did not answer too; without a webhook there is no window, and all count",
+            ),
+            skipped: register_metric(
+                page,
+                "kms_activations_dedup_skipped",
+                "Activations that were not posted, as the same client and product was within the window",
+            ),
+            probes: register_metric(
+                page,
+                "kms_connection_probes",
+                "Connections that closed without any request, by class of their address",
+            ),
+            requests: register_metric(page, "kms_requests", "Requests by what the server did"),
+            posts: register_metric(
+                page,
+                "kms_slack_posts",
+                "Messages to Slack by what became of each try; dropped counts activations the outbox had no room for",
+            ),
+            anomalies: register_metric(
+                page,
+                "kms_log_anomalies",
+                "What no honest client and server write, by kind",
+            ),
+            rotations: register_metric(page, "kms_log_rotations", "Rotations of the log by kind"),
+            last_activation: register_metric(
+                page,
+                "kms_last_activation_timestamp_seconds",
+                "Time of the last activation, those within the dedup window included; 0 before the first",
+            ),
+            last_line: register_metric(
+                page,
+                "kms_log_last_line_timestamp_seconds",
+                "Time of the last line of the log: its stamp taken as UTC, less what the server's clock is off by; 0 before the first",
+            ),
+            clock_skew: register_metric(
+                page,
+                "kms_log_clock_skew_seconds",
+                "By how much the stamps of lines that were just written are ahead of the notifier's clock; negative where they are behind",
+            ),
+            last_read: register_metric(
+                page,
+                "kms_log_last_read_timestamp_seconds",
+                "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure",
+            ),
+            understood: register_metric(
+                page,
+                "kms_log_understood",
+                "0 while lines come and none of them is the KMS server's",
+            ),
+            log_open: register_metric(
+                page,
+                "kms_log_open",
+                "1 while the log is open; 0 where it does not exist yet or cannot be read",
+            ),
+            lag: register_metric(
+                page,
+                "kms_log_read_lag_bytes",
+                "Bytes of the log that are not read yet",
+            ),
+            open: register_metric(
+                page,
+                "kms_open_connections",
+                "Connections that are open by the log",
+            ),
+            window_up: register_metric(
+                page,
+                "kms_dedup_store_up",
+                "1 while the shared dedup window answers; 1 always where none is shared",
+            ),
+            queue: register_metric(
+                page,
+                "kms_slack_queue_length",
+                "Activations not posted to Slack yet",
+            ),
+            last_success: register_metric(
+                page,
+                "kms_slack_last_success_timestamp_seconds",
+                "Time of the last message that Slack took, 0 before the first",
+            ),
+            configured: register_metric(
+                page,
+                "kms_slack_configured",
+                "1 where the notifier was started with a webhook; 0 where it only counts and posts nothing",
+            ),
+            last_rejected: register_metric(
+                page,
+                "kms_slack_last_rejected_timestamp_seconds",
+                "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since",
+            ),
+            last_dropped: register_metric(
+                page,
+                "kms_slack_last_dropped_timestamp_seconds",
+                "Time at which the outbox last had no room for an activation, 0 before the first",
+            ),
+            lines: register_metric(page, "kms_log_lines", "Lines of the log that were read"),
+            unparsed: register_metric(
+                page,
+                "kms_log_unparsed_lines",
+                "Lines that no known server writes",
+            ),
+            ambiguous: register_metric(
+                page,
+                "kms_attribution_ambiguous",
+                "Requests whose client is a guess",
+            ),
+            evicted: register_metric(
+                page,
+                "kms_dedup_evicted",
+                "Clients and products forgotten before their window ended, as there were too many",
+            ),
+            failed_checkpoints: register_metric(
+                page,
+                "kms_checkpoint_failures",
+                "Checkpoints that could not be written",
+            ),
+            echo_dropped: register_metric(
+                page,
+                "kms_echo_dropped",
+                "Events that --echo gave up, as no process read them from stdout",
+            ),
+            window_errors: register_metric(
+                page,
+                "kms_dedup_store_errors",
+                "Tries at the shared dedup window that failed",
+            ),
+            window_unchecked: register_metric(
+                page,
+                "kms_dedup_unchecked",
+                "Activations posted without an answer from the shared dedup window",
+            ),
             products: Mutex::default(),
             heartbeat: Mutex::default(),
             ready: AtomicBool::new(false),
+            registry: Registry::default(),
         };
-        metrics.register_series();
-        metrics
+        register_constants(page);
+        metrics.create_series();
+        Self {
+            registry,
+            ..metrics
+        }
     }
+}
 
+/// Puts a series on the page.
+fn register_metric<M: Metric + Clone + Default>(page: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    page.register(name, help, metric.clone());
+    metric
+}
+
+fn register_constants(page: &mut Registry) {
+    let up = Gauge::<i64, AtomicI64>::default();
+    up.set(1);
+    page.register("kms_slack_notifier_up", "1 while the notifier runs", up);
+    let build = Family::<Labels, Gauge>::default();
+    build
+        .get_or_create(&build_labels(
+            env!("CARGO_PKG_VERSION"),
+            env!("KMSCTL_COMMIT"),
+            env!("KMSCTL_COMMIT_DATE"),
+        ))
+        .set(1);
+    page.register(
+        "kms_notifier_build_info",
+        "Version of the notifier, and the commit it was built from",
+        build,
+    );
+}
+
+impl Metrics {
     /// Counts an activation that the window let through.
     pub fn count_activation(&self, product: &str, status: &str) {
         let labels = vec![
@@ -284,213 +416,6 @@ pub fn print_registry(registry: &Registry, open_metrics: bool) -> String {
 }
 
 impl Metrics {
-    /// Registers every series and creates those whose labels are known.
-    fn register_series(&mut self) {
-        self.register_families();
-        self.register_gauges();
-        self.register_gauges_of_slack();
-        self.register_counters();
-        self.register_constants();
-        self.create_series();
-    }
-
-    fn register_families(&mut self) {
-        let families = [
-            (
-                "kms_activations",
-                "Activations outside the dedup window, posted to Slack or not: those too old to be posted and those the server did not answer too; without a webhook there is no window, and all count",
-                &self.activations,
-            ),
-            (
-                "kms_activations_dedup_skipped",
-                "Activations that were not posted, as the same client and product was within the window",
-                &self.skipped,
-            ),
-            (
-                "kms_connection_probes",
-                "Connections that closed without any request, by class of their address",
-                &self.probes,
-            ),
-            (
-                "kms_requests",
-                "Requests by what the server did",
-                &self.requests,
-            ),
-            (
-                "kms_slack_posts",
-                "Messages to Slack by what became of each try; dropped counts activations the outbox had no room for",
-                &self.posts,
-            ),
-            (
-                "kms_log_anomalies",
-                "What no honest client and server write, by kind",
-                &self.anomalies,
-            ),
-            (
-                "kms_log_rotations",
-                "Rotations of the log by kind",
-                &self.rotations,
-            ),
-        ];
-        for (name, help, family) in families {
-            self.registry.register(name, help, family.clone());
-        }
-    }
-
-    fn register_gauges(&mut self) {
-        let gauges = [
-            (
-                "kms_last_activation_timestamp_seconds",
-                "Time of the last activation, those within the dedup window included; 0 before the first",
-                &self.last_activation,
-            ),
-            (
-                "kms_log_last_line_timestamp_seconds",
-                "Time of the last line of the log: its stamp taken as UTC, less what the server's clock is off by; 0 before the first",
-                &self.last_line,
-            ),
-            (
-                "kms_log_clock_skew_seconds",
-                "By how much the stamps of lines that were just written are ahead of the notifier's clock; negative where they are behind",
-                &self.clock_skew,
-            ),
-            (
-                "kms_log_last_read_timestamp_seconds",
-                "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure",
-                &self.last_read,
-            ),
-            (
-                "kms_log_understood",
-                "0 while lines come and none of them is the KMS server's",
-                &self.understood,
-            ),
-            (
-                "kms_log_open",
-                "1 while the log is open; 0 where it does not exist yet or cannot be read",
-                &self.log_open,
-            ),
-            (
-                "kms_log_read_lag_bytes",
-                "Bytes of the log that are not read yet",
-                &self.lag,
-            ),
-            (
-                "kms_open_connections",
-                "Connections that are open by the log",
-                &self.open,
-            ),
-            (
-                "kms_dedup_store_up",
-                "1 while the shared dedup window answers; 1 always where none is shared",
-                &self.window_up,
-            ),
-        ];
-        for (name, help, gauge) in gauges {
-            self.registry.register(name, help, gauge.clone());
-        }
-    }
-
-    fn register_gauges_of_slack(&mut self) {
-        let gauges = [
-            (
-                "kms_slack_queue_length",
-                "Activations not posted to Slack yet",
-                &self.queue,
-            ),
-            (
-                "kms_slack_last_success_timestamp_seconds",
-                "Time of the last message that Slack took, 0 before the first",
-                &self.last_success,
-            ),
-            (
-                "kms_slack_configured",
-                "1 where the notifier was started with a webhook; 0 where it only counts and posts nothing",
-                &self.configured,
-            ),
-            (
-                "kms_slack_last_rejected_timestamp_seconds",
-                "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since",
-                &self.last_rejected,
-            ),
-            (
-                "kms_slack_last_dropped_timestamp_seconds",
-                "Time at which the outbox last had no room for an activation, 0 before the first",
-                &self.last_dropped,
-            ),
-        ];
-        for (name, help, gauge) in gauges {
-            self.registry.register(name, help, gauge.clone());
-        }
-    }
-
-    fn register_counters(&mut self) {
-        let counters = [
-            (
-                "kms_log_lines",
-                "Lines of the log that were read",
-                &self.lines,
-            ),
-            (
-                "kms_log_unparsed_lines",
-                "Lines that no known server writes",
-                &self.unparsed,
-            ),
-            (
-                "kms_attribution_ambiguous",
-                "Requests whose client is a guess",
-                &self.ambiguous,
-            ),
-            (
-                "kms_dedup_evicted",
-                "Clients and products forgotten before their window ended, as there were too many",
-                &self.evicted,
-            ),
-            (
-                "kms_checkpoint_failures",
-                "Checkpoints that could not be written",
-                &self.failed_checkpoints,
-            ),
-            (
-                "kms_echo_dropped",
-                "Events that --echo gave up, as no process read them from stdout",
-                &self.echo_dropped,
-            ),
-            (
-                "kms_dedup_store_errors",
-                "Tries at the shared dedup window that failed",
-                &self.window_errors,
-            ),
-            (
-                "kms_dedup_unchecked",
-                "Activations posted without an answer from the shared dedup window",
-                &self.window_unchecked,
-            ),
-        ];
-        for (name, help, counter) in counters {
-            self.registry.register(name, help, counter.clone());
-        }
-    }
-
-    fn register_constants(&mut self) {
-        let up = Gauge::<i64, AtomicI64>::default();
-        up.set(1);
-        self.registry
-            .register("kms_slack_notifier_up", "1 while the notifier runs", up);
-        let build = Family::<Labels, Gauge>::default();
-        build
-            .get_or_create(&build_labels(
-                env!("CARGO_PKG_VERSION"),
-                env!("KMSCTL_COMMIT"),
-                env!("KMSCTL_COMMIT_DATE"),
-            ))
-            .set(1);
-        self.registry.register(
-            "kms_notifier_build_info",
-            "Version of the notifier, and the commit it was built from",
-            build,
-        );
-    }
-
     fn create_series(&self) {
         let pre = |family: &Counters, label: &'static str, values: &[&str]| {
             for value in values {
@@ -561,7 +486,7 @@ mod tests {
 
     #[test]
     fn the_old_names_stand_on_the_page_with_their_labels() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         metrics.count_activation("Windows \"10\"\\\n", "Licensed");
         metrics.count_skipped("Windows");
         metrics.count_probe(ClientSource::External);
@@ -582,7 +507,7 @@ mod tests {
 
     #[test]
     fn of_two_ends_the_later_has_the_later_time_whatever_the_clock_does() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         let refused_last = || metrics.last_rejected.get() > metrics.last_success.get();
         metrics.note_ending(true, 100);
         metrics.note_ending(false, 100);
@@ -597,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_look_that_fails_is_no_read() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         metrics.note_beat(100, true, true);
         metrics.note_beat(200, true, false);
         let numbers = (metrics.log_open.get(), metrics.last_read.get());
@@ -608,7 +533,7 @@ mod tests {
 
     #[test]
     fn products_are_bounded() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         (0..1000).for_each(|number| metrics.count_skipped(&number.to_string()));
         let page = metrics.print_page(false);
         assert_eq!(

@@ -64,7 +64,7 @@ pub async fn run_notifier(
 ) -> Result<()> {
     let store = open_checkpoint_store(&settings.state)?;
     let listener = listen_or_fail(settings.listen).await?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     let stop = Arc::new(AtomicBool::new(false));
     let outbox = SharedOutbox::default();
     let (stdout, stderr) = output_queues()?;

@@ -44,7 +44,7 @@ fn names(text: &str) -> BTreeSet<String> {
 /// Every family of the metrics page.
 fn families() -> BTreeSet<String> {
     use kmsctl::notifier::http::Pages as _;
-    let metrics = kmsctl::notifier::metrics::Metrics::new();
+    let metrics = kmsctl::notifier::metrics::Metrics::default();
     metrics.count_activation("Windows", "Licensed");
     metrics
         .print_page(false)
