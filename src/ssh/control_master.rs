@@ -202,19 +202,19 @@ pub(crate) async fn replace_master(target: &Target) -> Result<Master, LinkError>
 async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master, LinkError> {
     place.clear().await;
     let launched = launch_master(target, &place.socket, target.control_persist).await?;
-    let text = launched.verified.to_text();
-    write_private(&place.verified, &text).map_err(|source| LinkError::Local {
-        doing: "Writing the verified host key",
-        source,
-    })?;
+    // Without it no other run uses this master; a full disk must not stop this one.
+    let unwritten = write_private(&place.verified, &launched.verified.to_text()).err();
+    let not_kept = unwritten.as_ref().map(|error| {
+        format!("The connection ends with this command and is not kept for the next: {error}")
+    });
     let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
     Ok(Master {
         session: Arc::new(session),
         verified: launched.verified,
         reused: false,
-        transient: false,
+        transient: unwritten.is_some(),
         log: None,
-        notice: launched.notice,
+        notice: launched.notice.or(not_kept),
     })
 }
 

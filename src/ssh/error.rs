@@ -18,6 +18,12 @@ pub enum LinkError {
         /// Its value.
         value: String,
     },
+    /// The configured known_hosts is a directory or a pipe, which would hold ssh up for as long as it may take.
+    #[error("known_hosts is {}, a directory or a pipe and no file.", path.display())]
+    BadKnownHosts {
+        /// As configured.
+        path: PathBuf,
+    },
     /// The name could not be resolved on our side.
     #[error("The name {host} cannot be resolved: {reason}.")]
     NameUnknown {
@@ -240,7 +246,9 @@ impl LinkError {
     /// Returns the kind, and with it the exit code: connection matters are 5, a spoilt reply is 1.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::BadTarget { .. } | Self::Directory { .. } => FailureKind::Usage,
+            Self::BadTarget { .. } | Self::BadKnownHosts { .. } | Self::Directory { .. } => {
+                FailureKind::Usage
+            }
             Self::CutShort { .. }
             | Self::Garbled { .. }
             | Self::Stopped { .. }
@@ -325,6 +333,9 @@ impl LinkError {
             Self::NoKey { .. } => &[
                 "Make one with ssh-keygen -t ed25519, or name one as identity in the configuration.",
             ],
+            Self::BadKnownHosts { .. } => {
+                &["Name a file as known_hosts in the configuration, or leave it out for ssh's own."]
+            }
             Self::BadKey { .. } => {
                 &["Check the file and its passphrase, or load it into the agent: ssh-add FILE."]
             }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use super::builtin::Russh;
@@ -33,8 +34,8 @@ impl Target {
     }
 
     /// Refuses what could be taken for an option or for a shell's punctuation on ssh's command line (a
-    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, and a key that is
-    /// not there (`ssh` would go on with others).
+    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, a known_hosts that is no
+    /// file, and a key that is not there (`ssh` would go on with others).
     pub(crate) fn check(&self) -> Result<(), LinkError> {
         let plain = |text: &str, more: &[u8]| {
             !text.is_empty()
@@ -57,6 +58,12 @@ impl Target {
         }
         if let Some(pin) = self.fingerprint.as_ref().filter(|pin| !is_fingerprint(pin)) {
             return bad("The pinned fingerprint", pin);
+        }
+        let holds_no_text = |path: &&PathBuf| {
+            std::fs::metadata(path).is_ok_and(|file| file.is_dir() || file.file_type().is_fifo())
+        };
+        if let Some(path) = self.known_hosts.as_ref().filter(holds_no_text) {
+            return Err(LinkError::BadKnownHosts { path: path.clone() });
         }
         match &self.identity {
             Some(path) if !path.is_file() => Err(LinkError::BadKey {

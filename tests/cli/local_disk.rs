@@ -2,11 +2,13 @@
 //! firewall knows what the history could not take. A limit on the size of files stands for the disk.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
 use crate::support::live::LiveBox;
+use crate::support::processes;
 
 /// Bytes of a block, as sh's `ulimit -f` counts.
 const BLOCK: usize = 512;
@@ -88,20 +90,24 @@ fn a_disk_that_fills_during_the_change_costs_the_history_its_end_only() {
     assert_eq!(asked["data"]["outcome"], "done", "the firewall knows");
 }
 
-/// Runs a command where the history's directory is a full disk of its own, in a mount namespace; None (said aloud)
+/// Runs a command where a directory of the home is a full disk of its own, in a mount namespace; None (said aloud)
 /// without one.
-fn on_a_full_disk(live: &LiveBox, arguments: &[&str]) -> Option<(Option<i32>, String)> {
-    let state = live.environment.home().join(".local/state/kmsctl");
-    std::fs::create_dir_all(&state).expect("a directory");
+fn on_a_full_disk(
+    live: &LiveBox,
+    directory: &str,
+    arguments: &[&str],
+) -> Option<(Option<i32>, String)> {
+    let full = live.environment.home().join(directory);
+    std::fs::create_dir_all(&full).expect("a directory");
     let kmsctl = live.environment.command(arguments);
-    let script = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$STATE\" || exit 99\n\
-                  dd if=/dev/zero of=\"$STATE/filler\" bs=1k 2>/dev/null\nexec \"$0\" \"$@\"";
+    let script = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$FULL\" || exit 99\n\
+                  dd if=/dev/zero of=\"$FULL/filler\" bs=1k 2>/dev/null\nexec \"$0\" \"$@\"";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
         .arg(kmsctl.get_program())
         .args(kmsctl.get_args())
         .env_clear()
-        .env("STATE", &state)
+        .env("FULL", &full)
         .envs(
             kmsctl
                 .get_envs()
@@ -118,6 +124,25 @@ fn on_a_full_disk(live: &LiveBox, arguments: &[&str]) -> Option<(Option<i32>, St
     Some((output.status.code(), said))
 }
 
+const STATE: &str = ".local/state/kmsctl";
+
+#[test]
+fn a_full_runtime_directory_stops_no_revoke() {
+    let Some(live) = LiveBox::start("openssh") else {
+        return;
+    };
+    let closing = ["expose", "revoke", "--yes"];
+    let Some((code, said)) = on_a_full_disk(&live, "r", &closing) else {
+        return;
+    };
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!live.redirected(), "it is closed");
+    assert!(said.contains("not kept for the next"), "{said}");
+    let runtime = live.environment.home().join("r").display().to_string();
+    let left = processes::remaining(&runtime, Duration::from_secs(3));
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn a_full_disk_stops_no_revoke() {
     for arguments in [
@@ -128,13 +153,14 @@ fn a_full_disk_stops_no_revoke() {
             return;
         };
         let before = live.loaded_caps();
-        let Some((code, said)) = on_a_full_disk(&live, &["ratelimit", "tighten", "--yes"]) else {
+        let Some((code, said)) = on_a_full_disk(&live, STATE, &["ratelimit", "tighten", "--yes"])
+        else {
             return;
         };
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("without a history"), "{said}");
         assert_eq!(live.loaded_caps(), before);
-        let (code, said) = on_a_full_disk(&live, arguments).expect("as before");
+        let (code, said) = on_a_full_disk(&live, STATE, arguments).expect("as before");
         assert_eq!(code, Some(0), "{said}");
         assert!(!live.redirected(), "it is closed");
         assert!(

@@ -353,6 +353,18 @@ async fn bad_words_on_the_command_line(transport: Transport) {
         };
         assert_eq!(refusal(&target).await.kind(), FailureKind::Usage, "{user}");
     }
+    let pipe = bed.directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for path in [bed.directory.path().to_owned(), pipe] {
+        let target = Target {
+            known_hosts: Some(path.clone()),
+            ..bed.target.clone()
+        };
+        let error = refusal(&target).await;
+        assert!(error.to_string().contains("and no file"), "{error}");
+        told(error, FailureKind::Usage);
+    }
     let target = Target {
         identity: Some("/nonexistent/key".into()),
         ..bed.target.clone()
