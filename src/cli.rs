@@ -67,7 +67,8 @@ pub struct Global {
     /// Take the context's own node alone where the firewall is a pair (`firewall.peer`)
     #[arg(long, global = true)]
     pub alone: bool,
-    /// Use the embedded simulated firewall; it keeps its state between runs, reads no configuration, and starts anew in
+    /// Use the embedded simulated firewall; it keeps its state between runs, reads no configuration
+    /// but a file that --config names, and starts anew in
     /// another SCENARIO (see `kmsctl demo scenarios`) [env: KMSCTL_DEMO]
     #[arg(long, global = true, value_name = "SCENARIO", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = demo_scenario)]
     pub demo: Option<String>,

@@ -25,6 +25,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
 use crate::pfsense::questions::{FactError, Question, Reading};
+use crate::text::counted;
 
 /// What proves a change of the configuration.
 pub(super) const PROOF: &[Question] = &[
@@ -441,10 +442,16 @@ async fn end_connections(
         Ok(killing) => {
             carried.finish.killed = Some(killing.killed);
             carried.finish.killed_inside = Some(killing.inside).filter(|inside| *inside > 0);
+            let message = &mut carried.finish.message;
+            message.push_str(&format!(" {}", killing.ended_sentence()));
             if killing.left > 0 {
                 connections_left(
                     carried,
-                    &format!("{} states are still there.", killing.left),
+                    &counted(
+                        killing.left,
+                        "state is still there.",
+                        "states are still there.",
+                    ),
                 );
             }
         }

@@ -1,7 +1,6 @@
 //! The flags of every command that changes something.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -13,8 +12,6 @@ use crate::settings::values;
 use crate::terminal::Terminal;
 use crate::text::acts_on_terminal;
 
-const SHORTEST: Duration = Duration::from_secs(plan::SHORTEST);
-const LONGEST: Duration = Duration::from_secs(plan::LONGEST);
 /// The longest reason, in bytes: it stands in pfSense's configuration history.
 const LONGEST_REASON: usize = 200;
 
@@ -127,14 +124,16 @@ impl Temporary {
 
 /// Reads the value of `--for`, in seconds.
 pub fn parse_timer(text: &str) -> Result<u64> {
-    let duration = values::parse_duration(text)
-        .map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;
-    if (SHORTEST..=LONGEST).contains(&duration) {
-        return Ok(duration.as_secs());
-    }
-    Err(Failure::usage(
-        "--for: the shortest time is 1m, as the firewall looks at its clock once a minute; the longest is 30d.",
-    ))
+    let seconds =
+        values::parse_span(text).map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;
+    let side = match seconds {
+        plan::SHORTEST..=plan::LONGEST => return Ok(seconds),
+        ..plan::SHORTEST => "short",
+        _ => "long",
+    };
+    Err(Failure::usage(format!(
+        "--for: `{text}` is too {side}: the shortest time is 1m, as the firewall looks at its clock once a minute; the longest is 30d."
+    )))
 }
 
 pub(super) fn parse_reason(text: &str) -> Result<String, String> {

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::states::words_of_inside;
 use crate::app::Context;
 use crate::domain::history::{
     self, EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry, HistoryEvent, UndoSearch,
@@ -433,19 +432,6 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
             let line = format!("{} -> {after}", difference_text(&difference.before));
             human.field(&format!("  {}", difference.field), line, Tone::Plain);
         }
-    }
-    if let Some(killed) = finish
-        .killed
-        .filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. }))
-    {
-        human.field(
-            "pf states",
-            format!(
-                "{killed} ended{} (a connection has two)",
-                words_of_inside(finish.killed_inside.unwrap_or_default())
-            ),
-            Tone::Plain,
-        );
     }
     if let Some(outside) = &finish.outside {
         super::external_proof::show_external_proof(human, outside);

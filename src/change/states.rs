@@ -10,12 +10,14 @@ use super::carry::{ActionReplies, ask_again, run_actions};
 use crate::app::{Context, Session};
 use crate::domain::connections::connection_half;
 use crate::domain::history::{EndedAs, Finish};
+use crate::domain::pf::rule::Direction;
 use crate::domain::pf::state::State;
 use crate::domain::plan::PlannedState;
 use crate::domain::virusprot::entries::is_private;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::questions::{FactError, Question, Reading};
+use crate::text::counted;
 
 const PROOF: &[Question] = &[Question::States(None)];
 const LOOK: &str = "See who is still connected: kmsctl states";
@@ -26,6 +28,8 @@ pub(super) struct Killing {
     pub(super) killed: u64,
     /// Planned states of clients inside that are gone.
     pub(super) inside: u64,
+    /// Planned connections that are gone, and how many of them were from inside.
+    connections: (u64, u64),
     /// Planned states that are still there.
     pub(super) left: usize,
     /// States that were made meanwhile.
@@ -62,6 +66,7 @@ pub(super) async fn end_states(
 }
 
 fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
+    let said = killing.ended_sentence();
     let Killing {
         killed,
         inside,
@@ -69,14 +74,15 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
         new,
         reading,
         trouble,
+        ..
     } = killing;
     let again = if new > 0 && clients.is_empty() {
-        format!(" {new} states were made meanwhile: clients connect again.")
+        let new = counted(new, "state was", "states were");
+        format!(" {new} made meanwhile: clients connect again.")
     } else {
         String::new()
     };
-    let inside_too = words_of_inside(inside);
-    let message = format!("{killed} pf states ended{inside_too}.{again}");
+    let message = format!("{said}{again}");
     let mut finish = Finish::new(EndedAs::Done, message);
     finish.killed = Some(killed);
     finish.killed_inside = Some(inside).filter(|inside| *inside > 0);
@@ -101,12 +107,20 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
     }
 }
 
-/// Says how many of the states that were ended are of clients inside; nothing where none is.
-pub(super) fn words_of_inside(inside: u64) -> String {
-    if inside == 0 {
-        String::new()
-    } else {
-        format!(", {inside} of them from inside")
+impl Killing {
+    /// Says how many connections were ended, how many of those from inside, and how many states of pf that were: pf keeps two of
+    /// each, and some of connections that are no more.
+    pub(super) fn ended_sentence(&self) -> String {
+        let (ended, inside) = self.connections;
+        let inside = match inside {
+            0 => String::new(),
+            inside => format!(", {inside} of them from inside"),
+        };
+        format!(
+            "{} ended{inside} ({}).",
+            counted(ended, "connection", "connections"),
+            counted(self.killed, "pf state", "pf states")
+        )
     }
 }
 
@@ -188,11 +202,21 @@ fn count_killed(
         let inside = states.iter().filter(|state| is_private(&state.client));
         inside.count() as u64
     };
+    let of_clients = |states: &[PlannedState]| {
+        let clients = states
+            .iter()
+            .filter(|state| state.direction == Direction::In);
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            clients.partition(|state| is_private(&state.client));
+        ((inside.len() + outside.len()) as u64, inside.len() as u64)
+    };
+    let (were, are) = (of_clients(states), of_clients(&there));
     let left = there.len();
     let new = ours.count().saturating_sub(left);
     Ok(Killing {
         killed,
         inside: inside(states).saturating_sub(inside(&there)),
+        connections: (were.0.saturating_sub(are.0), were.1.saturating_sub(are.1)),
         left,
         new,
         reading,

@@ -14,6 +14,7 @@ use crate::domain::plan::{Address, PlannedEntry};
 use crate::error::{Failure, FailureKind};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::questions::{Answer, FactError, Question, Reading};
+use crate::text::counted;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub(super) async fn free_entries(
             }
         }
     }
-    let doing = format!("Freeing {} entries …", entries.len());
+    let doing = format!("Freeing {} …", counted(entries.len(), "entry", "entries"));
     let mut carried = match run_actions(context, session, &doing, actions, PROOF).await {
         Ok((mut said, reading)) => {
             let deleted = said.pop();
@@ -103,7 +104,7 @@ pub(super) async fn block_entries(
 ) -> Carried {
     let change = Direction::Add;
     let action = FirewallAction::Add(table.clone(), addresses_of(entries));
-    let doing = format!("Blocking {} entries …", entries.len());
+    let doing = format!("Blocking {} …", counted(entries.len(), "entry", "entries"));
     match run_actions(context, session, &doing, vec![action], PROOF).await {
         Ok((mut said, reading)) => judge_reply(said.pop(), entries, change, reading),
         Err(failure) => ask_table_again(context, session, entries, change, failure).await,

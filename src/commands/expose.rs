@@ -110,12 +110,12 @@ fn exposure_parts(human: &mut Human, exposure: &Exposure) {
     limits_field(human, exposure);
     let alias = &exposure.alias;
     let members = match (alias.configured, alias.addresses.is_empty()) {
-        (None, _) => "unknown".to_owned(),
-        (Some(false), _) => "does not exist".to_owned(),
-        (Some(true), true) => "is empty".to_owned(),
-        (Some(true), false) => alias.addresses.join(" "),
+        (None, _) => ", whose members are unknown".to_owned(),
+        (Some(false), _) => " does not exist".to_owned(),
+        (Some(true), true) => " is empty".to_owned(),
+        (Some(true), false) => format!(" = {}", alias.addresses.join(" ")),
     };
-    human.field("Alias", format!("{} = {members}", alias.name), Tone::Plain);
+    human.field("Alias", format!("{}{members}", alias.name), Tone::Plain);
 }
 
 /// Adds what limits the traffic beside the caps, where anything does; in a warning's colour where it holds first.
@@ -174,7 +174,8 @@ pub fn part_standing(part: &Part) -> String {
 /// Renders the caps on both sides, once where they agree.
 pub fn caps_text(exposure: &Exposure) -> String {
     let side = |caps: Option<crate::domain::ratelimit::Caps>| {
-        caps.map_or_else(|| "none".to_owned(), |caps| caps.to_string())
+        let some = caps.filter(|caps| !caps.is_empty());
+        some.map_or_else(|| "none".to_owned(), |caps| caps.to_string())
     };
     let (configured, loaded) = (exposure.caps.configured, exposure.caps.loaded);
     if configured == loaded {

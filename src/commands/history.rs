@@ -18,7 +18,7 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::{Tone, View};
-use crate::text::format_span;
+use crate::text::{counted, format_span};
 
 /// Arguments of `kmsctl history`.
 #[derive(Debug, ClapArgs)]
@@ -207,8 +207,10 @@ fn verify_history(context: &Context) -> Result<()> {
         ));
     }
     if chain.breaks.is_empty() {
-        view.human
-            .line(format!("The chain of {} records holds.", chain.records));
+        view.human.line(format!(
+            "The chain of {} holds.",
+            counted(chain.records, "record", "records")
+        ));
     }
     context.terminal.show(&view)?;
     match chain.breaks.len() + chain.more_breaks {

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Human, Tone, View};
+use crate::text::counted;
 
 /// Arguments of `kmsctl ratelimit`.
 #[derive(Debug, ClapArgs)]
@@ -295,8 +296,9 @@ fn near_line(human: &mut Human, data: &Ratelimit) {
                 format!(" and {} more", rest.len())
             };
             format!(
-                "{} with {} connections{more}",
-                first.address, first.connections
+                "{} with {}{more}",
+                first.address,
+                counted(first.connections, "connection", "connections")
             )
         }
     };

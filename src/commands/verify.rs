@@ -271,7 +271,7 @@ pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Fail
         };
         human.field(&label, format!("{word:<9}{}", finding.evidence), tone);
         if let Some(fix) = &finding.fix {
-            human.field("", format!("{:9}Fix: {fix}", ""), Tone::Plain);
+            human.field("", format!("Fix: {fix}"), Tone::Plain);
         }
     }
 }

@@ -196,12 +196,7 @@ impl Layers {
     fn add_file(&mut self, path: &Path) -> Result<()> {
         let shown = path.display();
         let mut text = String::new();
-        let unreadable = |error: std::io::Error| {
-            Failure::usage(format!(
-                "The configuration file {shown} cannot be read: {error}."
-            ))
-            .hint("Write one with `kmsctl config init`, or leave out --config to use the built-in values.")
-        };
+        let unreadable = |error: std::io::Error| unreadable_file(path, &error);
         let file =
             plain_file::open_plain_file(path, OpenOptions::new().read(true)).map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
@@ -329,6 +324,30 @@ impl Layers {
             .insert(path.to_owned(), LayeredValue { text, origin });
         Ok(())
     }
+}
+
+/// Refuses a file that cannot be read, with what helps there.
+fn unreadable_file(path: &Path, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let shown = path.display();
+    let failure = Failure::usage(format!(
+        "The configuration file {shown} cannot be read: {error}."
+    ));
+    failure.hint(match error.kind() {
+        ErrorKind::NotFound if path.is_symlink() => {
+            "It is a link to a file that is not there: make that file or remove the link, or name another file with --config."
+        }
+        ErrorKind::NotFound => {
+            "Write one with `kmsctl config init`, or leave out --config to use the built-in values."
+        }
+        ErrorKind::InvalidData => {
+            "Save it as UTF-8 text, or name another file with --config."
+        }
+        ErrorKind::PermissionDenied => {
+            "Make it readable for this user, or name another file with --config."
+        }
+        _ => "Put a file in its place, or name another file with --config.",
+    })
 }
 
 /// Returns whether something is at a path, or may be for all that can be seen: a dangling link, or a directory that may not

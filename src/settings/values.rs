@@ -9,12 +9,23 @@ use super::keys::KeyKind;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pf::table::TableName;
 use crate::domain::shell_word::ShellWord;
+use crate::text::format_span;
 
 /// Longest duration taken: ten years.
 const LONGEST_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
 
 /// Reads a duration: numbers with the units `d`, `h`, `m`, `s`, largest first, as in `1h30m`. A day is 24 hours.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let seconds = parse_span(text)?;
+    if seconds > LONGEST_SECONDS {
+        let longest = format_span(LONGEST_SECONDS);
+        return Err(format!("`{text}` is too long; {longest} is the longest"));
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Reads a span of time, however long, in seconds.
+pub fn parse_span(text: &str) -> Result<u64, String> {
     let seconds = || {
         let mut rest = text;
         let mut seconds = 0_u64;
@@ -22,15 +33,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             if let Some((number, tail)) = rest.split_once(unit) {
                 let digits = number.bytes().all(|byte| byte.is_ascii_digit());
                 let number: u64 = number.parse().ok().filter(|_| digits)?;
-                seconds = seconds.checked_add(number.checked_mul(length)?)?;
+                seconds = seconds.saturating_add(number.saturating_mul(length));
                 rest = tail;
             }
         }
-        (!text.is_empty() && rest.is_empty() && seconds <= LONGEST_SECONDS).then_some(seconds)
+        (!text.is_empty() && rest.is_empty()).then_some(seconds)
     };
-    seconds()
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m"))
+    seconds().ok_or_else(|| format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m"))
 }
 
 /// Returns the parts of a list's text, which commas separate.

@@ -211,19 +211,26 @@ fn is_verdict_label(label: &str, value: &str) -> bool {
     shouts || is_sentence
 }
 
-/// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole.
+/// Words in backticks up to this width are not taken apart: a schedule of cron is one thing.
+const ONE_THING: usize = 20;
+
+/// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole. Blanks at its beginning stay, and stand
+/// before each of its lines.
 pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String {
+    let margin: String = text.chars().take_while(|letter| *letter == ' ').collect();
+    let taken = indent + margin.len();
     let room = width.map_or(usize::MAX, |width| {
-        usize::from(width).saturating_sub(indent).max(20)
+        usize::from(width).saturating_sub(taken).max(20)
     });
-    let mut wrapped = String::new();
+    let mut wrapped = margin.clone();
     let mut used = 0;
-    for word in text.split(' ') {
+    for word in whole_words(text.trim_start_matches(' ')) {
         let length = word.width();
         if used > 0 && used + 1 + length > room {
             wrapped.push('\n');
+            wrapped.push_str(&margin);
             used = 0;
-        } else if used > 0 || !wrapped.is_empty() {
+        } else if used > 0 {
             wrapped.push(' ');
             used += 1;
         }
@@ -232,6 +239,29 @@ pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String
     }
     wrapped.push('\n');
     wrapped
+}
+
+/// Splits text at its blanks, but for short words in backticks.
+fn whole_words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let quoted = rest.find('`').filter(|start| {
+            rest.get(..*start).is_some_and(|before| {
+                !before.contains(|letter: char| letter == ' ' || letter.is_alphanumeric())
+            })
+        });
+        let close = quoted.and_then(|start| {
+            let length = rest.get(start + 1..)?.find('`')?;
+            (length <= ONE_THING).then_some(start + length + 2)
+        });
+        let from = close.unwrap_or(0);
+        let blank = rest.get(from..).and_then(|tail| tail.find(' '));
+        let end = blank.map_or(rest.len(), |blank| from + blank);
+        words.extend(rest.get(..end));
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    words
 }
 
 /// Blanks between two columns.
@@ -406,6 +436,21 @@ mod tests {
             ],
             ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
         );
+    }
+
+    #[test]
+    fn margins_stay_and_short_quotes_are_whole() {
+        assert_eq!(wrap_text("  a: b", None, 0), "  a: b\n");
+        assert_eq!(
+            wrap_text("  one two three four five six", Some(22), 0),
+            "  one two three four\n  five six\n"
+        );
+        assert_eq!(
+            wrap_text("Cron frees it at (`*/60 * * * *`) now", Some(24), 0),
+            "Cron frees it at\n(`*/60 * * * *`) now\n"
+        );
+        let long = "See `kmsctl virusprot show --older-than 2h` and `a b`";
+        assert_eq!(whole_words(long).len(), 8);
     }
 
     #[test]

@@ -160,3 +160,30 @@ fn without_a_terminal_init_asks_nothing_and_writes_nothing() {
     assert!(told.contains("no terminal"), "{told}");
     assert!(!environment.config_file().exists());
 }
+
+/// What is no file, or no text, is not mended by `config init`, which would write to that same place.
+#[test]
+fn an_unreadable_file_names_what_helps() {
+    let environment = TestEnvironment::new();
+    let place = |name: &str| environment.home().join(name);
+    std::fs::create_dir(place("folder")).expect("a directory");
+    std::os::unix::fs::symlink("nowhere", place("link")).expect("a link");
+    std::fs::write(place("bytes"), [0xff, 0xfe]).expect("a file");
+    for (name, helps) in [
+        ("folder", "Put a file in its place"),
+        ("link", "It is a link to a file that is not there"),
+        ("bytes", "UTF-8"),
+        ("missing", "config init"),
+    ] {
+        let file = place(name).display().to_string();
+        let said = environment
+            .run(&["--config", &file, "config", "check"])
+            .fails_with(2);
+        assert!(said.contains(helps), "{name}: {said}");
+        assert_eq!(
+            said.contains("config init"),
+            name == "missing",
+            "{name}: {said}"
+        );
+    }
+}

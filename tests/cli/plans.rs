@@ -659,3 +659,161 @@ fn undo_of_a_deletion_names_what_comes_back() {
     assert_eq!(after["max_src_conn"], 50);
     assert_eq!(after["rate"], "10/60");
 }
+
+/// Where pf does not run what config.xml says, a plan shows what it runs now and what it will; what only pf had comes back with
+/// no undo.
+#[test]
+fn a_plan_shows_what_pf_runs_now() {
+    let plan = |scenario: &str, command: &str| {
+        let words: Vec<&str> = command.split(' ').collect();
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let shown = environment.demo(&[&words[..], &["--dry-run", "-o", "json"]].concat());
+        shown.json()["data"].clone()
+    };
+    for (command, then) in [
+        ("expose apply --with-pending", "10/60"),
+        ("ratelimit default --with-pending", "10/60"),
+        ("ratelimit tighten --with-pending", "3/60"),
+    ] {
+        let shown = plan("drifted", command);
+        assert_eq!(
+            shown["before"]["loaded_rate"], "30/60",
+            "{command}: {shown:#}"
+        );
+        assert_eq!(shown["after"]["loaded_rate"], then, "{command}: {shown:#}");
+    }
+    let shown = plan("open", "ratelimit tighten");
+    assert!(shown["before"]["loaded_rate"].is_null(), "{shown:#}");
+    for (scenario, command, before, after) in [
+        ("uncapped", "ratelimit tighten", "uncapped", "open"),
+        (
+            "open",
+            "ratelimit set --max-src-conn none --rate none",
+            "open",
+            "uncapped",
+        ),
+    ] {
+        let shown = plan(scenario, command);
+        assert_eq!(shown["before"]["exposure"], before, "{shown:#}");
+        assert_eq!(shown["after"]["exposure"], after, "{shown:#}");
+    }
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "drifted");
+    let apply = ["expose", "apply", "--with-pending"];
+    let shown = environment
+        .demo(&[&apply[..], &["--dry-run"]].concat())
+        .success();
+    let back = "kmsctl --demo ratelimit set --max-src-conn 50 --rate 30/60";
+    assert!(
+        shown.contains("none. config.xml stays as it is") && shown.contains(back),
+        "{shown}"
+    );
+    environment
+        .demo(&[&apply[..], &["--yes"]].concat())
+        .success();
+    let said = environment.demo(&["undo", "--yes"]).fails_with(1);
+    assert!(said.contains("can be taken back"), "{said}");
+}
+
+/// A title, and the word about the way back, name the rules that a change touches and no other.
+#[test]
+fn titles_name_what_is_touched() {
+    for (scenario, command, title, back) in [
+        (
+            "half",
+            "expose revoke",
+            "disable the port forward,",
+            "the port forward back as it was.",
+        ),
+        (
+            "half",
+            "expose restore",
+            "enable the filter rule,",
+            "the filter rule back as it was.",
+        ),
+        (
+            "half",
+            "expose apply",
+            "Make the filter rule what",
+            "the filter rule back as it was.",
+        ),
+        (
+            "half-filter",
+            "expose revoke",
+            "disable the filter rule,",
+            "the filter rule back as it was.",
+        ),
+        (
+            "half-filter",
+            "expose restore",
+            "enable the port forward,",
+            "the port forward back as it was.",
+        ),
+        (
+            "old-target",
+            "expose apply",
+            "Make the port forward, the filter rule and the alias what",
+            "Puts the port forward and the filter rule back as they were, and removes the alias.",
+        ),
+        (
+            "open",
+            "expose revoke",
+            "disable the port forward and the filter rule,",
+            "and the filter rule back as they were.",
+        ),
+        (
+            "pass-association",
+            "expose revoke",
+            "disable the port forward,",
+            "the port forward back as it was.",
+        ),
+        (
+            "pass-association",
+            "expose apply",
+            "Make the port forward and the filter rule what",
+            "Puts the port forward back as it was, and removes the filter rule.",
+        ),
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let words: Vec<&str> = command.split(' ').collect();
+        let shown = environment
+            .demo(&[&words[..], &["--dry-run"]].concat())
+            .success();
+        assert!(shown.contains(title), "{scenario} {command}: {shown}");
+        assert!(shown.contains(back), "{scenario} {command}: {shown}");
+    }
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "pass-association");
+    environment.demo(&["expose", "apply", "--yes"]).success();
+    let shown = environment.demo(&["undo", "--dry-run"]).success();
+    assert!(
+        shown.contains("a filter rule of its own -> pass"),
+        "{shown}"
+    );
+}
+
+/// An id that is no change's is refused as that, also where nobody could confirm anything.
+#[test]
+fn keep_of_an_unknown_id_asks_for_no_terminal() {
+    let environment = TestEnvironment::new();
+    let said = environment.demo(&["keep", "0123abcd"]).fails_with(2);
+    assert!(said.contains("There is no change"), "{said}");
+    let tighten = ["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"];
+    let id = environment.demo(&tighten).json()["data"]["id"].clone();
+    let said = environment
+        .demo(&["keep", id.as_str().expect("an id")])
+        .fails_with(4);
+    assert!(said.contains("no terminal"), "{said}");
+}
+
+/// One number is of one thing: connections, and pf's states beside them by name.
+#[test]
+fn connections_and_states_are_counted_apart() {
+    for command in [
+        &["expose", "revoke", "--yes"][..],
+        &["states", "kill", "--all", "--yes"],
+    ] {
+        let shown = TestEnvironment::new().demo(command);
+        let words = "74 connections ended, 2 of them from inside (159 pf states).";
+        assert!(shown.stdout.contains(words), "{shown}");
+        assert!(shown.stderr.contains("2 of the 74 connections"), "{shown}");
+    }
+}

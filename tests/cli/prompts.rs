@@ -106,3 +106,20 @@ fn what_was_typed_before_is_no_answer() {
     }
     assert_eq!(preset(&environment), "\"default\"");
 }
+
+/// A time out of range is called that, however long it is.
+#[test]
+fn a_time_out_of_range_is_called_that() {
+    for (time, word) in [
+        ("100000d", "too long"),
+        ("31d", "too long"),
+        ("5s", "too short"),
+    ] {
+        let line = ["ratelimit", "tighten", "--dry-run", "--for", time];
+        let said = TestEnvironment::new().demo(&line).fails_with(2);
+        assert!(
+            said.contains(word) && said.contains("the longest is 30d"),
+            "{said}"
+        );
+    }
+}

@@ -24,8 +24,8 @@ pub(super) fn known_after(
     let now = |field: &str, planned: Value| match field {
         // The same for every ending: `exposure`.
         "exposure" => Some(planned),
-        "max_src_conn" => Some(caps?.max_src_conn.into()),
-        "rate" => Some(rate_value(caps?).into()),
+        "max_src_conn" | "loaded_max_src_conn" => Some(caps?.max_src_conn.into()),
+        "rate" | "loaded_rate" => Some(rate_value(caps?).into()),
         "connections" => None,
         _ => written.then_some(planned),
     };

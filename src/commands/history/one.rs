@@ -136,12 +136,12 @@ fn add_ending(view: &mut View, finish: &Finish) {
     }
     for step in &outcome.steps {
         let tone = if step.ok { Tone::Plain } else { Tone::Bad };
-        let mark = if step.ok { "" } else { "FAILED: " };
-        human.field(
-            &format!("  {}", step.name),
-            format!("{mark}{}", step.detail),
-            tone,
-        );
+        let detail = match (step.ok, step.detail.as_str()) {
+            (true, "") => "done".to_owned(),
+            (true, detail) => detail.to_owned(),
+            (false, detail) => format!("FAILED: {detail}"),
+        };
+        human.field(&format!("  {}", step.name), detail, tone);
     }
     let records = |records| serde_json::to_value(records).unwrap_or_default();
     let lines = differing_lines(&records(&outcome.before), &records(&outcome.after));

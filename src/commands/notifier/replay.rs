@@ -15,7 +15,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::notifier::replay::replay_log;
 use crate::settings::notifier::Notifier;
 use crate::terminal::{Mode, Tone, View};
-use crate::text::{clean_text, escape_json, whole_second};
+use crate::text::{clean_text, counted, escape_json, whole_second};
 
 const COLUMNS: [&str; 12] = [
     "at",
@@ -314,15 +314,18 @@ fn show_summary(
         (
             "Posts",
             format!(
-                "{} ({} duplicates held back)",
-                summary.posts, summary.duplicates
+                "{} ({} held back)",
+                summary.posts,
+                counted(summary.duplicates, "duplicate", "duplicates")
             ),
         ),
         (
             "Probes",
             format!(
-                "{total} ({} pods, {} nodes, {} outside)",
-                probes.internal_pod, probes.cluster_node, probes.external
+                "{total} ({}, {}, {} outside)",
+                counted(probes.internal_pod, "pod", "pods"),
+                counted(probes.cluster_node, "node", "nodes"),
+                probes.external
             ),
         ),
         ("Anomalies", summary.anomalies.to_string()),

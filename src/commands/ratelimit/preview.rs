@@ -33,7 +33,7 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Tone, View};
-use crate::text::{format_span, whole_second};
+use crate::text::{counted, format_span, whole_second};
 
 /// How far back plans look.
 const DAY: i64 = 86_400;
@@ -200,7 +200,12 @@ fn make_preview(
 ) -> Result<Preview> {
     check_sources(&seen)?;
     if seen.left_out > 0 {
-        let text = format!("{} connections more were not looked at.", seen.left_out);
+        let more = counted(
+            seen.left_out,
+            "more connection was",
+            "more connections were",
+        );
+        let text = format!("{more} not looked at.");
         warnings.push(Warning::new("too-many", text));
     }
     let at = |seconds: i64| Timestamp::from_second(seconds).ok();
@@ -455,7 +460,11 @@ fn preview_view(
         .field("Preview", format!("{name} would have {sum}"), tone);
     view.human.field(
         "Looked at",
-        format!("{} connections from outside", preview.connections),
+        counted(
+            preview.connections,
+            "connection from outside",
+            "connections from outside",
+        ),
         Tone::Plain,
     );
     if preview.sources.is_empty() {
@@ -534,7 +543,7 @@ pub(super) fn preview_risk(
     if is_wider(caps, present) {
         let before = cut_sources(context, Some(reading), &mut seen, present);
         message.push_str(&format!(
-            " The present ones by the same log: {}. Refused connections are not in it, so more could be cut.",
+            " By the same log the present caps would have {}. Refused connections are not in it, so more could be cut.",
             cuts_sentence(&before, &span)
         ));
     }

@@ -3,11 +3,12 @@
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
 use super::armed::{nothing_to_do, refuse_crossing};
-use super::exposure::{Present, Terms, draft_change, ready_pair};
+use super::effect::{listed_kinds, touched_kinds};
+use super::exposure::{Present, Terms, draft_change, ready_pair, switching_title};
 use super::opening::{of_caps, promised_exposure, refuse_taken};
 use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
-use crate::domain::pfsense::change::ConfigurationEdit;
+use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
 use crate::domain::pfsense::config::port_field_is;
 use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::managed::ManagedPair;
@@ -18,7 +19,7 @@ use crate::domain::service::Service;
 pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
     caps::check_caps(caps)?;
     let pair = ready_pair(present, terms)?;
-    let draft = draft_building(present, &pair, caps, true, terms)?;
+    let mut draft = draft_building(present, &pair, caps, true, terms)?;
     let exposure = present.exposure;
     let (nat, filter) = (pair.first_forward(), pair.passes.first().copied());
     let limited = limited_clause(nat, filter);
@@ -36,6 +37,9 @@ pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Pla
     }
     refuse_crossing(present, terms)?;
     refuse_taken(present, nat)?;
+    draft
+        .differences
+        .extend(caps::loaded_differences(present, filter, caps));
     Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 
@@ -119,10 +123,20 @@ pub(super) fn draft_building(
         rate: caps.rate,
         alias,
     };
-    let what = if alias {
-        "Make alias, port forward, filter rule and caps what the configuration says."
-    } else {
-        "Open the exposure: build the port forward and its filter rule from the configuration."
+    let title = |swap: &Swap| {
+        let (made, altered) = touched_kinds(swap);
+        let touched = [altered, made].concat();
+        match (touched.as_slice(), alias) {
+            ([], _) => switching_title("Make pf run the configuration", "load", swap),
+            (touched, true) => {
+                let touched = listed_kinds(touched);
+                format!("Make {touched} what the configuration says.")
+            }
+            (touched, false) => {
+                let touched = listed_kinds(touched);
+                format!("Open the exposure: make {touched} from the configuration.")
+            }
+        }
     };
     let other = pair.forward_elsewhere();
     if let Some(other) = other.filter(|_| !alias) {
@@ -137,7 +151,7 @@ pub(super) fn draft_building(
         return Err(Refusal::new(RefusalKind::Impossible, message)
             .hint("Limit it to the service's port in the GUI."));
     }
-    let (mut draft, _) = draft_change(present, terms, change, what)?;
+    let (mut draft, _) = draft_change(present, terms, change, title)?;
     draft
         .risks
         .extend(other.map(|other| takes_over(other, filter)));

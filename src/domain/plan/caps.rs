@@ -1,7 +1,8 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
 use super::armed::{nothing_to_do, refuse_crossing};
-use super::exposure::{Present, Terms, ready_pair};
+use super::exposure::{Present, Terms, not_recorded, ready_pair};
+use super::opening::of_caps;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
     named,
@@ -9,7 +10,9 @@ use super::{
 use crate::domain::exposure::differences::lower_limit;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pfsense::change::ConfigurationEdit;
+use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::FilterRule;
+use crate::domain::pfsense::deciding::find_rule_before;
 use crate::domain::ratelimit::{self, Caps, Preset};
 
 /// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).
@@ -107,11 +110,24 @@ pub fn plan_caps(
         return nothing_to_do(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
+    let mut differences = caps_differences(now, wanted.caps);
+    let unlike = loaded_differences(present, Some(filter), wanted.caps);
+    let undo = if now == wanted.caps {
+        not_recorded(present)
+    } else if unlike.is_empty() {
+        Undo::Command("puts the caps back that were there".to_owned())
+    } else {
+        Undo::Command(format!(
+            "puts {now} back, as config.xml says; what pf runs now is not in it"
+        ))
+    };
+    differences.extend(unlike);
+    differences.extend(turned_exposure(present, filter, wanted.caps));
     Ok(Draft {
         what: format!("Set the caps per source to {}{name}.", wanted.caps),
-        differences: caps_differences(now, wanted.caps),
+        differences,
         checks: caps_checks(filter, wanted.caps),
-        undo: Undo::Command("puts the caps back that were there".to_owned()),
+        undo,
         risks: caps_risks(present, filter, wanted.caps, terms),
         confirm: if wanted.caps.is_empty() {
             Confirm::Word("uncapped".to_owned())
@@ -189,6 +205,39 @@ pub(crate) fn caps_differences(before: Caps, after: Caps) -> Vec<Difference> {
         ));
     }
     differences
+}
+
+/// Returns the caps that pf runs now and will run, where they are not what config.xml says.
+pub(super) fn loaded_differences(
+    present: &Present<'_>,
+    filter: Option<&FilterRule>,
+    wanted: Caps,
+) -> Vec<Difference> {
+    let part = &present.exposure.filter;
+    let configured = filter.map(|rule| ratelimit::of_configured(rule).0);
+    let runs = part.caps.filter(|_| part.loaded);
+    let (Some(runs), Some(configured)) = (runs, configured) else {
+        return Vec::new();
+    };
+    let unlike = caps_differences(configured, runs);
+    let mut differences = caps_differences(runs, wanted);
+    differences.retain(|difference| unlike.iter().any(|other| other.field == difference.field));
+    for difference in &mut differences {
+        difference.field.insert_str(0, "loaded ");
+    }
+    differences
+}
+
+/// Returns what the exposure turns to, where the pair's own rule decides about its connections.
+fn turned_exposure(present: &Present<'_>, filter: &FilterRule, wanted: Caps) -> Option<Difference> {
+    let (exposure, promised) = (present.exposure, of_caps(wanted));
+    let request = ReadRequest::from(present.service);
+    let decides = exposure.filter.loaded
+        && exposure.nat.loaded
+        && exposure.state.lets_in()
+        && find_rule_before(present.configured, Some(filter), &request).is_none();
+    let (now, then) = (exposure.state.name(), promised.name());
+    (decides && now != then).then(|| Difference::new("exposure", now, then))
 }
 
 /// Renders the rate as a difference of the schema `change` has it: `10/60`.
@@ -293,13 +342,24 @@ fn sources_above(present: &Present<'_>, limit: u32) -> Option<Risk> {
         .filter(|source| source.established > u64::from(limit))
         .map(|source| format!("{} ({})", source.address, source.established))
         .collect();
-    let verb = if over.len() == 1 { "holds" } else { "hold" };
+    let (verb, then) = if over.len() == 1 {
+        (
+            "holds",
+            "It keeps these, and is cut and blocked as it connects again.",
+        )
+    } else {
+        (
+            "hold",
+            "They keep these, and are cut and blocked as they connect again.",
+        )
+    };
     (!over.is_empty()).then(|| {
         Risk::new(
             "cut-soon",
             format!(
-                "{} {verb} more than {limit} connections now: {}. They keep these, and are cut and blocked as they connect again.",
+                "{} {verb} more than {} now: {}. {then}",
                 counted(over.len(), "source", "sources"),
+                counted(limit, "connection", "connections"),
                 named(&over),
             ),
         )

@@ -7,7 +7,7 @@ use super::Difference;
 use super::build::{side_words, source_clause};
 use super::caps;
 use super::exposure::{PLANNED_ASSOCIATION, standing_word};
-use crate::domain::pfsense::change::{Element, Placed, Records};
+use crate::domain::pfsense::change::{Element, Placed, Records, Swap};
 use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::edit::CAP_KEYS;
 use crate::domain::ratelimit::{self, Caps};
@@ -128,6 +128,56 @@ pub(super) fn record_differences(before: &Records, after: &Records) -> Vec<Diffe
     differences
 }
 
+/// Returns the kinds of records that a change makes, and those that it alters or takes away.
+pub(super) fn touched_kinds(swap: &Swap) -> (Vec<&'static str>, Vec<&'static str>) {
+    let (mut made, mut altered) = (Vec::new(), Vec::new());
+    for kind in RecordKind::ALL {
+        let (was, now) = (kind.record(&swap.before), kind.record(&swap.after));
+        match (was, now) {
+            (None, Some(_)) => made.push(kind.name()),
+            (Some(_), None) => altered.push(kind.name()),
+            (Some(was), Some(now)) => {
+                let mut keys = keys_of(&was.record);
+                keys.extend(keys_of(&now.record));
+                let differs = |key: &&str| {
+                    !STAMPS.contains(key) && was.record.get(key) != now.record.get(key)
+                };
+                altered.extend(keys.iter().any(differs).then(|| kind.name()));
+            }
+            (None, None) => {}
+        }
+    }
+    (made, altered)
+}
+
+/// Lists kinds of records in words: `the port forward and the filter rule`.
+pub(super) fn listed_kinds(kinds: &[&str]) -> String {
+    let with_article: Vec<String> = kinds.iter().map(|kind| format!("the {kind}")).collect();
+    match with_article.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// Says what taking a change of records back does; `None` where it leaves them as they are.
+pub(super) fn way_back(swap: &Swap) -> Option<String> {
+    let (made, altered) = touched_kinds(swap);
+    let was = if altered.len() == 1 {
+        "it was"
+    } else {
+        "they were"
+    };
+    let back = format!("puts {} back as {was}", listed_kinds(&altered));
+    let away = format!("removes {}", listed_kinds(&made));
+    match (altered.is_empty(), made.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(back),
+        (true, false) => Some(away),
+        (false, false) => Some(format!("{back}, and {away}")),
+    }
+}
+
 /// Names the fields of deleted records that the ones built in their place do not have, with what they held.
 pub(super) fn lost_fields(deleted: &Records, built: &Records) -> Vec<String> {
     let mut lost = Vec::new();
@@ -182,15 +232,17 @@ fn field_difference(kind: RecordKind, key: &str, was: &Element, now: &Element) -
             standing_word(now.has_child(key)),
         );
     }
+    let joins = |record: &Element| {
+        let id = record.child_text("associated-rule-id");
+        id.is_some_and(|id| id == PLANNED_ASSOCIATION || id.starts_with("nat_"))
+    };
     let value = |record: &Element| {
         let element = record.get(key)?;
         Some(match key {
-            "associated-rule-id" if record.child_text(key) == Some(PLANNED_ASSOCIATION) => {
-                match kind {
-                    RecordKind::Filter => "that of the port forward".to_owned(),
-                    _ => "a filter rule of its own".to_owned(),
-                }
-            }
+            "associated-rule-id" if joins(record) && !(joins(was) && joins(now)) => match kind {
+                RecordKind::Filter => "that of the port forward".to_owned(),
+                _ => "a filter rule of its own".to_owned(),
+            },
             "source" | "destination" => side_words(&Side::of_record(record, key)),
             _ => value_of(Some(element)),
         })

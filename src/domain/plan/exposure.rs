@@ -4,7 +4,8 @@
 use super::armed;
 use super::armed::nothing_to_do;
 use super::build::leads_elsewhere;
-use super::effect::record_differences;
+use super::caps::rate_value;
+use super::effect::{listed_kinds, record_differences, touched_kinds, way_back};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
@@ -216,14 +217,14 @@ pub(super) fn draft_change(
     present: &Present<'_>,
     terms: Terms,
     change: ConfigurationEdit,
-    what: &str,
+    title: impl FnOnce(&Swap) -> String,
 ) -> Result<(Draft, Swap), Refusal> {
     let swap = planned_swap(present, &change)?;
     let draft = Draft {
-        what: what.to_owned(),
+        what: title(&swap),
         differences: record_differences(&swap.before, &swap.after),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
-        undo: Undo::Command("puts both rules back as they were".to_owned()),
+        undo: way_back(&swap).map_or_else(|| not_recorded(present), Undo::Command),
         risks: change_risks(present, terms),
         confirm: Confirm::YesNo,
         seen: seen_configuration(present),
@@ -236,6 +237,31 @@ pub(super) fn draft_change(
         undoes: None,
     };
     Ok((draft, swap))
+}
+
+/// Titles a change that switches rules on or off, by those that it touches.
+pub(super) fn switching_title(aim: &str, verb: &str, swap: &Swap) -> String {
+    let (_, altered) = touched_kinds(swap);
+    if altered.is_empty() {
+        return format!("{aim}: load the rules again, as pf does not run what config.xml says.");
+    }
+    format!("{aim}: {verb} {}.", listed_kinds(&altered))
+}
+
+/// Says that a change of what pf runs alone is in no record, and how its caps come back.
+pub(super) fn not_recorded(present: &Present<'_>) -> Undo {
+    let runs = present.exposure.filter.caps;
+    let runs = runs.filter(|_| present.exposure.filter.loaded);
+    let command = runs.and_then(|runs| {
+        let (limit, rate) = (runs.max_src_conn?, rate_value(runs)?);
+        Some(format!(
+            " To have its caps back: kmsctl ratelimit set --max-src-conn {limit} --rate {rate}"
+        ))
+    });
+    Undo::Impossible(format!(
+        "config.xml stays as it is, and what pf runs now is not in it.{}",
+        command.unwrap_or_default()
+    ))
 }
 
 pub(super) fn standing_word(disabled: bool) -> &'static str {
@@ -299,18 +325,15 @@ fn draft_closing(
     delete: bool,
     terms: Terms,
 ) -> Result<Draft, Refusal> {
-    let (change, what) = if delete {
-        (
-            ConfigurationEdit::Delete,
-            "Close the exposure: delete the port forward and its filter rule, after saving both whole.",
-        )
+    let aim = "Close the exposure";
+    let (change, verb) = if delete {
+        let verb = "save whole and delete";
+        (ConfigurationEdit::Delete, verb)
     } else {
-        (
-            ConfigurationEdit::Disable,
-            "Close the exposure: disable the port forward and its filter rule.",
-        )
+        (ConfigurationEdit::Disable, "disable")
     };
-    let (mut draft, swap) = draft_change(present, terms, change, what)?;
+    let title = |swap: &Swap| switching_title(aim, verb, swap);
+    let (mut draft, swap) = draft_change(present, terms, change, title)?;
     // The edit leaves a filter rule alone that is not the service's own.
     let stays = swap.before.filter == swap.after.filter;
     let spared = spared_filter(present, pair).filter(|_| stays && !delete);
@@ -381,7 +404,11 @@ pub(super) fn live_on(present: &Present<'_>) -> Option<Risk> {
     (connections > 0).then(|| {
         Risk::new(
             "connections-live-on",
-            format!("{connections} open connections live on until they end by themselves."),
+            if connections == 1 {
+                "1 open connection lives on until it ends by itself.".to_owned()
+            } else {
+                format!("{connections} open connections live on until they end by themselves.")
+            },
         )
     })
 }
@@ -401,6 +428,7 @@ pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
         (1, _) => {
             format!("1 of the {all} connections that are ended is from inside (a private address).")
         }
+        (2, 2) => "Both connections that are ended are from inside (private addresses).".to_owned(),
         _ if inside == all => {
             format!("All {all} connections that are ended are from inside (private addresses).")
         }
@@ -482,7 +510,7 @@ fn draft_unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Result<Dr
         alias: false,
     };
     let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
-    let (mut draft, _) = draft_change(present, terms, change, what)?;
+    let (mut draft, _) = draft_change(present, terms, change, |_| what.to_owned())?;
     name_left_open(&mut draft, present, State::Absent);
     draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());

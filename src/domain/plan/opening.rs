@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use super::armed::{nothing_to_do, refuse_crossing};
 use super::build::{draft_building, leads_elsewhere, limited_clause};
 use super::effect::lost_fields;
-use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair};
+use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair, switching_title};
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
 use crate::domain::exposure::State;
-use crate::domain::pfsense::change::{ConfigurationEdit, Records};
+use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::{
@@ -221,8 +221,8 @@ fn draft_enabling(
     pair: &ManagedPair<'_>,
     terms: Terms,
 ) -> Result<Draft, Refusal> {
-    let what = "Open the exposure: enable the port forward and its filter rule.";
-    let (mut draft, _) = draft_change(present, terms, ConfigurationEdit::Enable, what)?;
+    let title = |swap: &Swap| switching_title("Open the exposure", "enable", swap);
+    let (mut draft, _) = draft_change(present, terms, ConfigurationEdit::Enable, title)?;
     draft.checks.extend(pair.own_filter().map(carried_caps));
     Ok(draft)
 }
@@ -254,7 +254,7 @@ fn putting_back(
         "Open the exposure: put back the rules that {}.",
         saved.records_clause()
     );
-    let (mut draft, _) = draft_change(present, terms, change, &what)?;
+    let (mut draft, _) = draft_change(present, terms, change, |_| what)?;
     draft.checks.extend(filter.as_ref().map(carried_caps));
     let (nat, filter) = (nat.as_ref(), filter.as_ref());
     let promised = promised_state(nat, filter);

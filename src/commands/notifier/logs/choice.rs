@@ -91,16 +91,17 @@ impl Choice {
     }
 }
 
-/// Reads one pattern. A wrong one is shown with a caret under the fault, by the library that reads it.
+/// Reads one pattern.
 fn compile_pattern(flag: &str, pattern: &str) -> Result<Regex> {
     Regex::new(pattern).map_err(|error| {
-        let failure = Failure::usage(format!(
-            "{flag}: `{}` is no regular expression.",
-            clean_text(pattern)
-        ));
         let text = error.to_string();
-        let lines = text.lines().filter(|line| *line != "regex parse error:");
-        lines.fold(failure, |failure, line| failure.hint(line.to_owned()))
+        let why = text.lines().last().unwrap_or_default();
+        Failure::usage(format!(
+            "{flag}: `{}` is no regular expression: {}.",
+            clean_text(pattern),
+            why.trim_start_matches("error: ")
+        ))
+        .hint("A character with a meaning, such as ( [ { * + ? . |, is meant itself after a backslash.")
     })
 }
 
