@@ -6,10 +6,10 @@
 
 use std::net::IpAddr;
 
+use serde::de::DeserializeOwned;
+
 use super::agent;
-use super::agent::{
-    AgentError, AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest,
-};
+use super::agent::{AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest};
 use super::questions::{FactError, Paths, Question, Reader, ReaderNote, Reading};
 use crate::domain::pf::table::{self, Mark, TableName};
 use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
@@ -144,19 +144,11 @@ impl ActionRun {
             FirewallAction::ForgetSource(_)
             | FirewallAction::KillLabel(_)
             | FirewallAction::KillState(_) => parse_killed(reply, pfctl),
-            FirewallAction::Apply(_) => {
-                ask_agent(reply, paths, |text| agent::parse_outcome(text, nonce))
-                    .map(|outcome| Done::Applied(Box::new(outcome)))
-            }
-            FirewallAction::Outcome(_) => {
-                ask_agent(reply, paths, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
-            }
-            FirewallAction::Keep(_) => {
-                ask_agent(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
-            }
-            FirewallAction::Clean(_) => {
-                ask_agent(reply, paths, |text| agent::parse_cleaned(text, nonce)).map(Done::Cleaned)
-            }
+            FirewallAction::Apply(_) => read_agent_reply(reply, paths, nonce)
+                .map(|outcome| Done::Applied(Box::new(outcome))),
+            FirewallAction::Outcome(_) => read_agent_reply(reply, paths, nonce).map(Done::Answered),
+            FirewallAction::Keep(_) => read_agent_reply(reply, paths, nonce).map(Done::Kept),
+            FirewallAction::Clean(_) => read_agent_reply(reply, paths, nonce).map(Done::Cleaned),
         }
     }
 }
@@ -266,17 +258,17 @@ fn parse_killed(reply: &ReaderNote, pfctl: &str) -> Result<Done, FactError> {
     Ok(Done::Killed(counts.sum()))
 }
 
-fn ask_agent<T>(
+fn read_agent_reply<T: DeserializeOwned>(
     reply: &ReaderNote,
     paths: &Paths,
-    parse: impl Fn(&[u8]) -> Result<T, AgentError>,
+    nonce: &Nonce,
 ) -> Result<T, FactError> {
     if matches!(reply.status, 126 | 127) {
         return Err(FactError::ProgramMissing {
             program: paths.php.as_str().to_owned(),
         });
     }
-    Ok(parse(&reply.stdout)?)
+    Ok(agent::read_reply(&reply.stdout, nonce)?)
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::configured::Configured;
-use crate::domain::pfsense::leftovers::Cleaned;
 use crate::domain::shell_word::ShellWord;
 use crate::error::Failure;
 use crate::ssh::script::{Nonce, ScriptCommand};
@@ -82,12 +80,12 @@ impl From<AgentError> for Failure {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct AgentRefusal {
     error: RefusalBody,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct RefusalBody {
     kind: String,
     message: String,
@@ -117,31 +115,12 @@ pub fn parse_agent_answer(
     nonce: &Nonce,
     request: &ReadRequest,
 ) -> Result<Configured, AgentError> {
-    let answer: Configured = read_answer(stdout, nonce)?;
+    let answer: Configured = read_reply(stdout, nonce)?;
     Ok(answer.shaped_for(request))
 }
 
-/// Reads what became of an [`ApplyRequest`].
-pub fn parse_outcome(stdout: &[u8], nonce: &Nonce) -> Result<ChangeOutcome, AgentError> {
-    read_answer(stdout, nonce)
-}
-
-/// Reads what became of an [`OutcomeRequest`].
-pub fn parse_answer(stdout: &[u8], nonce: &Nonce) -> Result<OutcomeAnswer, AgentError> {
-    read_answer(stdout, nonce)
-}
-
-/// Reads what became of a [`KeepRequest`].
-pub fn parse_kept(stdout: &[u8], nonce: &Nonce) -> Result<Kept, AgentError> {
-    read_answer(stdout, nonce)
-}
-
-/// Reads what became of a [`CleanRequest`].
-pub fn parse_cleaned(stdout: &[u8], nonce: &Nonce) -> Result<Cleaned, AgentError> {
-    read_answer(stdout, nonce)
-}
-
-fn read_answer<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
+/// Reads the answer to an [`AgentRequest`]; each says which type that has.
+pub fn read_reply<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
     let line = answer_line(stdout, nonce)?;
     if let Ok(AgentRefusal { error }) = serde_json::from_slice::<AgentRefusal>(line) {
         return Err(AgentError::Refused {
@@ -189,18 +168,6 @@ fn last_line(stdout: &[u8]) -> Option<String> {
 /// Prints an answer as the script does: a [`Configured`], an `Outcome`, an `Answer` or a `Kept`. For the simulator.
 pub fn encode_reply(answer: &impl Serialize, nonce: &Nonce) -> Vec<u8> {
     frame_answer(&serde_json::to_vec(answer).unwrap_or_default(), nonce)
-}
-
-/// Prints a refusal as the script does. For the simulator.
-pub fn encode_refusal(kind: &str, message: &str, nonce: &Nonce) -> Vec<u8> {
-    let error = RefusalBody {
-        kind: kind.to_owned(),
-        message: message.to_owned(),
-    };
-    frame_answer(
-        &serde_json::to_vec(&AgentRefusal { error }).unwrap_or_default(),
-        nonce,
-    )
 }
 
 fn frame_answer(json: &[u8], nonce: &Nonce) -> Vec<u8> {
@@ -280,7 +247,10 @@ mod tests {
             "{garbled:?}"
         );
         let refused = parse_agent_answer(
-            &encode_refusal("fatal", "Out of memory", &nonce),
+            &frame_answer(
+                br#"{"error":{"kind":"fatal","message":"Out of memory"}}"#,
+                &nonce,
+            ),
             &nonce,
             &request(),
         );
@@ -313,8 +283,8 @@ mod tests {
         fn parse_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = parse_agent_answer(&bytes, &nonce(), &request());
             let _ = parse_agent_answer(&frame_answer(&bytes, &nonce()), &nonce(), &request());
-            let _ = parse_outcome(&frame_answer(&bytes, &nonce()), &nonce());
-            let _ = parse_answer(&frame_answer(&bytes, &nonce()), &nonce());
+            let answer = frame_answer(&bytes, &nonce());
+            let _ = read_reply::<crate::domain::pfsense::change::ChangeOutcome>(&answer, &nonce());
         }
     }
 }

@@ -263,7 +263,7 @@ pub fn unsent(name: &str, refusal: EditRefusal) -> ChangeOutcome {
 #[track_caller]
 pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> ChangeOutcome {
     let stdout = firewall.ask(&AgentRequest::Apply(Box::new(asked)));
-    agent::parse_outcome(&stdout, &nonce())
+    agent::read_reply(&stdout, &nonce())
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&stdout)))
 }
 
@@ -295,7 +295,7 @@ pub fn answer(firewall: &mut impl Firewall, name: &str, settle: bool) -> Outcome
         settle,
     };
     let stdout = firewall.ask(&AgentRequest::Outcome(asked));
-    agent::parse_answer(&stdout, &nonce()).expect("an answer")
+    agent::read_reply(&stdout, &nonce()).expect("an answer")
 }
 
 #[track_caller]
@@ -309,7 +309,7 @@ fn prolong(firewall: &mut impl Firewall, name: &str, until: Option<i64>) -> Kept
         id: id(name),
         until,
     };
-    agent::parse_kept(&firewall.ask(&AgentRequest::Keep(asked)), &nonce()).expect("an answer")
+    agent::read_reply(&firewall.ask(&AgentRequest::Keep(asked)), &nonce()).expect("an answer")
 }
 
 #[track_caller]
@@ -320,7 +320,7 @@ fn clean(firewall: &mut impl Firewall, paths: Vec<String>) -> Cleaned {
         who: "viktor@laptop".into(),
         paths,
     };
-    agent::parse_cleaned(&firewall.ask(&AgentRequest::Clean(asked)), &nonce()).expect("an answer")
+    agent::read_reply(&firewall.ask(&AgentRequest::Clean(asked)), &nonce()).expect("an answer")
 }
 
 /// Names of files by whether they are stale.

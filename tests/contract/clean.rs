@@ -21,7 +21,7 @@ fn clean(firewall: &ChangingBox, paths: &[String]) -> Cleaned {
     };
     let run = firewall.ask(&AgentRequest::Clean(asked));
     assert_eq!(run.stderr, "", "PHP complains");
-    agent::parse_cleaned(&run.stdout, &nonce()).expect("an answer")
+    agent::read_reply(&run.stdout, &nonce()).expect("an answer")
 }
 
 fn of<'a>(files: &'a [Leftover], name: &str) -> Option<&'a Leftover> {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::domain::pfsense::change::{ChangeEnding, ChangeId, ConfigurationEdit, OutcomeAnswer};
+use kmsctl::domain::pfsense::change::{
+    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer,
+};
 use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::AgentRequest;
@@ -179,14 +181,14 @@ fn a_link_that_breaks_at_a_change_leaves_the_change_to_be_asked_about() {
         if scenario == Scenario::CutBeforeAnswer {
             assert!(answer.is_err(), "{answer:?}");
         } else {
-            let outcome = agent::parse_outcome(&answer.unwrap(), &nonce()).unwrap();
+            let outcome: ChangeOutcome = agent::read_reply(&answer.unwrap(), &nonce()).unwrap();
             assert_eq!(outcome.result, ChangeEnding::Done);
         }
         let OutcomeAnswer::Ended { outcome } = apply::answer(&mut demo, "cut-1", true) else {
             panic!("it has ended");
         };
         assert_eq!(outcome.result, ChangeEnding::Done);
-        let again = agent::parse_outcome(&demo.ask(&request), &nonce()).unwrap();
+        let again: ChangeOutcome = agent::read_reply(&demo.ask(&request), &nonce()).unwrap();
         assert_eq!(again, *outcome, "asked to do it again it tells what it did");
         demo.minute();
         assert!(matches!(

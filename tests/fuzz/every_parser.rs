@@ -12,8 +12,10 @@ use kmsctl::domain::notifier::prometheus;
 use kmsctl::domain::pf::state::StateParser;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pf::{info, rule, source, state, table};
+use kmsctl::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use kmsctl::domain::pfsense::config::ReadRequest;
 use kmsctl::domain::pfsense::freebsd;
+use kmsctl::domain::pfsense::leftovers::Cleaned;
 use kmsctl::domain::plan::Plan;
 use kmsctl::domain::reachability::{dns, kms_bind};
 use kmsctl::domain::virusprot::cron::Schedule;
@@ -171,10 +173,10 @@ fn agent_answers(bytes: &[u8]) {
         if let Some(request) = request() {
             let _ = agent::parse_agent_answer(&answer, &nonce, &request);
         }
-        let _ = agent::parse_outcome(&answer, &nonce);
-        let _ = agent::parse_answer(&answer, &nonce);
-        let _ = agent::parse_kept(&answer, &nonce);
-        let _ = agent::parse_cleaned(&answer, &nonce);
+        let _ = agent::read_reply::<ChangeOutcome>(&answer, &nonce);
+        let _ = agent::read_reply::<OutcomeAnswer>(&answer, &nonce);
+        let _ = agent::read_reply::<Kept>(&answer, &nonce);
+        let _ = agent::read_reply::<Cleaned>(&answer, &nonce);
     }
 }
 

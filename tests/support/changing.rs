@@ -228,15 +228,15 @@ impl ChangingBox {
     }
 
     pub fn apply(&self, request: &AgentRequest) -> Result<ChangeOutcome, AgentError> {
-        agent::parse_outcome(&self.ask(request).stdout, &nonce())
+        agent::read_reply(&self.ask(request).stdout, &nonce())
     }
 
     pub fn outcome(&self, request: &AgentRequest) -> Result<OutcomeAnswer, AgentError> {
-        agent::parse_answer(&self.ask(request).stdout, &nonce())
+        agent::read_reply(&self.ask(request).stdout, &nonce())
     }
 
     pub fn keep(&self, request: &AgentRequest) -> Result<Kept, AgentError> {
-        agent::parse_kept(&self.ask(request).stdout, &nonce())
+        agent::read_reply(&self.ask(request).stdout, &nonce())
     }
 
     pub fn read(&self, request: &AgentRequest) -> Result<Configured, AgentError> {

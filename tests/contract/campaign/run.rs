@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
 
     fn final_answer(&self) -> Result<OutcomeAnswer, Wrong> {
         let run = self.undisturbed(|| self.firewall.ask(&self.asking()));
-        agent::parse_answer(&run.stdout, &nonce())
+        agent::read_reply(&run.stdout, &nonce())
             .map_err(|error| Wrong(Kind::Verdict, format!("no answer: {error}\n{}", run.stderr)))
     }
 
