@@ -163,8 +163,7 @@ impl Kubectl {
     /// Lists the contexts of kubectl's configuration; the cluster is not asked.
     pub async fn list_contexts(&self) -> Result<Vec<String>, KubectlError> {
         let words = ["config", "get-contexts", "-o", "name"];
-        let output = self.run(&words).await.map_err(|(_, error)| error)?;
-        let names = String::from_utf8_lossy(&output.stdout);
+        let names = self.read_text(&words).await?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
@@ -182,7 +181,7 @@ impl Kubectl {
         let answer = self.run(&words).await;
         // `no` is exit code 1 with `no` on stdout; everything else that exits 1 speaks on stderr.
         match answer {
-            Ok(KubectlOutput { stdout, .. }) => Ok(stdout.trim_ascii().starts_with(b"yes")),
+            Ok(stdout) => Ok(stdout.trim_ascii().starts_with(b"yes")),
             Err((Some(stdout), _)) if stdout.trim_ascii().starts_with(b"no") => Ok(false),
             Err((_, error)) => Err(error),
         }
@@ -192,18 +191,23 @@ impl Kubectl {
     async fn get<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, KubectlError> {
         let words = [words, &["-o", "json"]].concat();
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
-        serde_json::from_slice(&output.stdout).map_err(|error| KubectlError::Garbled {
+        serde_json::from_slice(&output).map_err(|error| KubectlError::Garbled {
             reason: error.to_string(),
         })
     }
 
-    async fn run(&self, words: &[&str]) -> Result<KubectlOutput, (Option<Vec<u8>>, KubectlError)> {
+    /// Asks for text.
+    async fn read_text(&self, words: &[&str]) -> Result<String, KubectlError> {
+        let output = self.run(words).await.map_err(|(_, error)| error)?;
+        Ok(String::from_utf8_lossy(&output).into_owned())
+    }
+
+    /// Returns what a successful run printed; with an error what was printed, if it ran.
+    async fn run(&self, words: &[&str]) -> Result<Vec<u8>, (Option<Vec<u8>>, KubectlError)> {
         match self {
             Self::Program(program) => program.run(words).await,
             Self::Simulated(answers, clock) => match answers(words, clock.now()) {
-                Some(text) => Ok(KubectlOutput {
-                    stdout: text.into_bytes(),
-                }),
+                Some(text) => Ok(text.into_bytes()),
                 None => Err((
                     None,
                     KubectlError::Failed {
@@ -236,9 +240,7 @@ impl Kubectl {
     ) -> Result<String, KubectlError> {
         check_pod_name(pod)?;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
-        let output = self.run(&["get", "--raw", &path]).await;
-        let output = output.map_err(|(_, error)| error)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.read_text(&["get", "--raw", &path]).await
     }
 
     /// Reads what a container printed, each line behind its stamp.
@@ -250,8 +252,7 @@ impl Kubectl {
         check_pod_name(place.pod)?;
         let words = place.logs(part);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let output = self.run(&words).await.map_err(|(_, error)| error)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.read_text(&words).await
     }
 
     /// Reads what a container printed as a stream; with `follow` it goes on until the container or the connection ends.
@@ -302,14 +303,9 @@ impl Kubectl {
     }
 }
 
-/// What a successful run printed.
-struct KubectlOutput {
-    stdout: Vec<u8>,
-}
-
 impl Program {
     /// Runs it within the deadline; dropping the future kills it. With an error comes what was printed, if it ran.
-    async fn run(&self, words: &[&str]) -> Result<KubectlOutput, (Option<Vec<u8>>, KubectlError)> {
+    async fn run(&self, words: &[&str]) -> Result<Vec<u8>, (Option<Vec<u8>>, KubectlError)> {
         // Outlives the deadline: a login helper has said by then what it waits for.
         let talk = Arc::new(Mutex::new(Vec::new()));
         match tokio::time::timeout(self.deadline, self.answer(words, &talk)).await {
@@ -328,7 +324,7 @@ impl Program {
         &self,
         words: &[&str],
         talk: &Mutex<Vec<u8>>,
-    ) -> Result<KubectlOutput, (Option<Vec<u8>>, KubectlError)> {
+    ) -> Result<Vec<u8>, (Option<Vec<u8>>, KubectlError)> {
         let not_started = |error: &std::io::Error| self.not_started(error);
         let own = self.deadline.saturating_sub(AHEAD).max(AHEAD).as_secs();
         let patience = format!("--request-timeout={own}s");
@@ -358,7 +354,7 @@ impl Program {
             .await
             .map_err(|error| (None, not_started(&error)))?;
         if status.success() {
-            return Ok(KubectlOutput { stdout });
+            return Ok(stdout);
         }
         let stderr = std::mem::take(&mut *talk.lock().unwrap_or_else(PoisonError::into_inner));
         let stderr = String::from_utf8_lossy(&stderr);
@@ -894,8 +890,8 @@ impl Simulated {
     }
 }
 
-/// Reads the stamp of a line of the server's file.
-fn server_line_timestamp(line: &str) -> Option<Timestamp> {
+/// Reads the stamp of a line of the server's log; the server's image runs in UTC.
+pub fn server_line_timestamp(line: &str) -> Option<Timestamp> {
     let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
     stamp
         .to_zoned(jiff::tz::TimeZone::UTC)

@@ -109,10 +109,10 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
         .map(String::as_str)
         .next_back()
         .or(joined);
-    let mode = Mode::from_word(
-        form.or_else(|| environment.variable("KMSCTL_OUTPUT"))
-            .unwrap_or_default(),
-    );
+    let mode = form
+        .or_else(|| environment.variable("KMSCTL_OUTPUT"))
+        .and_then(Mode::named)
+        .unwrap_or_default();
     if !help && matches!(mode, Mode::Json | Mode::Ndjson) {
         let text = error.to_string();
         let message = text
@@ -212,7 +212,7 @@ fn build_context(
         .as_deref()
         .or_else(|| environment.variable("KMSCTL_OUTPUT"));
     let early = Terminal::new(
-        Mode::from_word(word.unwrap_or_default()),
+        word.and_then(Mode::named).unwrap_or_default(),
         ColorChoice::Auto,
         no_color,
         false,
@@ -242,8 +242,8 @@ fn build_context(
     let terminal = if problem.is_some() {
         Terminal::new(early.mode, ColorChoice::Auto, no_color, quiet, verbose)
     } else {
-        let mode = Mode::from_word(&settings.output);
-        let color = ColorChoice::from_word(&settings.color);
+        let mode = Mode::named(&settings.output).unwrap_or_default();
+        let color = ColorChoice::named(&settings.color).unwrap_or_default();
         Terminal::new(mode, color, no_color, quiet, verbose)
     };
     let terminal = terminal

@@ -26,54 +26,35 @@ pub use view::View;
 
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
-use crate::text::clean_text;
+use crate::text::{clean_text, word_enum};
 
-/// How data is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// For people.
-    #[default]
-    Table,
-    /// One object.
-    Json,
-    /// One data item a line.
-    Ndjson,
-    /// Comma separated, with a header.
-    Csv,
-}
-
-impl Mode {
-    /// Returns the mode of a word of `--output`; unknown words are refused before this.
-    pub fn from_word(word: &str) -> Self {
-        match word {
-            "json" => Self::Json,
-            "ndjson" => Self::Ndjson,
-            "csv" => Self::Csv,
-            _ => Self::Table,
-        }
+word_enum! {
+    /// How data is printed.
+    #[derive(Default)]
+    pub enum Mode {
+        /// For people.
+        #[default]
+        Table = "table",
+        /// One object.
+        Json = "json",
+        /// One data item a line.
+        Ndjson = "ndjson",
+        /// Comma separated, with a header.
+        Csv = "csv",
     }
 }
 
-/// When colour is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR or TERM=dumb.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl ColorChoice {
-    /// Returns the choice of a word of `--color`; unknown words are refused before this.
-    pub fn from_word(word: &str) -> Self {
-        match word {
-            "always" => Self::Always,
-            "never" => Self::Never,
-            _ => Self::Auto,
-        }
+word_enum! {
+    /// When colour is used.
+    #[derive(Default)]
+    pub enum ColorChoice {
+        /// On a terminal, unless NO_COLOR or TERM=dumb.
+        #[default]
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
     }
 }
 

@@ -12,7 +12,9 @@ use crate::domain::notifier::event_log::{EventFilter, EventRecord, split_kubectl
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
-use crate::kubectl::{Kubectl, KubectlError, LeftOut, LogStream, PodFilter, PodPart};
+use crate::kubectl::{
+    Kubectl, KubectlError, LeftOut, LogStream, PodFilter, PodPart, server_line_timestamp,
+};
 use crate::settings::notifier::Notifier;
 use crate::terminal::{Human, Mode, View};
 use crate::text::{clean_text, counted, escape_json, format_span};
@@ -1016,7 +1018,7 @@ impl<'a> LogPrinter<'a> {
         match self.shape {
             Shape::Lines => {
                 let line = String::from_utf8_lossy(line).into_owned();
-                if let Some(at) = line_timestamp(&line) {
+                if let Some(at) = server_line_timestamp(&line) {
                     self.young = self.is_within(at);
                 }
                 let young = self.young.then(|| entry(PrintedKind::Line { line }));
@@ -1166,13 +1168,6 @@ fn without_controls(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(without_controls),
         _ => {}
     }
-}
-
-/// Reads the stamp of a line of the server's log; the server's image runs in UTC.
-fn line_timestamp(line: &str) -> Option<Timestamp> {
-    let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
-    let zoned = stamp.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(zoned.timestamp())
 }
 
 /// The seam of a log whose lines are stamped.
