@@ -14,11 +14,6 @@ impl ShellWord {
         Self(word.to_owned())
     }
 
-    /// Renders a number.
-    pub fn number(number: u64) -> Self {
-        Self(number.to_string())
-    }
-
     /// Renders an address from its parsed form.
     pub fn address(address: IpAddr) -> Self {
         Self(address.to_string())

@@ -26,7 +26,6 @@ mod world;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::keys::{HashAlg, PrivateKey, PublicKey};
@@ -130,17 +129,6 @@ impl From<SimulatorError> for Failure {
             .hint(hint)
             .with_cause(error)
     }
-}
-
-/// What clients did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServedCounts {
-    /// TCP connections.
-    pub connections: u64,
-    /// Session channels.
-    pub sessions: u64,
-    /// Exec requests.
-    pub execs: u64,
 }
 
 /// The host outside.
@@ -256,17 +244,6 @@ impl Simulator {
     /// Returns the file of an ed25519 key to log in with; any other key will do, too.
     pub fn client_key(&self) -> &Path {
         &self.client_key
-    }
-
-    /// Returns what clients did so far.
-    pub fn counts(&self) -> ServedCounts {
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let shared = &self.shared;
-        ServedCounts {
-            connections: read(&shared.connections),
-            sessions: read(&shared.sessions),
-            execs: read(&shared.execs),
-        }
     }
 
     /// Returns whether this run keeps its state; if not, another run uses the directory, and the caller warns.

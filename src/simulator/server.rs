@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,24 +33,14 @@ Run single commands instead, such as: ssh HOST pfctl -t virusprot -T show -v\r\n
 pub struct SharedWorld {
     world: Mutex<World>,
     clock: Clock,
-    /// TCP connections accepted.
-    pub connections: AtomicU64,
-    /// Session channels opened.
-    pub sessions: AtomicU64,
-    /// Exec requests.
-    pub execs: AtomicU64,
 }
 
 impl SharedWorld {
     /// Shares a world that moves with the clock.
     pub fn new(world: World, clock: Clock) -> Self {
-        let none = || AtomicU64::new(0);
         Self {
             world: Mutex::new(world),
             clock,
-            connections: none(),
-            sessions: none(),
-            execs: none(),
         }
     }
 
@@ -178,9 +167,8 @@ pub struct ServedClient {
 }
 
 impl ServedClient {
-    /// Makes the handler of one connection, and counts it.
+    /// Makes the handler of one connection.
     pub fn new(shared: Arc<SharedWorld>) -> Self {
-        shared.connections.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
             shells: HashMap::new(),
@@ -248,7 +236,6 @@ impl Handler for ServedClient {
     ) -> Result<(), Self::Error> {
         // Dropped, the handle refuses.
         if self.shells.len() < CHANNELS {
-            self.shared.sessions.fetch_add(1, Ordering::Relaxed);
             reply.accept().await;
         }
         Ok(())
@@ -260,7 +247,6 @@ impl Handler for ServedClient {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared.execs.fetch_add(1, Ordering::Relaxed);
         let (shell, reply) = SimulatedShell::start(command, &mut self.shared.world());
         session.channel_success(channel)?;
         self.shells.insert(channel, shell);

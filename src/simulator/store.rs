@@ -10,6 +10,7 @@ use std::time::Duration;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::SimulatorError;
@@ -40,20 +41,11 @@ pub struct WorldStore {
     lock: Option<File>,
 }
 
-#[derive(Serialize)]
-struct SavedWorld<'a> {
+/// The state file, with what is looked at of the world.
+#[derive(Deserialize, Serialize)]
+struct SavedWorld<W> {
     version: u32,
-    world: &'a World,
-}
-
-#[derive(Deserialize)]
-struct LoadedWorld {
-    world: World,
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
+    world: W,
 }
 
 impl WorldStore {
@@ -112,26 +104,21 @@ impl WorldStore {
             path: path.clone(),
             why,
         };
-        let mut text = Vec::new();
-        match File::open(&path) {
+        let text = match read_state(&self.directory) {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(why) => return Err(error_at(&path, why)),
-            Ok(file) => file
-                .take(LARGEST)
-                .read_to_end(&mut text)
-                .map_err(|why| error_at(&path, why))?,
+            read => read.map_err(|why| error_at(&path, why))?,
         };
-        let version: Versioned =
+        // Only of a form that is known the world can be read.
+        let SavedWorld::<IgnoredAny> { version, .. } =
             serde_json::from_slice(&text).map_err(|why| corrupt(why.to_string()))?;
-        if version.version != VERSION {
+        if version != VERSION {
             return Err(corrupt(format!(
-                "it has the form {} and this kmsctl reads {VERSION}",
-                version.version
+                "it has the form {version} and this kmsctl reads {VERSION}"
             )));
         }
-        let loaded: LoadedWorld =
+        let saved: SavedWorld<World> =
             serde_json::from_slice(&text).map_err(|why| corrupt(why.to_string()))?;
-        Ok(Some(loaded.world))
+        Ok(Some(saved.world))
     }
 
     /// Saves the world; does nothing without the lock.
@@ -194,20 +181,20 @@ impl WorldStore {
     }
 }
 
+fn read_state(directory: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = File::open(directory.join(STATE))?;
+    file.take(LARGEST).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 /// Reads the scenario of the saved world alone; `None` without one that can be read.
 pub fn saved_scenario(directory: &Path) -> Option<Scenario> {
-    #[derive(Deserialize)]
-    struct SavedWorld {
-        world: Named,
-    }
     #[derive(Deserialize)]
     struct Named {
         scenario: Scenario,
     }
-    let mut text = Vec::new();
-    let file = File::open(directory.join(STATE)).ok()?;
-    file.take(LARGEST).read_to_end(&mut text).ok()?;
-    let saved: SavedWorld = serde_json::from_slice(&text).ok()?;
+    let saved: SavedWorld<Named> = serde_json::from_slice(&read_state(directory).ok()?).ok()?;
     Some(saved.world.scenario)
 }
 

@@ -9,9 +9,7 @@ use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::shell_word::ShellWord;
-use kmsctl::simulator::{
-    Scenario, ServedCounts, Simulator, SimulatorError, SimulatorOptions, reset_simulator,
-};
+use kmsctl::simulator::{Scenario, Simulator, SimulatorError, SimulatorOptions, reset_simulator};
 use kmsctl::ssh::script::{Nonce, REMOTE_SHELL, ROUND, Script, ScriptCommand};
 use tokio::io::AsyncWriteExt as _;
 
@@ -141,8 +139,8 @@ async fn an_ssh_client_gets_what_pfctl_prints_and_its_exit_status() {
 }
 
 #[tokio::test]
-async fn a_script_round_is_one_connection_one_session_one_exec() {
-    if ssh_is_missing("a_script_round_is_one_connection_one_session_one_exec") {
+async fn one_shell_runs_a_script_round_after_round() {
+    if ssh_is_missing("one_shell_runs_a_script_round_after_round") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -163,14 +161,6 @@ async fn a_script_round_is_one_connection_one_session_one_exec() {
         2
     );
     assert_eq!(stderr.matches(&format!("\n{mark} d\n")).count(), 2);
-    assert_eq!(
-        simulator.counts(),
-        ServedCounts {
-            connections: 1,
-            sessions: 1,
-            execs: 1
-        }
-    );
     simulator.stop().await.unwrap();
 }
 

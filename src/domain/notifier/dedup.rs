@@ -159,16 +159,6 @@ impl Dedup {
         self.window
     }
 
-    /// Returns how many keys are remembered.
-    pub fn len(&self) -> usize {
-        self.until.len()
-    }
-
-    /// Returns whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.until.is_empty()
-    }
-
     /// Returns every key with the seconds it has left, for the checkpoint.
     pub fn remaining_keys(&self, now: u64) -> Vec<(DedupKey, u64)> {
         let mut left: Vec<_> = self
@@ -317,7 +307,7 @@ mod tests {
         for round in 0..1000_u32 {
             assert!(dedup.reserve_key(&key(1, &round.to_string()), 0));
         }
-        assert_eq!((dedup.len(), dedup.evicted), (100, 900));
+        assert_eq!((dedup.until.len(), dedup.evicted), (100, 900));
         assert!(dedup.order.len() <= 200);
     }
 

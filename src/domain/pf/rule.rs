@@ -86,15 +86,6 @@ impl Rule {
         self.ridentifier.or_else(from_label)
     }
 
-    /// Returns the description that pfSense puts into a label: `USER_RULE: …` or, in development versions, `descr=…`.
-    pub fn description(&self) -> Option<&str> {
-        self.labels.iter().find_map(|label| {
-            label
-                .strip_prefix("USER_RULE: ")
-                .or(label.strip_prefix("descr="))
-        })
-    }
-
     /// Returns the addresses, networks or `<table>`s that [`Rule::target`] names.
     pub fn target_hosts(&self) -> Vec<&str> {
         let target = self.target.as_deref().unwrap_or_default();

@@ -224,16 +224,6 @@ impl Expiry {
         }
     }
 
-    /// Returns the age that entries must exceed, in seconds.
-    pub fn older_than(&self) -> Option<u64> {
-        match self {
-            Self::Cron {
-                older_than_seconds, ..
-            } => Some(*older_than_seconds),
-            Self::None | Self::Unknown { .. } => None,
-        }
-    }
-
     /// Returns the first run of any item, not before `now`, at which an entry added at `since` is old enough.
     ///
     /// `zone` is the firewall's own time zone. `None` means never, or not known.

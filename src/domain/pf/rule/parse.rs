@@ -4,9 +4,7 @@ use super::super::lines::{self, Bounded, Parsed};
 use super::super::text::{is_closed, parse_ctime, take_digits, take_labelled, whole_number};
 use super::labels::{self, Parts};
 use super::tokens::{Tokens, without_counts};
-use super::{
-    Action, Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body,
-};
+use super::{Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body};
 
 /// More rules than this are not looked at: pfSense takes minutes to load as many.
 const MOST_RULES: usize = 10_000;
@@ -244,11 +242,4 @@ fn source_nodes(line: &str) -> Option<NodeCounts> {
         translation,
         route,
     })
-}
-
-impl Action {
-    /// Returns whether this is an anchor of any kind.
-    pub fn is_anchor(&self) -> bool {
-        matches!(self, Self::Anchor { .. })
-    }
 }

@@ -78,10 +78,6 @@ fn the_exposures_filter_rule_tells_its_caps() {
             "id:1763000004"
         ]
     );
-    assert_eq!(
-        rule.description(),
-        Some("NAT KMS public — kms.viktorbarzin.me")
-    );
     assert!(rule.counters.as_ref().unwrap().last_active.is_some());
 }
 
@@ -143,7 +139,7 @@ fn scrub_and_filter_rules_are_numbered_separately() {
     let actions: Vec<&Action> = zeros.map(|rule| &rule.action).collect();
     assert_eq!(actions.len(), 2);
     assert_eq!(actions[0], &Action::Scrub);
-    assert!(actions[1].is_anchor());
+    assert!(matches!(actions[1], Action::Anchor { .. }));
     let rule = rules.iter().find(|rule| rule.number == Some(25)).unwrap();
     assert_eq!(rule.counters.as_ref().unwrap().states, 105);
     assert_eq!(rule.counters.as_ref().unwrap().state_creations, 2_858_281);
@@ -162,10 +158,7 @@ fn labels_may_hold_anything() {
         (Some(42), None)
     );
     let rule = one("pass all keep state label \"descr=x\" label \"id=0100000101\"");
-    assert_eq!(
-        (rule.tracker(), rule.description()),
-        (Some(100_000_101), Some("x"))
-    );
+    assert_eq!(rule.tracker(), Some(100_000_101));
 }
 
 #[test]
