@@ -5,11 +5,14 @@
 //! `"hash":"H",` and P is the hash of the line before. So every byte is covered, and a line can be checked without
 //! printing it again.
 //!
+//! `journal.head` beside it says which record is the last one, so that one which is cut off is missed.
+//!
 //! A file that would grow past [`FULL`] is closed as `journal.NNNNNN.jsonl`, and the chain goes on in a new one. Where
 //! another process keeps the lock, a record is written into a file of its own (`aside-….jsonl`), which the next writer
 //! that has the lock takes in: a lock never stops a change.
 
 mod aside;
+mod head;
 mod line;
 mod tail;
 #[cfg(test)]
@@ -27,6 +30,8 @@ use crate::domain::history::HistoryEvent;
 use crate::error::{Failure, FailureKind};
 use crate::own_files;
 use crate::plain_file;
+use crate::text::counted;
+use head::Head;
 pub use line::{JournalLine, LONGEST_LINE};
 
 /// A file is closed before it grows larger than this; some thousands of changes.
@@ -110,6 +115,11 @@ pub struct Chain {
     pub more_breaks: usize,
     /// Bytes of a torn last line.
     pub torn: usize,
+    /// There are records, and no head beside them: whether newer ones were cut off is not known.
+    pub is_headless: bool,
+    // What the head says, and whether the record was met that it names.
+    expected: Option<Head>,
+    met_head: bool,
     // Lines so far, the number of the last one, and its hash.
     lines: u64,
     seq: u64,
@@ -123,6 +133,9 @@ impl Default for Chain {
             breaks: Vec::new(),
             more_breaks: 0,
             torn: 0,
+            is_headless: false,
+            expected: None,
+            met_head: false,
             lines: 0,
             seq: 0,
             head: BEGINNING.to_owned(),
@@ -182,6 +195,7 @@ impl Journal {
         for path in self.closed_files()? {
             removed(&path)?;
         }
+        removed(&Head::path_in(self.directory()))?;
         removed(&self.path)
     }
 
@@ -202,6 +216,9 @@ impl Journal {
             _ => {}
         }
         let mut chain = Chain::default();
+        // Before the records: what is written meanwhile makes it late, and never early.
+        let head = Head::read(self.directory());
+        chain.expected = head.as_ref().ok().cloned().flatten();
         let current = match self.open_current(OpenOptions::new().read(true), Lock::Shared) {
             Ok((file, _)) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -218,6 +235,7 @@ impl Journal {
         if let Some(file) = &current {
             self.scan_file(file, &mut chain, each)?;
         }
+        chain.compare_with_head(&head);
         for waiting in
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?
         {
@@ -290,8 +308,25 @@ impl Journal {
         }
         self.make_private(&file)?;
         let last = self.last_line(&file)?;
-        let (mut seq, mut head) = (last.seq + 1, last.head);
+        let (mut seq, mut head) = (last.seq + 1, last.head.clone());
         let mut text = Vec::new();
+        // One that cannot be read stays as it is, so that it is named until someone has looked at it.
+        let known = Head::read(self.directory());
+        if let Ok(Some(known)) = &known
+            && !self.holds_head(known, &last)?
+        {
+            // The chain goes on from what was there: where it was cut stays to be seen.
+            seq = seq.max(known.seq + 1);
+            let cut = HistoryEvent::Recovered {
+                bytes: 0,
+                text: format!(
+                    "the history did not end in its record {} any more",
+                    known.seq
+                ),
+            };
+            head = line::push_chained_line(&mut text, seq, &known.hash, now, &cut)?;
+            seq += 1;
+        }
         if last.torn > 0 {
             let recovered = HistoryEvent::Recovered {
                 bytes: last.torn,
@@ -307,7 +342,7 @@ impl Journal {
                 seq += 1;
             }
         }
-        line::push_chained_line(&mut text, seq, &head, now, event)?;
+        let hash = line::push_chained_line(&mut text, seq, &head, now, event)?;
         let mut end = last.end;
         if end > 0 && end + text.len() as u64 > FULL {
             file = self.close_and_begin(&file, end, &mut options)?;
@@ -320,10 +355,63 @@ impl Journal {
         for (file, _) in waiting {
             file.remove();
         }
+        if known.is_ok() {
+            // The record is on the disk; a head that stays behind misses the last ones, and accuses none.
+            let _ = Head { seq, hash }.write(self.directory());
+        }
         Ok(Appended {
             torn: usize::try_from(last.torn).unwrap_or(usize::MAX),
             aside: None,
         })
+    }
+
+    /// Returns whether the record that the head names is there. Where it is not the last one, all are looked at.
+    fn holds_head(&self, known: &Head, last: &LastLine) -> Result<bool, JournalError> {
+        if known.seq >= last.seq {
+            return Ok(known.seq == last.seq && known.hash == last.head);
+        }
+        let mut chain = Chain {
+            expected: Some(known.clone()),
+            ..Chain::default()
+        };
+        for path in self.closed_files()?.iter().chain([&self.path]) {
+            let file = open_own_file(path, OpenOptions::new().read(true))
+                .map_err(|error| self.io("Opening", error))?;
+            self.scan_file(&file, &mut chain, &mut |_, _, _| {})?;
+        }
+        Ok(chain.met_head)
+    }
+
+    /// Returns the path at which the history cannot be written, and why; nothing is written to find that out.
+    pub fn unwritable_path(&self) -> Option<(PathBuf, io::Error)> {
+        match open_own_file(&self.path, OpenOptions::new().write(true)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Some((self.path.clone(), error));
+            }
+            _ => {}
+        }
+        let mut place = self.directory();
+        while !place.exists()
+            && let Some(above) = place.parent()
+        {
+            place = above;
+        }
+        let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        let refused = rustix::fs::access(place, wanted).err()?;
+        Some((place.to_owned(), refused.into()))
+    }
+
+    /// Returns the directory and the files of the history that are open to others, with their modes.
+    pub fn open_to_others(&self) -> Vec<(PathBuf, u32)> {
+        let directory = self.directory();
+        let mut paths = vec![directory.to_owned(), self.path.clone()];
+        paths.push(Head::path_in(directory));
+        paths.extend(self.closed_files().unwrap_or_default());
+        let modes = paths.into_iter().filter_map(|path| {
+            let mode = fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+            (mode & 0o077 != 0).then_some((path, mode))
+        });
+        modes.collect()
     }
 
     /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and one that cannot be
@@ -603,6 +691,36 @@ impl Chain {
         }
     }
 
+    /// Compares the end with what the head says of it.
+    fn compare_with_head(&mut self, head: &io::Result<Option<Head>>) {
+        let what = match head {
+            Ok(Some(_)) if self.met_head => return,
+            Ok(Some(head)) if head.seq > self.seq => format!(
+                "{} missing at the end: {} beside it knows record {}",
+                counted(head.seq - self.seq, "record is", "records are"),
+                head::NAME,
+                head.seq
+            ),
+            // A line that was altered is named already.
+            Ok(Some(_)) if !self.breaks.is_empty() => return,
+            Ok(Some(head)) => format!(
+                "record {} is not the one that {} beside it knows",
+                head.seq,
+                head::NAME
+            ),
+            Ok(None) => {
+                self.is_headless = self.lines > 0;
+                return;
+            }
+            Err(error) => format!(
+                "{} beside it, which knows the last record, cannot be read: {error}",
+                head::NAME
+            ),
+        };
+        self.lines += 1;
+        self.add_break(what);
+    }
+
     fn line(&mut self, bytes: &[u8], each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>)) {
         self.lines += 1;
         self.seq += 1;
@@ -631,6 +749,8 @@ impl Chain {
             // What follows a gap is whole in itself.
             self.seq = line.seq;
         }
+        let is_head = |head: &Head| (head.seq, &head.hash) == (line.seq, &line.hash);
+        self.met_head |= line.whole && self.expected.as_ref().is_some_and(is_head);
         let broken = problem.is_some().then_some(self.lines);
         if let Some(what) = problem {
             self.add_break(what);

@@ -252,10 +252,9 @@ fn questions_of_operation(operation: &Operation) -> &'static [Question] {
 fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen> {
     match &plan.change.operation {
         Operation::TableDelete { entries, .. } => {
+            let addresses: HashSet<Address> = entries.iter().map(|entry| entry.address).collect();
             let planned = |entry: &&crate::domain::pf::table::Entry| {
-                entries
-                    .iter()
-                    .any(|planned| planned.address == Address::from(*entry))
+                addresses.contains(&Address::from(*entry))
             };
             let now = require_answer(&reading.table)?.iter().filter(planned);
             Ok(plan::Seen::of(entry_facts(now)))

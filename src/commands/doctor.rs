@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::history::open_sentence;
 use super::verify;
 use super::verify::known_fact;
 use crate::app::{Context, require_answer, wait_for_interrupt};
@@ -340,16 +341,22 @@ fn of_path(
 /// Looks whether the history is whole: every line is chained to the one before.
 fn journal_finding(context: &Context) -> Finding {
     let check = "journal";
-    let read = context
-        .journal()
-        .and_then(|journal| Ok(journal.scan(&mut |_, _, _| {})?));
+    let read = context.journal().and_then(|journal| {
+        let chain = journal.scan(&mut |_, _, _| {})?;
+        Ok((journal, chain))
+    });
     match read {
         Err(failure) => Finding::wrong(
             check,
             failure.message,
             "Without a history nothing is changed: look at the file and its rights.",
         ),
-        Ok(chain) => doctor::journal_chain_finding(&doctor::LeftoverChain {
+        Ok((journal, chain)) => doctor::journal_chain_finding(&doctor::LeftoverChain {
+            unwritable: journal
+                .unwritable_path()
+                .map(|(path, why)| format!("{} cannot be written: {why}.", path.display())),
+            open: (journal.open_to_others().first()).map(|(path, mode)| open_sentence(path, *mode)),
+            is_headless: chain.is_headless,
             events: chain.records,
             broken: chain
                 .breaks

@@ -4,6 +4,8 @@
 mod list;
 mod one;
 
+use std::path::Path;
+
 use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,6 +19,7 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
+use crate::terminal::pasted::quoted_for_shell;
 use crate::terminal::{Tone, View};
 use crate::text::{counted, format_span};
 
@@ -173,6 +176,16 @@ pub(super) async fn settle_unknown_ending(context: &Context, entry: &HistoryEntr
     closed
 }
 
+/// Says that a file or directory of the history is open to others.
+pub(super) fn open_sentence(path: &Path, mode: u32) -> String {
+    let what = if mode & 0o022 == 0 { "read" } else { "write" };
+    format!(
+        "Others may {what} {} (mode {mode:o}). Close it: chmod go= {}",
+        path.display(),
+        quoted_for_shell(&path.display().to_string())
+    )
+}
+
 fn verify_history(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Verified<'a> {
@@ -181,6 +194,8 @@ fn verify_history(context: &Context) -> Result<()> {
         torn_bytes: usize,
         breaks: &'a [crate::journal::Break],
         more_breaks: usize,
+        /// No head beside the history says which record is the last one.
+        is_headless: bool,
     }
     let journal = context.journal()?;
     let chain = journal.scan(&mut |_, _, _| {})?;
@@ -190,6 +205,7 @@ fn verify_history(context: &Context) -> Result<()> {
         torn_bytes: chain.torn,
         breaks: &chain.breaks,
         more_breaks: chain.more_breaks,
+        is_headless: chain.is_headless,
     };
     let mut view = View::new("history.verify", context.clock.now(), &data)?;
     for broken in &chain.breaks {
@@ -206,14 +222,27 @@ fn verify_history(context: &Context) -> Result<()> {
             format!("The last record is torn ({} bytes): the machine went down while writing. The next change takes it out and notes it.", chain.torn),
         ));
     }
+    for (path, mode) in journal.open_to_others() {
+        view.warnings
+            .push(Warning::new("open-to-others", open_sentence(&path, mode)));
+    }
     if chain.breaks.is_empty() {
-        view.human.line(format!(
-            "The chain of {} holds.",
-            counted(chain.records, "record", "records")
-        ));
+        let line = match chain.records {
+            0 => "There is no history yet, and no record of its last line.".to_owned(),
+            count => format!(
+                "The chain of {} holds.",
+                counted(count, "record", "records")
+            ),
+        };
+        view.human.line(line);
     }
     context.terminal.show(&view)?;
     match chain.breaks.len() + chain.more_breaks {
+        0 if chain.is_headless => Err(Failure::new(
+            FailureKind::Inconclusive,
+            "Whether records were cut off at the end is not known: journal.head, which names the last one, is missing.",
+        )
+        .hint("The next change writes it; kmsctl of an earlier version wrote none.")),
         0 => Ok(()),
         count => Err(Failure::new(
             FailureKind::No,

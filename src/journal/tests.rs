@@ -116,6 +116,11 @@ fn a_torn_last_line_is_reported_taken_out_and_recorded() {
         + 1;
     for cut in [1, 40, text.len() - second - 1] {
         fs::write(journal.path(), &text[..second + cut]).unwrap();
+        // The machine went down before it came to the head.
+        let line = text[..second - 1].rsplit(|byte| *byte == b'\n').next();
+        let hash = line::claimed_hash(line.unwrap()).unwrap();
+        let head = Head { seq: 2, hash };
+        head.write(journal.directory()).unwrap();
         let contents = read(&journal);
         assert_eq!(
             (
@@ -343,7 +348,11 @@ fn a_held_lock_stops_no_record() {
     assert_eq!(events, wanted.iter().collect::<Vec<_>>());
     assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain);
     let left = fs::read_dir(journal.path().parent().unwrap()).unwrap();
-    assert_eq!(left.count(), 1, "what was taken in is gone");
+    assert_eq!(
+        left.count(),
+        2,
+        "the history and its head; what was taken in is gone"
+    );
 }
 
 #[test]

@@ -499,6 +499,13 @@ fn a_history_that_was_tampered_with_is_told() {
     assert_eq!(results(&broken, "findings")["journal"], "wrong", "{broken}");
     assert!(broken.stdout.contains("broken at line 1"), "{broken}");
     std::fs::write(&path, text.trim_end()).expect("a history");
+    let cut = environment.demo(&["doctor", "-o", "json"]);
+    assert_eq!(results(&cut, "findings")["journal"], "wrong", "{cut}");
+    // A machine that goes down while writing has not come to the head yet.
+    let first: serde_json::Value =
+        serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    let head = serde_json::json!({ "seq": first["seq"], "hash": first["hash"] });
+    std::fs::write(path.with_file_name("journal.head"), head.to_string()).expect("a head");
     let torn = environment.demo(&["doctor", "-o", "json"]);
     assert_eq!(results(&torn, "findings")["journal"], "unknown", "{torn}");
 }

@@ -1,5 +1,8 @@
 //! `kmsctl history`, `undo` and the file behind them.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+
 use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
@@ -191,12 +194,23 @@ fn ended_connections_cannot_be_taken_back() {
     assert!(told.contains("do not come back"), "{told}");
 }
 
+/// Writes what the history's head was when this line was the last one.
+fn write_head(environment: &TestEnvironment, line: &str) {
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    let head = serde_json::json!({ "seq": line["seq"], "hash": line["hash"] });
+    let path = journal(environment).with_file_name("journal.head");
+    std::fs::write(path, head.to_string()).expect("a head");
+}
+
 #[test]
 fn a_torn_record_is_recovered_and_reported() {
     let environment = TestEnvironment::new();
     done(&environment, &["ratelimit", "tighten"]);
     let text = std::fs::read(journal(&environment)).expect("a history");
     std::fs::write(journal(&environment), &text[..text.len() - 20]).expect("a torn history");
+    // A machine that goes down while writing has not come to the head yet.
+    let first = String::from_utf8_lossy(&text);
+    write_head(&environment, first.lines().next().expect("a line"));
     let verified = environment.demo(&["history", "--verify"]);
     assert!(
         verified.code == Some(0) && verified.stderr.contains("torn"),
@@ -218,6 +232,7 @@ fn a_torn_record_is_recovered_and_reported() {
             .contains("done: ")
     );
     std::fs::write(journal(&environment), &text[..text.len() - 20]).expect("a torn history");
+    write_head(&environment, first.lines().next().expect("a line"));
     let outcome = environment.demo(&["virusprot", "flush", "--yes"]);
     assert!(
         outcome.code == Some(0) && outcome.stderr.contains("torn record"),
@@ -468,4 +483,187 @@ fn an_entry_says_that_its_plan_came_from_a_file() {
     let id = made(&environment, &["ratelimit", "default"]);
     let shown = environment.demo(&["history", &id]).success();
     assert!(!shown.contains("plan file"), "{shown}");
+}
+
+#[test]
+fn records_cut_off_at_the_end_are_found() {
+    type Cut = fn(&std::path::Path, &str);
+    let cuts: [(&str, Cut, &str); 4] = [
+        (
+            "the last",
+            |path, text| keep_lines(path, text, 5),
+            "1 record is missing",
+        ),
+        (
+            "four",
+            |path, text| keep_lines(path, text, 2),
+            "4 records are missing",
+        ),
+        (
+            "all",
+            |path, _| std::fs::write(path, "").expect("a history"),
+            "6 records are missing",
+        ),
+        (
+            "the file",
+            |path, _| std::fs::remove_file(path).expect("a history"),
+            "6 records are missing",
+        ),
+    ];
+    for (name, cut, words) in cuts {
+        let environment = TestEnvironment::new();
+        done(&environment, &["ratelimit", "tighten"]);
+        done(&environment, &["virusprot", "flush"]);
+        done(&environment, &["ratelimit", "loosen"]);
+        environment.demo(&["history", "--verify"]).success();
+        let path = journal(&environment);
+        let text = std::fs::read_to_string(&path).expect("a history");
+        cut(&path, &text);
+        let verified = environment.demo(&["history", "--verify"]);
+        let shown = format!("{}{}", verified.stdout, verified.stderr);
+        assert_eq!(verified.code, Some(3), "{name}: {shown}");
+        assert!(shown.contains(words), "{name}: {shown}");
+        let doctor = environment.demo(&["doctor", "--problems"]);
+        assert!(
+            doctor.code == Some(3) && doctor.stdout.contains("missing at the end"),
+            "{name}: {doctor}"
+        );
+        // A change is made all the same, can be undone, and the gap stays named.
+        done(&environment, &["ratelimit", "default"]);
+        done(&environment, &["undo"]);
+        environment.demo(&["history", "--verify"]).fails_with(3);
+    }
+}
+
+fn keep_lines(path: &std::path::Path, text: &str, count: usize) {
+    let kept: String = text.split_inclusive('\n').take(count).collect();
+    std::fs::write(path, kept).expect("a history");
+}
+
+#[test]
+fn a_head_that_is_behind_cries_no_wolf_and_one_that_is_missing_is_named() {
+    let environment = TestEnvironment::new();
+    let first = environment.demo(&["history", "--verify"]).success();
+    assert!(first.contains("There is no history yet"), "{first}");
+    done(&environment, &["ratelimit", "tighten"]);
+    done(&environment, &["virusprot", "flush"]);
+    let text = std::fs::read_to_string(journal(&environment)).expect("a history");
+    let head = journal(&environment).with_file_name("journal.head");
+    let mode = std::fs::metadata(&head)
+        .expect("a head")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A machine that went down between the two.
+    write_head(&environment, text.lines().nth(2).expect("a line"));
+    environment.demo(&["history", "--verify"]).success();
+    done(&environment, &["ratelimit", "loosen"]);
+    environment.demo(&["history", "--verify"]).success();
+    std::fs::remove_file(&head).expect("a head");
+    let verified = environment.demo(&["history", "--verify"]).fails_with(8);
+    assert!(verified.contains("journal.head"), "{verified}");
+    let doctor = environment.demo(&["doctor", "--problems"]).stdout;
+    assert!(doctor.contains("journal.head"), "{doctor}");
+    done(&environment, &["ratelimit", "default"]);
+    environment.demo(&["history", "--verify"]).success();
+    // Rewritten as a whole, chain and all: the head knows another end.
+    let path = journal(&environment);
+    keep_lines(
+        &path,
+        &std::fs::read_to_string(&path).expect("a history"),
+        4,
+    );
+    std::fs::remove_file(&head).expect("a head");
+    done(&environment, &["virusprot", "add", "203.0.113.99"]);
+    let other = std::fs::read_to_string(&path).expect("a history");
+    let last = other
+        .lines()
+        .last()
+        .expect("a line")
+        .replace("\"hash\":\"", "\"hash\":\"0");
+    write_head(&environment, &last);
+    environment.demo(&["history", "--verify"]).fails_with(3);
+    std::fs::write(&head, "rubbish").expect("a head");
+    environment.demo(&["history", "--verify"]).fails_with(3);
+    environment.demo(&["demo", "reset"]).success();
+    environment.demo(&["history", "--verify"]).success();
+}
+
+#[test]
+fn a_history_that_is_open_to_others_is_named() {
+    for (name, mode) in [
+        ("journal.jsonl", 0o666),
+        ("journal.jsonl", 0o640),
+        ("journal.head", 0o622),
+        ("", 0o755),
+    ] {
+        let environment = TestEnvironment::new();
+        done(&environment, &["ratelimit", "tighten"]);
+        let directory = journal(&environment);
+        let path = directory.with_file_name(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let words = format!("mode {mode:o}");
+        let verified = environment.demo(&["history", "--verify"]);
+        assert!(
+            verified.stderr.contains(&words),
+            "{name} {mode:o}: {verified}"
+        );
+        let doctor = environment.demo(&["doctor", "--problems"]);
+        // The simulated firewall closes the directory, which is its own too.
+        assert!(
+            name.is_empty() || (doctor.code == Some(3) && doctor.stdout.contains(&words)),
+            "{name} {mode:o}: {doctor}"
+        );
+        done(&environment, &["ratelimit", "loosen"]);
+        assert_eq!(
+            environment.demo(&["doctor"]).code,
+            Some(0),
+            "{name} {mode:o}"
+        );
+    }
+}
+
+#[test]
+fn a_history_that_cannot_be_written_is_named() {
+    const ANOTHER: u32 = 65534;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0);
+    let environment = TestEnvironment::new();
+    let run = |arguments: &[&str]| {
+        let mut command = environment.command(arguments);
+        if is_root {
+            command.uid(ANOTHER).gid(ANOTHER);
+        }
+        let output = command.output().expect("kmsctl runs");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    let give = |path: &std::path::Path| {
+        if is_root {
+            std::os::unix::fs::chown(path, Some(ANOTHER), Some(ANOTHER)).expect("root may");
+        }
+    };
+    give(environment.home());
+    let (code, text) = run(&["--demo", "ratelimit", "tighten", "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(run(&["--demo", "doctor"]).0, Some(0));
+    let path = journal(&environment);
+    let directory = path.parent().expect("a directory");
+    for (locked, mode, back) in [(path.as_path(), 0o400, 0o600), (directory, 0o500, 0o700)] {
+        let set = |mode| {
+            std::fs::set_permissions(locked, std::fs::Permissions::from_mode(mode))
+                .expect("a mode");
+        };
+        set(mode);
+        let (code, text) = run(&["--demo", "doctor", "--problems"]);
+        set(back);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            code == Some(3) && text.contains("cannot be written"),
+            "{}: {text}",
+            locked.display()
+        );
+    }
 }

@@ -2,6 +2,8 @@
 //! the operator is shown and asked, and what is written, is computed from the operation, the firewall as it is and the
 //! history; the file's own words, addresses and records are compared with that and never used.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::{
@@ -115,7 +117,8 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
 /// Returns which entries are meant: all, where the plan names every one.
 fn chosen(entries: &[PlannedEntry], now: &[TableEntry]) -> TableChoice {
     let addresses = addresses(entries);
-    let all = now.len() > 1 && now.iter().all(|entry| addresses.contains(&entry.into()));
+    let planned: HashSet<Address> = addresses.iter().copied().collect();
+    let all = now.len() > 1 && now.iter().all(|entry| planned.contains(&entry.into()));
     if all {
         TableChoice::All
     } else {

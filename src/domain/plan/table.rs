@@ -1,7 +1,7 @@
 //! Plans that free addresses from the overload table, or block them by hand. Freed are always exactly the entries that were read, also for "all": an
 //! address that pf blocks between reading and acting was not looked at, and stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -214,22 +214,49 @@ pub fn plan_freeing(
     .into())
 }
 
-/// Returns the entries within the networks in their place; a network without any stays as it is.
-fn within(entries: &[Entry], wanted: &[Address]) -> Vec<Address> {
-    let mut exact = Vec::new();
-    for address in wanted {
-        let inside = entries.iter().map(Address::from);
-        let before = exact.len();
-        exact.extend(inside.filter(|entry| is_within(entry, address)));
-        if exact.len() == before {
-            exact.push(*address);
-        }
-    }
-    exact
+/// Addresses and networks, in which those around another are found without comparing each with each: both the table and a list
+/// may have hundreds of thousands.
+struct AddressSet {
+    all: HashSet<Address>,
+    lengths: BTreeSet<u8>,
 }
 
-fn is_within(entry: &Address, wanted: &Address) -> bool {
-    entry == wanted || (!entry.negated && !wanted.negated && wanted.net.contains(&entry.net))
+impl AddressSet {
+    fn new(addresses: impl IntoIterator<Item = Address>) -> Self {
+        let all: HashSet<Address> = addresses.into_iter().collect();
+        let lengths = all.iter().map(|address| address.net.prefix_len());
+        let lengths = lengths.collect();
+        Self { all, lengths }
+    }
+
+    /// Returns those that are this one, or a network around it.
+    fn around(&self, inner: Address) -> impl Iterator<Item = Address> + '_ {
+        let exact = self.all.get(&inner).copied();
+        let most = inner.net.prefix_len();
+        let shorter = self.lengths.iter().filter(move |length| **length < most);
+        let networks = shorter.filter_map(move |length| {
+            let net = IpNet::new(inner.net.addr(), *length).ok()?;
+            self.all.get(&Address::new(net)).copied()
+        });
+        exact
+            .into_iter()
+            .chain(networks.filter(move |_| !inner.negated))
+    }
+}
+
+/// Returns the entries within the networks in their place; a network without any stays as it is.
+fn within(entries: &[Entry], wanted: &[Address]) -> Vec<Address> {
+    let set = AddressSet::new(wanted.iter().copied());
+    let (mut exact, mut met) = (Vec::new(), HashSet::new());
+    for entry in entries.iter().map(Address::from) {
+        let around: Vec<Address> = set.around(entry).collect();
+        if !around.is_empty() {
+            exact.push(entry);
+        }
+        met.extend(around);
+    }
+    exact.extend(wanted.iter().filter(|address| !met.contains(address)));
+    exact
 }
 
 /// Finds the entries that are exactly these addresses. pf deletes exact entries only, so an address that is blocked
@@ -242,24 +269,19 @@ fn addressed_entries<'a>(
     let mut wanted: Vec<Address> = addresses.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
-    let exact: std::collections::HashMap<Address, &Entry> = entries
+    let exact: HashMap<Address, &Entry> = entries
         .iter()
         .map(|entry| (Address::from(entry), entry))
         .collect();
-    let is_network =
-        |entry: &&Entry| !entry.negated && entry.net.prefix_len() < entry.net.max_prefix_len();
-    let networks: Vec<&Entry> = entries.iter().filter(is_network).collect();
+    let blocked = entries.iter().map(Address::from);
+    let networks = AddressSet::new(blocked.filter(|entry| !entry.negated && is_network(entry)));
     let mut chosen = Vec::new();
     for address in wanted {
         if let Some(entry) = exact.get(&address) {
             chosen.push(*entry);
             continue;
         }
-        let around = networks
-            .iter()
-            .find(|entry| !address.negated && entry.net.contains(&address.net));
-        if let Some(around) = around {
-            let around = Address::from(*around);
+        if let Some(around) = networks.around(address).next() {
             return Err(Refusal::new(
                 RefusalKind::Impossible,
                 format!("{address} is not an entry of {table} of its own: it is blocked as part of {around}."),
@@ -297,13 +319,16 @@ fn missing_entries(choice: &TableChoice, planned: &[PlannedEntry]) -> Vec<String
     let (TableChoice::Addresses(addresses) | TableChoice::Within(addresses)) = choice else {
         return Vec::new();
     };
-    let there: std::collections::HashSet<Address> =
-        planned.iter().map(|entry| entry.address).collect();
-    let is_there = |address: &Address| {
-        let inside = is_network(address) && matches!(choice, TableChoice::Within(_));
-        there.contains(address) || (inside && there.iter().any(|entry| is_within(entry, address)))
-    };
-    let missing = addresses.iter().filter(|address| !is_there(address));
+    let wanted = AddressSet::new(addresses.iter().copied());
+    let is_inside = matches!(choice, TableChoice::Within(_));
+    let there: HashSet<Address> = planned
+        .iter()
+        .flat_map(|entry| {
+            let around = wanted.around(entry.address);
+            around.filter(move |found| is_inside || *found == entry.address)
+        })
+        .collect();
+    let missing = addresses.iter().filter(|address| !there.contains(address));
     missing.map(Address::to_string).collect()
 }
 
@@ -338,11 +363,8 @@ pub fn block(
     let mut wanted: Vec<Address> = wanted.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
-    let is_blocked = |address: &Address| {
-        entries.iter().any(|entry| {
-            Address::from(entry) == *address || (!entry.negated && entry.net.contains(&address.net))
-        })
-    };
+    let table_now = AddressSet::new(entries.iter().map(Address::from));
+    let is_blocked = |address: &Address| table_now.around(*address).next().is_some();
     let (there, new): (Vec<Address>, Vec<Address>) = wanted.into_iter().partition(is_blocked);
     let there: Vec<String> = there.iter().map(Address::to_string).collect();
     let verb = if there.len() == 1 { "is" } else { "are" };

@@ -402,3 +402,31 @@ fn fold<'a>(events: impl Iterator<Item = (&'a HistoryEvent, Option<u64>)>) -> Ve
     }
     folder.into_entries()
 }
+
+/// Each compared with each takes minutes, in which neither a signal nor a time limit is heard.
+#[test]
+fn a_list_as_long_as_the_table_is_planned_at_once() {
+    let began = std::time::Instant::now();
+    let name = |number: u32| format!("9.9.{}.{}", number / 256, number % 256);
+    let entries: Vec<TableEntry> = (0..40_000).map(|number| entry(&name(number), 60)).collect();
+    let wanted: Vec<Address> = entries.iter().map(Address::from).collect();
+    let choice = TableChoice::Within(wanted.clone());
+    let planned = plan_freeing(&entries, &choice, &table(), now(), &SourceCounts::Kept);
+    let Ok(Planned::Change(draft)) = planned else {
+        panic!("there is something to free");
+    };
+    assert_eq!(draft.what, "Free 40000 addresses from virusprot.");
+    let networks: Vec<Address> = ["9.9.1.0/24", "9.9.1.7", "9.10.0.0/16"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    let within = TableChoice::Within(networks);
+    let planned = plan_freeing(&entries, &within, &table(), now(), &SourceCounts::Kept);
+    let Ok(Planned::Change(draft)) = planned else {
+        panic!("there is something to free");
+    };
+    assert_eq!(draft.what, "Free 256 addresses from virusprot.");
+    let missing = draft.risks.iter().find(|risk| risk.code == "not-blocked");
+    assert!(missing.unwrap().message.starts_with("9.10.0.0/16 is not"));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

@@ -1,6 +1,7 @@
 //! Plans that take a change back. What is put back is what the history says was there, never a guess; an object that
 //! moved on since is left alone.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::armed::time_words;
@@ -126,10 +127,8 @@ fn put_back(
     operator: Option<IpAddr>,
 ) -> Planned {
     let name = table.as_str();
-    let is_there = |entry: &PlannedEntry| {
-        now.iter()
-            .any(|there| Address::from(there) == entry.address)
-    };
+    let there: HashSet<Address> = now.iter().map(Address::from).collect();
+    let is_there = |entry: &PlannedEntry| there.contains(&entry.address);
     let is_operator = |entry: &PlannedEntry| {
         operator
             .is_some_and(|operator| !entry.address.negated && entry.address.net.contains(&operator))

@@ -477,8 +477,14 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
 }
 
 /// The history on this machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LeftoverChain<'a> {
+    /// Where and why it cannot be written; one sentence.
+    pub unwritable: Option<String>,
+    /// What of it is open to others, and what closes it.
+    pub open: Option<String>,
+    /// No head beside it says which record is the last one.
+    pub is_headless: bool,
     /// Records.
     pub events: usize,
     /// The first line at which the chain does not hold, and what is wrong there.
@@ -496,6 +502,27 @@ pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
             format!("The history's chain is broken at line {line}: {what}."),
             "Something other than kmsctl wrote into it. See `kmsctl history --verify`; keep the file, and compare it with a backup.",
         );
+    }
+    if let Some(where_) = &chain.unwritable {
+        return Finding::wrong(
+            check,
+            format!("The history cannot be kept: {where_}"),
+            "Without a history nothing is changed: look at its owner, its mode and its file system.",
+        );
+    }
+    if let Some(open) = &chain.open {
+        return Finding::wrong(
+            check,
+            open.clone(),
+            "The next change closes it too. What others wrote into it until then is not known.",
+        );
+    }
+    if chain.is_headless {
+        return Finding::unknown(
+            check,
+            "Whether records were cut off at the history's end is not known: journal.head, which names the last one, is missing.",
+        )
+        .fix("The next change writes it; kmsctl of an earlier version wrote none.");
     }
     if chain.torn > 0 {
         return Finding::unknown(
