@@ -274,7 +274,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         };
         (walk.find_paths(), walk.find_left_open(closes))
     } else {
-        Default::default()
+        (walk.find_unfiltered(), walk.find_unfiltered())
     };
     let (configured_caps, cap_findings) = filter_rule.map(ratelimit::of_configured).unzip();
     let own = paths.iter().filter(|path| path.managed);

@@ -162,6 +162,9 @@ pub(super) fn other_target(other: &OtherRedirection<'_>, service: &Service) -> W
     let target = other.redirection.target.as_deref().unwrap_or_default();
     let (port, alias, caps) = (service.port, &service.alias, other.caps());
     let effect = match (other.lets_in(), caps.is_empty()) {
+        (false, _) if !other.takes_everybody() => {
+            "it takes the connections of some sources only".to_owned()
+        }
         (false, _) => "no loaded filter rule lets its connections in".to_owned(),
         (true, true) => "its connections get in, and no source is capped".to_owned(),
         (true, false) => format!("its connections get in, with {caps} per source"),

@@ -254,28 +254,27 @@ pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
     if (interface.name == device) != interface.negated {
         return On::Device;
     }
-    // A device's name ends in its number; pf forbids that for groups. The built-in groups hold no outside device.
+    // A device's name ends in its number; pf forbids that for groups.
     let numbered = interface
         .name
         .ends_with(|letter: char| letter.is_ascii_digit());
-    let inner = [
-        "openvpn",
-        "ipsec",
-        "wireguard",
-        "l2tp",
-        "pppoe",
-        "enc",
-        "lo",
+    // The built-in groups and the devices in them.
+    let groups: [(&str, &[&str]); 7] = [
+        ("openvpn", &["ovpn"]),
+        ("ipsec", &["ipsec", "enc"]),
+        ("wireguard", &["tun_wg", "wg"]),
+        ("l2tp", &["l2tps"]),
+        ("pppoe", &["poes"]),
+        ("enc", &["enc"]),
+        ("lo", &["lo"]),
     ];
-    if numbered
-        || interface.negated
-        || inner
-            .iter()
-            .any(|name| interface.name.eq_ignore_ascii_case(name))
-    {
-        On::Elsewhere
-    } else {
-        On::Group
+    let group = groups
+        .iter()
+        .find(|(group, _)| interface.name.eq_ignore_ascii_case(group));
+    match group {
+        Some((_, devices)) if devices.iter().any(|start| device.starts_with(start)) => On::Device,
+        None if !numbered && !interface.negated => On::Group,
+        _ => On::Elsewhere,
     }
 }
 

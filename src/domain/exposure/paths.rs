@@ -21,7 +21,7 @@ use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 
 /// Conditions of a rule on which kmsctl cannot say whether a connection meets them: such a rule may match or not.
-pub const UNDECIDABLE: [&str; 12] = [
+pub const UNDECIDABLE: [&str; 11] = [
     "bitmask",
     "group",
     "max-pkt-rate",
@@ -31,7 +31,6 @@ pub const UNDECIDABLE: [&str; 12] = [
     "prio",
     "probability",
     "received-on",
-    "tagged",
     "tos",
     "user",
 ];
@@ -47,17 +46,20 @@ const SYSTEM_TABLES: [&str; 6] = [
     "virusprot",
 ];
 /// Devices of VPNs, whose other side is not the outside unless the configuration names them.
-const VPN_DEVICES: [&str; 9] = [
+const VPN_DEVICES: [&str; 8] = [
     "ovpn",
     "wg",
     "tun_wg",
     "ipsec",
     "enc",
-    "gif",
     "gre",
     "l2tp",
     "tailscale",
 ];
+/// A tunnel: the one that brings IPv6 leads outside, the one to another site does not.
+const TUNNEL_DEVICE: &str = "gif";
+/// What stands for the rule of a path where no rule is asked.
+const NO_RULE: &str = "none, as pf is switched off";
 /// The device that leads to an address behind a route: none of the outside.
 const UNKNOWN_DEVICE: &str = "";
 /// Another device than those that the rules name.
@@ -167,7 +169,7 @@ impl<'a> Surroundings<'a> {
             .unwrap_or_default()
             .iter()
             .filter(|interface| is_outside(interface, service))
-            .filter_map(outside_device)
+            .filter_map(|interface| outside_device(interface, service))
             .collect();
         if let Some(device) = device
             && !outside.iter().any(|other| other.device == device)
@@ -199,10 +201,13 @@ impl<'a> Surroundings<'a> {
                 }
             }
         }
-        let aliases = configured.map(|configured| configured.aliases.as_slice());
+        // What is saved and not applied is not what pf's tables hold.
+        let applied =
+            configured.filter(|configured| !configured.dirty.iter().any(|what| what == "aliases"));
+        let aliases = applied.map(|configured| configured.aliases.as_slice());
         let aliases = aliases.unwrap_or_default();
         let tables = aliases.iter().filter_map(|alias| {
-            let members = members_of_alias(aliases, &alias.name, 0)?;
+            let members = members_of_alias(aliases, &alias.name)?;
             Some((alias.name.as_str(), members))
         });
         Self {
@@ -267,7 +272,7 @@ impl<'a> Surroundings<'a> {
         if let Some(interface) = name.strip_suffix("__NETWORK") {
             let mut interfaces = self.configured?.interfaces.iter();
             let interface = interfaces.find(|other| other.name.eq_ignore_ascii_case(interface))?;
-            let networks = subnets(interface);
+            let networks = interface.rule_networks();
             return (!networks.is_empty()).then_some(networks.into());
         }
         self.tables.get(name).map(Cow::from)
@@ -295,35 +300,34 @@ impl<'a> Surroundings<'a> {
 
     /// Returns the device that leads to an address inside.
     fn exit_device(&self, address: IpAddr) -> &str {
-        let mut interfaces = self
+        let exit = self
             .configured
-            .into_iter()
-            .flat_map(|configured| &configured.interfaces);
-        interfaces
-            .find(|interface| subnets(interface).iter().any(|net| net.contains(&address)))
-            .and_then(|interface| interface.device.as_deref())
+            .and_then(|configured| configured.exit_interface(address));
+        exit.and_then(|interface| interface.device.as_deref())
             .unwrap_or(UNKNOWN_DEVICE)
     }
 }
 
-fn is_outside(interface: &InterfaceConfig, service: &Service) -> bool {
-    let device = interface.device.as_deref().unwrap_or_default();
-    let named = service
-        .outside
-        .iter()
-        .any(|name| *name == interface.name || name == device);
-    let is_vpn = VPN_DEVICES.iter().any(|vpn| device.starts_with(vpn));
-    let enabled = interface.enabled || interface.name == "wan";
-    named || interface.name == service.interface || (enabled && interface.has_gateway() && !is_vpn)
+fn is_named_outside(interface: &InterfaceConfig, service: &Service) -> bool {
+    let mut outside = service.outside.iter();
+    interface.name == service.interface
+        || outside.any(|name| *name == interface.name || interface.device.as_ref() == Some(name))
 }
 
-fn outside_device(interface: &InterfaceConfig) -> Option<OutsideDevice> {
+fn is_outside(interface: &InterfaceConfig, service: &Service) -> bool {
+    let device = interface.device.as_deref().unwrap_or_default();
+    let is_vpn = VPN_DEVICES.iter().any(|vpn| device.starts_with(vpn));
+    is_named_outside(interface, service)
+        || (interface.is_enabled() && interface.has_gateway() && !is_vpn)
+}
+
+fn outside_device(interface: &InterfaceConfig, service: &Service) -> Option<OutsideDevice> {
     let device = interface.device.clone().filter(|name| !name.is_empty())?;
     Some(OutsideDevice {
         name: interface.name.clone(),
+        certain: is_named_outside(interface, service) || !device.starts_with(TUNNEL_DEVICE),
         device,
         addresses: interface_addresses(interface),
-        certain: true,
     })
 }
 
@@ -332,21 +336,6 @@ fn interface_addresses(interface: &InterfaceConfig) -> Vec<IpAddr> {
         .into_iter()
         .filter_map(|text| text.as_deref()?.trim().parse().ok())
         .collect()
-}
-
-fn subnets(interface: &InterfaceConfig) -> Vec<IpNet> {
-    let sides = [
-        (&interface.ipaddr, &interface.subnet),
-        (&interface.ipaddr_v6, &interface.subnet_v6),
-    ];
-    let network = |(address, bits): (&Option<String>, &Option<String>)| {
-        let address: IpAddr = address.as_deref()?.trim().parse().ok()?;
-        let bits: u8 = bits.as_deref()?.trim().parse().ok()?;
-        IpNet::new(address, bits)
-            .ok()
-            .map(|network| network.trunc())
-    };
-    sides.into_iter().filter_map(network).collect()
 }
 
 /// Whether something holds, where both can be.
@@ -382,6 +371,27 @@ struct Client {
     port: u16,
 }
 
+/// A source port that may be each.
+const SOME_PORT: u16 = 0;
+
+impl Client {
+    /// Returns one of whom nothing is known: every condition on the sender but `any` may hold.
+    fn of_anyone() -> Self {
+        Self {
+            listed: Some(Endpoint {
+                negated: false,
+                host: String::new(),
+                port: None,
+            }),
+            address: None,
+            port: SOME_PORT,
+        }
+    }
+}
+
+/// The mark (`tag`) that a packet may bear; none is without one.
+type Mark<'r> = Option<&'r str>;
+
 /// A first packet, as the rules see it.
 #[derive(Clone, Copy)]
 struct Packet<'p> {
@@ -396,6 +406,40 @@ struct Packet<'p> {
 struct Facing<'r> {
     rule: &'r Rule,
     looks: Truth,
+    /// The mark that it gives to what it matches.
+    gives: Mark<'r>,
+    /// The mark that a packet must bear, or must not.
+    wants: Option<(&'r str, bool)>,
+}
+
+impl<'r> Facing<'r> {
+    fn new(rule: &'r Rule, looks: Truth) -> Self {
+        let refuses = || {
+            words_of(rule)
+                .zip(words_of(rule).skip(1))
+                .any(|pair| pair == ("!", "tagged"))
+        };
+        Self {
+            rule,
+            looks,
+            gives: value_of_word(rule, "tag"),
+            wants: value_of_word(rule, "tagged").map(|mark| (mark, refuses())),
+        }
+    }
+
+    /// Says whether a packet that bears one of these marks is one that it wants.
+    fn wants_marked(&self, marks: &[Mark<'r>]) -> Truth {
+        let Some((wanted, refused)) = self.wants else {
+            return Truth::Yes;
+        };
+        let borne = marks.iter().filter(|mark| **mark == Some(wanted)).count();
+        let truth = match borne {
+            0 => Truth::No,
+            _ if borne == marks.len() => Truth::Yes,
+            _ => Truth::Maybe,
+        };
+        truth.negated_if(refused)
+    }
 }
 
 /// What stands between a redirected packet and the service.
@@ -422,6 +466,8 @@ pub struct Walk<'a, 'r> {
 /// What the filter rules do with a packet.
 #[derive(Default)]
 struct Admission<'r> {
+    /// The marks that it may bear then.
+    marks: Vec<Mark<'r>>,
     truth: Truth,
     rule: Option<&'r Rule>,
     /// The rule that keeps it out, where one does or may.
@@ -479,6 +525,26 @@ impl<'a, 'r> Walk<'a, 'r> {
                     && !self.around.is_outside(rule)
             })
             .count()
+    }
+
+    /// Returns the paths where pf is switched off: nothing is redirected, and nothing is kept from a public address.
+    pub fn find_unfiltered(&self) -> Vec<PathIn> {
+        let devices = self.around.outside.iter();
+        let ways = devices.flat_map(|outside| {
+            let addresses = self.around.service_addresses().into_iter();
+            addresses
+                .filter(|address| is_public(*address))
+                .map(move |address| {
+                    let end = (address, self.around.service.port);
+                    PathIn {
+                        kind: PathKind::Routed,
+                        sources: "any".to_owned(),
+                        certain: outside.certain,
+                        ..new_path(outside, end, end, NO_RULE.to_owned())
+                    }
+                })
+        });
+        ways.take(KEPT).collect()
     }
 
     /// Returns every path, the managed one first.
@@ -596,26 +662,32 @@ impl<'a, 'r> Walk<'a, 'r> {
         };
         let nat = self.face_translations(arriving);
         let mut lane = self.lane(&outside.device, end);
-        if translation.is_some_and(passes_by_itself) {
+        // What a translation leaves as it is was not translated for pf, and the filter rules are asked.
+        let passes = begin != end && translation.is_some_and(passes_by_itself);
+        if passes {
             lane.entry.clear();
         }
-        let passes = translation.is_some_and(passes_by_itself);
-        let rules = nat.iter().chain(&lane.entry).chain(&lane.exit);
+        let marks = [translation.and_then(|rule| value_of_word(rule, "tag"))];
+        let admit = |client: &Client| {
+            let met = self.meets_first(&nat, client, translation);
+            if met == Truth::No {
+                return (met, Admission::default());
+            }
+            let entry = self.follow_filter(&lane.entry, client, &marks);
+            let exit = self.leave(&lane, client, &entry.marks);
+            (met.min(entry.truth).min(exit.truth), entry)
+        };
+        let rules = nat.iter().chain(&lane.entry);
+        let rules = rules.chain(&lane.sources).chain(&lane.exit);
         let (clients, is_cut) = self.distinct_clients(rules);
-        let mut best = if is_cut { Truth::Maybe } else { Truth::No };
+        let mut best = Truth::No;
+        if is_cut {
+            let (truth, _) = admit(&Client::of_anyone());
+            best = truth.min(Truth::Maybe);
+        }
         let mut who: Vec<String> = Vec::new();
         for client in clients {
-            let met = self.meets_first(&nat, &client, translation);
-            if met == Truth::No {
-                continue;
-            }
-            let entry = if passes {
-                Admission::default()
-            } else {
-                self.follow_filter(&lane.entry, &client)
-            };
-            let exit = self.leave(&lane, &client);
-            let truth = met.min(entry.truth).min(exit.truth);
+            let (truth, entry) = admit(&client);
             if truth == Truth::No {
                 continue;
             }
@@ -659,10 +731,15 @@ impl<'a, 'r> Walk<'a, 'r> {
             direction: Direction::Out,
             ..entering
         };
-        let is_filter = |rule: &Rule| matches!(rule.action, Action::Pass | Action::Block);
+        let is_filter =
+            |rule: &Rule| matches!(rule.action, Action::Pass | Action::Block | Action::Match);
+        let is_source = |rule: &Rule| match &rule.action {
+            Action::No(kind) => kind == "nat",
+            action => *action == Action::Nat,
+        };
         Lane {
             entry: self.face(self.filter, is_filter, entering),
-            sources: self.face(self.nat, |rule| rule.action == Action::Nat, leaving),
+            sources: self.face(self.nat, is_source, leaving),
             exit: self.face(self.filter, is_filter, leaving),
         }
     }
@@ -682,7 +759,7 @@ impl<'a, 'r> Walk<'a, 'r> {
                     .rule_sees(rule, packet)
                     .min(Truth::from_bool(port))
                     .min(self.is_to(&rule.to, packet.to));
-                (looks > Truth::No).then_some(Facing { rule, looks })
+                (looks > Truth::No).then(|| Facing::new(rule, looks))
             })
             .collect()
     }
@@ -707,7 +784,7 @@ impl<'a, 'r> Walk<'a, 'r> {
                 _ => Truth::No,
             };
             let looks = here.min(self.rule_sees(rule, packet));
-            (looks > Truth::No).then_some(Facing { rule, looks })
+            (looks > Truth::No).then(|| Facing::new(rule, looks))
         }));
         facing
     }
@@ -726,10 +803,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let mut ports = vec![EPHEMERAL];
         for Facing { rule, .. } in rules {
             let from = senders_of(rule);
-            if let Some((low, high)) = from.port.as_deref().and_then(ends_of_ports) {
-                let edges = [low.saturating_sub(1), low, high, high.saturating_add(1)];
-                ports.extend(edges.into_iter().filter(|port| *port > 0));
-            }
+            ports.extend(from.port.as_deref().into_iter().flat_map(edges_of_ports));
             let is_own = from.host.starts_with('(') && !from.host.contains(":network");
             let is_system = table_name(&from.host).is_some_and(is_system_table);
             if from.host == "any" || is_own || is_system {
@@ -744,6 +818,9 @@ impl<'a, 'r> Walk<'a, 'r> {
                 let networks = self.known_networks(&from.host);
                 named.push((from, networks));
             }
+        }
+        if ports.len() > 1 {
+            ports.push(1);
         }
         ports.sort_unstable_by_key(|port| (*port != EPHEMERAL, *port));
         ports.dedup();
@@ -824,7 +901,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             let mut excepted = Truth::No;
             let rules = nat.iter();
             for facing in rules.filter(|facing| is_redirection(facing.rule) == redirections) {
-                let matches = self.rule_matches(*facing, client);
+                let matches = self.rule_matches(*facing, client, &[None]);
                 let taken = goes_on.min(matches);
                 if wanted.is_some_and(|wanted| std::ptr::eq(wanted, facing.rule)) {
                     return taken;
@@ -839,17 +916,38 @@ impl<'a, 'r> Walk<'a, 'r> {
         if wanted.is_none() { goes_on } else { Truth::No }
     }
 
-    /// Follows the filter rules: the first `quick` match or else the last match; where none matches, pf passes.
-    fn follow_filter(&self, rules: &[Facing<'r>], client: &Client) -> Admission<'r> {
+    /// Follows the filter rules: the first `quick` match or else the last match; where none matches, pf passes. Each rule that
+    /// matches marks the packet, whether it decides or not.
+    fn follow_filter(
+        &self,
+        rules: &[Facing<'r>],
+        client: &Client,
+        marks: &[Mark<'r>],
+    ) -> Admission<'r> {
+        let mut marks = marks.to_vec();
+        let mut settled_marks = Vec::new();
         let mut standing: Vec<Option<&'r Rule>> = vec![None];
         let mut settled: Vec<Option<&'r Rule>> = Vec::new();
         for facing in rules {
             let rule = facing.rule;
-            match (self.rule_matches(*facing, client), rule.quick) {
+            let matches = self.rule_matches(*facing, client, &marks);
+            if facing.gives.is_some() {
+                if matches == Truth::Yes {
+                    marks.clear();
+                }
+                marks.extend((matches > Truth::No).then_some(facing.gives));
+            }
+            if rule.action == Action::Match {
+                continue;
+            }
+            match (matches, rule.quick) {
                 (Truth::No, _) => {}
                 (Truth::Yes, false) => standing = vec![Some(rule)],
                 (Truth::Maybe, false) => standing.push(Some(rule)),
-                (Truth::Maybe, true) => settled.push(Some(rule)),
+                (Truth::Maybe, true) => {
+                    settled.push(Some(rule));
+                    settled_marks.extend_from_slice(&marks);
+                }
                 (Truth::Yes, true) => {
                     standing = vec![Some(rule)];
                     break;
@@ -857,6 +955,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             }
         }
         settled.extend(standing);
+        marks.extend(settled_marks);
         let passes = |rule: Option<&Rule>| match rule {
             Some(rule) if rule.action == Action::Block => Truth::No,
             Some(rule) if has_word(rule, &LEADING_ELSEWHERE) => Truth::Maybe,
@@ -867,6 +966,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let best = best.filter(|rule| passes(**rule) > Truth::No);
         let all = settled.iter().all(|rule| passes(*rule) == Truth::Yes);
         Admission {
+            marks,
             truth: match (best, all) {
                 (Some(_), true) => Truth::Yes,
                 (Some(_), false) => Truth::Maybe,
@@ -877,39 +977,32 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
     }
 
-    /// Follows a client's packet out to the service, where its address may have been translated.
-    fn leave(&self, lane: &Lane<'r>, client: &Client) -> Admission<'r> {
-        let mut nat = lane.sources.iter();
-        let found = nat.find(|facing| self.rule_matches(**facing, client) > Truth::No);
-        let Some(source) = found else {
-            return self.follow_filter(&lane.exit, client);
-        };
-        let host = source
-            .rule
-            .target_hosts()
-            .first()
-            .copied()
-            .unwrap_or_default();
-        let translated = Client {
-            listed: Some(Endpoint {
-                negated: false,
-                host: host.to_owned(),
-                port: None,
-            }),
-            address: host.parse().ok(),
-            port: EPHEMERAL,
-        };
-        let after = self.follow_filter(&lane.exit, &translated);
-        if self.rule_matches(*source, client) == Truth::Yes {
-            return after;
+    /// Follows a client's packet out to the service, where its address may have been translated: the first rule that matches
+    /// says so, or that it is not.
+    fn leave(&self, lane: &Lane<'r>, client: &Client, marks: &[Mark<'r>]) -> Admission<'r> {
+        let mut ways: Vec<Admission<'r>> = Vec::new();
+        let mut is_settled = false;
+        for facing in &lane.sources {
+            let matches = self.rule_matches(*facing, client, marks);
+            if matches == Truth::No {
+                continue;
+            }
+            let translated = translated_client(facing.rule);
+            let sender = translated.as_ref().unwrap_or(client);
+            ways.push(self.follow_filter(&lane.exit, sender, marks));
+            is_settled = matches == Truth::Yes;
+            if is_settled {
+                break;
+            }
         }
-        let before = self.follow_filter(&lane.exit, client);
-        if before.truth == after.truth {
-            return before;
+        if !is_settled {
+            ways.push(self.follow_filter(&lane.exit, client, marks));
         }
+        let last = ways.pop().unwrap_or_default();
+        let agree = ways.iter().all(|other| other.truth == last.truth);
         Admission {
-            truth: Truth::Maybe,
-            ..before
+            truth: if agree { last.truth } else { Truth::Maybe },
+            ..last
         }
     }
 
@@ -918,16 +1011,17 @@ impl<'a, 'r> Walk<'a, 'r> {
     pub fn find_exit_block(&self, port: u16) -> Option<(&'r Rule, bool)> {
         let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
         let (clients, _) = self.distinct_clients(lane.exit.iter());
-        let mut leaving = clients.iter().map(|client| self.leave(&lane, client));
+        let mut leaving = clients
+            .iter()
+            .map(|client| self.leave(&lane, client, &[None]));
         let first = leaving.next()?;
         let rule = first.blocked_by.filter(|_| first.truth == Truth::No)?;
         Some((rule, leaving.all(|other| other.truth == Truth::No)))
     }
 
-    fn rule_matches(&self, facing: Facing<'_>, client: &Client) -> Truth {
-        facing
-            .looks
-            .min(self.is_from(senders_of(facing.rule), client))
+    fn rule_matches(&self, facing: Facing<'r>, client: &Client, marks: &[Mark<'r>]) -> Truth {
+        let from = self.is_from(senders_of(facing.rule), client);
+        facing.looks.min(from).min(facing.wants_marked(marks))
     }
 
     /// Says whether a rule looks at such a packet at all, from any sender to any receiver.
@@ -950,10 +1044,12 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn is_from(&self, from: &Endpoint, client: &Client) -> Truth {
-        Truth::from_bool(port_included(from.port.as_deref(), client.port)).min(
-            self.is_from_host(&from.host, client)
-                .negated_if(from.negated),
-        )
+        let port = match &from.port {
+            Some(_) if client.port == SOME_PORT => Truth::Maybe,
+            port => Truth::from_bool(port_included(port.as_deref(), client.port)),
+        };
+        let host = self.is_from_host(&from.host, client);
+        port.min(host.negated_if(from.negated))
     }
 
     fn is_from_host(&self, host: &str, client: &Client) -> Truth {
@@ -1034,12 +1130,18 @@ impl<'a, 'r> Walk<'a, 'r> {
         let is_wide = inside.contains(":network");
         let found = here.iter().any(|interface| {
             if is_wide {
-                subnets(interface).iter().any(|net| net.contains(&address))
+                interface
+                    .networks()
+                    .iter()
+                    .any(|net| net.contains(&address))
             } else {
                 interface_addresses(interface).contains(&address)
             }
         });
-        let is_known = is_wide && here.iter().all(|interface| !subnets(interface).is_empty());
+        let is_known = is_wide
+            && here
+                .iter()
+                .all(|interface| !interface.networks().is_empty());
         match (found, is_known && !here.is_empty()) {
             (true, _) => Truth::Yes,
             (false, true) => Truth::No,
@@ -1141,8 +1243,8 @@ impl<'a, 'r> Walk<'a, 'r> {
             Some(None) => {
                 ports.push(low);
                 let named = self.rules_of(self.nat);
-                let named = named.filter_map(|rule| ends_of_ports(rule.to.port.as_deref()?));
-                ports.extend(named.flat_map(|(low, high)| [low, high.saturating_add(1)]));
+                let named = named.filter_map(|rule| rule.to.port.as_deref());
+                ports.extend(named.flat_map(edges_of_ports));
             }
             Some(Some(_)) => ports.extend(low..=high),
         }
@@ -1164,6 +1266,20 @@ fn senders_of(rule: &Rule) -> &Endpoint {
     } else {
         &rule.from
     }
+}
+
+/// Returns who a client is for those behind the firewall once its address was translated; `None` where a rule excepts it.
+fn translated_client(rule: &Rule) -> Option<Client> {
+    let host = rule.target_hosts().first().copied().unwrap_or_default();
+    (rule.action == Action::Nat).then(|| Client {
+        listed: Some(Endpoint {
+            negated: false,
+            host: host.to_owned(),
+            port: None,
+        }),
+        address: host.parse().ok(),
+        port: EPHEMERAL,
+    })
 }
 
 /// Whether a translation lets its packets in without a filter rule.
@@ -1224,13 +1340,22 @@ fn is_system_table(table: &str) -> bool {
     SYSTEM_TABLES.contains(&table)
 }
 
-/// Says whether the first packet of a TCP connection can meet a rule's conditions beside addresses.
+/// Says whether the first packet of a TCP connection can meet a rule's conditions beside addresses. A client can set more
+/// flags in it than it has to, and passes where that is wanted.
 fn sees_syn(rule: &Rule) -> Truth {
     let mut words = words_of(rule).skip_while(|word| *word != "flags").skip(1);
     let flags = words.next().and_then(|flags| flags.split_once('/'));
-    let is_syn = flags.is_none_or(|(set, mask)| set == if mask.contains('S') { "S" } else { "" });
-    if !is_syn || has_word(rule, &["fragment"]) {
+    let set = flags.map_or("", |(set, _)| set);
+    let plain = match flags {
+        Some((_, mask)) if mask.contains('S') => "S",
+        _ => "",
+    };
+    let more = set.trim_matches(['P', 'U', 'E', 'W']);
+    if has_word(rule, &["fragment"]) || more != plain {
         return Truth::No;
+    }
+    if set != plain {
+        return Truth::from_bool(rule.action != Action::Block).min(Truth::Maybe);
     }
     if has_word(rule, &UNDECIDABLE) {
         return Truth::Maybe;
@@ -1250,9 +1375,23 @@ fn words_of(rule: &Rule) -> impl Iterator<Item = &str> {
         let is_inside = depth > 0;
         depth = (depth + opens).saturating_sub(closes);
         let was_name = is_name;
-        is_name = *word == "on" || (is_name && *word == "!");
+        is_name = matches!(*word, "on" | "tag" | "tagged") || (is_name && *word == "!");
         !is_inside && !was_name
     })
+}
+
+/// Returns what follows a word of a rule, but in names.
+fn value_of_word<'r>(rule: &'r Rule, wanted: &str) -> Option<&'r str> {
+    let parts: Vec<&str> = rule.text.split('"').collect();
+    parts
+        .iter()
+        .enumerate()
+        .step_by(2)
+        .find_map(|(place, part)| {
+            let mut words = part.split_ascii_whitespace();
+            words.find(|word| *word == wanted)?;
+            words.next().or_else(|| parts.get(place + 1).copied())
+        })
 }
 
 fn has_word(rule: &Rule, wanted: &[&str]) -> bool {
@@ -1276,6 +1415,14 @@ pub(super) fn inside_port(rule: &Rule, port: u16) -> Option<u16> {
     let low: u16 = numbers.next().unwrap_or(0);
     let span = last.checked_sub(first)?.checked_add(1)?;
     first.checked_add(port.checked_sub(low)? % span)
+}
+
+/// Returns the ports at which it changes whether a printed condition holds, but for the first port.
+fn edges_of_ports(printed: &str) -> impl Iterator<Item = u16> {
+    let words = printed.split([' ', ':']);
+    let numbers = words.filter_map(|word| word.parse::<u16>().ok());
+    let edges = numbers.flat_map(|number| [number, number.saturating_add(1)]);
+    edges.filter(|port| *port > 1)
 }
 
 /// Returns the lowest and the highest port of a printed condition.

@@ -3,6 +3,7 @@
 
 mod findings;
 mod hostile;
+mod kernel;
 mod paths;
 pub(crate) mod walk;
 

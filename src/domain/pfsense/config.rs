@@ -4,12 +4,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::change::{Deleted, Element};
 use super::configured::{
     Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule, OneToOne,
+    VirtualAddress,
 };
 use super::edit::are_of_service;
 use super::managed::ManagedPair;
@@ -17,7 +19,7 @@ use super::separators::separators_of;
 use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
 
-/// How deep aliases are followed into aliases.
+/// How deep aliases of ports are followed into aliases.
 const ALIAS_DEPTH: u8 = 4;
 
 /// The service, as it is looked for in config.xml.
@@ -153,35 +155,50 @@ pub fn ranges_of_port(aliases: &[Alias], field: &str, depth: u8) -> Option<Vec<(
 }
 
 /// Returns the addresses and networks that an alias holds, nested ones too; `None` if a member is not understood.
-pub fn members_of_alias(aliases: &[Alias], name: &str, depth: u8) -> Option<Vec<ipnet::IpNet>> {
-    let alias = aliases
-        .iter()
-        .find(|alias| alias.name == name)
-        .filter(|_| depth <= ALIAS_DEPTH)?;
-    // What such a table holds is downloaded by the firewall, and is not in its configuration.
-    if alias
-        .kind
-        .as_deref()
-        .is_some_and(|kind| kind.starts_with("urltable"))
-    {
-        return None;
-    }
-    members_of_text(aliases, alias.address.as_deref().unwrap_or_default(), depth)
+pub fn members_of_alias(aliases: &[Alias], name: &str) -> Option<Vec<IpNet>> {
+    let mut members = Vec::new();
+    add_members(aliases, name, &mut members, &mut Vec::new())?;
+    Some(members)
 }
 
 /// Returns the addresses and networks that a list of members stands for.
-pub fn members_of_text(aliases: &[Alias], text: &str, depth: u8) -> Option<Vec<ipnet::IpNet>> {
-    let mut members = Vec::new();
+pub fn members_of_text(aliases: &[Alias], text: &str) -> Option<Vec<IpNet>> {
+    let (mut members, mut seen) = (Vec::new(), Vec::new());
     for member in text.split_whitespace() {
-        if let Ok(address) = member.parse::<IpAddr>() {
-            members.push(ipnet::IpNet::from(address));
-        } else if let Ok(network) = member.parse::<ipnet::IpNet>() {
-            members.push(network);
-        } else {
-            members.extend(members_of_alias(aliases, member, depth + 1)?);
-        }
+        add_members(aliases, member, &mut members, &mut seen)?;
     }
     Some(members)
+}
+
+/// Adds an address, a network or what an alias holds. Aliases are followed however deep they are; pfSense does so too, and
+/// leaves out those that it has followed already.
+fn add_members<'a>(
+    aliases: &'a [Alias],
+    member: &'a str,
+    members: &mut Vec<IpNet>,
+    seen: &mut Vec<&'a str>,
+) -> Option<()> {
+    let mut waiting = vec![member];
+    while let Some(member) = waiting.pop() {
+        if let Ok(address) = member.parse::<IpAddr>() {
+            members.push(IpNet::from(address));
+        } else if let Ok(network) = member.parse::<IpNet>() {
+            members.push(network);
+        } else if !seen.contains(&member) {
+            let alias = aliases.iter().find(|alias| alias.name == member)?;
+            let kind = alias.kind.as_deref().unwrap_or_default();
+            // What such a table holds is downloaded by the firewall, and is not in its configuration.
+            if kind.starts_with("urltable") {
+                return None;
+            }
+            seen.push(member);
+            let nested = alias.address.as_deref().unwrap_or_default();
+            let before = waiting.len();
+            waiting.extend(nested.split_whitespace());
+            waiting.get_mut(before..)?.reverse();
+        }
+    }
+    Some(())
 }
 
 impl Configured {
@@ -338,9 +355,15 @@ fn parse_interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
         return Vec::new();
     };
     let owned = |record: &Element, key| record.child_text(key).map(str::to_owned);
+    let virtual_addresses = parse_virtual_addresses(sections);
+    let of_interface = |name: &String| {
+        let here = virtual_addresses.iter().filter(|(other, _)| other == name);
+        here.map(|(_, address)| *address).collect()
+    };
     interfaces
         .iter()
         .map(|(name, record)| InterfaceConfig {
+            virtual_addresses: of_interface(name),
             name: name.clone(),
             enabled: record.has_child("enable"),
             device: owned(record, "if"),
@@ -353,6 +376,35 @@ fn parse_interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
             gateway_v6: owned(record, "gatewayv6"),
         })
         .collect()
+}
+
+/// Returns the virtual addresses, each with the interface that it is on; one can be on another one's, `_vip` and its id.
+fn parse_virtual_addresses(sections: &Sections) -> Vec<(String, VirtualAddress)> {
+    let records = sections.list("virtualip", "vip");
+    let interface_of = |name: String| {
+        let id = name.strip_prefix("_vip")?;
+        let mut records = records.iter();
+        let other = records.find(|other| other.child_text("uniqid") == Some(id))?;
+        Some(record_field(other, "interface"))
+    };
+    let virtual_address = |record: &Element| {
+        let name = record_field(record, "interface");
+        let address: IpAddr = record.child_text("subnet")?.trim().parse().ok()?;
+        let bits = record.child_text("subnet_bits").map(str::trim);
+        let bits = bits.and_then(|bits| bits.parse().ok());
+        let single = IpNet::from(address);
+        let network = bits.map_or(Some(single), |bits| IpNet::new(address, bits).ok())?;
+        let mode = record.child_text("mode").unwrap_or_default();
+        let place = interface_of(name.clone()).unwrap_or(name);
+        Some((
+            place,
+            VirtualAddress {
+                network: network.trunc(),
+                is_own: matches!(mode, "carp" | "ipalias"),
+            },
+        ))
+    };
+    records.iter().filter_map(virtual_address).collect()
 }
 
 fn cron_item(item: &Element) -> CronItem {

@@ -5,6 +5,9 @@
 //! `<max-src-conn/>` sets no cap), so optional texts are `None` when the element is absent and
 //! `Some("")` when it is there but empty.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Armed, Deleted, Expired, RunningChange};
@@ -269,7 +272,7 @@ impl Configured {
     /// a name or a list that only the firewall can resolve, or there is no alias.
     pub fn resolved_members(&self) -> Option<Vec<ipnet::IpNet>> {
         let text = self.alias.as_ref()?.address.as_deref();
-        members_of_text(&self.aliases, text.unwrap_or_default(), 0)
+        members_of_text(&self.aliases, text.unwrap_or_default())
     }
 
     /// Returns the members of the service's alias, but for names, which only the firewall can resolve.
@@ -288,6 +291,22 @@ impl Configured {
             group.name == name && group.members.iter().any(|member| member == interface)
         };
         name == interface || self.interface_groups.iter().any(has_it)
+    }
+
+    /// Returns the interface that leads to an address: that of the narrowest network with it.
+    pub fn exit_interface(&self, address: IpAddr) -> Option<&InterfaceConfig> {
+        let narrowest = |interface: &&InterfaceConfig| {
+            let networks = interface.networks().into_iter();
+            let here = networks.filter(|net| net.contains(&address));
+            here.map(|net| net.prefix_len()).max()
+        };
+        let enabled = self
+            .interfaces
+            .iter()
+            .filter(|interface| interface.is_enabled());
+        let here = enabled.filter(|interface| narrowest(interface).is_some());
+        // Of several the first.
+        here.rev().max_by_key(narrowest)
     }
 
     /// Returns every port forward, or those that touch the service where only they are known.
@@ -352,9 +371,50 @@ pub struct InterfaceConfig {
     pub gateway: Option<String>,
     /// Its IPv6 gateway's name.
     pub gateway_v6: Option<String>,
+    /// Its virtual addresses.
+    pub virtual_addresses: Vec<VirtualAddress>,
+}
+
+/// A `<virtualip><vip>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualAddress {
+    /// Its network.
+    pub network: IpNet,
+    /// The interface has it, so its network is behind the interface; one of Proxy ARP is only answered for.
+    pub is_own: bool,
 }
 
 impl InterfaceConfig {
+    /// Returns whether pfSense makes rules for it, and leads to its networks.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled || self.name == "wan"
+    }
+
+    /// Returns the networks that it leads to, as far as they are configured.
+    pub fn networks(&self) -> Vec<IpNet> {
+        let sides = [
+            (&self.ipaddr, &self.subnet),
+            (&self.ipaddr_v6, &self.subnet_v6),
+        ];
+        let network = |(address, bits): (&Option<String>, &Option<String>)| {
+            let address: IpAddr = address.as_deref()?.trim().parse().ok()?;
+            let bits: u8 = bits.as_deref()?.trim().parse().ok()?;
+            let network = IpNet::new(address, bits).ok();
+            network.map(|network| network.trunc())
+        };
+        let own = self.virtual_addresses.iter().filter(|other| other.is_own);
+        let own = own.map(|other| other.network);
+        sides.into_iter().filter_map(network).chain(own).collect()
+    }
+
+    /// Returns what rules mean by its network: those of its virtual addresses too.
+    pub fn rule_networks(&self) -> Vec<IpNet> {
+        let others = self.virtual_addresses.iter().filter(|other| !other.is_own);
+        let mut networks = self.networks();
+        networks.extend(others.map(|other| other.network));
+        networks
+    }
+
     /// Returns whether config.xml gives it a gateway; an address by DHCP or PPPoE brings its own.
     pub fn has_gateway(&self) -> bool {
         let named = |gateway: &Option<String>| {

@@ -7,9 +7,19 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::config::{ReadRequest, members_of_text, ranges_of_port};
-use super::configured::{Configured, FilterRule, InterfaceConfig, NatRule, Side};
+use super::configured::{Configured, FilterRule, NatRule, Side};
 use super::managed::{is_about_port, is_of_family, is_own_address};
 
+/// What a rule asks of a packet beside addresses and ports, and what is not known of it here.
+const CONDITIONS: [&str; 7] = [
+    "dscp",
+    "os",
+    "sched",
+    "tagged",
+    "tcpflags1",
+    "tcpflags2",
+    "vlanprio",
+];
 /// Most sources of rules that are looked at one by one.
 const MOST_SOURCES: usize = 1024;
 
@@ -24,9 +34,16 @@ pub fn find_floating_pass<'a>(
             && !rule.disabled
             && rule.direction.as_deref() != Some("out")
             && rule.is_pass()
+            && !is_conditional(rule)
             && is_on_interface(configured, rule, &service.interface)
             && matches_service(configured, rule, service) == Some(true)
     })
+}
+
+/// Says whether a rule is for some packets only of those that it is about.
+fn is_conditional(rule: &FilterRule) -> bool {
+    let mut conditions = rule.conditions.iter();
+    conditions.any(|(key, _)| CONDITIONS.contains(key))
 }
 
 /// Finds the enabled rule that decides about connections from addresses that no rule names, before the pair's filter rule
@@ -73,11 +90,7 @@ fn leaves_for_service(
     service: &ReadRequest,
     client: Option<IpAddr>,
 ) -> bool {
-    let has_service = |interface: &&InterfaceConfig| {
-        interface_networks(configured, &interface.name)
-            .is_some_and(|nets| nets.iter().any(|net| net.contains(&service.address)))
-    };
-    let exit = configured.interfaces.iter().find(has_service);
+    let exit = configured.exit_interface(service.address);
     let exit = exit.map_or("", |interface| interface.name.as_str());
     let mut leaves = true;
     for rule in configured.every_filter_rule() {
@@ -85,6 +98,7 @@ fn leaves_for_service(
             && !rule.disabled
             && matches!(rule.direction.as_deref(), Some("out" | "any"))
             && (rule.is_pass() || rule.is_block())
+            && !is_conditional(rule)
             && is_on_interface(configured, rule, exit)
             && holds_client(configured, &rule.source, client) == Some(true)
             && matches_service(configured, rule, service) == Some(true);
@@ -116,12 +130,11 @@ fn rule_before_for<'a>(
     };
     let ours = own.map_or((2, u32::MAX), place);
     let decides = |rule: &&FilterRule| {
-        let conditional = |(key, _): &(&str, String)| matches!(*key, "os" | "tagged" | "sched");
         !rule.disabled
             && (rule.is_pass() || rule.is_block())
             && (!rule.floating || rule.quick && rule.direction.as_deref() != Some("out"))
             && place(rule) < ours
-            && !rule.conditions.iter().any(conditional)
+            && !is_conditional(rule)
             && is_on_interface(configured, rule, &service.interface)
             && holds_client(configured, &rule.source, client) == Some(true)
             && matches_service(configured, rule, service) == Some(true)
@@ -152,10 +165,16 @@ fn forward_before_for<'a>(
     client: Option<IpAddr>,
 ) -> Option<&'a NatRule> {
     let leads_elsewhere = |rule: &NatRule| {
-        let target = rule.target.as_deref().unwrap_or_default();
-        let members = members_of_text(&configured.aliases, target, 0);
+        let target = rule.target.as_deref().map(str::trim).unwrap_or_default();
         let own = IpNet::from(service.address);
-        members.is_none_or(|nets| nets.iter().any(|net| *net != own))
+        if let Some(nets) = members_of_text(&configured.aliases, target) {
+            // pf leads to none of an empty list, and goes no further.
+            let leads_there = nets.iter().all(|net| *net == own) && !nets.is_empty();
+            return !target.is_empty() && !leads_there;
+        }
+        // What pfSense does not know it leaves out.
+        let named = configured.aliases.iter().any(|alias| alias.name == target);
+        named || interface_networks(configured, target).is_some()
     };
     configured.nat.iter().find(|rule| {
         (rule.nordr || leads_elsewhere(rule))
@@ -259,7 +278,7 @@ fn side_networks(configured: &Configured, side: &Side) -> Option<Vec<IpNet>> {
     let word = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
     let (address, network) = (word(&side.address), word(&side.network));
     match (address.is_empty(), network.is_empty()) {
-        (false, _) => members_of_text(&configured.aliases, &address, 0),
+        (false, _) => members_of_text(&configured.aliases, &address),
         (true, false) => interface_networks(configured, &network),
         (true, true) => Some(vec!["0.0.0.0/0".parse().ok()?, "::/0".parse().ok()?]),
     }
@@ -275,21 +294,16 @@ fn interface_networks(configured: &Configured, word: &str) -> Option<Vec<IpNet>>
         Some(interface) => (interface, false),
         None => (named(word.strip_suffix("ip")?)?, true),
     };
-    let sides = [
-        (&interface.ipaddr, &interface.subnet),
-        (&interface.ipaddr_v6, &interface.subnet_v6),
-    ];
-    let mut nets = Vec::new();
-    for (address, bits) in sides {
-        let Some(address) = address.as_deref().filter(|address| !address.is_empty()) else {
-            continue;
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let bits = bits.as_deref().filter(|_| !is_address);
-        nets.push(match bits.and_then(|bits| bits.parse().ok()) {
-            Some(bits) => IpNet::new(address, bits).ok()?.trunc(),
-            None => IpNet::from(address),
-        });
+    let mut addresses = Vec::new();
+    for address in [&interface.ipaddr, &interface.ipaddr_v6] {
+        let address = address.as_deref().filter(|address| !address.is_empty());
+        if let Some(address) = address {
+            addresses.push(address.parse::<IpAddr>().ok()?);
+        }
     }
-    Some(nets)
+    Some(if is_address {
+        addresses.into_iter().map(IpNet::from).collect()
+    } else {
+        interface.rule_networks()
+    })
 }

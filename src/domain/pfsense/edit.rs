@@ -379,7 +379,7 @@ impl Draft<'_> {
 
     fn refuse_elsewhere(&self, forward: &NatRule) -> Result<(), EditRefusal> {
         let target = forward.target.as_deref().unwrap_or_default();
-        let members = members_of_text(&self.configured.aliases, target, 0).unwrap_or_default();
+        let members = members_of_text(&self.configured.aliases, target).unwrap_or_default();
         let leads = if members
             .iter()
             .any(|net| net.contains(&self.service.address))

@@ -1,11 +1,13 @@
 //! The service's port where no redirection leads to the service: does it lead to something else, and is that let in?
 //! A misspelt alias looks like this, and so does the time before the exposure was moved to an alias of its own.
 
-use super::super::matching::{On, looks_at_device, table_name};
+use super::super::matching::{
+    Certainty, On, Sources, looks_at_device, rule_sources, same_place, table_name,
+};
 use super::Query;
 use super::deciding::RuleVerdict;
 use super::redirection::redirects_port;
-use crate::domain::pf::rule::{Action, Rule};
+use crate::domain::pf::rule::{Action, Endpoint, Rule};
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 
@@ -20,12 +22,26 @@ pub struct OtherRedirection<'a> {
 
 impl<'a> OtherRedirection<'a> {
     pub(super) fn find(filter: &'a [Rule], nat: &'a [Rule], query: Query<'_>) -> Option<Self> {
-        let redirects = |rule: &&Rule| {
-            matches!(rule.action, Action::Rdr { .. })
-                && redirects_port(rule, query.service)
+        // The port of a virtual address is another service's.
+        let own = query.outside.map(|address| Endpoint {
+            negated: false,
+            host: address.to_string(),
+            port: None,
+        });
+        let is_here = |rule: &&Rule| {
+            let place = own
+                .as_ref()
+                .map(|own| same_place(&rule.to, own, query.outside));
+            redirects_port(rule, query.service)
                 && looks_at_device(rule, query.device) == On::Device
+                && place != Some(Certainty::No)
         };
-        let redirection = nat.iter().find(redirects)?;
+        let is_redirection = |rule: &&Rule| matches!(rule.action, Action::Rdr { .. });
+        let mut here = nat.iter().filter(is_here);
+        let wide = here.clone().find(|rule| is_wide(rule));
+        let redirection = wide
+            .or_else(|| here.find(is_redirection))
+            .filter(is_redirection)?;
         let host = redirection.target_hosts().first().copied()?;
         let there = Service {
             // What a table holds is not known: perhaps the service, under another name.
@@ -53,9 +69,16 @@ impl<'a> OtherRedirection<'a> {
         })
     }
 
-    /// Returns whether its connections are let in.
+    /// Returns whether its connections are let in, and those of nearly everybody are.
     pub fn lets_in(&self) -> bool {
-        self.redirection_passes() || self.decides.is_none_or(|rule| rule.action == Action::Pass)
+        self.takes_everybody()
+            && (self.redirection_passes()
+                || self.decides.is_none_or(|rule| rule.action == Action::Pass))
+    }
+
+    /// Returns whether it takes the connections of nearly everybody.
+    pub fn takes_everybody(&self) -> bool {
+        is_wide(self.redirection)
     }
 
     /// Returns the caps of the rule that lets its connections in.
@@ -69,4 +92,8 @@ impl<'a> OtherRedirection<'a> {
     fn redirection_passes(&self) -> bool {
         self.redirection.action == Action::Rdr { pass: true }
     }
+}
+
+fn is_wide(rule: &Rule) -> bool {
+    matches!(rule_sources(rule), Sources::All | Sources::Most)
 }

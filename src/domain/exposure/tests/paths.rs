@@ -45,7 +45,7 @@ pub fn with_networks(configured: &mut Configured) {
 }
 
 /// Judges the box with its pair switched off and these rules beside it.
-fn beside(nat_rules: &[&str], filter_rules: &[&str]) -> Exposure {
+pub(super) fn beside(nat_rules: &[&str], filter_rules: &[&str]) -> Exposure {
     judged(|configured, filter, nat| {
         with_networks(configured);
         configured.nat[0].disabled = true;
@@ -57,7 +57,7 @@ fn beside(nat_rules: &[&str], filter_rules: &[&str]) -> Exposure {
     })
 }
 
-const PASS_ANY: &str =
+pub(super) const PASS_ANY: &str =
     "pass in quick inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state";
 
 #[test]
@@ -154,7 +154,7 @@ fn a_forward_needs_a_rule_that_admits() {
     }
     let exposure = beside(
         &[rdr],
-        &["pass in quick on vtnet2 proto tcp from any to any flags S/SA tagged kms keep state"],
+        &["pass in quick on vtnet2 proto tcp from any os \"Linux\" to any flags S/SA keep state"],
     );
     assert_eq!((exposure.state, exposure.lets_in()), (State::Unknown, None));
     let last = [

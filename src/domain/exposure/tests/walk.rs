@@ -102,7 +102,7 @@ const TARGETS: [&str; 9] = [
     "10.0.20.200/29",
     "<country>",
 ];
-const PORTS: [&str; 10] = [
+const PORTS: [&str; 11] = [
     "",
     "= 1688",
     "= 1688",
@@ -110,15 +110,14 @@ const PORTS: [&str; 10] = [
     "= 8443",
     "1600:1700",
     "!= 1688",
+    "!= 8443",
     "> 1688",
     "1600 >< 1700",
     "1600 <> 1700",
 ];
 const TARGET_PORTS: [&str; 6] = ["", "", "1688", "8443", "1600:1700", "1680:1689"];
 /// Words that pf's rules leave open: whether the rule matches, or where the packet goes then.
-const MATCHING: [&str; 11] = [
-    "tagged guest",
-    "! tagged guest",
+const MATCHING: [&str; 9] = [
     "os",
     "probability 50%",
     "received-on vtnet1",
@@ -129,6 +128,8 @@ const MATCHING: [&str; 11] = [
     "prio 3",
     "max-pkt-rate 100/10",
 ];
+/// Words about the mark of a packet, which only rules give.
+const MARKS: [&str; 4] = ["tag guest", "tag guest", "tagged guest", "! tagged guest"];
 const LEADING: [&str; 3] = ["route-to", "rtable 1", "divert-to 127.0.0.1 port 99"];
 
 /// Which addresses the box has: the words stand for IPv4, and are moved for the others.
@@ -203,11 +204,11 @@ fn address_of(word: &str) -> u32 {
 /// A rule as it was drawn: the walk reads these words, the judgement the text that is made of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Drawn {
-    /// `rdr`, `rdr pass`, `no rdr`, `binat`, `no binat`, `nat`; `pass`, `block`.
+    /// `rdr`, `rdr pass`, `no rdr`, `binat`, `no binat`, `nat`, `no nat`; `pass`, `block`, `match`.
     pub(crate) action: &'static str,
     pub(crate) direction: &'static str,
     pub(crate) quick: bool,
-    /// One of [`MATCHING`] or [`LEADING`].
+    /// One of [`MATCHING`], [`MARKS`] or [`LEADING`].
     pub(crate) word: &'static str,
     pub(crate) interface: &'static str,
     pub(crate) from: String,
@@ -234,6 +235,7 @@ impl Drawn {
         match self.action {
             "binat" => return format!("binat{on} {family} from {from} to {to} -> {target}"),
             "no binat" => return format!("no binat{on} {family} from {from} to {to}"),
+            "no nat" => return format!("no nat{on} {family} from {from} to {to}"),
             "nat" => {
                 return format!("nat{on} {family} from {from} to {to} -> {target} port 1024:65535");
             }
@@ -272,10 +274,14 @@ impl Drawn {
                 let verb = if action == "block" {
                     "block drop"
                 } else {
-                    "pass"
+                    action
                 };
                 let direction = after("", self.direction);
-                let quick = if self.quick { " quick" } else { "" };
+                let quick = if self.quick && action != "match" {
+                    " quick"
+                } else {
+                    ""
+                };
                 let state = if action == "pass" { " keep state" } else { "" };
                 let flags = if action == "pass" { " flags S/SA" } else { "" };
                 format!("{verb}{direction}{quick}{on}{route} {ends}{flags}{word}{state}")
@@ -296,7 +302,7 @@ fn conditions(words: &[&'static str]) -> impl Strategy<Value = &'static str> + u
 fn translations() -> impl Strategy<Value = Drawn> {
     let actions = vec![
         "rdr", "rdr", "rdr", "rdr", "rdr", "rdr pass", "no rdr", "binat", "binat", "no binat",
-        "nat",
+        "nat", "no nat",
     ];
     let ends = (
         owned(&SOURCES),
@@ -314,7 +320,7 @@ fn translations() -> impl Strategy<Value = Drawn> {
     let shape = (
         select(actions),
         select(INTERFACES.to_vec()),
-        conditions(&MATCHING[..2]),
+        conditions(&MARKS),
     );
     (shape, ends, ports, owned(&TARGETS), select(pairs)).prop_map(
         |((action, interface, word), (from, from_port, to), (port, target_port), target, pair)| {
@@ -348,7 +354,9 @@ fn translations() -> impl Strategy<Value = Drawn> {
                     (drawn.from, drawn.target) = (pair.0.to_owned(), pair.1.to_owned());
                 }
                 "no binat" => drawn.interface = device,
-                "nat" => {
+                // What is not redirected is not marked by it here.
+                "no rdr" if word == "tag guest" => drawn.word = "",
+                "nat" | "no nat" => {
                     drawn.interface = EXIT;
                     drawn.to = "10.0.20.0/24".to_owned();
                     drawn.target = "10.0.20.1".to_owned();
@@ -362,10 +370,14 @@ fn translations() -> impl Strategy<Value = Drawn> {
 
 fn filters() -> impl Strategy<Value = Drawn> {
     let shape = (
-        select(vec!["pass", "pass", "pass", "block"]),
+        select(vec!["pass", "pass", "pass", "pass", "block", "match"]),
         select(vec!["in", "in", "in", "", "out"]),
         any::<bool>(),
-        conditions(&[MATCHING.as_slice(), &LEADING].concat()),
+        prop_oneof![
+            conditions(&[MATCHING.as_slice(), &LEADING].concat()),
+            prop::option::weighted(0.15, select(MARKS.to_vec()))
+                .prop_map(Option::unwrap_or_default),
+        ],
     );
     let interfaces = select([INTERFACES.as_slice(), &[EXIT]].concat());
     let ports = (select(SOURCE_PORTS.to_vec()), select(PORTS.to_vec()));
@@ -374,7 +386,7 @@ fn filters() -> impl Strategy<Value = Drawn> {
             action,
             direction,
             quick,
-            word: if action == "block" && LEADING.contains(&word) {
+            word: if action != "pass" && LEADING.contains(&word) {
                 ""
             } else {
                 word
@@ -616,6 +628,7 @@ fn port_holds(condition: &str, port: u16) -> bool {
         "1600 <> 1700" => !(1600..=1700).contains(&port),
         "1024:65535" | "> 1023" => port > 1023,
         "!= 1688" => port != 1688,
+        "!= 8443" => port != 8443,
         "> 1688" => port > 1688,
         other => panic!("{other}"),
     }
@@ -628,9 +641,15 @@ pub(crate) struct Syn<'a> {
     pub(crate) to: (u32, u16),
 }
 
-fn matches(world: &World, place: usize, rule: &Plain<'_>, syn: Syn<'_>) -> bool {
+fn matches(world: &World, place: usize, rule: &Plain<'_>, syn: Syn<'_>, marked: bool) -> bool {
     let drawn = rule.drawn;
-    port_holds(drawn.port, syn.to.1)
+    let wants_mark = match drawn.word {
+        "tagged guest" => marked,
+        "! tagged guest" => !marked,
+        _ => true,
+    };
+    wants_mark
+        && port_holds(drawn.port, syn.to.1)
         && on_holds(drawn.interface, syn.device)
         && port_holds(drawn.from_port, syn.client.1)
         && world.holds(&rule.to, syn.to.0)
@@ -642,7 +661,7 @@ fn matches(world: &World, place: usize, rule: &Plain<'_>, syn: Syn<'_>) -> bool 
 fn translate(world: &World, nat: &[Plain<'_>], syn: Syn<'_>) -> Option<(Option<usize>, u16)> {
     let met = nat.iter().enumerate().find(|(at, rule)| {
         matches!(rule.drawn.action, "rdr" | "rdr pass" | "no rdr")
-            && matches(world, 1000 + at, rule, syn)
+            && matches(world, 1000 + at, rule, syn, false)
     });
     if let Some((at, rule)) = met.filter(|(_, rule)| rule.drawn.action != "no rdr") {
         let port = match rule.drawn.target_port {
@@ -681,13 +700,24 @@ fn translate(world: &World, nat: &[Plain<'_>], syn: Syn<'_>) -> Option<(Option<u
     is_routed.then_some((None, syn.to.1))
 }
 
-fn filter_passes(world: &World, rules: &[Plain<'_>], direction: &str, syn: Syn<'_>) -> bool {
+/// Every rule that matches marks the packet; the last one that passes or blocks, or the first quick one, decides.
+fn filter_passes(
+    world: &World,
+    rules: &[Plain<'_>],
+    direction: &str,
+    syn: Syn<'_>,
+    marked: &mut bool,
+) -> bool {
     // The default rule of the fixture blocks what comes in.
     let mut passes = direction == "out";
     for (place, rule) in rules.iter().enumerate() {
         let drawn = rule.drawn;
         let is_met = drawn.direction.is_empty() || drawn.direction == direction;
-        if is_met && matches(world, place, rule, syn) {
+        if is_met && matches(world, place, rule, syn, *marked) {
+            *marked |= drawn.word == "tag guest";
+            if drawn.action == "match" {
+                continue;
+            }
             let arrives = !LEADING.contains(&drawn.word) || world.says(place, drawn.word);
             passes = drawn.action == "pass" && arrives;
             if drawn.quick {
@@ -720,8 +750,13 @@ impl<'a> Ruleset<'a> {
         let (at, port) = translate(world, &self.nat, syn)?;
         let to = (world.space.service(), port);
         let entering = Syn { to, ..syn };
-        let enters = at.is_some_and(|at| self.nat[at].drawn.action == "rdr pass")
-            || filter_passes(world, &self.filter, "in", entering);
+        let rule = at.map(|at| self.nat[at].drawn);
+        let mut marked =
+            rule.is_some_and(|rule| rule.action.starts_with("rdr") && rule.word == "tag guest");
+        // A redirection to where the packet goes anyway is none, and lets nothing pass.
+        let is_moved = to != syn.to;
+        let enters = rule.is_some_and(|rule| rule.action == "rdr pass" && is_moved)
+            || filter_passes(world, &self.filter, "in", entering, &mut marked);
         if !enters {
             return None;
         }
@@ -730,16 +765,21 @@ impl<'a> Ruleset<'a> {
             ..entering
         };
         let source = self.nat.iter().find(|rule| {
-            rule.drawn.action == "nat"
+            matches!(rule.drawn.action, "nat" | "no nat")
                 && world.holds(&rule.from, leaving.client.0)
                 && world.holds(&rule.to, leaving.to.0)
         });
-        if let Some(rule) = source {
+        if let Some(rule) = source.filter(|rule| rule.drawn.action == "nat") {
             // pf takes a port of its own choice.
             leaving.client = (address_of(&rule.drawn.target), 50_000);
         }
-        filter_passes(world, &self.filter, "out", leaving).then_some((at, port))
+        filter_passes(world, &self.filter, "out", leaving, &mut marked).then_some((at, port))
     }
+}
+
+/// Returns where a connection arrives with pf switched off: what is routed does.
+fn arrive_unfiltered(space: Space, to: (u32, u16)) -> Option<(Option<usize>, u16)> {
+    (space.is_routed() && to.0 == space.service()).then_some((None, to.1))
 }
 
 /// Returns a client that no rule names.
@@ -878,7 +918,7 @@ fn leaves_open(case: &Case) -> bool {
     let rules = || case.nat.iter().chain(&case.filter);
     let words = || rules().flat_map(|rule| [&rule.from, &rule.to, &rule.target]);
     case.known == Known::Nothing
-        || rules().any(|rule| !rule.word.is_empty())
+        || rules().any(|rule| !rule.word.is_empty() && !MARKS.contains(&rule.word))
         || words().any(|word| word.contains("<country>") || word.contains('('))
 }
 
@@ -964,11 +1004,16 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                         client: *client,
                         to: *door,
                     };
-                    let Some((at, port)) = rules.arrive(syn) else {
+                    let arrived = if case.enabled {
+                        rules.arrive(syn)
+                    } else {
+                        arrive_unfiltered(space, syn.to)
+                    };
+                    let Some((at, port)) = arrived else {
                         continue;
                     };
                     let by_pair = is_managed(at, device) && door.1 == 1688;
-                    if !case.enabled || port != 1688 && !by_pair {
+                    if port != 1688 && !by_pair {
                         continue;
                     }
                     came_in = true;
@@ -1016,13 +1061,18 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                         client: *client,
                         to,
                     };
-                    rules.arrive(syn).is_some_and(|(_, port)| {
+                    let arrived = if case.enabled {
+                        rules.arrive(syn)
+                    } else {
+                        arrive_unfiltered(space, to)
+                    };
+                    arrived.is_some_and(|(_, port)| {
                         path.leads_to == SocketAddr::new(service.address, port).to_string()
                     })
                 })
             };
             let mut here = devices.iter().filter(|(name, _)| is_here(name));
-            let gets_in = case.enabled && here.any(|(_, device)| gets_in(device));
+            let gets_in = here.any(|(_, device)| gets_in(device));
             prop_assert!(
                 gets_in,
                 "salt {salt}: named, and leads nowhere: {path:?}\n{shown}"

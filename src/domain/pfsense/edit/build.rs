@@ -94,7 +94,7 @@ impl Draft<'_> {
             return Ok(());
         }
         let address = service.address.to_string();
-        let members = members_of_alias(&self.configured.aliases, &service.alias, 0);
+        let members = members_of_alias(&self.configured.aliases, &service.alias);
         let is_right = members == Some(vec![ipnet::IpNet::from(service.address)]);
         let place = self.alias;
         self.alias = self.sections.edit_list("aliases", "alias", |aliases| {
