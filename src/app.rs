@@ -30,7 +30,7 @@ use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
 pub use crate::terminal::wait_for_interrupt;
 use crate::terminal::{Terminal, View, prompt};
-use crate::text::format_span;
+use crate::text::{clean_text, format_span};
 pub use last_reading::{LastReading, last_reading, service_name};
 
 /// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
@@ -395,11 +395,14 @@ impl Context {
         }
     }
 
-    /// Returns who works: `user@host`. On the demo the host is the demo, so that its answers are the same everywhere.
+    /// Returns who works: `user@host`, as one short line. On the demo the host is the demo, so that its answers are the same
+    /// everywhere.
     pub fn who(&self) -> String {
+        let short = |text: &str| clean_text(text).chars().take(64).collect::<String>();
         let user = self.environment.user.as_deref().unwrap_or("unknown");
         let host = self.environment.host.as_deref().unwrap_or("localhost");
-        format!("{user}@{}", if self.demo { "demo" } else { host })
+        let host = if self.demo { "demo" } else { host };
+        format!("{}@{}", short(user), short(host))
     }
 
     /// Returns the history: the demo has its own.

@@ -143,7 +143,7 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
     }
     if words
         .iter()
-        .any(|word| word.chars().any(crate::text::acts_on_terminal))
+        .any(|word| word.len() > 200 || word.chars().any(text::acts_on_terminal))
     {
         let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
     } else {
@@ -158,9 +158,10 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
     FailureKind::Usage.exit_code()
 }
 
-/// Renders a usage error in which no word of the command line acts on the terminal, or looks like a line of its own.
+/// Renders a usage error in which no word of the command line acts on the terminal, looks like a line of its own, or fills
+/// the screen.
 fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
-    let mut text = error.render().to_string();
+    let mut rendered = error.render().to_string();
     // The renderer takes what looks like colours out of the words, too.
     let plain = |part: &str| anstream::adapter::strip_str(part).to_string();
     let mut parts: Vec<String> = words
@@ -179,10 +180,11 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
     // The longest come first: one word may be part of another.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     for part in parts {
-        text = text.replace(&part, &crate::text::clean_text(&part));
+        rendered = rendered.replace(&part, &text::clean_text(&part));
     }
-    text.lines()
-        .map(|line| format!("{}\n", crate::text::clean_text(line)))
+    rendered
+        .lines()
+        .map(|line| format!("{}\n", text::shorten_words(&text::clean_text(line))))
         .collect()
 }
 

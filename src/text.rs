@@ -88,6 +88,25 @@ pub fn escape_json(text: String) -> String {
     safe
 }
 
+/// Shortens each word that is longer than any that a person reads, so that what was typed or received cannot fill a screen.
+pub fn shorten_words(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 400;
+    const KEPT: usize = 80;
+    if text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    let words = text.split_inclusive(char::is_whitespace).map(|word| {
+        let length = word.chars().count();
+        if length <= LONGEST {
+            return Cow::Borrowed(word);
+        }
+        let start: String = word.chars().take(KEPT).collect();
+        let end: String = word.chars().skip(length - KEPT / 4).collect();
+        Cow::Owned(format!("{start}… ({length} characters) …{end}"))
+    });
+    Cow::Owned(words.collect())
+}
+
 /// Returns what is most like a word that was typed, by a score from 0 to 1 for each; `None` where nothing is above `least`.
 pub fn nearest_word<T>(
     known: impl IntoIterator<Item = T>,

@@ -26,7 +26,7 @@ pub use view::View;
 
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
-use crate::text::{clean_text, word_enum};
+use crate::text::{clean_text, shorten_words, word_enum};
 
 word_enum! {
     /// How data is printed.
@@ -248,20 +248,21 @@ impl Terminal {
 
     /// Prints a failure on stderr: in JSON mode as one object, otherwise as a sentence with its hints.
     pub fn fail(&self, failure: &Failure) {
+        let message = shorten_words(&failure.message);
         if matches!(self.mode, Mode::Json | Mode::Ndjson) {
             let hints = failure.hints.iter().map(|hint| self.pasted(hint));
             let error = serde_json::json!({
                 "schema": "kmsctl/error/v1",
                 "error": {
                     "kind": failure.kind.name(),
-                    "message": self.pasted(&failure.message),
+                    "message": self.pasted(&message),
                     "hints": hints.collect::<Vec<_>>(),
                 },
             });
             stderr_line(&crate::text::escape_json(error.to_string()));
             return;
         }
-        self.talk(Tone::Bad, "error: ", &failure.message);
+        self.talk(Tone::Bad, "error: ", &message);
         for hint in &failure.hints {
             self.talk(Tone::Plain, "hint: ", hint);
         }

@@ -152,3 +152,56 @@ fn a_reason_takes_nothing_that_acts() {
         ])
         .success();
 }
+
+#[test]
+fn what_was_typed_is_echoed_short() {
+    let environment = TestEnvironment::new();
+    let long = "x".repeat(100_000);
+    let with_escape = "a\u{1b}[31mb";
+    for command in [
+        &["virusprot", "delete", "--yes"][..],
+        &["virusprot", "test"],
+        &["states", "--source"],
+        &["status", "--timeout"],
+        &["ratelimit", "set", "--yes", "--rate"],
+        &["ratelimit", "set", "--yes", "--preset"],
+        &["expose", "revoke", "--yes", "--for"],
+        &["verify", "--external", "--from"],
+        &["history"],
+        &["undo", "--yes"],
+        &["keep", "--yes"],
+        &["apply"],
+        &["runbook"],
+        &["virusprot", "show", "--sort"],
+        &["--nothing-such"],
+        &["status", "--color"],
+        &["config", "check", "--config"],
+        &["status", "--context"],
+    ] {
+        for typed in [long.as_str(), with_escape] {
+            let outcome = environment.demo(&[command, &[typed]].concat());
+            let text = format!("{}{}", outcome.stdout, outcome.stderr);
+            let code = outcome.code;
+            assert!(
+                code != Some(0),
+                "{command:?}: {}",
+                text.chars().take(300).collect::<String>()
+            );
+            assert!(text.len() < 3_000, "{command:?}: {} bytes", text.len());
+            assert!(!text.contains('\u{1b}'), "{command:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_user_name_of_any_kind_stops_no_change() {
+    for user in ["ann\na", "ann\u{1b}[2Ja", &"u".repeat(5_000)] {
+        let environment = TestEnvironment::new().variable("USER", user);
+        let closed = environment.demo(&["expose", "revoke", "--yes"]);
+        assert_eq!(closed.code, Some(0), "{closed}");
+        let list = environment.demo(&["history", "-o", "json"]).json();
+        let who = list["data"]["entries"][0]["who"].as_str().expect("a name");
+        assert!(who.len() < 80 && who.ends_with("@demo"), "{who}");
+        assert!(!who.chars().any(char::is_control), "{who}");
+    }
+}
