@@ -91,17 +91,20 @@ impl Choice {
     }
 }
 
-/// Reads one pattern.
+/// Reads one pattern. Of a wrong one the library shows the fault, with a caret under it.
 fn compile_pattern(flag: &str, pattern: &str) -> Result<Regex> {
     Regex::new(pattern).map_err(|error| {
         let text = error.to_string();
         let why = text.lines().last().unwrap_or_default();
-        Failure::usage(format!(
+        let shown = text.lines().skip(1);
+        let shown = shown.filter(|line| !line.starts_with("error: "));
+        let failure = Failure::usage(format!(
             "{flag}: `{}` is no regular expression: {}.",
             clean_text(pattern),
             why.trim_start_matches("error: ")
-        ))
-        .hint("A character with a meaning, such as ( [ { * + ? . |, is meant itself after a backslash.")
+        ));
+        let failure = shown.fold(failure, Failure::hint);
+        failure.hint("A character with a meaning, such as ( [ { * + ? . |, is meant itself after a backslash.")
     })
 }
 
