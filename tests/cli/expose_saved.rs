@@ -40,7 +40,7 @@ fn what_another_service_had_on_the_port_stays_away() {
         .demo(&["expose", "restore", "--dry-run"])
         .success();
     assert!(
-        planned.contains("build the port forward") && planned.contains(&foreign),
+        planned.contains("from the configuration") && planned.contains(&foreign),
         "{planned}"
     );
     assert_eq!(
