@@ -280,7 +280,10 @@ fn a_preview_names_the_customers_it_would_cut() {
     let plan = environment
         .demo(&["ratelimit", "tighten", "--dry-run"])
         .success();
-    assert!(plan.contains("They would have blocked 2 sources"), "{plan}");
+    assert!(
+        plan.contains("These caps would have blocked 2 sources"),
+        "{plan}"
+    );
     let plan = environment
         .demo(&["ratelimit", "loosen", "--dry-run"])
         .success();

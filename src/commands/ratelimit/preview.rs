@@ -539,7 +539,7 @@ pub(super) fn preview_risk(
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
-    let mut message = format!("They would have {}.", cuts_sentence(&would, &span));
+    let mut message = format!("These caps would have {}.", cuts_sentence(&would, &span));
     if is_wider(caps, present) {
         let before = cut_sources(context, Some(reading), &mut seen, present);
         message.push_str(&format!(

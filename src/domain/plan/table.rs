@@ -439,14 +439,11 @@ fn people_kept_out(new: &[Address], around: &Surroundings) -> Vec<Risk> {
     let mut risks = Vec::new();
     if !customers.is_empty() {
         let verb = if customers.len() == 1 {
-            "is a customer"
+            "is a customer of the last day and no scanner"
         } else {
-            "are customers"
+            "are customers of the last day and no scanners"
         };
-        let message = format!(
-            "{} {verb} of the last day rather than scanners.",
-            named(&customers)
-        );
+        let message = format!("{} {verb}.", named(&customers));
         risks.push(Risk::new("customer", message));
     } else if let Some(why) = &around.customers_unknown {
         let message = format!("Whether a customer is among them is not known in full. {why}");
