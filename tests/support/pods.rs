@@ -224,7 +224,7 @@ pub fn slack_with_private_certificate(folder: &Path) -> String {
 
 /// Waits up to half a minute for something to be true; tells whether it was.
 pub fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    within(Duration::from_secs(30), &mut holds)
+    within(Duration::from_secs(60), &mut holds)
 }
 
 /// Waits for something to be true; tells whether it was.
