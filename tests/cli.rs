@@ -75,6 +75,8 @@ mod packaging;
 mod pager;
 #[path = "cli/pasted.rs"]
 mod pasted;
+#[path = "cli/paths.rs"]
+mod paths;
 #[path = "cli/plans.rs"]
 mod plans;
 #[path = "cli/prompts.rs"]

@@ -66,7 +66,7 @@ fn list_scenarios(context: &Context) -> Result<()> {
         name: scenario.name(),
         about: scenario.about(),
     });
-    let data = serde_json::json!({ "scenarios": rows });
+    let data = serde_json::json!({ "scenarios": rows.as_slice() });
     let mut view = View::new("demo.scenarios", context.clock.now(), &data)?;
     view.items = Some(("scenarios", &["name", "about"]));
     let cells = rows.map(|row| vec![row.name.to_owned(), row.about.to_owned()]);

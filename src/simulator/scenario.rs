@@ -34,6 +34,10 @@ word_enum! {
         DiskFull = "disk-full",
         /// The configuration says 10/60, pf still runs 30/60; an unapplied change waits.
         Drifted = "drifted",
+        /// The forward has no association, and a floating rule has the caps.
+        Floating = "floating",
+        /// A second WAN leads to the service as well, and a rule of an interface group passes both, before ours.
+        Group = "group",
         /// The rules are pushed to a second firewall.
         HaPeer = "ha-peer",
         /// The redirection is in force, the filter rule is disabled.
@@ -48,21 +52,37 @@ word_enum! {
         Locked = "locked",
         /// Another writer changes the configuration in the moment before a change does.
         LostUpdate = "lost-update",
+        /// As [`Scenario::Open`], but the alias holds another alias, which holds the address.
+        NestedAlias = "nested-alias",
         /// As [`Scenario::Open`], but nothing ages the table.
         NoCron = "no-cron",
         /// The pair still points to the load balancer that the service shared before, without caps; there is no alias.
         OldTarget = "old-target",
+        /// As [`Scenario::Open`], and 1:1 NAT with a rule of its own leads to the service as well.
+        OneToOne = "one-to-one",
         /// Open, with caps 50 and 10/60.
         #[default]
         Open = "open",
+        /// As [`Scenario::Open`], and a forward from another outside port goes through the same filter rule.
+        OtherPort = "other-port",
         /// The NAT rule's association is `pass`: open, without a filter rule and caps.
         PassAssociation = "pass-association",
         /// pf is switched off.
         PfDisabled = "pf-disabled",
         /// PHP cannot be run.
         PhpMissing = "php-missing",
+        /// As [`Scenario::Open`], but the pair names its port by an alias.
+        PortAlias = "port-alias",
         /// As [`Scenario::Open`], but the ruleset is loaded again and again: lists that are read meanwhile are cut.
         Reloading = "reloading",
+        /// As [`Scenario::Open`], and the service has a public IPv6 address, which a rule passes.
+        Routed = "routed",
+        /// As [`Scenario::Open`], and a second WAN has the same pair once more.
+        SecondWan = "second-wan",
+        /// As [`Scenario::Open`], but a rule above ours blocks what it would pass.
+        Shadowed = "shadowed",
+        /// As [`Scenario::Open`], but another forward has the same filter rule.
+        SharedAssociation = "shared-association",
         /// The overload table does not exist.
         TableMissing = "table-missing",
         /// Open, without caps.
@@ -92,6 +112,12 @@ impl Scenario {
             Self::Drifted => {
                 "The configuration says 10/60, pf still runs 30/60; a change waits to be applied."
             }
+            Self::Floating => {
+                "The port forward stands alone, and a floating rule passes it, with caps."
+            }
+            Self::Group => {
+                "A second WAN leads to the service too, and a rule of an interface group passes both."
+            }
             Self::HaPeer => "pfSense pushes the rules to a second firewall.",
             Self::Half => "The port forward is in force, the filter rule is disabled.",
             Self::HalfFilter => "The filter rule is in force, the port forward is disabled.",
@@ -101,17 +127,29 @@ impl Scenario {
             Self::LostUpdate => {
                 "Another writer saves the configuration in the moment before a change does."
             }
+            Self::NestedAlias => "The alias holds another alias, and that one the address.",
             Self::NoCron => "Nothing releases blocked addresses.",
             Self::OldTarget => {
                 "The rules still point to the shared load balancer of old, without caps; there is no alias."
             }
+            Self::OneToOne => "1:1 NAT leads to the service too, through a filter rule of its own.",
             Self::Open => "The port is open, with caps 50 and 10/60. The usual one.",
+            Self::OtherPort => {
+                "Port 21688 outside leads to the service too, through the same filter rule."
+            }
             Self::PassAssociation => {
                 "The port forward passes by itself: open, without a filter rule and caps."
             }
             Self::PfDisabled => "pf is switched off.",
             Self::PhpMissing => "PHP cannot be run, so the configuration cannot be read.",
+            Self::PortAlias => "Both rules name the port by an alias.",
             Self::Reloading => "The filter reloads in the midst of every reading.",
+            Self::Routed => {
+                "The service has a public IPv6 address too, and a filter rule passes it."
+            }
+            Self::SecondWan => "A second WAN leads to the service too, by a pair of its own.",
+            Self::Shadowed => "A rule above ours blocks what ours would pass.",
+            Self::SharedAssociation => "Another port forward goes through the same filter rule.",
             Self::TableMissing => "The overload table does not exist.",
             Self::Uncapped => "The port is open, without caps.",
             Self::Unproven => "After a change neither the new ruleset nor the old one loads.",

@@ -76,7 +76,7 @@ pub fn age_counters(pf: &mut SimulatedPf, seconds: i64, now: i64) {
 /// Returns which of the usual rules this one is: the service's may have been made anew, with another tracker.
 fn usual_rate(rule: &LoadedRule) -> Option<u32> {
     let to_service = |(_, to): (&str, &str)| to.ends_with(" port = 1688");
-    if rule.is_users() && rule.ends().is_some_and(to_service) {
+    if rule.is_users() && rule.text.starts_with("pass ") && rule.ends().is_some_and(to_service) {
         Some(KMS)
     } else {
         rule.identifier

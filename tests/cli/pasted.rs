@@ -123,11 +123,12 @@ fn wrong_uses_name_a_next_step() {
 }
 
 /// Scenarios whose rules, or what is read of them, differ from those of the usual one.
-const CONDITIONS: [&str; 14] = [
+const CONDITIONS: [&str; 19] = [
     "absent",
     "closed",
     "denied",
     "drifted",
+    "floating",
     "half",
     "half-filter",
     "no-cron",
@@ -136,6 +137,10 @@ const CONDITIONS: [&str; 14] = [
     "pass-association",
     "pf-disabled",
     "php-missing",
+    "routed",
+    "second-wan",
+    "shadowed",
+    "shared-association",
     "table-missing",
     "uncapped",
 ];

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pfsense::change::{
-    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer,
+    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, Element, OutcomeAnswer,
 };
 use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::pfsense::agent;
@@ -21,7 +21,9 @@ use kmsctl::ssh::target::Link;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::agent::nonce;
+use super::agent::boxes::Version;
+use super::agent::changing::ChangingBox;
+use super::agent::{nonce, php};
 use super::apply::{self, Firewall};
 use super::link::{Reply, collected, nobody_asks};
 
@@ -166,6 +168,96 @@ impl Firewall for DemoBox {
 #[test]
 fn the_simulated_firewall_keeps_the_contract() {
     apply::suite(|| DemoBox::new(Scenario::Open));
+}
+
+/// The scenarios with another path into the service, or another shape of the pair.
+const PATHS: [Scenario; 10] = [
+    Scenario::Floating,
+    Scenario::Group,
+    Scenario::NestedAlias,
+    Scenario::OneToOne,
+    Scenario::OtherPort,
+    Scenario::PortAlias,
+    Scenario::Routed,
+    Scenario::SecondWan,
+    Scenario::Shadowed,
+    Scenario::SharedAssociation,
+];
+
+/// Writes an element of config.xml: a list is its name again and again.
+fn xml_of(name: &str, element: &Element) -> String {
+    let inside = match element {
+        Element::Text(text) => format!("<![CDATA[{text}]]>"),
+        Element::Map(pairs) => pairs
+            .iter()
+            .map(|(name, child)| xml_of(name, child))
+            .collect(),
+        Element::List(items) => return items.iter().map(|item| xml_of(name, item)).collect(),
+    };
+    format!("<{name}>{inside}</{name}>")
+}
+
+/// The same configuration under the stand-in for pfSense's PHP.
+fn php_box_of(demo: &mut DemoBox) -> ChangingBox {
+    let sections = apply::reading(demo).sections;
+    let section = |name: &str| xml_of(name, sections.section(name));
+    let text = include_str!("../support/pfsense/box.xml");
+    let (before, rest) = text.split_once("<interfaces>").expect("a section");
+    let (_, after) = rest.split_once("</interfaces>").expect("a section");
+    let own = ["nat", "filter", "aliases"].map(section).concat();
+    let text = [before, &section("interfaces"), &section("ifgroups"), after].concat();
+    let text = text
+        .replace("@VERSION@", "23.3")
+        .replace("@SYSTEM@", "")
+        .replace("@PEER@", "")
+        .replace("@SECTIONS@", &own);
+    ChangingBox::of_xml(Version::V272, text.as_bytes())
+}
+
+/// The loaded rules that have to do with the service, in their order. The stand-in for PHP writes no `reply-to`.
+fn rules_of_service(firewall: &mut impl Firewall) -> Vec<String> {
+    let (filter, nat) = firewall.loaded();
+    let words = ["k8s_kms_lb", "10.0.20.202", "10.0.20.50"];
+    let lines = filter.lines().chain(nat.lines());
+    let lines = lines.filter(|line| words.iter().any(|word| line.contains(word)));
+    lines
+        .map(|line| match line.split_once("reply-to (") {
+            Some((before, rest)) => {
+                let (_, after) = rest.split_once(") ").expect("a gateway");
+                format!("{before}{after}")
+            }
+            None => line.to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn both_stand_ins_load_the_same_paths() {
+    if !php::available() {
+        return;
+    }
+    let edits = [ConfigurationEdit::Disable, ConfigurationEdit::Enable];
+    for scenario in PATHS {
+        let mut demo = DemoBox::new(scenario);
+        let mut real = php_box_of(&mut demo);
+        let loaded = rules_of_service(&mut demo);
+        assert!(loaded.len() > 1, "{scenario:?}: {loaded:#?}");
+        assert_eq!(loaded, rules_of_service(&mut real), "{scenario:?}");
+        for (number, edit) in edits.iter().enumerate() {
+            let name = format!("path-{number}");
+            let simulated = apply::apply(&mut demo, &name, edit.clone());
+            let outcome = apply::apply(&mut real, &name, edit.clone());
+            assert_eq!(simulated.result, outcome.result, "{scenario:?} {edit:?}");
+            assert_eq!(
+                rules_of_service(&mut demo),
+                rules_of_service(&mut real),
+                "{scenario:?} {edit:?}"
+            );
+        }
+        if scenario != Scenario::SharedAssociation {
+            assert_eq!(rules_of_service(&mut demo), loaded, "{scenario:?}");
+        }
+    }
 }
 
 #[test]

@@ -42,8 +42,12 @@ pub struct Ruleset {
     pub nat: Vec<String>,
     /// Redirections.
     pub rdr: Vec<String>,
+    /// 1:1 NAT.
+    pub binat: Vec<String>,
     /// Tables.
     pub tables: Vec<DefinedTable>,
+    /// Groups of interfaces, with the devices of their members.
+    pub groups: Vec<(String, Vec<String>)>,
 }
 
 /// A table of the ruleset.
@@ -75,7 +79,10 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
         }
         made.filter.push(line.to_owned());
         if line == USER_RULES {
-            for (index, record) in configuration.tree.list("filter", "rule").iter().enumerate() {
+            let records = configuration.tree.list("filter", "rule").iter();
+            let mut records: Vec<(usize, &Element)> = records.enumerate().collect();
+            records.sort_by_key(|(_, record)| rule_rank(configuration, record));
+            for (index, record) in records {
                 let rules = filter_rules(configuration, record);
                 made.filter
                     .extend(rules.ok_or(SyntaxError { line: 150 + index })?);
@@ -90,17 +97,21 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
     let forwards = configuration.tree.list("nat", "rule").iter();
     made.rdr
         .extend(forwards.flat_map(|record| generate_redirections(configuration, record)));
+    let pairs = configuration.tree.list("nat", "onetoone").iter();
+    made.binat
+        .extend(pairs.filter_map(|record| one_to_one(configuration, record)));
+    made.groups = interface_groups(configuration);
     made.tables = generate_tables(configuration, &made);
     Ok(made)
 }
 
 /// Tables of aliases exist as long as a rule refers to them.
 fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<DefinedTable> {
-    let split = |entries: &str| entries.split_whitespace().map(str::to_owned).collect();
+    let members = |entries: &str| alias_members(configuration, entries, 0);
     let fixed = TABLES.iter().map(|(name, flags, entries)| DefinedTable {
         name: (*name).to_owned(),
         flags,
-        entries: split(entries),
+        entries: members(entries),
     });
     let aliases = configuration
         .tree
@@ -117,7 +128,7 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
             (referred && is_table(configuration, name)).then(|| DefinedTable {
                 name: name.to_owned(),
                 flags: "--a-r--",
-                entries: split(alias.child_text("address").unwrap_or_default()),
+                entries: members(alias.child_text("address").unwrap_or_default()),
             })
         });
     fixed.chain(aliases).collect()
@@ -152,23 +163,42 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
         return Some(Vec::new());
     };
     let family = record.child_text("ipprotocol").unwrap_or("inet");
-    let interface = record.child_text("interface").unwrap_or_default();
-    let Some(device) = device_of(configuration, interface) else {
-        return Some(Vec::new());
-    };
     let action = match record.child_text("type").unwrap_or_default() {
         "block" => "block drop",
         "reject" => "block return",
         _ => "pass",
     };
-    let reply_to = if interface == "wan" && family == "inet" && action == "pass" {
-        "reply-to (vtnet0 192.168.1.1) "
+    let floats = record.has_child("floating");
+    let direction = match (floats, record.child_text("direction")) {
+        (false, _) | (_, Some("in")) => "in ",
+        (_, Some("out")) => "out ",
+        _ => "",
+    };
+    let quick = if !floats || record.child_text("quick") == Some("yes") {
+        "quick "
     } else {
         ""
     };
     let protocols = record.child_text("protocol").unwrap_or_default();
+    let interfaces = record.child_text("interface").unwrap_or_default();
     let mut rules = Vec::new();
-    for protocol in protocols.split('/') {
+    let expanded = interfaces.split(',').flat_map(|interface| {
+        protocols
+            .split('/')
+            .map(move |protocol| (interface, protocol))
+    });
+    for (interface, protocol) in expanded {
+        let on = match device_of(configuration, interface) {
+            Some(device) => format!("on {device} "),
+            None if floats && interface.is_empty() => String::new(),
+            None => continue,
+        };
+        let reply_to = match interface {
+            _ if family != "inet" || action != "pass" || direction != "in " => "",
+            "wan" => "reply-to (vtnet0 192.168.1.1) ",
+            "opt2" => "reply-to (vtnet3 203.0.113.1) ",
+            _ => "",
+        };
         let keep = if action == "pass" {
             keep_state(record, protocol)?
         } else {
@@ -180,7 +210,7 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
             format!("proto {protocol} ")
         };
         rules.push(format!(
-            "{action} in quick on {device} {reply_to}{family} {proto}from {from} to {to}{keep}{}",
+            "{action} {direction}{quick}{on}{reply_to}{family} {proto}from {from} to {to}{keep}{}",
             rule_labels(record)
         ));
     }
@@ -327,8 +357,11 @@ fn rule_host(configuration: &Configuration, record: &Element, side: &str) -> Opt
         (None, Some(address)) => forward_target(configuration, address)?,
         (None, None) => "any".to_owned(),
     };
-    let port = side_field(record, side, "port").filter(|port| !port.is_empty());
-    let port = match port.map(|port| port.split_once(['-', ':']).ok_or(port)) {
+    let port = side_field(record, side, "port").and_then(|port| one_port(configuration, port));
+    let port = match port
+        .as_deref()
+        .map(|port| port.split_once(['-', ':']).ok_or(port))
+    {
         None => String::new(),
         Some(Ok((low, high))) => format!(" port {low}:{high}"),
         Some(Err(port)) => format!(" port = {port}"),
@@ -344,9 +377,89 @@ fn forward_target(configuration: &Configuration, name: &str) -> Option<String> {
     is_table(configuration, name).then(|| format!("<{name}>"))
 }
 
-fn device_of<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a str> {
+/// Returns an interface's device, or the name of a group.
+fn device_of<'a>(configuration: &'a Configuration, interface: &'a str) -> Option<&'a str> {
+    match configuration.tree.section("interfaces").get(interface) {
+        Some(record) => record.child_text("if"),
+        None => is_group(configuration, interface).then_some(interface),
+    }
+}
+
+fn is_group(configuration: &Configuration, name: &str) -> bool {
+    let groups = configuration.tree.list("ifgroups", "ifgroupentry");
+    groups
+        .iter()
+        .any(|group| group.child_text("ifname") == Some(name))
+}
+
+fn interface_groups(configuration: &Configuration) -> Vec<(String, Vec<String>)> {
+    let groups = configuration.tree.list("ifgroups", "ifgroupentry").iter();
+    let devices = |members: &str| {
+        let devices = members
+            .split_whitespace()
+            .filter_map(|member| device_of(configuration, member));
+        devices.map(str::to_owned).collect()
+    };
+    groups
+        .filter_map(|group| {
+            let name = group.child_text("ifname")?.to_owned();
+            Some((name, devices(group.child_text("members")?)))
+        })
+        .collect()
+}
+
+/// Floating rules come first, then those of groups, then those of interfaces.
+fn rule_rank(configuration: &Configuration, record: &Element) -> u8 {
+    let interface = record.child_text("interface").unwrap_or_default();
+    if record.has_child("floating") {
+        0
+    } else if is_group(configuration, interface) {
+        1
+    } else {
+        2
+    }
+}
+
+/// Returns the members of a list, those of aliases within it instead of their names.
+fn alias_members(configuration: &Configuration, members: &str, depth: u8) -> Vec<String> {
+    let aliases = configuration.tree.list("aliases", "alias");
+    let inside = |member: &str| {
+        let mut named = aliases.iter().filter(|_| depth < 5);
+        let alias = named.find(|alias| alias.child_text("name") == Some(member))?;
+        alias.child_text("address")
+    };
+    members
+        .split_whitespace()
+        .flat_map(|member| match inside(member) {
+            Some(members) => alias_members(configuration, members, depth + 1),
+            None => vec![member.to_owned()],
+        })
+        .collect()
+}
+
+/// Returns the port or range that a field names; the aliases of ports here hold one each.
+fn one_port(configuration: &Configuration, field: &str) -> Option<String> {
+    alias_members(configuration, field, 0).into_iter().next()
+}
+
+/// Makes the rule of 1:1 NAT of one address.
+fn one_to_one(configuration: &Configuration, record: &Element) -> Option<String> {
+    if record.has_child("disabled") {
+        return None;
+    }
+    let device = device_of(configuration, record.child_text("interface")?)?;
+    let inside = side_field(record, "source", "address")?;
+    let outside = record.child_text("external")?;
+    Some(format!(
+        "binat on {device} inet from {inside} to any -> {outside}"
+    ))
+}
+
+/// Returns the address of an interface whose name stands with `ip` behind it.
+fn interface_address(configuration: &Configuration, network: &str) -> Option<String> {
     let interfaces = configuration.tree.section("interfaces");
-    interfaces.get(interface)?.child_text("if")
+    let interface = interfaces.get(network.strip_suffix("ip")?)?;
+    interface.child_text("ipaddr").map(str::to_owned)
 }
 
 /// Makes the redirections of a port forward.
@@ -359,7 +472,8 @@ fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec
     let from = rule_host(configuration, record, "source");
     let to = match side_field(record, "destination", "address") {
         Some(address) => forward_target(configuration, address),
-        None => Some("192.168.1.2".to_owned()),
+        None => side_field(record, "destination", "network")
+            .and_then(|network| interface_address(configuration, network)),
     };
     let (Some(device), Some(goes), Some(from), Some(to)) =
         (device_of(configuration, interface), goes, from, to)
@@ -374,8 +488,9 @@ fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec
     } else {
         ""
     };
-    let port = side_field(record, "destination", "port").unwrap_or_default();
-    let local = record.child_text("local-port").unwrap_or_default();
+    let port_of = |field: Option<&str>| one_port(configuration, field?);
+    let port = port_of(side_field(record, "destination", "port")).unwrap_or_default();
+    let local = port_of(record.child_text("local-port")).unwrap_or_default();
     let moved = if local == port || local.is_empty() {
         String::new()
     } else {

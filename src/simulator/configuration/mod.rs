@@ -1,10 +1,11 @@
 //! The simulated box's config.xml as pfSense's PHP holds it: a tree of texts, lists and maps, raw. The exposure's
 //! records stand in it among their neighbours, so that what must not be touched can be. `shipped` is what each
-//! scenario begins with, `read` what the agent reports of it, `generate` the rules pfSense makes of it.
+//! scenario begins with, `paths` what those edit that have another way in, `read` what the agent reports of it, `generate` the rules pfSense makes of it.
 //!
 //! It decides nothing: changes are `super::agent`'s work.
 
 pub mod generate;
+mod paths;
 pub mod read;
 mod shipped;
 

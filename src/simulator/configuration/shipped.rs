@@ -4,15 +4,18 @@
 use serde_json::{Value, json};
 
 use super::Configuration;
+use super::paths::edit_records;
 use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::Sections;
 use crate::simulator::scenario::{HTTPS6, KMS, Scenario};
 
-const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";
+/// The association of the pair.
+pub const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";
 const DESCRIPTION: &str = "KMS public — kms.viktorbarzin.me";
 /// The target before the service got an address of its own.
 const OLD_TARGET: &str = "k8s_shared_lb";
-const TARGET: &str = "k8s_kms_lb";
+/// The alias of the service.
+pub const TARGET: &str = "k8s_kms_lb";
 
 /// Forwards beside the service's: protocol, port, description, association, and their rules' trackers.
 const OTHER_FORWARDS: [[&str; 5]; 3] = [
@@ -41,7 +44,7 @@ const OTHER_FORWARDS: [[&str; 5]; 3] = [
 
 /// Returns the configuration of a scenario.
 pub fn shipped_configuration(scenario: Scenario) -> Configuration {
-    let tree = json!({
+    let mut tree = json!({
         "version": "23.3",
         "system": system_section(scenario),
         "interfaces": {
@@ -69,6 +72,7 @@ pub fn shipped_configuration(scenario: Scenario) -> Configuration {
         "aliases": {"alias": shipped_aliases(scenario)},
         "cron": {"item": shipped_cron(scenario)},
     });
+    edit_records(scenario, &mut tree);
     let dirty = (scenario == Scenario::Drifted).then(|| "filter".to_owned());
     Configuration {
         tree: Sections(element_of(tree)),
@@ -101,7 +105,13 @@ fn created_stamp(time: &str, username: &str) -> Value {
 }
 
 /// A port forward as the NAT page writes it.
-fn port_forward(protocol: &str, port: &str, target: &str, descr: &str, association: &str) -> Value {
+pub fn port_forward(
+    protocol: &str,
+    port: &str,
+    target: &str,
+    descr: &str,
+    association: &str,
+) -> Value {
     json!({
         "source": {"any": ""},
         "destination": {"network": "wanip", "port": port},
@@ -113,7 +123,7 @@ fn port_forward(protocol: &str, port: &str, target: &str, descr: &str, associati
 }
 
 /// A filter rule as the NAT page writes it.
-fn linked_rule(
+pub fn linked_rule(
     protocol: &str,
     port: &str,
     target: &str,

@@ -33,9 +33,15 @@ impl SimulatedPf {
         }
         self.loads += 1;
         self.filter = successor_rules(&ruleset.filter, retired);
+        for rule in &mut self.filter {
+            let mut groups = ruleset.groups.iter();
+            let found = groups.find(|(name, _)| rule.interface() == Some(name.as_str()));
+            rule.members = found.map_or_else(Vec::new, |(_, members)| members.clone());
+        }
         self.scrub = successor_rules(&ruleset.scrub, std::mem::take(&mut self.scrub));
         self.nat = successor_rules(&ruleset.nat, std::mem::take(&mut self.nat));
         self.rdr = successor_rules(&ruleset.rdr, std::mem::take(&mut self.rdr));
+        self.binat = successor_rules(&ruleset.binat, std::mem::take(&mut self.binat));
         self.define_tables(ruleset, now);
     }
 
@@ -55,6 +61,7 @@ impl SimulatedPf {
         self.enabled
             && same(&self.filter, &ruleset.filter)
             && same(&self.rdr, &ruleset.rdr)
+            && same(&self.binat, &ruleset.binat)
             && ruleset.tables.iter().all(filled)
     }
 

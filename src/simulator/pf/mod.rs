@@ -59,6 +59,9 @@ pub struct SimulatedPf {
     pub nat: Vec<LoadedRule>,
     /// Redirections.
     pub rdr: Vec<LoadedRule>,
+    /// 1:1 NAT; no simulated packet addresses its outside.
+    #[serde(default)]
+    pub binat: Vec<LoadedRule>,
     /// By id, so in the order they were made.
     pub states: BTreeMap<u64, State>,
     /// Source nodes, in the order they were made.
@@ -116,6 +119,7 @@ impl SimulatedPf {
             reloads: 0,
             nat: Vec::new(),
             rdr: Vec::new(),
+            binat: Vec::new(),
             states: BTreeMap::new(),
             nodes: Vec::new(),
             totals: StateTotals::default(),

@@ -17,6 +17,9 @@ pub struct LoadedRule {
     pub caps: LoadedCaps,
     /// `on IF`, unless negated: skip steps pass over the rule on others.
     interface: Option<String>,
+    /// The interfaces of the group that it is on.
+    #[serde(default)]
+    pub members: Vec<String>,
     /// `in` or `out`.
     direction: Option<Direction>,
     /// Looks at the rule.
@@ -102,6 +105,7 @@ impl LoadedRule {
         Self {
             text: text.to_owned(),
             interface: interface.filter(|name| *name != "!").map(str::to_owned),
+            members: Vec::new(),
             direction,
             identifier: text
                 .rsplit_once(" ridentifier ")
@@ -119,13 +123,20 @@ impl LoadedRule {
     /// Says whether a packet on this interface and in this direction makes pf look at the rule, as far as
     /// skip steps tell.
     pub fn considers(&self, interface: &str, direction: Direction) -> bool {
-        let here = self.interface.as_deref().is_none_or(|on| on == interface);
+        let on = self.interface.as_deref();
+        let here = on.is_none_or(|on| on == interface)
+            || self.members.iter().any(|member| member == interface);
         here && self.direction.is_none_or(|wanted| wanted == direction)
     }
 
-    /// Says whether it is one of the user's: those are quick and carry a label of their own.
+    /// Returns the interface or the group that it is on.
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    /// Says whether it is one of the user's: those are quick, floating ones too, and carry a label of their own.
     pub fn is_users(&self) -> bool {
-        self.text.contains(" in quick on ")
+        self.text.contains(" quick ")
             && self
                 .labels
                 .iter()

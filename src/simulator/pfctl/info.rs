@@ -86,7 +86,8 @@ fn ruleset_checksum(pf: &SimulatedPf) -> String {
         .iter()
         .chain(&pf.filter)
         .chain(&pf.nat)
-        .chain(&pf.rdr);
+        .chain(&pf.rdr)
+        .chain(&pf.binat);
     let mixed = rules
         .flat_map(|rule| rule.text.bytes())
         .fold(0, |sum: u64, byte| scramble_number(sum ^ u64::from(byte)));

@@ -55,6 +55,9 @@ fn translation_rules(pf: &SimulatedPf, options: &PfctlOptions) -> String {
             );
         }
     }
+    for (number, rule) in pf.binat.iter().enumerate() {
+        print_rule(&mut text, pf, number, rule, 0, options);
+    }
     text
 }
 
