@@ -127,7 +127,7 @@ pub(super) fn draft_building(
         let (made, altered) = touched_kinds(swap);
         let touched = [altered, made].concat();
         match (touched.as_slice(), alias) {
-            ([], _) => switching_title("Make pf run the configuration", "load", swap),
+            ([], _) => switching_title("Make pf run the configuration", "load", swap, present),
             (touched, true) => {
                 let touched = listed_kinds(touched);
                 format!("Make {touched} what the configuration says.")

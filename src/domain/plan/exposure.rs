@@ -240,16 +240,32 @@ pub(super) fn draft_change(
 }
 
 /// Titles a change that switches rules on or off, by those that it touches.
-pub(super) fn switching_title(aim: &str, verb: &str, swap: &Swap) -> String {
+pub(super) fn switching_title(aim: &str, verb: &str, swap: &Swap, present: &Present<'_>) -> String {
     let (_, altered) = touched_kinds(swap);
     if altered.is_empty() {
-        return format!("{aim}: load the rules again, as pf does not run what config.xml says.");
+        let why = if pair_runs(present) {
+            "if pf does not run"
+        } else {
+            "as pf does not run"
+        };
+        return format!("{aim}: load the rules again, {why} what config.xml says.");
     }
     format!("{aim}: {verb} {}.", listed_kinds(&altered))
 }
 
+/// Whether pf runs the pair as config.xml has it. Only the firewall can compare all the other rules.
+fn pair_runs(present: &Present<'_>) -> bool {
+    let exposure = present.exposure;
+    exposure.nat.loaded
+        && exposure.filter.loaded
+        && exposure.caps.loaded == exposure.caps.configured
+}
+
 /// Says that a change of what pf runs alone is in no record, and how its caps come back.
 pub(super) fn not_recorded(present: &Present<'_>) -> Undo {
+    if pair_runs(present) {
+        return Undo::Impossible("config.xml stays as it is.".to_owned());
+    }
     let runs = present.exposure.filter.caps;
     let runs = runs.filter(|_| present.exposure.filter.loaded);
     let command = runs.and_then(|runs| {
@@ -332,7 +348,7 @@ fn draft_closing(
     } else {
         (ConfigurationEdit::Disable, "disable")
     };
-    let title = |swap: &Swap| switching_title(aim, verb, swap);
+    let title = |swap: &Swap| switching_title(aim, verb, swap, present);
     let (mut draft, swap) = draft_change(present, terms, change, title)?;
     // The edit leaves a filter rule alone that is not the service's own.
     let stays = swap.before.filter == swap.after.filter;

@@ -221,7 +221,7 @@ fn draft_enabling(
     pair: &ManagedPair<'_>,
     terms: Terms,
 ) -> Result<Draft, Refusal> {
-    let title = |swap: &Swap| switching_title("Open the exposure", "enable", swap);
+    let title = |swap: &Swap| switching_title("Open the exposure", "enable", swap, present);
     let (mut draft, _) = draft_change(present, terms, ConfigurationEdit::Enable, title)?;
     draft.checks.extend(pair.own_filter().map(carried_caps));
     Ok(draft)

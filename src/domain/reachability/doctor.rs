@@ -980,7 +980,11 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
             "Give the port forward a filter rule of its own (Firewall > NAT).",
         );
     }
-    let fix = "Give the port forward an associated filter rule (Firewall > NAT), then set the caps with `kmsctl ratelimit default`.";
+    let fix = if pair.own_filter().is_some() {
+        "Give the port forward an associated filter rule (Firewall > NAT), then set the caps with `kmsctl ratelimit default`."
+    } else {
+        "Give the port forward an associated filter rule (Firewall > NAT), with caps."
+    };
     match pair
         .own_forward()
         .map(|nat| nat.association.as_deref().unwrap_or_default())

@@ -6,7 +6,7 @@
 use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
 use super::whole;
-use super::whole::judge_whole;
+use super::whole::{half_remedy, judge_whole};
 use crate::domain::cluster::objects::{
     Announcement, EndpointSlice, KubernetesService, ObjectList, ObjectNames, Pod,
 };
@@ -28,7 +28,6 @@ pub const UNREADABLE: &str = "pf cannot be asked";
 const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 const BUILD: &str =
     "Build it: `kmsctl expose apply`; or correct service.interface, service.port or service.alias.";
-const WHOLE: &str = "Open it with `kmsctl expose restore`, or close it with `kmsctl expose revoke`";
 
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
@@ -735,7 +734,7 @@ fn rule_hop(
             Some(false) if exposure.state == State::Absent => {
                 Finding::wrong(check, standing, BUILD)
             }
-            Some(_) => Finding::wrong(check, standing, WHOLE),
+            Some(_) => Finding::wrong(check, standing, half_remedy(exposure)),
         },
     }
 }

@@ -152,7 +152,7 @@ fn state_fault(exposure: &Exposure, fix: &str) -> Finding {
 fn foreign_fault(exposure: &Exposure) -> Option<Finding> {
     let certain = exposure.foreign_paths().any(|path| path.certain);
     let evidence = format!(
-        "{}: beside the managed pair there is {}",
+        "{}: beside the managed pair, {}",
         exposure.state,
         exposure.told_paths()
     );
@@ -273,8 +273,20 @@ pub fn half_fault(exposure: &Exposure) -> Finding {
             standing(exposure.filter.enabled),
             first_reason(exposure)
         ),
-        "Open it with `kmsctl expose restore`, or close it with `kmsctl expose revoke`",
+        half_remedy(exposure),
     )
+}
+
+/// Says how half a pair becomes whole; a filter rule that another forward has cannot be opened, and one that is not the
+/// pair's is no half to open.
+pub(super) fn half_remedy(exposure: &Exposure) -> &'static str {
+    if exposure.state.lets_in() && exposure.filter.configured == Some(false) {
+        "Give the port forward a filter rule of its own in pfSense (Firewall > NAT), or close it: `kmsctl expose revoke`"
+    } else if exposure.finding_of_code("foreign-association").is_some() {
+        "Give the port forward a filter rule of its own in pfSense (Firewall > NAT) before it is opened."
+    } else {
+        "Open it with `kmsctl expose restore`, or close it with `kmsctl expose revoke`"
+    }
 }
 
 /// No rule of the service is configured, and no deletion by kmsctl explains that. Shared with `doctor`.
