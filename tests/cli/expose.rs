@@ -363,6 +363,9 @@ fn no_proof_is_called_no_proof() {
     assert_eq!(json["data"]["outcome"], "unverified");
     assert_eq!(json["data"]["checks"], serde_json::json!([]), "{json:#}");
     assert_eq!(json["data"]["outside"]["verdict"], "inconclusive");
+    let after = json["data"]["after"].as_object().expect("what is known");
+    let caps = [after.get("max_src_conn"), after.get("rate")];
+    assert_eq!(caps, [Some(&Value::Null); 2], "no rule, no caps: {json:#}");
     for part in [
         "is not proven",
         "way back stays armed",

@@ -7,6 +7,7 @@ use crate::app::Context;
 use crate::domain::history::Finish;
 use crate::domain::pfsense::change::ChangeEnding;
 use crate::domain::plan::rate_value;
+use crate::domain::ratelimit::Caps;
 use crate::pfsense::questions::Reading;
 
 /// Keeps of the planned fields those that are known, with the values that were read. A field that is left out is not
@@ -18,7 +19,11 @@ pub(super) fn known_after(
     reading: &Reading,
 ) -> Map<String, Value> {
     let exposure = context.situation(reading).proven_exposure().ok();
-    let caps = exposure.and_then(|exposure| exposure.caps.loaded);
+    // A rule that is known not to run has none.
+    let caps = exposure.and_then(|exposure| {
+        let none = (!exposure.filter.loaded).then(Caps::default);
+        exposure.caps.loaded.or(none)
+    });
     let outcome = finish.outcome.as_ref();
     let written = outcome.is_some_and(|outcome| outcome.result == ChangeEnding::Done);
     let now = |field: &str, planned: Value| match field {
