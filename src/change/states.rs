@@ -114,7 +114,8 @@ impl Killing {
         let (ended, inside) = self.connections;
         let inside = match inside {
             0 => String::new(),
-            inside => format!(", {inside} of them from inside"),
+            all if all == ended => ", from inside".to_owned(),
+            some => format!(", {some} of them from inside"),
         };
         format!(
             "{} ended{inside} ({}).",
