@@ -9,7 +9,7 @@ use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{answer, asked, caps, done, reading, send};
+use super::apply::{answer, apply, asked, back, caps, done, reading, send};
 use super::apply_failures::{NEW, OLD, open, wanted};
 
 const TABLE: &str = "pf/table-k8s_kms_lb";
@@ -585,5 +585,112 @@ fn what_the_parser_loses_is_found_before_the_write() {
             assert_eq!(firewall.config(), config, "nothing is written");
             assert_eq!(reading(&mut firewall).leftovers, []);
         }
+    }
+}
+
+/// The stand-in's firewall, with aliases of ports beside the exposure.
+fn with_port_aliases(version: Version) -> ChangingBox {
+    let alias = |name: &str, ports: &str| {
+        format!(
+            "<alias><name>{name}</name><type>port</type><address>{ports}</address><descr></descr><detail></detail></alias>"
+        )
+    };
+    let xml = String::from_utf8(Fixture::Editor.xml(version)).expect("a text");
+    let aliases = [
+        alias("kms_port", "1688"),
+        alias("kms_ports", "443 1688 1600:1700"),
+    ];
+    let with = xml.replacen("<aliases>", &format!("<aliases>{}", aliases.concat()), 1);
+    assert_ne!(xml, with);
+    ChangingBox::of_xml(version, with.as_bytes())
+}
+
+/// Whatever counts as the pair is found again in pf's lists: every spelling of its ports and of its target.
+#[test]
+fn what_counts_as_the_pair_is_proven() {
+    if !php::available() {
+        return;
+    }
+    // Outside port, inside port, target, and port and address of the filter rule.
+    let shapes = [
+        ["1688", "1688", "10.0.20.202/32", "1688", "10.0.20.202"],
+        ["1688-1688", "1688", "k8s_kms_lb", "1688", "k8s_kms_lb"],
+        ["1600-1700", "1600", "k8s_kms_lb", "1600-1700", "k8s_kms_lb"],
+        [
+            "1688:1690",
+            "1688",
+            "10.0.20.202",
+            "1688:1690",
+            "10.0.20.202/32",
+        ],
+        ["1688", "1688", "k8s_kms_lb", "1600:1700", "k8s_kms_lb"],
+        ["1688", "1688", "k8s_kms_lb", "kms_ports", "k8s_kms_lb"],
+        [
+            "kms_port",
+            "kms_port",
+            "k8s_kms_lb",
+            "kms_port",
+            "k8s_kms_lb",
+        ],
+        [
+            "kms_ports",
+            "kms_ports",
+            "k8s_kms_lb",
+            "kms_ports",
+            "k8s_kms_lb",
+        ],
+    ];
+    let mut contradicted = Vec::new();
+    for (shape, version) in shapes.into_iter().zip(Version::ALL.into_iter().cycle()) {
+        let [outside, inside, target, port, address] = shape;
+        let mut firewall = with_port_aliases(version);
+        let mut records = done(&mut firewall, "d", ConfigurationEdit::Delete).before;
+        let side = |host: (&str, &str), port| Element::of_texts([host, ("port", port)]);
+        let nat = &mut records.nat.as_mut().expect("a forward").record;
+        nat.set_child("destination", side(("network", "wanip"), outside));
+        nat.set_child("local-port", inside);
+        nat.set_child("target", target);
+        let filter = &mut records.filter.as_mut().expect("a filter rule").record;
+        filter.set_child("destination", side(("address", address), port));
+        let mut disabled = records.clone();
+        for placed in [&mut disabled.nat, &mut disabled.filter] {
+            placed
+                .as_mut()
+                .expect("a record")
+                .record
+                .set_child("disabled", "");
+        }
+        let changes = [
+            back(&records),
+            wanted(),
+            back(&disabled),
+            ConfigurationEdit::Enable,
+            back(&records),
+            ConfigurationEdit::Disable,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let what = change.edit_words();
+            let outcome = apply(&mut firewall, &format!("c{number}"), change);
+            // The edit itself may refuse what is for more than the service.
+            if !matches!(
+                outcome.result,
+                ChangeEnding::Done | ChangeEnding::Refused | ChangeEnding::NothingToDo
+            ) {
+                contradicted.push(format!("{version:?} {shape:?} {what}: {}", outcome.message));
+            }
+        }
+    }
+    assert!(contradicted.is_empty(), "{contradicted:#?}");
+}
+
+#[test]
+fn members_are_proven_as_pf_prints_them() {
+    if !php::available() {
+        return;
+    }
+    for members in ["10.0.20.202/32", "10.0.20.9/24 10.0.20.202/32"] {
+        let mut firewall = open();
+        let change = with_members(&mut firewall, members);
+        done(&mut firewall, "c1", change);
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Placed, Records};
-use super::config::ReadRequest;
+use super::config::{ReadRequest, ranges_of_port};
 use super::configured::{Configured, FilterRule, NatRule};
 use super::record::Element;
 use crate::domain::ratelimit;
@@ -174,14 +174,10 @@ impl RecordProof<'_> {
             self.prove_rule(now, conditions);
         }
         let Some(was) = was else { return };
-        let other_line = now.as_ref().is_none_or(|now| {
-            now.tracker != was.tracker
-                || (!self.has_own_tracker(now) && now.destination != was.destination)
-        });
-        if other_line {
+        let lines = self.lines_of(&was);
+        if now.is_none_or(|now| self.lines_of(&now) != lines) {
             let tracker = was.tracker.as_deref().unwrap_or_default();
             let says = format!("pf still runs the filter rule {tracker}");
-            let lines = self.lines_of(&was);
             let says = says.trim_end();
             conditions.push(PfCondition::new(PfList::Rules, PfWant::None, lines, says));
         }
@@ -199,10 +195,12 @@ impl RecordProof<'_> {
         if rule.sched.as_deref().is_none_or(str::is_empty) {
             conditions.push(condition(PfWant::Some, "pf does not run the filter rule"));
         }
-        conditions.push(PfCondition {
-            every: Some(format!("/{} /", self.printed_port())),
-            ..condition(PfWant::Every, "pf runs the filter rule for another port")
-        });
+        if let Some(port) = self.printed_port(rule.destination.port.as_deref(), |_| true) {
+            conditions.push(PfCondition {
+                every: Some(format!("/{port} /")),
+                ..condition(PfWant::Every, "pf runs the filter rule for another port")
+            });
+        }
         conditions.push(PfCondition {
             every: Some(pattern_of_caps(rule)),
             shown: Some("/max-src-conn(?:-rate)? [0-9\\/]+/".to_owned()),
@@ -221,13 +219,9 @@ impl RecordProof<'_> {
         if self.has_own_tracker(rule) {
             return vec![by_tracker];
         }
-        let address = rule.destination.address.as_deref().unwrap_or_default();
-        let to = if address.parse::<IpAddr>().is_ok() {
-            quoted(address)
-        } else {
-            format!("<{}(?::[0-9*]+)?>", quoted(address))
-        };
-        let (device, port) = (self.device(), self.printed_port());
+        let to = printed_host(rule.destination.address.as_deref());
+        let port = self.printed_service_port(rule.destination.port.as_deref());
+        let device = self.device();
         let way = format!("/^pass .*\\bon {device} .*proto tcp .* to {to} {port} /");
         vec![by_tracker, way]
     }
@@ -245,10 +239,26 @@ impl RecordProof<'_> {
         number != 0 && !others.any(|other| tracker_number(other.child_text("tracker")) == number)
     }
 
-    /// Returns the pattern of the service's port as pf prints it: alone, or as a range of one.
-    fn printed_port(&self) -> String {
+    /// Returns the pattern of a field's ports as pf prints them, each number and range in a rule of its own: of those that
+    /// are meant. A single port may stand as a range of one. `None` where the field names no port that is meant.
+    fn printed_port(
+        &self,
+        field: Option<&str>,
+        is_meant: impl Fn(&(u16, u16)) -> bool,
+    ) -> Option<String> {
+        let aliases = &self.configured.aliases;
+        let ranges = ranges_of_port(aliases, field.unwrap_or_default(), 0)?;
+        let meant = ranges.into_iter().filter(is_meant);
+        let printed: Vec<String> = meant.map(printed_range).collect();
+        (!printed.is_empty()).then(|| format!("port (?:{})", printed.join("|")))
+    }
+
+    /// The same of those that hold the service's port, by which a record counts as the service's.
+    fn printed_service_port(&self, field: Option<&str>) -> String {
         let port = self.service.port;
-        format!("port (?:= {port}|{port}:{port})")
+        let holds = |(low, high): &(u16, u16)| (*low..=*high).contains(&port);
+        let printed = self.printed_port(field, holds);
+        printed.unwrap_or_else(|| format!("port (?:{})", printed_range((port, port))))
     }
 
     fn device(&self) -> String {
@@ -273,21 +283,23 @@ impl RecordProof<'_> {
             None => {}
         }
         if let Some(was) = was
-            && now.is_none_or(|now| now.target != was.target)
+            && now
+                .is_none_or(|now| self.line_of_redirection(&now) != self.line_of_redirection(&was))
         {
             push(PfWant::None, &was, "pf still runs the old redirection");
         }
     }
 
     fn line_of_redirection(&self, rule: &NatRule) -> String {
-        let target = rule.target.as_deref().unwrap_or_default();
-        let to = if target.parse::<IpAddr>().is_ok() {
-            quoted(target)
+        let to = printed_host(rule.target.as_deref());
+        let port = self.printed_service_port(rule.destination.port.as_deref());
+        let device = self.device();
+        let family = if self.service.address.is_ipv6() {
+            "inet6"
         } else {
-            quoted(&format!("<{target}>"))
+            "inet"
         };
-        let (device, port) = (self.device(), self.printed_port());
-        format!("/^rdr .*\\bon {device} .*proto tcp .*{port} -> {to}(?: |$)/")
+        format!("/^rdr .*\\bon {device} (?:{family} )?proto tcp .*{port} -> {to}(?: |$)/")
     }
 
     /// The members of pf's table are those of the alias; only where a rule in force names it, as pf has no table else.
@@ -370,6 +382,25 @@ fn pattern_of_caps(rule: &FilterRule) -> String {
         },
     );
     format!("/^{connections}{rate}/")
+}
+
+/// Returns the pattern of a range of ports as pf prints it.
+fn printed_range((low, high): (u16, u16)) -> String {
+    let range = format!("{low}:{high}");
+    if low == high {
+        format!("= {low}|{range}")
+    } else {
+        range
+    }
+}
+
+/// Returns the pattern of a target as pf prints it: an address in its own spelling, or the table of an alias.
+fn printed_host(field: Option<&str>) -> String {
+    let field = field.unwrap_or_default().trim();
+    printed_member(field).map_or_else(
+        || format!("<{}(?::[0-9*]+)?>", quoted(field)),
+        |printed| quoted(&printed),
+    )
 }
 
 /// Prints a member as pf does: an address, or a network with its length.
