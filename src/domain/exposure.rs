@@ -132,6 +132,13 @@ impl Exposure {
         self.why.iter().find(|finding| finding.code == code)
     }
 
+    /// Returns what is said of rules in anchors that are not read.
+    pub fn unread_anchors(&self) -> Vec<&str> {
+        let why = self.why.iter();
+        let unread = why.filter(|finding| finding.code == "anchor-unread");
+        unread.map(|finding| finding.message.as_str()).collect()
+    }
+
     /// Says whether anyone outside gets in, by the pair or by another path; `None` where the rules alone do not say.
     pub fn lets_in(&self) -> Option<bool> {
         if self.state.lets_in() || self.paths.iter().any(|path| path.certain) {
@@ -345,6 +352,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     }
     why.extend(path.findings);
     why.extend(differences::reflection_warning(walk.count_reflections()));
+    why.extend(differences::anchors_unread(loaded, service));
     remove_repeats(&mut why);
     Exposure {
         state,

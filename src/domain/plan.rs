@@ -159,6 +159,7 @@ impl Risk {
 /// force, whom it cuts off, what is lost.
 const RANKED: &[&str] = &[
     "other-path",
+    "anchor-unread",
     "shared-rule",
     "shadowed",
     "uncapped",

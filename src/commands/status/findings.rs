@@ -20,7 +20,8 @@ const NAMED: usize = 3;
 /// From so many unanswered connections on the server is called dead, as a single one may be a scanner's.
 const UNANSWERED: usize = 3;
 /// What the exposure finds that is no fault by itself, or that the first finding says already.
-const SAID: [&str; 10] = [
+const SAID: [&str; 11] = [
+    "anchor-unread",
     "configuration-unread",
     "filter-missing",
     "filter-rule-disabled",

@@ -1,6 +1,6 @@
 //! The sentences: why the state is what it is, and where configured and loaded differ.
 
-use super::matching::from_anywhere;
+use super::matching::{from_anywhere, sees_inbound_tcp};
 use super::path::{OtherRedirection, Path};
 use super::paths::PathIn;
 use super::{CapsView, Loaded, State, alias};
@@ -14,6 +14,17 @@ use crate::domain::warning::Warning;
 
 /// Most paths that are named one by one.
 const NAMED: usize = 8;
+
+/// The anchors that pfSense itself writes: for its VPNs, its proxies, its load balancer and the rules of logins.
+const OWN_ANCHORS: [&str; 7] = [
+    "ipsec",
+    "natearly",
+    "natrules",
+    "openvpn",
+    "relayd",
+    "tftp-proxy",
+    "userrules",
+];
 
 /// Says why the state is what it is; the code is specific, so that scripts can tell the ways apart.
 ///
@@ -125,6 +136,49 @@ pub(super) fn reflection_warning(count: usize) -> Option<Warning> {
         "reflection",
         format!("{count} more redirections to the service are loaded on inside interfaces (NAT reflection); the caps do not apply there."),
     ))
+}
+
+/// Names the anchors whose rules can let connections in and are not read: all but pfSense's own ones.
+pub(super) fn anchors_unread(loaded: Loaded<'_>, service: &Service) -> Vec<Warning> {
+    let mut named: Vec<(&str, &str)> = Vec::new();
+    let rules = [("-sn", loaded.nat), ("-sr", loaded.filter)];
+    for (list, rule) in rules
+        .iter()
+        .flat_map(|(list, rules)| rules.iter().map(move |rule| (*list, rule)))
+    {
+        let Action::Anchor { kind, name } = &rule.action else {
+            continue;
+        };
+        let base = name.split_once('/').map_or(name.as_str(), |(base, _)| base);
+        // What stands in braces is read with them; outbound NAT lets no connection in.
+        let is_read = rule.block || rule.depth > 0 || kind == "nat-anchor";
+        if !is_read
+            && sees_inbound_tcp(rule, service)
+            && !OWN_ANCHORS.contains(&base)
+            && !named.iter().any(|(other, _)| other == name)
+        {
+            named.push((name, list));
+        }
+    }
+    named.into_iter().take(NAMED).map(anchor_unread).collect()
+}
+
+fn anchor_unread((name, list): (&str, &str)) -> Warning {
+    let unread = if name == "miniupnpd" {
+        "UPnP's rules (anchor miniupnpd) are not read: a port that a machine inside has opened by UPnP is not seen here."
+            .to_owned()
+    } else {
+        format!("The rules of the anchor {name:?} are not read: what they let in is not seen here.")
+    };
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
+    // The star means every anchor.
+    let asked = if !name.is_empty() && name.chars().all(is_plain) {
+        name
+    } else {
+        "'*'"
+    };
+    let message = format!("{unread} Look on the firewall: `pfctl -a {asked} {list}`");
+    Warning::new("anchor-unread", message)
 }
 
 /// Names a port forward that leads to another port inside.

@@ -388,6 +388,11 @@ fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
             format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; switch it off in pfSense. The rule: {}.", path.rule),
         ));
     }
+    let unread = present.exposure.unread_anchors();
+    let unread = unread
+        .into_iter()
+        .map(|message| Risk::new("anchor-unread", message));
+    draft.risks.extend(unread);
     let then = match (left.iter().any(|path| path.certain), left.is_empty()) {
         (true, _) => State::Half,
         (false, false) => State::Unknown,

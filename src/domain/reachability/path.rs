@@ -626,16 +626,21 @@ pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec
     hops
 }
 
-/// Names the paths that kmsctl does not manage, where there are any; shared with `doctor`.
+/// Names the paths that kmsctl does not manage, and where there could be more; shared with `doctor`.
 pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
     let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::path_clause).collect();
-    let sentence = format!("Beside the managed pair: {}.", clauses.join("; "));
-    let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
-    if exposure.foreign_paths().any(|path| path.certain) {
-        Some(Finding::wrong("paths", sentence, fix))
-    } else {
-        (!clauses.is_empty()).then(|| Finding::unknown("paths", sentence))
+    let unread = exposure.unread_anchors();
+    if clauses.is_empty() {
+        return (!unread.is_empty()).then(|| Finding::skipped("paths", unread.join(" ")));
     }
+    let found = format!("Beside the managed pair: {}.", clauses.join("; "));
+    let sentence = [&[found.as_str()], unread.as_slice()].concat().join(" ");
+    let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
+    Some(if exposure.foreign_paths().any(|path| path.certain) {
+        Finding::wrong("paths", sentence, fix)
+    } else {
+        Finding::unknown("paths", sentence)
+    })
 }
 
 fn unread_hops(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {

@@ -5,6 +5,8 @@ use super::super::*;
 use super::{codes, expect, judged};
 use crate::domain::pf::rule::StateOptions;
 use crate::domain::pfsense::configured::{NatRule, Side};
+use crate::domain::reachability::finding::CheckResult;
+use crate::domain::reachability::path::other_paths;
 
 #[test]
 fn max_src_conn_alone_never_overloads() {
@@ -596,4 +598,61 @@ fn other_limits_of_the_rule_are_named() {
         "{found:?}"
     );
     assert_eq!(judged(|_, _, _| ()).other_limits, Vec::<String>::new());
+}
+
+#[test]
+fn anchors_that_are_not_read_are_named() {
+    let anchor = |kind: &str, name: &str| printed(&format!("{kind} \"{name}\" all"));
+    let upnp = |_: &mut Configured, filter: &mut Vec<Rule>, nat: &mut Vec<Rule>| {
+        filter.push(anchor("anchor", "miniupnpd"));
+        nat.push(anchor("rdr-anchor", "miniupnpd"));
+    };
+    let exposure = judged(upnp);
+    expect(&exposure, State::Open, &["in-force", "anchor-unread"]);
+    assert_eq!(
+        exposure.unread_anchors(),
+        [
+            "UPnP's rules (anchor miniupnpd) are not read: a port that a machine inside has opened by UPnP is not seen here. \
+             Look on the firewall: `pfctl -a miniupnpd -sn`"
+        ]
+    );
+    let hop = other_paths(&exposure).unwrap();
+    assert_eq!((hop.check, hop.result), ("paths", CheckResult::Skipped));
+    assert_eq!(other_paths(&judged(|_, _, _| ())), None);
+    let closed = judged(|configured, filter, nat| {
+        configured.nat[0].disabled = true;
+        configured.filter[0].disabled = true;
+        filter.truncate(2);
+        nat.clear();
+        nat.push(anchor("rdr-anchor", "miniupnpd"));
+    });
+    assert_eq!(closed.state, State::Closed, "{:#?}", closed.why);
+    assert_eq!(closed.unread_anchors().len(), 1, "{:#?}", closed.why);
+    // A shell must not read anything into a name; rules of another family or of outgoing packets let none in.
+    let odd = judged(|_, filter, nat| {
+        filter.push(anchor("anchor", "$(reboot)/*"));
+        filter.push(printed("anchor \"out\" out all"));
+        filter.push(printed("anchor \"six\" inet6 all"));
+        nat.push(anchor("nat-anchor", "natural"));
+        nat.push(anchor("binat-anchor", "pairs"));
+    });
+    let unread = odd.unread_anchors();
+    assert_eq!(unread.len(), 2, "{unread:#?}");
+    assert!(unread[0].ends_with("`pfctl -a pairs -sn`"), "{unread:#?}");
+    assert!(unread[1].ends_with("`pfctl -a '*' -sr`"), "{unread:#?}");
+    for own in [
+        "natearly/*",
+        "natrules/*",
+        "tftp-proxy/*",
+        "openvpn/*",
+        "ipsec/*",
+        "userrules/*",
+        "relayd/*",
+    ] {
+        let exposure = judged(|_, filter, nat| {
+            filter.push(anchor("anchor", own));
+            nat.push(anchor("rdr-anchor", own));
+        });
+        expect(&exposure, State::Open, &["in-force"]);
+    }
 }

@@ -30,6 +30,23 @@ fn revoke_disables_or_deletes_and_wants_the_word() {
 }
 
 #[test]
+fn what_upnp_has_opened_is_a_risk_of_closing() {
+    let filter = [
+        fixtures::block_table(),
+        fixtures::pass(),
+        fixtures::default_deny(),
+    ];
+    let anchor = fixtures::printed("rdr-anchor \"miniupnpd\" all");
+    let with_upnp = Box_::new(fixtures::configured(), &filter, &[fixtures::rdr(), anchor]);
+    for delete in [false, true] {
+        let plan = draft(revoked(&with_upnp, delete));
+        assert!(codes(&plan).contains(&"anchor-unread"), "{:#?}", plan.risks);
+        let without = draft(revoked(&Box_::open(), delete));
+        assert!(!codes(&without).contains(&"anchor-unread"));
+    }
+}
+
+#[test]
 fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     let drifted = Box_::open().changed(|configured| {
         configured.nat.clear();
