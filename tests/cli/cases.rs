@@ -820,8 +820,8 @@ fn shapes() -> Vec<Shape> {
             ..Shape::new("os", &[FORWARD], &[&ours("<os></os>", "<os>Linux</os>")])
         },
         Shape {
-            state: "unknown",
-            then: "unknown",
+            state: "half",
+            then: "half",
             codes: [0, 0, 7],
             ..Shape::new(
                 "tagged",
