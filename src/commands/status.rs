@@ -62,6 +62,10 @@ pub const QUESTIONS: &[Question] = &[
 const ROWS: usize = 5;
 /// A finding more is shown one by one as long as those before it take no more lines than this.
 const FINDING_LINES: usize = 7;
+/// How many lines stand behind the findings and the facts: how many findings there are more, and a gap and a sentence for each list.
+const BEHIND: usize = 5;
+/// Most characters of one finding on the screen.
+const EVIDENCE: usize = 260;
 /// The screen that everything fits: lines, less two for the prompt below and a gap, and columns.
 const SCREEN: (usize, u16) = (22, 80);
 
@@ -145,25 +149,27 @@ fn status_view(
         notifier: heard.side.as_ref(),
     };
     let mut view = context.view("status", reading, &data)?;
-    show_findings(&mut view.human, &data.findings, exposure);
-    firewall_line(&mut view.human, context, reading, &data.pf);
+    let mut facts = Human::default();
+    firewall_line(&mut facts, context, reading, &data.pf);
     if let Some(exposure) = exposure {
-        exposure_line(&mut view.human, exposure, context);
+        exposure_line(&mut facts, exposure, context);
     }
-    armed_lines(&mut view.human, &data.armed, reading);
+    armed_lines(&mut facts, &data.armed, reading);
     if let Some(caps) = &caps {
-        ratelimit::caps_lines(&mut view.human, caps);
+        ratelimit::caps_lines(&mut facts, caps);
     }
     if let Some(exposure) = exposure {
-        traffic_line(&mut view.human, exposure, &data.pf);
+        traffic_line(&mut facts, exposure, &data.pf);
     }
     if let Some(table) = table {
         let released = virusprot::release_sentence(&table.expiry, reading);
-        view.human.field("Expiry", released, Tone::Plain);
+        facts.field("Expiry", released, Tone::Plain);
     }
     if let Some(side) = &heard.side {
-        activations_line(&mut view.human, side, context.clock.now());
+        activations_line(&mut facts, side, context.clock.now());
     }
+    show_findings(&mut view.human, &data.findings, exposure, &facts);
+    view.human.append(facts);
     let rows = rows_left(&view.human, table, states);
     if let Some(table) = table {
         show_blocked_line(&mut view, reading, table, rows);
@@ -334,8 +340,13 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
     );
 }
 
-/// Says what is wrong and what mends it; where nothing is, what the exposure is.
-fn show_findings(human: &mut Human, findings: &[Finding], exposure: Option<&Exposure>) {
+/// Says what is wrong and what mends it, as far as a screen has room beside the facts; where nothing is, what the exposure is.
+fn show_findings(
+    human: &mut Human,
+    findings: &[Finding],
+    exposure: Option<&Exposure>,
+    facts: &Human,
+) {
     if findings.is_empty() {
         let whole = exposure.map(|exposure| whole::judge_whole(exposure, None));
         if let Some(whole) = whole.filter(|whole| whole.result == CheckResult::Ok) {
@@ -343,26 +354,40 @@ fn show_findings(human: &mut Human, findings: &[Finding], exposure: Option<&Expo
         }
         return;
     }
+    let lines = |human: &Human| human.render(Some(SCREEN.1), false).lines().count();
     let mut shown = 0;
     for finding in findings {
-        if human.render(Some(SCREEN.1), false).lines().count() > FINDING_LINES {
-            break;
-        }
-        shown += 1;
+        let mut with = human.clone();
         let (word, tone) = match finding.result {
             CheckResult::Wrong => ("WRONG", Tone::Bad),
             _ => ("Unknown", Tone::Warning),
         };
-        human.field(word, &finding.evidence, tone);
+        with.field(word, cut_evidence(&finding.evidence), tone);
         if let Some(fix) = &finding.fix {
-            human.field("", fix, Tone::Plain);
+            with.field("", fix, Tone::Plain);
         }
+        let is_over = || lines(with.clone().append(facts.clone())) + BEHIND > SCREEN.0;
+        if shown > 0 && (lines(human) > FINDING_LINES || is_over()) {
+            break;
+        }
+        shown += 1;
+        *human = with;
     }
     let more = findings.len() - shown;
     if more > 0 {
         let more = format!("{more} more: `kmsctl doctor --problems`");
         human.field("And", more, Tone::Warning);
     }
+}
+
+/// Leaves out the end of what is long, such as a rule in pf's words: the other commands have it whole.
+fn cut_evidence(evidence: &str) -> String {
+    if evidence.chars().count() <= EVIDENCE {
+        return evidence.to_owned();
+    }
+    let mut kept: String = evidence.chars().take(EVIDENCE).collect();
+    kept.truncate(kept.rfind(' ').unwrap_or(kept.len()));
+    kept + " …"
 }
 
 fn show_blocked_line(

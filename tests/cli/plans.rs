@@ -790,20 +790,6 @@ fn titles_name_what_is_touched() {
     );
 }
 
-/// An id that is no change's is refused as that, also where nobody could confirm anything.
-#[test]
-fn keep_of_an_unknown_id_asks_for_no_terminal() {
-    let environment = TestEnvironment::new();
-    let said = environment.demo(&["keep", "0123abcd"]).fails_with(2);
-    assert!(said.contains("There is no change"), "{said}");
-    let tighten = ["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"];
-    let id = environment.demo(&tighten).json()["data"]["id"].clone();
-    let said = environment
-        .demo(&["keep", id.as_str().expect("an id")])
-        .fails_with(4);
-    assert!(said.contains("no terminal"), "{said}");
-}
-
 /// One number is of one thing: connections, and pf's states beside them by name.
 #[test]
 fn connections_and_states_are_counted_apart() {

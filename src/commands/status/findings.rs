@@ -48,12 +48,12 @@ pub(super) fn find_faults(
     reading: &Reading,
     seen: &StatusFacts<'_>,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    // What its absence has caused follows it.
+    let mut findings: Vec<Finding> = table_finding(context, reading, seen).into_iter().collect();
     if let Some(exposure) = seen.exposure {
         findings.extend(exposure_findings(exposure));
     }
     findings.extend(dead_server(context, reading, seen));
-    findings.extend(table_finding(context, reading, seen));
     if let Some(table) = seen.table {
         findings.extend(expiry_finding(context, table));
         findings.extend(blocked_findings(table));
@@ -86,8 +86,12 @@ fn exposure_findings(exposure: &Exposure) -> Vec<Finding> {
         let judged = whole::judge_whole(exposure, None);
         findings.extend((judged.result != CheckResult::Ok).then_some(judged));
     }
+    let paths = exposure.told_paths();
     let others = exposure.why.iter().skip(1).filter(|reason| {
-        let said = |found: &Finding| found.evidence.contains(&reason.message);
+        let is_path = reason.code == "other-path";
+        let said = |found: &Finding| {
+            found.evidence.contains(&reason.message) || is_path && found.evidence.contains(&paths)
+        };
         let is_off = reason.code == "filter-disabled" && !exposure.filtering;
         !SAID.contains(&reason.code) && !is_off && !findings.iter().any(said)
     });
