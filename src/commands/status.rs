@@ -169,7 +169,7 @@ fn status_view(
         activations_line(&mut facts, side, context.clock.now());
     }
     show_findings(&mut view.human, &data.findings, exposure, &facts);
-    view.human.append(facts);
+    view.human.add_view(facts);
     let rows = rows_left(&view.human, table, states);
     if let Some(table) = table {
         show_blocked_line(&mut view, reading, table, rows);
@@ -366,7 +366,7 @@ fn show_findings(
         if let Some(fix) = &finding.fix {
             with.field("", fix, Tone::Plain);
         }
-        let is_over = || lines(with.clone().append(facts.clone())) + BEHIND > SCREEN.0;
+        let is_over = || lines(with.clone().add_view(facts.clone())) + BEHIND > SCREEN.0;
         if shown > 0 && (lines(human) > FINDING_LINES || is_over()) {
             break;
         }

@@ -146,7 +146,7 @@ impl Human {
     }
 
     /// Appends another view's blocks.
-    pub fn append(&mut self, mut other: Self) -> &mut Self {
+    pub fn add_view(&mut self, mut other: Self) -> &mut Self {
         self.blocks.append(&mut other.blocks);
         self
     }
