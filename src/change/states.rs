@@ -207,9 +207,8 @@ fn count_killed(
         let clients = states
             .iter()
             .filter(|state| state.direction == Direction::In);
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            clients.partition(|state| is_private(&state.client));
-        ((inside.len() + outside.len()) as u64, inside.len() as u64)
+        let inside = clients.clone().filter(|state| is_private(&state.client));
+        (clients.count() as u64, inside.count() as u64)
     };
     let (were, are) = (of_clients(states), of_clients(&there));
     let left = there.len();

@@ -33,9 +33,9 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         .as_deref()
         .map(change::parse_timer)
         .transpose()?;
-    let typed = arguments.id.as_deref();
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
+    let typed = arguments.id.as_deref();
     let here = typed.map_or_else(
         || Ok(BTreeSet::new()),
         |typed| report::ids_here(context, typed),

@@ -281,7 +281,8 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         };
         (walk.find_paths(), walk.find_left_open(closes))
     } else {
-        (walk.find_unfiltered(), walk.find_unfiltered())
+        let ways = walk.find_unfiltered();
+        (ways.clone(), ways)
     };
     let (configured_caps, cap_findings) = filter_rule.map(ratelimit::of_configured).unzip();
     let own = paths.iter().filter(|path| path.managed);

@@ -131,7 +131,7 @@ fn a_tcp_service_is_proven_by_its_connection() {
 fn a_missing_table_is_a_note_and_costs_no_verdict() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
     let outcome = environment.demo(&["verify", "--external", "-o", "json"]);
-    // Its caps have no rate, so that they keep nobody out: that is the finding, and the port is open all the same.
+    // Its caps have no rate, so that they keep no one out: that is the finding, and the port is open all the same.
     assert_eq!(outcome.code, Some(3), "{outcome}");
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(json["data"]["verdict"], "open", "{outcome}");

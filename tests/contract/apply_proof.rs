@@ -605,7 +605,7 @@ fn with_port_aliases(version: Version) -> ChangingBox {
     ChangingBox::of_xml(version, with.as_bytes())
 }
 
-/// Whatever counts as the pair is found again in pf's lists: every spelling of its ports and of its target.
+/// All that counts as the pair is found again in pf's lists: every spelling of its ports and of its target.
 #[test]
 fn what_counts_as_the_pair_is_proven() {
     if !php::available() {

@@ -106,10 +106,10 @@ pub(super) fn record_differences(before: &Records, after: &Records) -> Vec<Diffe
                 differences.push(Difference::new(name, was, None::<&str>));
             }
             (Some(was), Some(now)) => {
-                let mut keys = keys_of(&was.record);
-                keys.extend(keys_of(&now.record));
+                let keys = [keys_of(&was.record), keys_of(&now.record)].concat();
                 differences.extend(
                     differing(&keys, &was.record, &now.record)
+                        .filter(is_no_cap)
                         .map(|key| field_difference(kind, key, &was.record, &now.record)),
                 );
             }
@@ -137,12 +137,9 @@ pub(super) fn touched_kinds(swap: &Swap) -> (Vec<&'static str>, Vec<&'static str
             (None, Some(_)) => made.push(kind.name()),
             (Some(_), None) => altered.push(kind.name()),
             (Some(was), Some(now)) => {
-                let mut keys = keys_of(&was.record);
-                keys.extend(keys_of(&now.record));
-                let differs = |key: &&str| {
-                    !STAMPS.contains(key) && was.record.get(key) != now.record.get(key)
-                };
-                altered.extend(keys.iter().any(differs).then(|| kind.name()));
+                let keys = [keys_of(&was.record), keys_of(&now.record)].concat();
+                let first = differing(&keys, &was.record, &now.record).next();
+                altered.extend(first.map(|_| kind.name()));
             }
             (None, None) => {}
         }
@@ -187,6 +184,7 @@ pub(super) fn lost_fields(deleted: &Records, built: &Records) -> Vec<String> {
         };
         let keys = keys_of(&was.record);
         let others = differing(&keys, &was.record, &now.record)
+            .filter(is_no_cap)
             .filter(|key| !NAMES.contains(key) && *key != "disabled");
         let caps = CAP_KEYS.into_iter().filter(|key| {
             was.record.child_text(key).unwrap_or_default()
@@ -207,7 +205,12 @@ fn keys_of(record: &Element) -> Vec<&str> {
     }
 }
 
-/// Returns the keys under which the records differ, each once, but for the caps and the stamps.
+/// Whether a key is shown by itself: caps are shown together.
+fn is_no_cap(key: &&str) -> bool {
+    !CAP_KEYS.contains(key)
+}
+
+/// Returns the keys under which the records differ, each once, but for the stamps.
 fn differing<'a>(
     keys: &[&'a str],
     was: &'a Element,
@@ -215,7 +218,7 @@ fn differing<'a>(
 ) -> impl Iterator<Item = &'a str> {
     let mut found: Vec<&str> = Vec::new();
     for key in keys {
-        let counts = !STAMPS.contains(key) && !CAP_KEYS.contains(key) && !found.contains(key);
+        let counts = !STAMPS.contains(key) && !found.contains(key);
         if counts && was.get(key) != now.get(key) {
             found.push(key);
         }

@@ -274,7 +274,7 @@ pub struct Judgement {
     pub quorum: Quorum,
     /// Every observation.
     pub vantages: Vec<Seen>,
-    /// What was seen, whatever was expected: the verdict and its reason.
+    /// What was seen, without what was expected: the verdict and its reason.
     #[serde(skip)]
     pub seen: String,
     /// What is odd: conflicts, names that lead elsewhere. Travels as warnings.

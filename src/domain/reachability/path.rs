@@ -25,11 +25,8 @@ const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "p
 /// The reason where pf cannot be asked.
 pub const UNREADABLE: &str = "pf cannot be asked";
 
-const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 const BUILD: &str =
     "Build it: `kmsctl expose apply`; or correct service.interface, service.port or service.alias.";
-
-const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
 /// A piece of evidence, or why there is none.
 pub type Known<T> = Result<T, Trouble>;
@@ -635,9 +632,8 @@ pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
     }
     let found = format!("Beside the managed pair: {}.", clauses.join("; "));
     let sentence = [&[found.as_str()], unread.as_slice()].concat().join(" ");
-    let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
     Some(if exposure.foreign_paths().any(|path| path.certain) {
-        Finding::wrong("paths", sentence, fix)
+        Finding::wrong("paths", sentence, whole::FOREIGN)
     } else {
         Finding::unknown("paths", sentence)
     })
@@ -711,12 +707,12 @@ fn rule_hop(
     let enabled = part.enabled == Some(true);
     match expected {
         _ if part.enabled.is_some() && part.loaded && !enabled => {
-            Finding::wrong(check, standing, RELOAD)
+            Finding::wrong(check, standing, whole::APPLY_SAVED)
         }
         Some(Expected::Open) | None if part.loaded => Finding::ok(check, standing),
-        Some(Expected::Open) if enabled => Finding::wrong(check, standing, RELOAD),
+        Some(Expected::Open) if enabled => Finding::wrong(check, standing, whole::APPLY_SAVED),
         Some(Expected::Open) | None if exposure.elsewhere.loaded => {
-            Finding::wrong(check, standing, LEAD)
+            Finding::wrong(check, standing, whole::LEAD)
         }
         Some(Expected::Open) => {
             Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
@@ -803,7 +799,7 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
         State::Uncapped if exposure.elsewhere_filter.loaded => Finding::wrong(
             "caps",
             "Connections get in by a rule that leads the port elsewhere, and no cap per source is in force.",
-            LEAD,
+            whole::LEAD,
         ),
         State::Uncapped => {
             let passes = exposure.finding_of_code("nat-pass").is_some();
@@ -821,7 +817,7 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
             Some(configured) if Some(configured) != exposure.caps.loaded => Finding::wrong(
                 "caps",
                 format!("In force: {loaded}. Configured: {configured}."),
-                RELOAD,
+                whole::APPLY_SAVED,
             ),
             _ => {
                 let others = exposure.finding_of_code("other-limits");

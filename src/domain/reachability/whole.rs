@@ -9,7 +9,8 @@ use crate::domain::exposure::{Exposure, State};
 /// The name of these findings.
 pub const CHECK: &str = "exposure";
 
-const APPLY_SAVED: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
+/// What mends what pf does not run.
+pub(super) const APPLY_SAVED: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 const ENABLE: &str = "Enable it in pfSense: System > Advanced > Firewall & NAT.";
 /// What brings the table and the rule that blocks it.
 pub const RELOAD: &str = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
@@ -19,8 +20,10 @@ pub const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
 pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 const UNREAD: &str = "kmsctl changes no rules before it can read config.xml: `kmsctl doctor --problems` says what is in the way.";
 const LOOK: &str = "Look which rule it is: `kmsctl expose show`";
-const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
-const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
+/// What closes a path that kmsctl does not manage.
+pub(super) const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
+/// What mends a forward that leads elsewhere.
+pub(super) const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 
 /// What spoils an exposure that lets connections in, and what mends it. Rules that let some sources in beside the pair are
 /// not among them: an administrator may have meant them, and `doctor` names them.
