@@ -301,7 +301,8 @@ fn disturbed(
         counts.push(format!("trouble: {}", plan.trouble.replace('\n', " + ")));
     }
     verdict.told()?;
-    // Calm again: link and space are back, the box runs, minutes pass.
+    // Calm again: a change that went on without its link has ended, link and space are back, the box runs, minutes pass.
+    settled(&firewall);
     firewall.php().write("at", b"0 nothing");
     let _ = std::fs::remove_file(firewall.file("down"));
     firewall.trouble("");
@@ -313,6 +314,17 @@ fn disturbed(
         firewall.tick();
     }
     verdict.calm(site)
+}
+
+/// Waits until no process holds the lock of changes: a change whose link is gone goes on by itself.
+fn settled(firewall: &ChangingBox) {
+    let Ok(lock) = std::fs::File::open(firewall.file("conf/kmsctl/lock")) else {
+        return;
+    };
+    let begun = Instant::now();
+    while lock.try_lock().is_err() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What stands in the way from the beginning; the lock is held as long as the returned file is open.
