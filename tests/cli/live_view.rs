@@ -74,7 +74,7 @@ fn ctrl_c_while_connecting_is_130_at_once() {
         terminal.exp_string("Connecting to").expect("it connects");
         terminal.send_control('c').expect("Ctrl-C");
         let said = terminal.exp_eof().expect("the end");
-        assert!(begun.elapsed().as_secs() < 5, "{command}: {said}");
+        assert!(begun.elapsed().as_secs() < 15, "{command}: {said}");
         assert!(said.contains("Interrupted."), "{command}: {said}");
         for part in ["ssh program", "WRONG", "unknown"] {
             assert!(!said.contains(part), "{command} {part}: {said}");

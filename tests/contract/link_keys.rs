@@ -33,7 +33,7 @@ impl Agent {
         let agent = Self { process, socket };
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(&agent.socket).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(5));
+            assert!(start.elapsed() < Duration::from_secs(30));
             std::thread::sleep(Duration::from_millis(5));
         }
         for key in keys {

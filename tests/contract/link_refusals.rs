@@ -269,7 +269,7 @@ async fn never_answers(transport: Transport) {
         "127.0.0.1 did not answer within 1s."
     );
     assert!(
-        start.elapsed() < Duration::from_secs(4),
+        start.elapsed() < Duration::from_secs(8),
         "{:?}",
         start.elapsed()
     );
@@ -292,7 +292,7 @@ async fn a_greeting_without_end(transport: Transport) {
         });
         let start = Instant::now();
         let error = refusal(&bed.target).await;
-        assert!(start.elapsed() < Duration::from_secs(8), "{unit:?}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{unit:?}");
         let said = told(error, FailureKind::Unreachable);
         assert!(said.len() < 4096, "{}", said.len());
         let left = std::fs::read_dir(&bed.target.runtime_directory);

@@ -180,7 +180,7 @@ impl Sshd {
     /// Waits for the line in the log; a connection would count as one.
     fn listens(&mut self) -> bool {
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(10) {
+        while start.elapsed() < Duration::from_secs(30) {
             if self.log().contains("Server listening on") {
                 return true;
             }
