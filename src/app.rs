@@ -38,17 +38,12 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything a command works with; all of it decided before any connection.
 pub struct Context {
-    /// Where data and talk go.
     pub terminal: Terminal,
-    /// The resolved settings.
     pub settings: Settings,
-    /// The layers they came from.
     pub layers: Layers,
     /// What is wrong with them, for the commands that do without.
     pub problem: Option<Failure>,
-    /// The environment.
     pub environment: Environment,
-    /// What time it is.
     pub clock: Clock,
     /// Use the simulated firewall.
     pub demo: bool,
@@ -114,7 +109,6 @@ impl Session {
         self.link.peer().is_some()
     }
 
-    /// Returns which box this is.
     pub fn identity(&self) -> FirewallIdentity {
         self.link.identity()
     }
@@ -534,7 +528,6 @@ pub fn answer_or_warning<'a, T>(
     }
 }
 
-/// Returns a fresh random nonce.
 fn random_nonce() -> Result<Nonce> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {

@@ -94,17 +94,14 @@ impl Carried {
 /// What a command wants of the procedure beside its change.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// Prove it from outside as well.
     pub outside: Option<&'a ExternalProof>,
     /// Wait, as long as the time-out allows, for another operator who is making a change.
     pub waits: bool,
 }
 
-/// How a change is made.
 #[derive(Clone, Copy)]
 struct How<'a> {
     flags: &'a ChangeFlags,
-    /// The command line in words, for the history.
     command: &'a str,
     options: Options<'a>,
 }

@@ -168,7 +168,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// Returns whether a command can look at every context.
     pub fn reads_every_context(&self) -> bool {
         match self {
             Self::Doctor(arguments) => arguments.only_looks(),

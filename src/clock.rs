@@ -5,7 +5,6 @@ use jiff::Timestamp;
 /// Where `now` comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Clock {
-    /// The machine's clock.
     #[default]
     System,
     /// A moment that stands still, for tests and documentation.

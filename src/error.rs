@@ -24,7 +24,6 @@ word_enum! {
         Unproven = "unproven",
         /// The evidence does not allow a verdict.
         Inconclusive = "inconclusive",
-        /// Interrupted by the operator.
         Interrupted = "interrupted",
         /// The reader of our output closed the pipe: that is no error.
         ReaderGone = "reader-gone",
@@ -56,7 +55,6 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One sentence with a full stop; may hold text from the firewall, so printing escapes it.
     pub message: String,
-    /// What to do next, one sentence each.
     pub hints: Vec<String>,
     /// The cause, for `--verbose`.
     pub source: Option<anyhow::Error>,
@@ -91,7 +89,6 @@ impl Failure {
         Self::new(FailureKind::Unreachable, message)
     }
 
-    /// Adds one hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

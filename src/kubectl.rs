@@ -55,10 +55,8 @@ const SIMULATED: Duration = Duration::from_secs(1);
 /// Answers in the place of a cluster: kubectl's arguments and the present in, what it would print out.
 pub type ClusterAnswers = fn(&[&str], Timestamp) -> Option<String>;
 
-/// The way to the cluster.
 #[derive(Clone, Debug)]
 pub enum Kubectl {
-    /// The program.
     Program(Program),
     /// The simulated cluster; its documents are read by the same code.
     Simulated(ClusterAnswers, Clock),
@@ -74,7 +72,6 @@ pub struct Program {
 }
 
 impl Kubectl {
-    /// Makes the way to the configured cluster.
     pub fn new(cluster: &resolved::Cluster) -> Self {
         Self::Program(Program {
             name: cluster.kubectl.clone(),
@@ -84,7 +81,6 @@ impl Kubectl {
         })
     }
 
-    /// Reads the Service.
     pub async fn service(
         &self,
         namespace: &str,
@@ -187,7 +183,6 @@ impl Kubectl {
         }
     }
 
-    /// Asks for JSON and reads it.
     async fn get<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, KubectlError> {
         let words = [words, &["-o", "json"]].concat();
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
@@ -196,7 +191,6 @@ impl Kubectl {
         })
     }
 
-    /// Asks for text.
     async fn read_text(&self, words: &[&str]) -> Result<String, KubectlError> {
         let output = self.run(words).await.map_err(|(_, error)| error)?;
         Ok(String::from_utf8_lossy(&output).into_owned())
@@ -444,19 +438,9 @@ pub async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Ve
 pub enum KubectlError {
     /// There is no such program.
     #[error("the program {program} is not installed")]
-    Missing {
-        /// As configured.
-        program: String,
-    },
-    /// The program cannot be started.
+    Missing { program: String },
     #[error("{program} cannot be started: {reason}")]
-    NotStarted {
-        /// As configured.
-        program: String,
-        /// The operating system's words.
-        reason: String,
-    },
-    /// No answer in time.
+    NotStarted { program: String, reason: String },
     #[error("kubectl did not answer within {}{}", format_span(*seconds), said_so_far(said))]
     TimedOut {
         /// The deadline.
@@ -466,22 +450,13 @@ pub enum KubectlError {
     },
     /// The API server cannot be reached.
     #[error("the cluster cannot be reached: {said}")]
-    Unreachable {
-        /// kubectl's words.
-        said: String,
-    },
+    Unreachable { said: String },
     /// The API server cannot reach the pod's port (503 of its proxy).
     #[error("the API server cannot reach the pod: {said}")]
-    PodSilent {
-        /// kubectl's words.
-        said: String,
-    },
+    PodSilent { said: String },
     /// The API server wants a login (401).
     #[error("the cluster refuses the login: {said}")]
-    Unauthorized {
-        /// kubectl's words.
-        said: String,
-    },
+    Unauthorized { said: String },
     /// The login lacks the right (403).
     #[error("this login may not {said}")]
     Forbidden {
@@ -490,49 +465,29 @@ pub enum KubectlError {
     },
     /// There is no object of that name (404).
     #[error("it does not exist: {said}")]
-    NotFound {
-        /// kubectl's words.
-        said: String,
-    },
+    NotFound { said: String },
     /// The pod has no container of that name.
     #[error("the pod has no such container: {said}")]
-    NoContainer {
-        /// kubectl's words.
-        said: String,
-    },
+    NoContainer { said: String },
     /// The cluster does not know the kind of object: MetalLB is absent, old, or not in layer 2 mode.
     #[error("the cluster does not know such objects: {said}")]
-    UnknownResource {
-        /// kubectl's words.
-        said: String,
-    },
-    /// kubectl's own configuration is wrong.
+    UnknownResource { said: String },
     #[error("kubectl's configuration does not fit: {said}")]
-    Configuration {
-        /// kubectl's words.
-        said: String,
-    },
-    /// Any other failure.
+    Configuration { said: String },
     #[error("kubectl failed with exit code {status}: {said}")]
     Failed {
         /// Its exit code; -1 after a signal.
         status: i32,
-        /// kubectl's words.
         said: String,
     },
-    /// More than is taken.
     #[error("kubectl's answer is larger than 16 MiB")]
     TooLarge,
     /// Success, but no JSON of that shape.
     #[error("kubectl answered in a form kmsctl does not know: {reason}")]
-    Garbled {
-        /// The parser's words.
-        reason: String,
-    },
+    Garbled { reason: String },
 }
 
 impl KubectlError {
-    /// Returns what to do about it.
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Missing { .. } | Self::NotStarted { .. } => {
@@ -732,7 +687,6 @@ struct RunningKubectl {
 /// Lines that were too long to be held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// How many.
     pub lines: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -922,14 +876,10 @@ impl PodPart {
     }
 }
 
-/// One container of one pod.
 #[derive(Clone, Copy, Debug)]
 pub struct PodFilter<'a> {
-    /// Its namespace.
     pub namespace: &'a str,
-    /// Its pod.
     pub pod: &'a str,
-    /// Its name.
     pub container: &'a str,
 }
 

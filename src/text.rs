@@ -20,17 +20,14 @@ macro_rules! word_enum {
         }
 
         impl $name {
-            /// Every one, as they are declared.
             pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
 
-            /// Returns the word for it.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                 }
             }
 
-            /// Returns the one of this word.
             pub fn named(word: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|one| one.name() == word)
             }

@@ -68,7 +68,6 @@ impl Context {
         named.unwrap_or_else(|| simulator::saved_scenario(&self.demo_directory()))
     }
 
-    /// Returns the address that the public name should have, where that is known.
     pub fn public_address(&self) -> Option<IpAddr> {
         if self.demo {
             return Some(simulator::inside::public_address());

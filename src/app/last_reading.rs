@@ -24,13 +24,10 @@ pub struct LastReading {
     /// The host key that the firewall presented; empty where that is not known.
     #[serde(default)]
     pub host_key: String,
-    /// The addresses in the table.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// The service whose exposure was judged.
     #[serde(default)]
     pub service: String,
-    /// The state of its exposure, and when it was read.
     #[serde(default)]
     pub state: Option<(String, Timestamp)>,
 }

@@ -24,7 +24,6 @@ pub const QUESTIONS: &[Question] = &[
     Question::Configured,
 ];
 
-/// A reading, and what it says about the service.
 #[derive(Debug)]
 pub struct Situation<'a> {
     reading: &'a Reading,

@@ -28,7 +28,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns whether it was asked for.
     pub fn is_on(&self) -> bool {
         self.watch.is_some()
     }
@@ -168,7 +167,6 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Shows one tick.
     fn show(&mut self, view: &View, at: Timestamp) -> Result<()> {
         let terminal = self.context.terminal;
         let view = terminal.pasted_view(view).into_owned();

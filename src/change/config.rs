@@ -52,7 +52,6 @@ const MAKE_ROOM: &str = "Make room first, also before a change in the GUI: pfSen
 const ASKED: u32 = 30;
 const BETWEEN: Duration = Duration::from_secs(1);
 
-/// A planned change of the configuration.
 #[derive(Clone, Copy)]
 pub(super) struct ConfigurationChange<'a> {
     pub(super) plan: &'a Plan,
@@ -63,7 +62,6 @@ pub(super) struct ConfigurationChange<'a> {
     pub(super) read_at: Timestamp,
 }
 
-/// Applies a change.
 pub(super) async fn change_configuration(
     context: &Context,
     session: &mut Session,

@@ -11,7 +11,6 @@ use crate::terminal::{Human, Tone};
 use crate::vantage::prove;
 use crate::vantage::prove::ProofRequest;
 
-/// What is to be proven.
 #[derive(Clone, Debug)]
 pub struct ExternalProof {
     from: Vec<String>,
@@ -42,7 +41,6 @@ impl ExternalProof {
         }
     }
 
-    /// Says in one sentence what will be proven.
     pub(super) fn check_sentence(&self, context: &Context) -> String {
         match self.expected {
             Expected::Open if !context.settings.service.speaks_kms => {

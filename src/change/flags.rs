@@ -64,7 +64,6 @@ impl FromOutside {
             .then(|| ExternalProof::new(&self.from, expected))
     }
 
-    /// Adds these flags to a command line in words.
     pub fn add_flags(&self, command: &str) -> String {
         let verify = if self.verify { " --verify" } else { "" };
         let from: String = self
@@ -89,7 +88,6 @@ impl ChangeFlags {
         .hint("Look first with --dry-run; then run it with --yes."))
     }
 
-    /// Returns whether one of them is set.
     pub fn any_set(&self) -> bool {
         self.shows_only() || self.yes || self.reason.is_some()
     }
@@ -101,7 +99,6 @@ impl ChangeFlags {
 }
 
 impl Temporary {
-    /// Adds these flags to a command line in words.
     pub fn add_flags(&self, command: &str) -> String {
         let mut command = command.to_owned();
         if let Some(duration) = &self.for_ {

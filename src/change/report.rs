@@ -45,7 +45,6 @@ struct Report<'a> {
     /// How many of them were of clients inside (private addresses), where any was.
     #[serde(skip_serializing_if = "Option::is_none")]
     states_ended_inside: Option<u64>,
-    /// What was seen from outside, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     outside: Option<&'a ExternalOutcome>,
     checks: &'a [String],
@@ -401,7 +400,6 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
     human
 }
 
-/// Renders a value of a difference.
 pub fn difference_text(value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),

@@ -248,7 +248,6 @@ fn questions_of_operation(operation: &Operation) -> &'static [Question] {
     }
 }
 
-/// Returns what the plan rests on, as it is now.
 fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen> {
     match &plan.change.operation {
         Operation::TableDelete { entries, .. } => {

@@ -22,17 +22,13 @@ use crate::text::counted;
 const PROOF: &[Question] = &[Question::States(None)];
 const LOOK: &str = "See who is still connected: kmsctl states";
 
-/// What ending states came to.
 pub(super) struct Killing {
-    /// States that pfctl says it ended.
     pub(super) killed: u64,
     /// Planned states of clients inside that are gone.
     pub(super) inside: u64,
     /// Planned connections that are gone, and how many of them were from inside.
     connections: (u64, u64),
-    /// Planned states that are still there.
     pub(super) left: usize,
-    /// States that were made meanwhile.
     pub(super) new: usize,
     /// The last reading.
     pub(super) reading: Reading,
@@ -40,7 +36,6 @@ pub(super) struct Killing {
     trouble: Option<FactError>,
 }
 
-/// Ends the planned states.
 pub(super) async fn end_states(
     context: &Context,
     session: &mut Session,

@@ -16,12 +16,9 @@ use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::questions::{Answer, FactError, Question, Reading};
 use crate::text::counted;
 
-/// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    /// Out of the table.
     Delete,
-    /// Into it.
     Add,
 }
 

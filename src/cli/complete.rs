@@ -17,7 +17,6 @@ use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Scenario;
 use crate::text::clean_text;
 
-/// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
 
 type Values = fn() -> Vec<CompletionCandidate>;

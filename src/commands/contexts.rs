@@ -21,7 +21,6 @@ use crate::terminal::human::text_column;
 use crate::terminal::{Mode, View};
 use crate::vantage::join_in_order;
 
-/// So many contexts are looked at at a time.
 const AT_A_TIME: usize = 4;
 /// The longest answer and the longest talk of one context that are kept.
 const LONGEST: (u64, u64) = (16 << 20, 64 << 10);
@@ -46,12 +45,10 @@ struct ContextRow {
     /// The state of the exposure at the last reading from here, and when that was.
     state: Option<String>,
     read_at: Option<jiff::Timestamp>,
-    /// What is wrong with its settings.
     problem: Option<String>,
     /// The host key at the last reading.
     #[serde(skip)]
     host_key: Option<String>,
-    /// It is one of a pair.
     #[serde(skip)]
     paired: bool,
 }
@@ -199,7 +196,6 @@ fn shared_boxes(rows: &[ContextRow]) -> Vec<Warning> {
         .collect()
 }
 
-/// What a run in one context came to.
 #[derive(Serialize)]
 struct ContextAnswer {
     context: String,

@@ -51,7 +51,6 @@ impl Args {
     }
 }
 
-/// The firewall's questions.
 const QUESTIONS: &[Question] = &[
     Question::Interfaces,
     Question::Crontab,

@@ -206,11 +206,8 @@ struct Exporter<'a> {
     policy: LoginPolicy,
     files: Vec<PathBuf>,
     opened: Option<OpenedSession>,
-    /// Who was activated, and when the cluster was asked.
     heard: (Option<Instant>, Heard),
-    /// The file that says so instead.
     activations: Option<ActivationFile>,
-    /// What is on its way to Slack, and whether anything is posted at all.
     posts: (CustomerPosts, bool),
     /// The last trouble, which is said once.
     said: Option<String>,

@@ -132,7 +132,6 @@ impl From<&Armed> for ArmedRow {
 }
 
 impl ArmedRow {
-    /// Returns what is armed, by a reading.
     pub fn from_reading(reading: &Reading) -> Vec<Self> {
         let configured = reading.configured.iter();
         let armed = configured.flat_map(|configured| &configured.armed);
@@ -140,7 +139,6 @@ impl ArmedRow {
     }
 }
 
-/// Renders what is armed in a line.
 pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
     let when = armed.reverts_at.map_or_else(
         || "soon".to_owned(),

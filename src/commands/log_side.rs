@@ -22,7 +22,6 @@ use crate::vantage::inside;
 /// How long the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the cluster said.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
     /// Totals; `None` where no cluster is configured.

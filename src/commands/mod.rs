@@ -26,7 +26,6 @@ use crate::app::Context;
 use crate::cli::Command;
 use crate::error::Result;
 
-/// Runs one command.
 pub async fn run_command(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Apply(arguments) => apply::run_apply(context, arguments).await,

@@ -58,7 +58,6 @@ const QUESTIONS: &[Question] = &[
 ];
 
 impl Args {
-    /// Returns whether the caps are changed.
     pub fn changes_caps(&self) -> bool {
         !matches!(self.command, Command::Show | Command::Preview(_))
     }

@@ -50,7 +50,6 @@ pub struct RuleView<'a> {
 }
 
 impl<'a> RuleView<'a> {
-    /// Picks the rules of an exposure.
     pub fn from_exposure(exposure: &'a Exposure) -> Self {
         Self {
             nat: &exposure.nat,

@@ -95,7 +95,6 @@ pub struct States {
     notifier: Option<LogSide>,
 }
 
-/// One state, for scripts.
 #[derive(Debug, Serialize)]
 struct SourceRow {
     interface: String,

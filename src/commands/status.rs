@@ -36,7 +36,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Returns whether it is shown once.
     pub fn looks_once(&self) -> bool {
         !self.watch.is_on()
     }
@@ -85,7 +84,6 @@ struct StatusView<'a> {
     notifier: Option<&'a LogSide>,
 }
 
-/// pf itself.
 #[derive(Default, Serialize)]
 pub(super) struct PfView {
     pub(super) enabled: Option<bool>,
@@ -236,7 +234,6 @@ fn known_or_warning<'a, T>(
         .ok()
 }
 
-/// Returns what a reading says of pf itself.
 pub(super) fn read_pf_view(reading: &Reading) -> PfView {
     let info = reading.info.as_ref().ok();
     PfView {

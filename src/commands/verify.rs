@@ -77,7 +77,6 @@ impl From<Expect> for external::Expected {
     }
 }
 
-/// The firewall's questions.
 const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,

@@ -104,9 +104,7 @@ pub async fn run_virusprot(context: &Context, arguments: &Args) -> Result<()> {
 #[derive(Debug, Serialize)]
 pub struct TableView {
     table: String,
-    /// What lets entries go.
     pub expiry: Judged,
-    /// The entries.
     pub entries: Vec<Blocked>,
 }
 

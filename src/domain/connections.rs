@@ -19,10 +19,7 @@ use super::service::Service;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// The client's side, inbound; `forwarded` when it came through the port forward.
-    Client {
-        /// The destination was rewritten.
-        forwarded: bool,
-    },
+    Client { forwarded: bool },
     /// The server's side, outbound.
     Server,
 }
@@ -96,25 +93,20 @@ pub fn server_networks(
     servers
 }
 
-/// The connections of one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectedSource {
-    /// The client.
     pub address: IpAddr,
     /// Connections whose handshake is complete on both sides.
     pub established: u64,
-    /// Connections in any state.
     pub states: u64,
     /// What pf counts against the cap for this source (its source node); `None` without a node, as for
     /// inside clients and for connections older than the last filter reload.
     pub counted: Option<u32>,
     /// Bytes from the client; `None`, like the next two, where the detail of one of its states was not read.
     pub bytes_in: Option<u64>,
-    /// Bytes to the client.
     pub bytes_out: Option<u64>,
     /// Age of its oldest connection.
     pub oldest_seconds: Option<u64>,
-    /// It is in the overload table.
     pub blocked: bool,
 }
 

@@ -2,7 +2,6 @@
 //! or address that leads to it. Decides whether a change recorded under some keys was made on the box that shows
 //! others; which keys a box showed, and what known_hosts says of them, is the link's work.
 
-/// By what a connected firewall is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirewallIdentity {
     /// The key that it showed, `ALGORITHM FINGERPRINT`.

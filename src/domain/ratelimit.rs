@@ -62,12 +62,10 @@ impl fmt::Display for Caps {
     }
 }
 
-/// Named caps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preset {
     /// `default`, `tighten`, `loosen`, or a name of the operator's.
     pub name: String,
-    /// What it sets.
     pub caps: Caps,
 }
 
@@ -200,7 +198,6 @@ pub struct Standing {
     pub why: String,
 }
 
-/// Judges the caps of an exposure.
 pub fn judge_caps(exposure: &Exposure, presets: &[Preset]) -> Standing {
     let caps = exposure.caps.loaded.or(exposure.caps.configured);
     let in_force = exposure.state == State::Open;
@@ -258,11 +255,9 @@ pub enum Pressure {
 /// A source and its distance from the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Pressed {
-    /// The client.
     pub address: IpAddr,
     /// Its connections as they count against the cap: pf's own count where there is one.
     pub connections: u64,
-    /// How close that is to the cap.
     pub pressure: Pressure,
 }
 
@@ -296,7 +291,6 @@ pub fn sources_near_cap(
 /// A source and what the rate counts of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PressedRate {
-    /// The client.
     pub address: IpAddr,
     /// What its next connection finds counted, at least: states that are gone already are not seen.
     pub counted: u32,

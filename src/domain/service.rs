@@ -19,7 +19,6 @@ pub struct Service {
     pub outside: Vec<String>,
     /// Description of the rules, for people; rules are never matched by it.
     pub description: String,
-    /// The public name.
     pub host: String,
     /// pf's overload table (`virusprot`).
     pub table: TableName,

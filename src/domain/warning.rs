@@ -12,7 +12,6 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// Makes a warning.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,

@@ -19,7 +19,6 @@ const MOST_CLIENTS: usize = 100_000;
 /// How long an activation makes a customer.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The file, and what was read of it.
 #[derive(Debug)]
 pub struct ActivationFile {
     path: PathBuf,

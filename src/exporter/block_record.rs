@@ -17,7 +17,6 @@ const LARGEST: u64 = 4 << 20;
 /// Most events that one look adds; a table that was flushed would fill the record with itself.
 pub const MOST_EVENTS: usize = 10_000;
 
-/// The directory of the record.
 #[derive(Debug)]
 pub struct BlockRecord {
     directory: PathBuf,

@@ -55,7 +55,6 @@ impl LoginPolicy {
         self.logins.len() < MOST_LOGINS && self.not_before.is_none_or(|then| now >= then)
     }
 
-    /// Notes that a login is tried.
     pub fn note_login(&mut self, now: Instant) {
         self.refused = None;
         self.logins.push_back(now);

@@ -21,11 +21,9 @@ type Labels = Vec<(&'static str, String)>;
 pub struct FirewallSample {
     /// Unix seconds of the firewall's clock.
     pub at: i64,
-    /// The exposure, judged.
     pub exposure: Option<Exposure>,
     /// Sources with live connections of the service.
     pub sources: Option<u64>,
-    /// pf is enabled.
     pub pf_enabled: Option<bool>,
     /// States of all services, and the limit on them.
     pub pf_states: Option<u64>,
@@ -80,12 +78,10 @@ impl FirewallPages {
         self.lock().heartbeat = Some(now);
     }
 
-    /// Counts a login.
     pub fn count_login(&self) {
         self.lock().logins += 1;
     }
 
-    /// Notes what a look found.
     pub fn note_sample(&self, sample: FirewallSample, now: Instant) {
         let mut seen = self.lock();
         seen.sample = Some(sample);

@@ -19,7 +19,6 @@ use crate::domain::notifier::dedup::DedupKey;
 /// Everything the notifier must not forget.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Where reading goes on.
     pub position: Option<Position>,
     /// Generations that were read, oldest first.
     #[serde(default)]
@@ -43,7 +42,6 @@ pub struct Checkpoint {
     pub saved_at: i64,
     /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.
     pub not_before: i64,
-    /// The parser's state.
     pub log: SavedLog,
     /// Keys of the window with the seconds they have left.
     pub window: Vec<(DedupKey, u64)>,
@@ -87,24 +85,19 @@ pub struct CheckpointStore {
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another notifier uses it.
     #[error("another notifier uses {0}")]
     Taken(PathBuf),
-    /// It cannot be written.
     #[error("{0} cannot be written: {1}")]
     Unusable(PathBuf, io::Error),
 }
 
-/// What was found at the start.
 #[derive(Debug)]
 pub enum LoadedCheckpoint {
     /// The newest checkpoint.
     Newest(Box<Checkpoint>),
     /// The newest is broken; this is the one before.
     Previous(Box<Checkpoint>),
-    /// There is none.
     None,
-    /// Both are broken.
     Broken,
 }
 

@@ -40,7 +40,6 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// What is written to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// Nothing.
     No,
     /// Everything but probes.
     Requests,
@@ -50,41 +49,27 @@ pub enum Echo {
 
 /// The loop's state.
 pub struct Engine {
-    /// The log.
     pub tail: Tail,
-    /// The rules.
     pub rules: DecisionRules,
     /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.
     pub not_before: i64,
     /// By how many seconds the server's stamps are ahead of the clock here, where that is more than a minute.
     pub skew: i64,
-    /// The window.
     pub dedup: Dedup,
-    /// The window survives a restart.
     pub dedup_survives: bool,
-    /// The parser.
     pub log: Log,
-    /// The outbox.
     pub outbox: SharedOutbox,
-    /// Something is posted at all.
     pub posting: bool,
     /// What a lease of this notifier in a shared window holds.
     pub identity: String,
     /// The log's line at hand began before the checkpoint and is too long.
     pub discarding: bool,
-    /// Where checkpoints go.
     pub store: CheckpointStore,
-    /// The numbers.
     pub metrics: Arc<Metrics>,
-    /// The time.
     pub clock: Clock,
-    /// What is echoed.
     pub echo: Echo,
-    /// Where to.
     pub stdout: Aside,
-    /// Gets what an operator should read.
     pub say: Box<dyn Fn(&str) + Send>,
-    /// Set when it is time to go.
     pub stop: Arc<AtomicBool>,
     /// When the loop began, for a clock that does not step.
     pub began: Instant,

@@ -33,7 +33,6 @@ pub trait Pages: Send + Sync + 'static {
     fn check_readiness(&self, now: Instant) -> Result<(), &'static str>;
 }
 
-/// Most connections at a time.
 const MOST_CONNECTIONS: usize = 128;
 /// Until the request's head is there.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);

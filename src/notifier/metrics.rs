@@ -24,7 +24,6 @@ type Labels = Vec<(&'static str, String)>;
 
 type Counters = Family<Labels, Counter>;
 
-/// Every series.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -49,7 +48,6 @@ pub struct Metrics {
     pub last_read: Gauge,
     /// Bytes of the log not read yet.
     pub lag: Gauge,
-    /// Posts that wait.
     pub queue: Gauge,
     /// Unix seconds of the last message Slack took.
     pub last_success: Gauge,
@@ -59,9 +57,7 @@ pub struct Metrics {
     pub last_rejected: Gauge,
     /// Unix seconds at which the outbox had no room the last time.
     pub last_dropped: Gauge,
-    /// Connections open in the log.
     pub open: Gauge,
-    /// Lines read.
     pub lines: Counter,
     /// Lines not understood.
     pub unparsed: Counter,
@@ -237,7 +233,6 @@ impl Default for Metrics {
     }
 }
 
-/// Puts a series on the page.
 fn register_metric<M: Metric + Clone + Default>(page: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     page.register(name, help, metric.clone());
@@ -285,21 +280,18 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts a probe.
     pub fn count_probe(&self, source: ClientSource) {
         self.probes
             .get_or_create(&vec![("source", source.name().to_owned())])
             .inc();
     }
 
-    /// Counts a request by what became of it.
     pub fn count_request(&self, result: &'static str) {
         self.requests
             .get_or_create(&vec![("result", result.to_owned())])
             .inc();
     }
 
-    /// Counts a try to post.
     pub fn count_post(&self, result: &'static str) {
         self.posts
             .get_or_create(&vec![("result", result.to_owned())])
@@ -317,14 +309,12 @@ impl Metrics {
         }
     }
 
-    /// Counts an anomaly.
     pub fn count_anomaly(&self, kind: Anomaly) {
         self.anomalies
             .get_or_create(&vec![("kind", kind.name().to_owned())])
             .inc();
     }
 
-    /// Counts a rotation.
     pub fn count_rotation(&self, kind: &'static str) {
         self.rotations
             .get_or_create(&vec![("kind", kind.to_owned())])

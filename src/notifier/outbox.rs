@@ -22,7 +22,6 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// What a shared window said about a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// There is none.
     Free,
     /// It is being asked since then.
     Asked(Instant),
@@ -34,27 +33,20 @@ pub enum Claim {
     Unchecked,
 }
 
-/// A post that waits.
 #[derive(Clone, Debug)]
 pub struct WaitingPost {
-    /// Its number in this run.
     pub id: u64,
-    /// What to post, and the key it holds.
     pub post: Post,
-    /// The checkpoint holds it.
     pub durable: bool,
     /// A message in flight holds it.
     pub flying: bool,
-    /// What a shared window said.
     pub claim: Claim,
-    /// It is counted as an activation.
     pub counted: bool,
 }
 
 /// What is to be written to a shared window, sooner or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
-    /// The key.
     pub key: DedupKey,
     /// Seconds of the loop's clock up to which it is posted; `None` gives the key back.
     pub until: Option<u64>,
@@ -63,31 +55,24 @@ pub struct Owed {
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostEnding {
-    /// The posts it held.
     pub posts: Vec<u64>,
-    /// How many dropped posts it reported.
     pub dropped: u64,
     /// It reached Slack; otherwise Slack refused it for good.
     pub sent: bool,
 }
 
-/// One message to be sent.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The posts it holds.
     pub posts: Vec<u64>,
-    /// Their contents.
     pub notices: Vec<Notice>,
     /// How many dropped posts it reports.
     pub dropped: u64,
 }
 
-/// The queue.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Posts that wait, oldest first. They stay until the loop has taken note of their end.
     pub waiting: VecDeque<WaitingPost>,
-    /// A window is shared.
     pub shared: bool,
     /// Posts that gave way and were not reported yet.
     pub dropped: u64,

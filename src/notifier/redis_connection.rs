@@ -21,7 +21,6 @@ use crate::settings::window::{Password, Server};
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Most bytes that a server may send in reply to one batch.
 const BUDGET: usize = 256 * 1_024;
-/// Most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 4;
 
 /// Why there is no answer.
@@ -39,7 +38,6 @@ pub enum RedisTrouble {
     /// The password's file is not readable.
     #[error("the password's file cannot be read: {0}")]
     Password(io::Error),
-    /// TLS cannot be begun.
     #[error("{0}")]
     Tls(&'static str),
 }

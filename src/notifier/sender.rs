@@ -70,7 +70,6 @@ const FINAL: [&str; 17] = [
     "user_not_found",
 ];
 
-/// What one try came to.
 enum SendAttempt {
     Sent,
     /// Not before this long, and why.
@@ -127,7 +126,6 @@ type Stamp = (u64, u64, i64, i64, u64);
 /// How messages are sent.
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
-    /// Where to.
     pub webhook: Webhook,
     /// Slack channel, for legacy webhooks.
     pub channel: Option<String>,
@@ -169,7 +167,6 @@ impl Sender {
         }
     }
 
-    /// Sends until it is stopped.
     pub fn send_until_stopped(mut self) {
         // Said before there is anything to post.
         if let Webhook::File(_) = self.settings.webhook
@@ -216,7 +213,6 @@ impl Sender {
         }
     }
 
-    /// Reports a trouble that is news.
     fn report_trouble(&mut self, cause: &Cause, rest: &str) {
         let first = self.trouble.is_over();
         if self.trouble.is_news(&cause.kind) {
@@ -440,7 +436,6 @@ impl SenderTrouble {
     }
 }
 
-/// Returns how much of a wait that was asked for is honoured.
 pub fn honoured_wait(asked: Duration) -> Duration {
     asked.min(LONGEST_WAIT)
 }
@@ -448,14 +443,12 @@ pub fn honoured_wait(asked: Duration) -> Duration {
 /// A cause: its words, and its kind, by which a new one differs from the same again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// The same for each repetition.
     pub kind: String,
     /// A sentence without its full stop.
     pub words: String,
 }
 
 impl Cause {
-    /// Makes a cause whose words are its kind.
     pub fn new(words: String) -> Self {
         Self {
             kind: words.clone(),
@@ -514,7 +507,6 @@ impl Cause {
     }
 }
 
-/// Returns what kind of failure it was.
 fn error_category(error: &ureq::Error) -> &'static str {
     use ureq::{Error, Timeout};
     match error {

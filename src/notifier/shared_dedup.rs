@@ -35,25 +35,18 @@ const RELEASE: &str =
 
 /// The thread's state.
 pub struct Keeper {
-    /// The server.
     pub server: Server,
     /// What a lease of this notifier holds; the same after a restart.
     pub lease: String,
-    /// Length of a lease.
     pub lease_time: Duration,
-    /// The outbox.
     pub outbox: SharedOutbox,
-    /// The numbers.
     pub metrics: Arc<Metrics>,
-    /// Gets what an operator should read.
     pub say: Box<dyn Fn(&str) + Send>,
-    /// When the loop's clock began.
     pub began: Instant,
     /// Random bits for the jitter.
     pub seed: u64,
 }
 
-/// What is done in one batch.
 #[derive(Default)]
 struct Work {
     owed: Vec<(u64, Owed)>,
@@ -177,7 +170,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes to the server what it is owed.
     fn write_owed(
         &self,
         open: &mut RedisConnection,

@@ -14,7 +14,6 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 struct QueuedLines {
     text: String,
-    /// Lines were taken and are being written.
     writing: bool,
     /// The reader did not make room in time, and the queue was not empty since.
     stalled: bool,

@@ -52,10 +52,8 @@ pub enum Rotation {
     CopyRead,
 }
 
-/// What one look brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogLook {
-    /// Bytes handed over.
     pub bytes: usize,
     /// The generation that ended before the next look.
     pub rotation: Option<Rotation>,
@@ -108,7 +106,6 @@ pub struct Tail {
     last: Option<Position>,
     /// Generations that were gone before they were read, and not reported yet.
     missing: usize,
-    /// The copy in which reading goes on.
     copy: Option<Position>,
     /// What was there before the first look: a file, and how many bytes of it.
     already: Vec<(Position, u64)>,
@@ -136,7 +133,6 @@ impl Tail {
         tail
     }
 
-    /// Returns the log's name.
     pub fn path(&self) -> &Path {
         &self.place.0
     }
@@ -147,7 +143,6 @@ impl Tail {
         open.or(self.last.as_ref())
     }
 
-    /// Returns the generations that were read, for a checkpoint.
     pub fn read_generations(&self) -> Vec<Position> {
         self.seen.iter().cloned().collect()
     }
@@ -480,7 +475,6 @@ impl Head {
         }
     }
 
-    /// Returns whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -499,12 +493,9 @@ impl Head {
     }
 }
 
-/// Where reading stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Device of the file.
     pub device: u64,
-    /// Inode of the file.
     pub inode: u64,
     /// Nanoseconds between 1970 and the file's birth, where the file system has it.
     pub born: Option<u64>,
@@ -556,7 +547,6 @@ impl Position {
         self.is_same_file(&Self::from_metadata(metadata))
     }
 
-    /// Returns whether both are positions in the same file.
     pub fn is_same_file(&self, other: &Self) -> bool {
         let born = self.born.is_none() || other.born.is_none() || self.born == other.born;
         born && (self.device, self.inode) == (other.device, other.inode)
@@ -618,18 +608,15 @@ impl Position {
 /// A file beside the log.
 #[derive(Clone, Debug)]
 pub struct FoundGeneration {
-    /// Its name at that time.
     pub path: PathBuf,
     /// Its start, or where reading it goes on.
     pub position: Position,
     /// Its first bytes.
     pub head: Vec<u8>,
-    /// Its size at that time.
     pub size: u64,
 }
 
 impl FoundGeneration {
-    /// Returns whether it holds what was read up to that position.
     pub fn holds_read(&self, read: &Position) -> bool {
         read.head.begins_file(&self.head)
             && self.size >= read.offset

@@ -24,7 +24,6 @@ use crate::ssh::shell::Shell;
 /// Something that changes the firewall, or asks how a change ended.
 #[derive(Clone, Debug)]
 pub enum FirewallAction {
-    /// Deletes exactly these entries.
     Delete(TableName, Vec<Address>),
     /// Adds these entries, if the table exists.
     Add(TableName, Vec<Address>),
@@ -32,32 +31,25 @@ pub enum FirewallAction {
     ForgetSource(IpAddr),
     /// Ends the states of the rule with this label.
     KillLabel(String),
-    /// Ends one state.
     KillState(PlannedState),
-    /// Changes the configuration.
     Apply(Box<ApplyRequest>),
     /// Asks how a change of the configuration ended.
     Outcome(OutcomeRequest),
-    /// Disarms a way back.
     Keep(KeepRequest),
     /// Removes what was left behind.
     Clean(CleanRequest),
 }
 
-/// What became of an action.
 #[derive(Debug)]
 pub enum Done {
     /// The entries that were really deleted or added.
     Changed(Vec<Address>),
     /// How many states were ended, or source nodes removed.
     Killed(u64),
-    /// How the change of the configuration ended.
     Applied(Box<ChangeOutcome>),
     /// What the firewall knows of a change.
     Answered(OutcomeAnswer),
-    /// What became of the way back.
     Kept(Kept),
-    /// What became of the leftovers.
     Cleaned(Cleaned),
 }
 
@@ -153,7 +145,6 @@ impl ActionRun {
     }
 }
 
-/// Returns how many commands an action is.
 fn command_count(action: &FirewallAction) -> usize {
     match action {
         FirewallAction::Add(..) => 2,

@@ -124,7 +124,6 @@ impl Layers {
             && !self.names_key("firewall.host")
     }
 
-    /// Returns the names of the contexts, for a sentence.
     pub fn context_names(&self) -> String {
         let names: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
         names.join(", ")

@@ -17,7 +17,6 @@ pub const ALIASES: [&str; 6] = [
     "REDIS_PASSWORD",
 ];
 
-/// The parts of the environment that kmsctl looks at.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Every variable whose name starts with `KMSCTL_`, and the [`ALIASES`], with a non-empty UTF-8 value.
@@ -36,7 +35,6 @@ pub struct Environment {
     pub has_less_options: bool,
     /// Who runs kmsctl (`USER` or `LOGNAME`).
     pub user: Option<String>,
-    /// The name of this machine, for the history.
     pub host: Option<String>,
     /// `SHELL`, if set and absolute.
     pub login_shell: Option<PathBuf>,
@@ -51,7 +49,6 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the environment of this process.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the edge that reads the environment"

@@ -21,9 +21,7 @@ pub struct Exporter {
     pub state_dir: Option<PathBuf>,
     /// File of the notifier's lines; `None` asks the cluster, where one is configured.
     pub events_file: Option<PathBuf>,
-    /// Where it is said that a customer is blocked.
     pub webhook: Webhook,
-    /// Label selector of its pod.
     pub selector: String,
 }
 

@@ -8,9 +8,7 @@ use crate::text::nearest_word;
 /// What a key's text must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// Free text.
     Text,
-    /// One of these words.
     Word(&'static [&'static str]),
     /// A whole number from the first to the second, both included.
     Number(u64, u64),
@@ -24,7 +22,6 @@ pub enum KeyKind {
     Account,
     /// A name that pfSense gives to aliases: letters, digits and `_`.
     Name,
-    /// A literal IP address.
     Address,
     /// A literal IP address, or nothing.
     OptionalAddress,
@@ -40,7 +37,6 @@ pub enum KeyKind {
     RemotePath,
     /// `N/SECONDS`.
     Rate,
-    /// A pf table's name.
     Table,
     /// An `SHA256:…` fingerprint.
     Fingerprint,
@@ -52,12 +48,10 @@ pub enum KeyKind {
     Window,
 }
 
-/// One configuration key.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingKey {
     /// Dotted path in the file, such as `firewall.host`.
     pub path: &'static str,
-    /// What its text must be.
     pub kind: KeyKind,
     /// The built-in default as a TOML literal.
     pub default: &'static str,

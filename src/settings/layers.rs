@@ -21,18 +21,12 @@ use crate::text::nearest_word;
 /// A configuration file larger than this is refused.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Built in.
     Default,
-    /// This file.
     File(PathBuf),
-    /// This context of this file.
     Context(String, PathBuf),
-    /// This environment name.
     Environment(String),
-    /// This flag.
     Flag(&'static str),
 }
 
@@ -53,18 +47,15 @@ impl fmt::Display for Origin {
 pub struct LayeredValue {
     /// The text; lists are joined by commas.
     pub text: String,
-    /// The layer that won.
     pub origin: Origin,
 }
 
 /// Every key's value after all layers.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
-    /// By dotted path.
     pub values: BTreeMap<String, LayeredValue>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// The contexts of the file, by name.
     pub contexts: BTreeMap<String, toml::Table>,
     /// What looked wrong but is not an error.
     pub warnings: Vec<Warning>,
@@ -397,7 +388,6 @@ pub(super) fn wrong_value(path: &str, origin: &dyn fmt::Display, problem: &str) 
         .hint("`kmsctl config show` prints every value and where it came from.")
 }
 
-/// Renders a TOML value as the text of its kind.
 fn text_of(kind: KeyKind, value: &toml::Value) -> Result<String, String> {
     match (kind, value) {
         (KeyKind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),

@@ -17,7 +17,6 @@ use crate::error::{Failure, Result};
 pub enum Webhook {
     /// This file, read again when it changes.
     File(PathBuf),
-    /// The environment.
     Url(String),
     /// Nowhere: nothing is posted.
     None,
@@ -54,11 +53,9 @@ impl std::fmt::Debug for Webhook {
 /// What `notifier run` needs to know.
 #[derive(Clone, Debug)]
 pub struct Notifier {
-    /// The server's log.
     pub log: PathBuf,
     /// Directory of checkpoint and outbox.
     pub state: PathBuf,
-    /// The webhook.
     pub webhook: Webhook,
     /// Slack channel for legacy webhooks.
     pub channel: Option<String>,
@@ -66,7 +63,6 @@ pub struct Notifier {
     pub listen: SocketAddr,
     /// Each client and product is posted once within this time.
     pub dedup_window: Duration,
-    /// Where that is remembered.
     pub dedup: Window,
     /// How long another notifier waits for one that died with a message in hand.
     pub dedup_lease: Duration,

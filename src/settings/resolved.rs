@@ -27,17 +27,13 @@ pub struct Settings {
     pub color: String,
     /// Deadline of one read or change.
     pub timeout: Duration,
-    /// The firewall and how to reach it.
     pub firewall: Firewall,
-    /// What is exposed.
     pub service: Service,
     /// Named caps; `default`, `tighten` and `loosen` are always there.
     pub presets: Vec<Preset>,
     /// The cluster's networks, and those that must never be blocked.
     pub networks: Networks,
-    /// The cluster behind the service.
     pub cluster: Cluster,
-    /// What the path is verified with.
     pub verify: Verify,
     /// Places outside to try from, by name.
     pub vantages: Vec<Vantage>,
@@ -45,24 +41,18 @@ pub struct Settings {
     pub state_directory: Option<PathBuf>,
 }
 
-/// The cluster and the names of what is looked at in it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// There is one to ask.
     pub configured: bool,
-    /// The kubectl program.
     pub kubectl: String,
     /// kubectl's configuration file; `None` leaves it to kubectl.
     pub kubeconfig: Option<PathBuf>,
     /// kubectl's context; `None` is the current one.
     pub context: Option<String>,
-    /// Namespace of the service.
     pub namespace: String,
     /// Deadline of one question.
     pub timeout: Duration,
-    /// The names in it.
     pub names: ObjectNames,
-    /// Namespace of MetalLB.
     pub metallb_namespace: String,
 }
 
@@ -71,31 +61,23 @@ pub struct Cluster {
 pub struct Verify {
     /// Name servers to ask beside the system's resolver.
     pub resolvers: Vec<SocketAddr>,
-    /// The address that the public name should have, where the operator said so.
     pub public_address: Option<IpAddr>,
 }
 
 /// The firewall: how to reach it, and where things are there.
 #[derive(Clone, Debug)]
 pub struct Firewall {
-    /// How to reach it.
     pub target: Target,
     /// The context of the other node, where it is one of a pair.
     pub peer: Option<String>,
-    /// Path of the crontab there.
     pub crontab: ShellWord,
-    /// Path of pfctl there.
     pub pfctl: ShellWord,
-    /// Path of PHP there.
     pub php: ShellWord,
 }
 
-/// Networks the operator named.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
-    /// Pods of the cluster.
     pub pods: Vec<IpNet>,
-    /// Nodes of the cluster.
     pub nodes: Vec<IpNet>,
     /// Never to be blocked.
     pub protected: Vec<IpNet>,

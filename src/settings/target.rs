@@ -16,7 +16,6 @@ pub enum Transport {
     Russh,
 }
 
-/// Where to connect and how.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Name, address, or (with OpenSSH) an alias of `~/.ssh/config`.
@@ -25,7 +24,6 @@ pub struct Target {
     pub port: Option<u16>,
     /// None leaves it to `~/.ssh/config`; the built-in client then uses `admin`.
     pub user: Option<String>,
-    /// Which client.
     pub transport: Transport,
     /// A private key file; its public half alone selects a key of the agent.
     pub identity: Option<PathBuf>,

@@ -49,19 +49,16 @@ pub fn list_parts(text: &str) -> impl Iterator<Item = &str> {
         .filter(|part| !part.is_empty())
 }
 
-/// Reads a TCP port.
 pub fn parse_port(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|error: std::num::ParseIntError| error.to_string())
 }
 
-/// Reads the name of a table of pf.
 pub fn parse_table_name(text: &str) -> Result<TableName, String> {
     TableName::new(text)
         .ok_or_else(|| format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)"))
 }
 
-/// Reads a path on the firewall.
 pub fn parse_remote_path(text: &str) -> Result<ShellWord, String> {
     ShellWord::path(text)
         .ok_or_else(|| format!("`{text}` is not an absolute path of letters, digits and /._-+"))

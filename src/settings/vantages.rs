@@ -11,12 +11,9 @@ use super::layers::Layers;
 use super::values;
 use crate::error::{Failure, Result};
 
-/// One vantage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vantage {
-    /// Its name in the configuration.
     pub name: String,
-    /// How it is used.
     pub kind: VantageKind,
     /// The address that the firewall sees it come from, where the operator said so.
     pub address: Option<IpAddr>,
@@ -34,19 +31,15 @@ impl Vantage {
     }
 }
 
-/// How a vantage is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VantageKind {
-    /// Through an SSH server.
     Ssh(Ssh),
     /// Through a public check service that speaks check-host.net's interface.
     CheckHost {
         /// Base URL without a slash at the end.
         url: String,
-        /// How many nodes try.
         nodes: usize,
     },
-    /// From this machine.
     Local,
 }
 
@@ -65,7 +58,6 @@ pub struct Ssh {
     pub known_hosts: Option<PathBuf>,
 }
 
-/// Reads every vantage.
 pub(super) fn resolve_vantages(layers: &Layers, environment: &Environment) -> Result<Vec<Vantage>> {
     layers
         .named_fields("vantages")

@@ -5,12 +5,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where the window is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Window {
     /// In memory only.
     Memory,
-    /// With the checkpoint.
     File,
     /// With the checkpoint, and shared with other notifiers through a server.
     Redis(Server),
@@ -21,24 +19,18 @@ pub enum Window {
 pub struct Server {
     /// Name or address, IPv6 without brackets.
     pub host: String,
-    /// TCP port.
     pub port: u16,
     /// The connection is encrypted, and the server shows a certificate.
     pub tls: bool,
     /// Account; none is the default one.
     pub user: Option<String>,
-    /// Password.
     pub password: Password,
-    /// Number of the database.
     pub database: u32,
 }
 
-/// Where a password comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
-    /// There is none.
     None,
-    /// This text.
     Text(String),
     /// This file's first line, read anew for every connection.
     File(PathBuf),

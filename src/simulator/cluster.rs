@@ -20,7 +20,6 @@ const BACK_OFF: i64 = 310;
 /// The moment that the documents have for everything that began.
 const BEGAN: &str = "2026-08-20T06:00:00Z";
 
-/// Returns what kubectl would print now.
 pub fn kubectl_answers(words: &[&str], now: Timestamp) -> Option<String> {
     answer_until(words, now, now)
 }

@@ -66,40 +66,24 @@ pub struct SimulatorOptions {
 pub enum SimulatorError {
     /// The address to listen on is not loopback.
     #[error("the simulated firewall listens on loopback only, not on {address}")]
-    NotLoopback {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The address cannot be listened on.
+    NotLoopback { address: SocketAddr },
     #[error("the simulated firewall cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// Why.
         source: std::io::Error,
     },
     /// A file or the directory cannot be used.
     #[error("the simulated firewall cannot use {}: {source}", path.display())]
     Files {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// A file of an earlier run makes no sense.
     #[error("the simulated firewall cannot read {}: {why}", path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
+    Corrupt { path: PathBuf, why: String },
     /// Another run uses the directory, and what is asked for cannot be shared.
     #[error("another kmsctl is running the simulated firewall in {}", path.display())]
-    Busy {
-        /// The directory.
-        path: PathBuf,
-    },
+    Busy { path: PathBuf },
 }
 
 impl From<SimulatorError> for Failure {
@@ -131,12 +115,10 @@ impl From<SimulatorError> for Failure {
     }
 }
 
-/// The host outside.
 #[derive(Debug)]
 pub struct SimulatedOutside {
     /// Where it listens: loopback.
     pub address: SocketAddr,
-    /// A known_hosts file that names exactly that, and goes with this.
     pub known_hosts: PathBuf,
 }
 
@@ -226,7 +208,6 @@ impl Simulator {
         })
     }
 
-    /// Returns where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

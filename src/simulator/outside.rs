@@ -16,15 +16,12 @@ use super::world::Reached;
 use crate::domain::reachability::kms_bind::BIND;
 use crate::domain::virusprot::entries::is_private;
 
-/// Where its connections come from.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 77));
-/// The name server that it can ask.
 pub const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53)), 53);
 /// Another port that is open on the firewall's outside: what a vantage that works can reach.
 pub const CONTROL: (&str, u16) = ("203.0.113.10", 443);
 /// After this a connection without an answer is given up: simulated silence need not last.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Channels at a time.
 const CHANNELS: usize = 16;
 /// The longest question that is listened to.
 const LARGEST: usize = 1 << 10;
@@ -36,7 +33,6 @@ const CONNECT_FAILED: u32 = 2;
 enum Partner {
     /// The service behind the firewall; the connection's states.
     Service((u64, u64)),
-    /// The name server.
     Resolver,
 }
 

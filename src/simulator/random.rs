@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct Random(u64);
 
 impl Random {
-    /// Starts from a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -35,7 +34,6 @@ impl Random {
         u8::try_from(self.between(i64::from(low), i64::from(high))).unwrap_or(low)
     }
 
-    /// Returns an ephemeral port.
     pub fn port(&mut self) -> u16 {
         u16::try_from(self.between(32_768, 60_999)).unwrap_or(32_768)
     }

@@ -67,9 +67,7 @@ word_enum! {
         OtherPort = "other-port",
         /// The NAT rule's association is `pass`: open, without a filter rule and caps.
         PassAssociation = "pass-association",
-        /// pf is switched off.
         PfDisabled = "pf-disabled",
-        /// PHP cannot be run.
         PhpMissing = "php-missing",
         /// As [`Scenario::Open`], but the pair names its port by an alias.
         PortAlias = "port-alias",

@@ -28,7 +28,6 @@ const CHANNELS: usize = 10;
 const NOTICE: &str = "This is kmsctl's simulated firewall: it has no login shell.\r\n\
 Run single commands instead, such as: ssh HOST pfctl -t virusprot -T show -v\r\n";
 
-/// What all connections share.
 #[derive(Debug)]
 pub struct SharedWorld {
     world: Mutex<World>,
@@ -36,7 +35,6 @@ pub struct SharedWorld {
 }
 
 impl SharedWorld {
-    /// Shares a world that moves with the clock.
     pub fn new(world: World, clock: Clock) -> Self {
         Self {
             world: Mutex::new(world),

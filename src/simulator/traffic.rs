@@ -45,7 +45,6 @@ pub enum Actor {
     Renewing(u8),
     /// A scanner that looks whether the port is open.
     Scanner,
-    /// A visitor of the web server.
     Web(u8),
     /// A visitor of the web server over IPv6.
     Web6,
@@ -86,14 +85,10 @@ pub struct Style {
     pub repeat: Option<i64>,
 }
 
-/// One act of an actor.
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
-    /// Who opens a connection.
     pub client: SocketAddr,
-    /// To what.
     pub service: TrafficTarget,
-    /// How it goes.
     pub style: Style,
     /// How many more follow at once: more than the cap, for an abuser.
     pub burst: u8,

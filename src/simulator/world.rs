@@ -31,18 +31,13 @@ const PURGE: i64 = 10_000;
 /// How long the server waits for a client that has fallen silent.
 const SERVER_PATIENCE: i64 = 30_000;
 
-/// The box.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct World {
     /// Epoch milliseconds up to which everything has happened.
     pub now: i64,
-    /// What kind of box it is.
     pub scenario: Scenario,
-    /// Its packet filter.
     pub pf: SimulatedPf,
-    /// Its configuration.
     pub configuration: Configuration,
-    /// What kmsctl keeps on it.
     pub ledger: Ledger,
     /// How the connection that is being answered will break.
     #[serde(skip)]
@@ -59,9 +54,7 @@ pub struct World {
 /// When a connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The answer is still sent.
     AfterAnswer,
-    /// The answer is lost.
     BeforeAnswer,
 }
 
@@ -76,7 +69,6 @@ struct Scheduled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum WorldEvent {
-    /// An actor's turn.
     Act(Actor),
     /// One more connection of an abuser.
     Burst {
@@ -88,9 +80,7 @@ enum WorldEvent {
     Cron,
     /// The minute in which an armed way back is due.
     Minute,
-    /// pf's purge.
     Purge,
-    /// The next step of a connection.
     Step(u64, WorldStep),
     /// The server closes a connection whose client is gone; the state is its half behind the firewall.
     GiveUp(u64),

@@ -10,14 +10,10 @@ use crate::text::clean_text;
 /// What a word means; colour repeats the meaning and never carries it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing special.
     #[default]
     Plain,
-    /// As it should be.
     Good,
-    /// Needs a look.
     Warning,
-    /// Wrong.
     Bad,
 }
 
@@ -54,7 +50,6 @@ enum HumanBlock {
     Gap,
 }
 
-/// A column of a table.
 #[derive(Clone, Debug)]
 pub struct TableColumn {
     title: &'static str,
@@ -72,7 +67,6 @@ impl TableColumn {
     }
 }
 
-/// A text column.
 pub fn text_column(title: &'static str) -> TableColumn {
     TableColumn {
         title,
@@ -81,7 +75,6 @@ pub fn text_column(title: &'static str) -> TableColumn {
     }
 }
 
-/// A number column.
 pub fn number_column(title: &'static str) -> TableColumn {
     TableColumn {
         title,
@@ -97,7 +90,6 @@ pub struct Human {
 }
 
 impl Human {
-    /// Adds a line of text.
     pub fn line(&mut self, text: impl AsRef<str>) -> &mut Self {
         self.blocks
             .push(HumanBlock::Line(clean_text(text.as_ref()).into_owned()));

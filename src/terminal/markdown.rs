@@ -25,7 +25,6 @@ struct Page {
     out: String,
     width: u16,
     color: bool,
-    /// The text of the block that is being read.
     block: String,
     /// What stands before the first line of the block, and how far the others are indented.
     lead: String,

@@ -32,10 +32,8 @@ word_enum! {
     /// How data is printed.
     #[derive(Default)]
     pub enum Mode {
-        /// For people.
         #[default]
         Table = "table",
-        /// One object.
         Json = "json",
         /// One data item a line.
         Ndjson = "ndjson",
@@ -45,15 +43,12 @@ word_enum! {
 }
 
 word_enum! {
-    /// When colour is used.
     #[derive(Default)]
     pub enum ColorChoice {
         /// On a terminal, unless NO_COLOR or TERM=dumb.
         #[default]
         Auto = "auto",
-        /// Always.
         Always = "always",
-        /// Never.
         Never = "never",
     }
 }
@@ -61,7 +56,6 @@ word_enum! {
 /// The one output object.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
-    /// How data is printed.
     pub mode: Mode,
     /// Talk is silenced; data and errors are not.
     pub quiet: bool,
@@ -147,14 +141,12 @@ impl Terminal {
         self
     }
 
-    /// Returns a sentence whose commands can be pasted.
     fn pasted<'a>(&self, sentence: &'a str) -> Cow<'a, str> {
         self.carried.map_or(Cow::Borrowed(sentence), |carried| {
             carried.put_into_text(sentence)
         })
     }
 
-    /// Returns a view whose commands can be pasted.
     pub fn pasted_view<'a>(&self, view: &'a View) -> Cow<'a, View> {
         let Some(carried) = self.carried else {
             return Cow::Borrowed(view);
@@ -403,7 +395,6 @@ impl Terminal {
     }
 }
 
-/// A spinner that clears itself.
 pub struct Spinner(Option<(ProgressBar, tokio::task::AbortHandle)>);
 
 impl Spinner {

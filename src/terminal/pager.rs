@@ -4,12 +4,10 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// The pager.
 #[derive(Clone, Debug)]
 pub struct Pager {
     /// The program with its arguments, split at blanks.
     pub command: String,
-    /// The operator has options of their own for less.
     pub has_less_options: bool,
 }
 

@@ -58,7 +58,6 @@ pub fn confirm_default_yes(terminal: Terminal, question: &str) -> Result<bool> {
     Ok(answer.is_some_and(|answer| answer.is_empty() || is_yes(&answer)))
 }
 
-/// Waits for the Enter key.
 pub fn wait_for_enter(terminal: Terminal, question: &str) -> Result<()> {
     ask_line(terminal, &format!("{question} "))?
         .map(drop)

@@ -28,7 +28,6 @@ pub struct View {
     pub(super) carried: Option<&'static Carried>,
     /// The list in `data` that NDJSON and CSV print an item a line, and its columns.
     pub items: Option<(&'static str, &'static [&'static str])>,
-    /// For people.
     pub human: Human,
     /// What the operator should know.
     pub warnings: Vec<Warning>,
@@ -41,7 +40,6 @@ pub struct View {
 }
 
 impl View {
-    /// Makes a view of serialisable data.
     pub fn new(schema: &'static str, taken_at: Timestamp, data: &impl Serialize) -> Result<Self> {
         let data = to_raw_value(data).map_err(serialisation_failure)?.into();
         Ok(Self {

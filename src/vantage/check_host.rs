@@ -19,7 +19,6 @@ use crate::domain::reachability::external::{ATTEMPTS, Attempt, Control};
 
 /// Most bytes of an answer.
 const LARGEST: u64 = 64 << 10;
-/// One request.
 const REQUEST: Duration = Duration::from_secs(4);
 /// Between two looks at the results.
 const POLL: Duration = Duration::from_secs(1);
@@ -30,13 +29,11 @@ pub enum CheckError {
     /// No connection, TLS trouble.
     #[error("the check service cannot be reached: {0}")]
     Unreachable(String),
-    /// No answer in time.
     #[error("the check service did not answer in time")]
     Late,
     /// Too many requests.
     #[error("the check service wants us to wait (too many requests)")]
     RateLimited,
-    /// Another HTTP status.
     #[error("the check service answered with HTTP status {0}")]
     Status(u16),
     /// Not the documented answer.
@@ -44,16 +41,12 @@ pub enum CheckError {
     Garbled(String),
 }
 
-/// What one node saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckNode {
-    /// Its name.
     pub name: String,
-    /// Its address, as the service says.
     pub address: Option<IpAddr>,
     /// In order; what was still pending at the deadline is missing.
     pub attempts: Vec<Attempt>,
-    /// The positive control.
     pub control: Control,
 }
 
@@ -173,7 +166,6 @@ type NodeAnswers = BTreeMap<String, Vec<Option<Attempt>>>;
 pub struct Accepted {
     /// Names the results.
     pub request_id: String,
-    /// Who tries it, with what is said of each.
     pub nodes: Nodes,
 }
 

@@ -26,17 +26,12 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// Everything that is seen from inside.
 pub struct InsideEvidence {
-    /// What the resolvers said.
     pub resolutions: Vec<Resolution>,
-    /// How a connection to the service went.
     pub connection: ServiceConnection,
-    /// What it answered.
     pub answer: Option<BindAnswer>,
-    /// What the cluster said, where one is configured.
     pub cluster: Option<Cluster>,
 }
 
-/// Gathers all of it.
 pub async fn gather_inside(context: &Context) -> InsideEvidence {
     let kubectl = inside_kubectl(context);
     let (resolutions, (connection, answer), cluster) = tokio::join!(
@@ -65,7 +60,6 @@ pub fn inside_kubectl(context: &Context) -> Option<Kubectl> {
     cluster.configured.then(|| Kubectl::new(cluster))
 }
 
-/// Asks every resolver at once.
 pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
     let (settings, host) = (&context.settings, context.settings.service.host.as_str());
     if context.demo {

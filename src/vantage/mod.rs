@@ -28,11 +28,8 @@ use crate::text::format_span;
 /// One run of attempts from one vantage.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
-    /// Whose budget the connections are taken from.
     pub spender: &'a str,
-    /// Where to connect.
     pub target: SocketAddr,
-    /// The server there is asked for KMS.
     pub speaks_kms: bool,
     /// Host and port that are known to be open.
     pub control: Option<&'a (String, u16)>,
@@ -42,9 +39,7 @@ pub struct Task<'a> {
     pub end: Instant,
     /// One attempt is enough, for this reason: the vantage is known to be shut out.
     pub only_one: Option<&'a str>,
-    /// What may be spent.
     pub budget: &'a Budget,
-    /// What time it is.
     pub clock: Clock,
 }
 

@@ -33,7 +33,6 @@ const LOGIN: Duration = Duration::from_secs(6);
 pub(crate) struct Times {
     /// No attempt begins after this.
     pub(crate) deadline: Instant,
-    /// Every attempt is over by then.
     pub(crate) end: Instant,
 }
 
@@ -200,7 +199,6 @@ pub(crate) async fn try_out(
     }
 }
 
-/// Returns whether an address is in the table of blocked ones.
 fn is_blocked(before: &Reading, address: IpAddr) -> bool {
     before.table.as_ref().is_ok_and(|entries| {
         entries

@@ -25,9 +25,7 @@ pub const ANSWER: Duration = Duration::from_secs(3);
 /// How a vantage connects.
 #[derive(Clone, Copy)]
 pub enum ProbeRoute<'a> {
-    /// From this machine.
     Direct,
-    /// Through an SSH server.
     Through(&'a Link),
 }
 
@@ -53,12 +51,10 @@ impl ProbeStream {
     }
 }
 
-/// What the attempts of one vantage came to.
 #[derive(Debug)]
 pub struct ProbeAttempt {
     /// In order.
     pub attempts: Vec<Attempt>,
-    /// The positive control.
     pub control: Control,
     /// Why there are fewer attempts than wanted.
     pub short: Option<String>,

@@ -37,31 +37,24 @@ const TAIL: Duration = Duration::from_secs(4);
 const READING: Duration = Duration::from_secs(1);
 /// How long the system's resolver may take.
 const RESOLVE: Duration = Duration::from_secs(2);
-/// What was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ProofRequest {
-    /// Only these vantages.
     pub from: Vec<String>,
     /// What should be true; `None` is what the firewall's configuration says.
     pub expect: Option<Expected>,
 }
 
-/// What a run proved.
 #[derive(Debug)]
 pub struct Proof {
-    /// The judgement.
     pub judgement: Judgement,
     /// What the firewall's rules say about the exposure.
     pub whole: Finding,
-    /// The firewall's end.
     pub end: FirewallEvidence,
-    /// The public name.
     pub names: PublicNames,
     /// Where was connected to, if that was known.
     pub target: Option<SocketAddr>,
     /// The firewall's second reading.
     pub reading: Reading,
-    /// What else should be known.
     pub warnings: Vec<Warning>,
     /// Set when no vantage could be used: why the first could not.
     pub trouble: Option<Failure>,
@@ -174,7 +167,6 @@ pub async fn prove_over(
     run.tried(request, session, near?, far).await
 }
 
-/// One run of attempts.
 struct Run<'a> {
     context: &'a Context,
     chosen: Vec<&'a Vantage>,
@@ -401,7 +393,6 @@ fn outside_address(reading: &Reading) -> Option<IpAddr> {
         .filter(|address| !is_private(address))
 }
 
-/// Asks the system's resolver.
 async fn system_resolve(host: &str) -> Resolved {
     let answer = match timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await {
         Ok(Ok(found)) => {

@@ -37,7 +37,6 @@ pub async fn ask_system_resolver(name: &str, deadline: Duration) -> Resolution {
     Resolution::new("the system's resolver", true, answer)
 }
 
-/// Asks one name server for A and AAAA.
 pub async fn ask_resolver(name: &str, server: SocketAddr) -> Resolution {
     let (a, aaaa) = tokio::join!(
         ask_family(name, server, Family::A),

@@ -11,7 +11,6 @@ use crate::error::Result;
 use crate::settings::Environment;
 use crate::terminal::prompt;
 
-/// Where a package puts the completions, by shell.
 const SYSTEM_PLACES: [(Shell, &str); 4] = [
     (Shell::Bash, "/usr/share/bash-completion/completions/kmsctl"),
     (

@@ -102,7 +102,6 @@ impl Args {
 struct Wizard<'a> {
     context: &'a Context,
     arguments: &'a Args,
-    /// Someone is asked.
     asks: bool,
     path: PathBuf,
     answers: Vec<(String, String)>,
@@ -250,7 +249,6 @@ impl Wizard<'_> {
         }
     }
 
-    /// Returns the context that the answers make.
     fn configured_context(&self) -> Result<Context> {
         let environment = self.context.environment.clone();
         let mut layers = Layers::built_in()?;
@@ -568,7 +566,6 @@ struct Forward {
     port: String,
     target: String,
     device: String,
-    /// pfSense's name of the interface, where it is known.
     interface: Option<String>,
 }
 

@@ -13,7 +13,6 @@ use crate::vantage::inside;
 use crate::vantage::inside::known_answer;
 use crate::vantage::join_in_order;
 
-/// What was found.
 pub struct Looked {
     /// The cluster's side of the path.
     pub cluster: Option<Cluster>,

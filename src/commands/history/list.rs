@@ -41,7 +41,6 @@ pub(super) struct HistoryRow {
     reverted: Option<bool>,
     /// `here`: from this machine's history; `firewall`: only the firewall's own has it.
     source: &'static str,
-    /// The context it was carried out in.
     context: Option<String>,
     /// The command that the plan was made by, where it came out of a file.
     planned_as: Option<String>,

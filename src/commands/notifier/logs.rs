@@ -140,11 +140,12 @@ pub struct Args {
 
 /// What a reader hands to the printer.
 enum Item {
-    /// A line of a pod.
-    Line { pod: String, line: Vec<u8> },
+    Line {
+        pod: String,
+        line: Vec<u8>,
+    },
     /// Something an operator should know.
     Say(String),
-    /// There is nothing more to come.
     Fail(Failure),
 }
 
@@ -277,7 +278,6 @@ async fn follow_logs(
     ended
 }
 
-/// Reads what there is.
 async fn print_logs_once(
     context: &Context,
     followed: &Followed,
@@ -366,7 +366,6 @@ async fn print_logs_once(
     Ok(())
 }
 
-/// Warns of lines of a pod that were too long to be held.
 fn too_long(pod: &str, left_out: LeftOut) -> Option<Warning> {
     let note = left_out.note()?;
     Some(Warning::new("line-left-out", format!("{pod}: {note}.")))
@@ -489,16 +488,12 @@ fn explain_log_error(error: KubectlError, followed: &Followed) -> Failure {
     }
 }
 
-/// What is followed.
 #[derive(Clone)]
 struct Followed {
     /// The way there.
     pub kubectl: Kubectl,
-    /// Namespace of the pods.
     pub namespace: String,
-    /// Names of what is looked at.
     pub names: ObjectNames,
-    /// Container that is read.
     pub container: String,
     /// From when on.
     pub since: Timestamp,
@@ -663,7 +658,6 @@ struct FollowReader {
     cut: Option<String>,
     tries: usize,
     opened: bool,
-    /// It brought lines.
     heard: bool,
     /// How often in a row it was refused.
     refusals: u32,
@@ -924,18 +918,13 @@ impl FollowReader {
     }
 }
 
-/// What is made of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    /// Events, from the notifier's output.
     Events,
-    /// Events, from the server's own log.
     ServerEvents,
-    /// The server's lines as they are.
     Lines,
 }
 
-/// One thing that is printed.
 #[derive(Clone, Debug, Serialize)]
 struct PrintedEntry {
     pod: String,
@@ -950,7 +939,6 @@ enum PrintedKind {
     Line { line: String },
 }
 
-/// Reads and prints.
 struct LogPrinter<'a> {
     context: &'a Context,
     shape: Shape,
@@ -996,7 +984,6 @@ impl<'a> LogPrinter<'a> {
         }
     }
 
-    /// Reads one line of a pod.
     fn read_line(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
         let mut entries = self.parse_entries(pod, line);
         if self.choice.reads_text() {
@@ -1082,7 +1069,6 @@ impl<'a> LogPrinter<'a> {
         }
     }
 
-    /// Prints one entry of a stream.
     fn print_entry(&self, entry: &PrintedEntry) -> Result<()> {
         let terminal = self.context.terminal;
         let text = match terminal.mode {

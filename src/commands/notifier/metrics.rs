@@ -183,7 +183,6 @@ fn in_order(series: &mut [Series]) {
     });
 }
 
-/// Says which right is missing.
 fn missing_right(error: &KubectlError) -> Failure {
     let failure = Failure::from(error.clone());
     match error {

@@ -32,7 +32,6 @@ const COLUMNS: [&str; 12] = [
     "kind",
 ];
 
-/// Why a replay stops.
 enum Stop {
     Read(io::Error),
     Write(io::Error),
@@ -50,7 +49,6 @@ impl From<io::Error> for Stop {
 pub(super) struct Choice {
     /// The totals only.
     pub summary_only: bool,
-    /// Probes in the table as well.
     pub probes: bool,
     /// As what was there before the notifier first looked.
     pub as_first_read: bool,
@@ -128,7 +126,6 @@ pub fn open_saved_log(file: &Path) -> Result<Box<dyn Read>> {
     unpack_gzip(input).map_err(|error| cannot_read(file, &error))
 }
 
-/// Says that a log cannot be read.
 pub fn cannot_read(file: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!("{} cannot be read: {error}.", file.display()))
 }
@@ -146,7 +143,6 @@ fn unpack_gzip(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// Says what is strange about a log.
 fn log_warnings(summary: &Summary) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if let Some(wrapped) = summary.wrapped {

@@ -41,7 +41,6 @@ const COLUMNS: [StatusColumn; 8] = [
     StatusColumn("STATUS", 12, 12, 5),
 ];
 
-/// The place of the status.
 const STATUS: usize = 7;
 
 /// Those that take what is left, in this order: product, workstation, event.
@@ -323,14 +322,11 @@ pub fn held_text(held: &Held) -> String {
     text
 }
 
-/// A pod that was found.
 #[derive(Clone, Debug)]
 pub struct FoundPod {
-    /// Its name.
     pub name: String,
     /// What Kubernetes says about it; `None` where only endpoints name it.
     pub pod: Option<Pod>,
-    /// Whether it is ready.
     pub ready: Option<bool>,
 }
 
@@ -450,7 +446,6 @@ pub async fn gather_pipeline<'a>(
     })
 }
 
-/// Asks one pod.
 async fn gather_pod_evidence(
     context: &Context,
     kubectl: &Kubectl,
@@ -492,7 +487,6 @@ async fn gather_pod_evidence(
     }
 }
 
-/// Reads the numbers of a pod.
 pub async fn read_pod_metrics(
     context: &Context,
     kubectl: &Kubectl,
@@ -594,7 +588,6 @@ impl Layout {
         }
     }
 
-    /// Renders the titles.
     pub fn title_row(&self) -> String {
         self.render_row(&COLUMNS.map(|column| column.0))
     }
@@ -618,7 +611,6 @@ impl Layout {
         self.fit_line(line.trim_end())
     }
 
-    /// Renders an event.
     pub fn render_event(&self, record: &EventRecord) -> String {
         let at = record
             .at

@@ -51,7 +51,6 @@ pub(super) struct SetArgs {
     flags: ChangeFlags,
 }
 
-/// A cap as typed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CapValue<T> {
     None,

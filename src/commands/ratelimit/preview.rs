@@ -40,7 +40,6 @@ const DAY: i64 = 86_400;
 /// A log that begins so many seconds later than asked for reaches back far enough: nothing need have happened before.
 const SLACK: i64 = 60;
 
-/// Gaps of the log that are named.
 const NAMED_GAPS: usize = 3;
 
 /// Arguments of `kmsctl ratelimit preview`.
@@ -73,7 +72,6 @@ struct Preview {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     connections: usize,
-    /// Sources that would have been cut.
     cut: usize,
     /// Of these, those that were activated.
     customers: usize,
@@ -182,7 +180,6 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     context.terminal.show(&view)
 }
 
-/// What is previewed.
 struct Terms {
     caps: Caps,
     loaded: Option<Caps>,

@@ -34,7 +34,6 @@ const SAID: [&str; 11] = [
     "shadowed",
 ];
 
-/// What was read, as far as it was.
 pub(super) struct StatusFacts<'a> {
     pub exposure: Option<&'a Exposure>,
     pub table: Option<&'a TableView>,

@@ -19,7 +19,6 @@ struct Data<'a> {
     expected: Option<Expected>,
     as_expected: Option<bool>,
     summary: &'a str,
-    /// What the firewall's rules say.
     hops: [&'a Finding; 1],
     vantages: &'a [Seen],
     quorum: Quorum,
@@ -32,7 +31,6 @@ const COLUMNS: &[&str] = &[
     "vantage", "kind", "node", "address", "verdict", "port", "reason", "row", "why",
 ];
 
-/// Builds the view.
 pub fn external_view(context: &Context, proof: &Proof) -> Result<View> {
     let judgement = &proof.judgement;
     let target = proof.target.map(|target| target.to_string());

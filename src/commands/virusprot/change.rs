@@ -144,7 +144,6 @@ fn meant_addresses(
     Ok(addresses)
 }
 
-/// Returns what the history names as the command.
 fn command_line(command: &str, addresses: &[Address]) -> String {
     match addresses.len() {
         0..=NAMED => {

@@ -199,7 +199,6 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
     view.human.table(columns, rows.collect());
 }
 
-/// Orders the entries.
 pub(super) fn order_entries(entries: &mut [Blocked], sort: Sort) {
     match sort {
         Sort::Address => entries.sort_by_key(|entry| entry.net),

@@ -20,11 +20,8 @@ const WEBHOOK_VOLUME: &str = "kmsctl-notifier-webhook";
 word_enum! {
     /// Parts of the manifest, in the order in which they are printed.
     pub enum ManifestPart {
-        /// The Service.
         Service = "service",
-        /// The operator's rights.
         Rbac = "rbac",
-        /// The webhook's ExternalSecret.
         Secret = "secret",
         /// The side-car, as a patch of the Deployment.
         Patch = "patch",
@@ -34,25 +31,17 @@ word_enum! {
 /// What the objects are to hold. Names have passed the checks below.
 #[derive(Clone, Debug)]
 pub struct ManifestOptions {
-    /// Namespace of the service.
     pub namespace: String,
-    /// Namespace of MetalLB.
     pub metallb_namespace: String,
-    /// The Deployment that is patched.
     pub deployment: String,
-    /// The Service.
     pub service: String,
-    /// Its address.
     pub address: IpAddr,
     /// The server's TCP port, outside and inside.
     pub port: u16,
-    /// Labels of the pods.
     pub selector: Vec<(String, String)>,
-    /// The server's container.
     pub server: String,
     /// The side-car's container.
     pub notifier: String,
-    /// The side-car's image.
     pub image: String,
     /// What a former notifier has in the Deployment, and the patch takes out: volume, mount path, ConfigMap.
     pub former: [String; 3],
@@ -62,17 +51,13 @@ pub struct ManifestOptions {
     pub state: String,
     /// Directory and file name of the webhook's URL.
     pub webhook: (String, String),
-    /// Port of the metrics page.
     pub metrics_port: u16,
-    /// The side-car's environment.
     pub environment: Vec<(String, String)>,
-    /// The Secret.
     pub secret: String,
     /// Kind and name of the store that the secret comes from.
     pub secret_store: (&'static str, String),
     /// Key and property in that store.
     pub secret_source: (String, String),
-    /// Who gets the rights.
     pub operator: Operator,
     /// The right to run programs in the pods too.
     pub exec: bool,
@@ -106,7 +91,6 @@ impl ManifestOptions {
         }
     }
 
-    /// Returns the objects of a part.
     pub fn objects(&self, part: ManifestPart) -> Vec<Value> {
         match part {
             ManifestPart::Service => vec![self.service()],
@@ -214,7 +198,6 @@ pub fn check_image_reference(text: &str) -> Result<(), Wanted> {
         .ok_or("an image such as ghcr.io/owner/name:1.0.0")
 }
 
-/// Checks a key of a Secret.
 pub fn check_secret_key(text: &str) -> Result<(), Wanted> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let fits = (1..=253).contains(&text.len())
@@ -413,7 +396,6 @@ fn side_car_volumes(wanted: &ManifestOptions) -> Value {
     ])
 }
 
-/// Who gets the rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// A ServiceAccount of the namespace; it is part of the manifest.

@@ -9,25 +9,18 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The names of what is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectNames {
-    /// The Service.
     pub service: String,
-    /// The Deployment behind it.
     pub deployment: String,
-    /// The label selector of its pods.
     pub selector: String,
-    /// The container of the server.
     pub server: String,
-    /// The container of the notifier.
     pub notifier: String,
 }
 
 /// A list as `kubectl get … -o json` prints it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ObjectList<T> {
-    /// Its items.
     #[serde(default = "Vec::new")]
     pub items: Vec<T>,
 }
@@ -36,21 +29,15 @@ pub struct ObjectList<T> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Metadata {
-    /// Its name.
     pub name: String,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct KubernetesService {
-    /// Name and annotations.
     pub metadata: Metadata,
-    /// What is wanted.
     pub spec: ServiceSpec,
-    /// What is given.
     pub status: ServiceStatus,
 }
 
@@ -66,15 +53,12 @@ pub struct ServiceSpec {
     /// The older way to ask for an address.
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: Option<String>,
-    /// Its ports.
     pub ports: Vec<ServicePort>,
 }
 
-/// One port of a Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ServicePort {
-    /// The port clients connect to.
     pub port: u16,
     /// `TCP` by default.
     pub protocol: Option<String>,
@@ -84,7 +68,6 @@ pub struct ServicePort {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceStatus {
-    /// What the load balancer gave.
     pub load_balancer: LoadBalancer,
 }
 
@@ -96,11 +79,9 @@ pub struct LoadBalancer {
     pub ingress: Vec<Ingress>,
 }
 
-/// One address of a load balancer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Ingress {
-    /// The address.
     pub ip: Option<IpAddr>,
 }
 
@@ -123,7 +104,6 @@ impl KubernetesService {
             .collect()
     }
 
-    /// Returns the addresses given.
     pub fn given(&self) -> Vec<IpAddr> {
         let ingress = &self.status.load_balancer.ingress;
         ingress.iter().filter_map(|ingress| ingress.ip).collect()
@@ -149,27 +129,20 @@ pub struct EndpointSlice {
     pub endpoints: Option<Vec<Endpoint>>,
 }
 
-/// One endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
-    /// Its addresses.
     pub addresses: Vec<String>,
-    /// The node it is on.
     pub node_name: Option<String>,
-    /// Whether it may be used.
     pub conditions: EndpointConditions,
-    /// What it is.
     pub target_ref: Option<Reference>,
 }
 
-/// A reference to another object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Reference {
     /// `Pod`, ….
     pub kind: String,
-    /// Its name.
     pub name: String,
 }
 
@@ -182,9 +155,7 @@ pub struct KubernetesEvent {
     pub kind: String,
     /// `BackOff`, `Unhealthy`, ….
     pub reason: String,
-    /// A sentence.
     pub message: String,
-    /// About what.
     pub involved_object: Reference,
     /// When it was reported last.
     pub last_timestamp: Option<Timestamp>,
@@ -209,9 +180,7 @@ impl Endpoint {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Announcement {
-    /// Its name.
     pub metadata: Metadata,
-    /// Who.
     pub status: AnnouncementStatus,
 }
 
@@ -219,19 +188,14 @@ pub struct Announcement {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AnnouncementStatus {
-    /// The announcing node.
     pub node: Option<String>,
 }
 
-/// A Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    /// Its name.
     pub metadata: Metadata,
-    /// Where it runs.
     pub spec: PodSpec,
-    /// How it is.
     pub status: PodStatus,
 }
 
@@ -239,33 +203,25 @@ pub struct Pod {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodSpec {
-    /// Its node.
     pub node_name: Option<String>,
-    /// Its containers as they are wanted.
     pub containers: Vec<Container>,
 }
 
-/// A container as it is wanted.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Container {
-    /// Its name.
     pub name: String,
-    /// The ports it names.
     pub ports: Vec<ContainerPort>,
     /// How Kubernetes asks whether it is ready; only whether there is one matters.
     pub readiness_probe: Option<serde::de::IgnoredAny>,
-    /// How Kubernetes asks whether it lives.
     pub liveness_probe: Option<serde::de::IgnoredAny>,
 }
 
-/// One port of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerPort {
     /// Its name, such as `metrics`.
     pub name: Option<String>,
-    /// Its number.
     pub container_port: u16,
 }
 
@@ -275,13 +231,10 @@ pub struct ContainerPort {
 pub struct PodStatus {
     /// `Running`, `Pending`, ….
     pub phase: String,
-    /// Its conditions.
     pub conditions: Vec<Condition>,
-    /// Its containers.
     pub container_statuses: Vec<ContainerStatus>,
 }
 
-/// One condition of a Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
@@ -292,22 +245,16 @@ pub struct Condition {
     pub status: String,
 }
 
-/// One container of a Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerStatus {
-    /// Its name.
     pub name: String,
-    /// It passes its probe.
     pub ready: bool,
     /// How often it was started again.
     pub restart_count: u64,
-    /// The image as it was asked for.
     pub image: String,
-    /// The image as it is, with its digest.
     #[serde(rename = "imageID")]
     pub image_id: String,
-    /// What it does now.
     pub state: ContainerState,
     /// What it did before it was started again.
     pub last_state: ContainerState,
@@ -319,9 +266,7 @@ pub struct ContainerStatus {
 pub struct ContainerState {
     /// Why it does not run.
     pub waiting: Option<WaitingContainer>,
-    /// Since when it runs.
     pub running: Option<RunningContainer>,
-    /// How it ended.
     pub terminated: Option<Terminated>,
 }
 
@@ -329,7 +274,6 @@ pub struct ContainerState {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RunningContainer {
-    /// Since when.
     pub started_at: Option<Timestamp>,
 }
 
@@ -337,11 +281,9 @@ pub struct RunningContainer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Terminated {
-    /// Its exit code.
     pub exit_code: i64,
     /// `Error`, `OOMKilled`, `Completed`, ….
     pub reason: Option<String>,
-    /// When.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -386,7 +328,6 @@ impl Pod {
             .any(|wanted| wanted.readiness_probe.is_some() || wanted.liveness_probe.is_some())
     }
 
-    /// Returns the container of that name.
     pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
         self.status
             .container_statuses

@@ -54,7 +54,6 @@ pub fn names_service(host: &str, service: &Service) -> bool {
 /// Whether something holds, as far as the rules tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
-    /// It does.
     Yes,
     /// What a table or an interface's network holds is not in the rules.
     Maybe,
@@ -233,7 +232,6 @@ pub fn sees_inbound_tcp(rule: &Rule, service: &Service) -> bool {
 /// How a loaded rule's `on …` relates to the outside device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
-    /// It looks at packets of the device.
     Device,
     /// It does not.
     Elsewhere,

@@ -9,7 +9,6 @@ use crate::domain::pfsense::managed::{
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 
-/// Says what is odd about the pair.
 pub fn pair_findings(
     configured: &Configured,
     pair: &ManagedPair<'_>,

@@ -31,20 +31,15 @@ pub struct Path<'a> {
     pub decides: Option<&'a Rule>,
     /// The port is redirected, and not to the service.
     pub elsewhere: Option<OtherRedirection<'a>>,
-    /// The rules that block the overload table.
     pub blocks: Vec<&'a Rule>,
-    /// What is odd about them.
     pub findings: Vec<Warning>,
-    /// The outside device.
     pub device: Option<&'a str>,
     /// The port inside that the first redirection to the service leads to, where that is another one.
     pub inside_port: Option<u16>,
 }
 
-/// What to look for.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// The service.
     pub service: &'a Service,
     /// The outside device, such as `vtnet0`, where the configuration could be read.
     pub device: Option<&'a str>,

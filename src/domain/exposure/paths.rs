@@ -62,7 +62,6 @@ const TUNNEL_DEVICE: &str = "gif";
 const NO_RULE: &str = "none, as pf is switched off";
 /// The device that leads to an address behind a route: none of the outside.
 const UNKNOWN_DEVICE: &str = "";
-/// Another device than those that the rules name.
 const OTHER_DEVICE: &str = "?";
 /// Most addresses or ports of a rule that are tried, most clients, and most paths that are kept.
 const TRIED: usize = 64;
@@ -90,10 +89,8 @@ pub enum PathKind {
     Routed,
 }
 
-/// One way into the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PathIn {
-    /// By what.
     pub kind: PathKind,
     /// pfSense's name of the interface, or the device's where that is not known.
     pub interface: String,
@@ -111,7 +108,6 @@ pub struct PathIn {
     pub managed: bool,
     /// The rules alone say that it is one; if not, it depends on what is not in the rules.
     pub certain: bool,
-    /// The caps of the admitting rule.
     pub caps: Option<Caps>,
 }
 
@@ -136,7 +132,6 @@ impl PathIn {
     }
 }
 
-/// A device whose other side is the outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OutsideDevice {
     name: String,
@@ -361,7 +356,6 @@ impl Truth {
     }
 }
 
-/// Who connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Client {
     /// The sources of the rule that names it; none are the outside at large, which is in no list of unknown content.
@@ -406,7 +400,6 @@ struct Packet<'p> {
 struct Facing<'r> {
     rule: &'r Rule,
     looks: Truth,
-    /// The mark that it gives to what it matches.
     gives: Mark<'r>,
     /// The mark that a packet must bear, or must not.
     wants: Option<(&'r str, bool)>,
@@ -455,7 +448,6 @@ pub struct Walk<'a, 'r> {
     around: &'a Surroundings<'a>,
     filter: &'r [Rule],
     nat: &'r [Rule],
-    /// The redirection of the managed pair.
     managed: Option<&'r Rule>,
     /// The pass rules of the managed pair.
     own_passes: &'a [&'r Rule],
@@ -466,7 +458,6 @@ pub struct Walk<'a, 'r> {
 /// What the filter rules do with a packet.
 #[derive(Default)]
 struct Admission<'r> {
-    /// The marks that it may bear then.
     marks: Vec<Mark<'r>>,
     truth: Truth,
     rule: Option<&'r Rule>,

@@ -42,15 +42,11 @@ const TALK_SECONDS: i64 = 2;
 struct CandidateScore {
     /// No forged line is in play.
     believed: bool,
-    /// What says that it is this machine's.
     same: Same,
     /// No other machine spoke over it.
     free: bool,
-    /// It is new and has asked for nothing.
     recent: bool,
-    /// This machine spoke over it.
     spoke: bool,
-    /// It has asked for nothing.
     fresh: bool,
     /// It was the last to ask.
     last: bool,
@@ -62,7 +58,6 @@ struct CandidateScore {
 /// What says that a connection is the machine's that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Same {
-    /// Nothing.
     Nothing,
     /// Its address is one of several where that machine may be.
     Possible,
@@ -79,7 +74,6 @@ pub struct Possible {
     pub among: Vec<u64>,
     /// Whether that is the chosen one only.
     pub attribution: Attribution,
-    /// They are all at the address of the chosen one.
     pub address_sure: bool,
 }
 
@@ -282,7 +276,6 @@ impl Log {
         }
     }
 
-    /// Draws the conclusions of a request that was attributed.
     pub(super) fn draw_conclusions(
         &mut self,
         block: &RequestBlock,

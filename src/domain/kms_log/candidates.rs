@@ -32,7 +32,6 @@ impl Guess {
 pub struct Guesses(Vec<Guess>);
 
 impl Guesses {
-    /// Most guesses kept.
     const MOST: usize = 64;
     /// Most connections of one guess; a wider one says too little.
     pub const WIDEST: usize = 24;
@@ -102,7 +101,6 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// Most machines and names kept.
     const MOST: usize = 1_024;
 
     /// Notes the words of a machine; `newest` and `oldest` are connections.
@@ -137,7 +135,6 @@ impl Lost {
 #[derive(Debug)]
 pub struct Room<'a> {
     own: Vec<&'a Guess>,
-    /// A guess of it is forgotten.
     lost: bool,
     others: Vec<&'a Guess>,
     /// A connection for each of the others; where they do not fit in any way, a machine had two names or a connection

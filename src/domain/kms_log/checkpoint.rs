@@ -54,7 +54,6 @@ impl Log {
         }
     }
 
-    /// Goes on from what was saved.
     pub fn restore_log(saved: SavedLog) -> Self {
         let mut machines = Machines::default();
         for (machine, addresses) in saved.machines {

@@ -12,16 +12,13 @@ use super::request_block::RequestBlock;
 /// Most connections kept open at a time; the server of a flood forks no more either.
 pub const MOST: usize = 4_096;
 
-/// One open connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenConnection {
-    /// The client.
     pub peer: Peer,
     /// When it was accepted, Unix seconds.
     pub opened: i64,
     /// When it last did anything, Unix seconds.
     pub active: i64,
-    /// Requests attributed to it and finished.
     pub requests: u32,
     /// A request is being written for it.
     pub busy: bool,
@@ -53,11 +50,9 @@ pub struct Open {
     connections: BTreeMap<u64, OpenConnection>,
     numbers: HashMap<Peer, u64>,
     newest: u64,
-    /// Which are at an address.
     at: HashMap<IpAddr, BTreeSet<u64>>,
     /// Which speak for a machine, or gave a name.
     speakers: HashMap<Guid, BTreeSet<u64>>,
-    /// Which have asked for something.
     asked: BTreeSet<u64>,
 }
 
@@ -123,7 +118,6 @@ impl Open {
         self.connections.insert(number, connection);
     }
 
-    /// Removes a connection.
     pub fn remove(&mut self, number: u64) -> Option<OpenConnection> {
         let connection = self.connections.remove(&number)?;
         self.numbers.remove(&connection.peer);
@@ -135,7 +129,6 @@ impl Open {
         Some(connection)
     }
 
-    /// Notes a request of a connection.
     pub fn note_request(&mut self, number: u64, block: &RequestBlock) {
         self.note_machine(number, block);
         if let Some(connection) = self.connections.get_mut(&number) {
@@ -205,17 +198,14 @@ impl Open {
             .map(|(number, _)| *number)
     }
 
-    /// Returns the number of the connection with this client.
     pub fn number_of(&self, peer: &Peer) -> Option<u64> {
         self.numbers.get(peer).copied()
     }
 
-    /// Returns a connection.
     pub fn get(&self, number: u64) -> Option<&OpenConnection> {
         self.connections.get(&number)
     }
 
-    /// Returns a connection to change.
     pub fn get_mut(&mut self, number: u64) -> Option<&mut OpenConnection> {
         self.connections.get_mut(&number)
     }
@@ -232,12 +222,10 @@ impl Open {
             .map(|(number, connection)| (*number, connection))
     }
 
-    /// Returns how many there are.
     pub fn len(&self) -> usize {
         self.connections.len()
     }
 
-    /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }

@@ -9,38 +9,30 @@ use crate::text::word_enum;
 /// One thing that happened, by the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KmsEvent {
-    /// A client asked for an activation.
     Request(Box<KmsRequest>),
     /// A connection came and went without any request.
     Probe {
         /// When it was closed, Unix seconds.
         at: i64,
-        /// Who it was.
         peer: Peer,
     },
     /// Something that no honest server and client write.
     Anomaly {
         /// When, Unix seconds.
         at: i64,
-        /// Whose, where the line names someone.
         peer: Option<Peer>,
-        /// What.
         kind: Anomaly,
     },
 }
 
-/// One request for activation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmsRequest {
     /// When it was answered, refused or cut short: Unix seconds.
     pub at: i64,
-    /// The connection it is attributed to.
     pub peer: Peer,
-    /// How sure that is.
     pub attribution: Attribution,
     /// No other address could have sent it, whichever of its connections did.
     pub address_sure: bool,
-    /// What became of it.
     pub outcome: RequestOutcome,
     /// Protocol version, such as `6.0`.
     pub protocol: Option<String>,
@@ -58,10 +50,8 @@ pub struct KmsRequest {
     pub workstation: Option<String>,
 }
 
-/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// It was answered.
     Answered,
     /// It was refused with this Windows error code.
     Refused(u32),
@@ -99,7 +89,6 @@ pub enum RequestStatus {
 }
 
 impl RequestStatus {
-    /// Every status.
     pub const ALL: [Self; 7] = [
         Self::Unlicensed,
         Self::Licensed,
@@ -110,7 +99,6 @@ impl RequestStatus {
         Self::ExtendedGrace,
     ];
 
-    /// Returns the server's word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unlicensed => "Unlicensed",

@@ -32,16 +32,13 @@ const LABELS: [(&[u8], Label); 19] = [
 /// Longest line kept, in bytes. Real lines stay under about 270; the server's own buffer holds 2,048.
 pub const LONGEST: usize = 64 * 1024;
 
-/// One line, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLine<'a> {
     /// When it was written: Unix seconds, taking the server's clock for UTC as its image runs it.
     pub at: i64,
-    /// What it says.
     pub text: Text<'a>,
 }
 
-/// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text<'a> {
     /// `IPv4 connection accepted: …`.
@@ -58,11 +55,8 @@ pub enum Text<'a> {
     Refusal(u32),
     /// `KMS v6.0 request from NAME for PRODUCT`, the short form.
     Short {
-        /// The protocol version.
         version: &'a [u8],
-        /// The workstation name.
         workstation: &'a [u8],
-        /// The product's name.
         product: &'a [u8],
     },
     /// `… started successfully`: every connection before it is gone.

@@ -79,25 +79,20 @@ pub struct Log {
     pub(super) swept: i64,
     /// Connections that ended since this was emptied, where anyone asks for them; `active` is then the end.
     pub ended: Option<Vec<OpenConnection>>,
-    /// Totals.
     pub tally: Tally,
 }
 
-/// Totals of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Lines read.
     pub lines: u64,
     /// Lines without a time stamp, or that no known server writes.
     pub unparsed: u64,
-    /// Connections accepted.
     pub connections: u64,
     /// Time stamp of the last line, Unix seconds.
     pub last_line: i64,
 }
 
 impl Log {
-    /// Begins a log that keeps what ended.
     pub fn keeping_ended() -> Self {
         Self {
             ended: Some(Vec::new()),
@@ -105,7 +100,6 @@ impl Log {
         }
     }
 
-    /// Returns how many connections are open.
     pub fn open_connections(&self) -> usize {
         self.open.len()
     }

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use super::guid::Guid;
 
-/// Machines and their addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Machines {
     addresses: HashMap<Guid, Vec<IpAddr>>,
@@ -17,7 +16,6 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Most machines remembered.
     const MOST: usize = 4_096;
     /// Most addresses of one machine; more say nothing.
     pub const WIDEST: usize = 12;

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 /// into IPv6 is unmapped, so that one client has one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Peer {
-    /// The address.
     pub address: IpAddr,
-    /// The TCP port.
     pub port: u16,
 }
 

@@ -16,7 +16,6 @@ pub const ANSWER: u8 = 12;
 /// A request that is being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestBlock {
-    /// The connection it is thought to belong to.
     pub connection: Option<u64>,
     /// The newest connection when it began: no later one can have sent it.
     pub limit: u64,
@@ -24,7 +23,6 @@ pub struct RequestBlock {
     pub started: i64,
     /// When its last line was written, Unix seconds.
     pub touched: i64,
-    /// Which of the log's lines that was.
     pub turn: u64,
     /// A line of it fitted another request as well, and may be the other's.
     pub mixed: bool,
@@ -38,21 +36,14 @@ pub struct RequestBlock {
     pub reported: bool,
     /// Places of the lines that were read, a bit each.
     pub seen: u32,
-    /// Protocol version.
     pub protocol: Option<String>,
-    /// Licensing status.
     pub status: Option<RequestStatus>,
-    /// The application's name.
     pub application: Option<String>,
-    /// The product's GUID.
     pub product_id: Option<Guid>,
-    /// The product's name.
     pub product: Option<String>,
-    /// The machine ID.
     pub machine: Option<Guid>,
     /// What stands for the workstation's name.
     pub name: Option<Guid>,
-    /// The workstation's name.
     pub workstation: Option<String>,
 }
 
@@ -61,14 +52,11 @@ pub struct RequestBlock {
 pub struct LinePlaces {
     request: Option<u8>,
     answer: Option<u8>,
-    /// The line is the one that names the machine.
     names_machine: bool,
-    /// The machine that it names.
     machine: Option<Guid>,
 }
 
 impl LinePlaces {
-    /// Looks up the places of a line.
     pub fn of_line(label: Label, value: &[u8]) -> Self {
         Self {
             request: request_place(label),
@@ -138,7 +126,6 @@ impl RequestBlock {
             || self.product_id.is_some()
     }
 
-    /// Takes its texts out, for the report of it.
     #[must_use]
     pub fn take_texts(&mut self) -> Self {
         let texts = [
@@ -200,7 +187,6 @@ impl RequestBlock {
         !self.reported && self.expects == ANSWER
     }
 
-    /// Returns whether all its lines have been there.
     pub fn is_over(&self) -> bool {
         self.reported && Some(self.expects) > answer_place(Label::Interval)
     }

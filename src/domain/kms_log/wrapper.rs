@@ -17,7 +17,6 @@ const GLANCE: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wrapping {
-    /// Not at all.
     Bare,
     /// `docker logs` of Compose: `kms-1  | …`.
     Compose,
@@ -36,7 +35,6 @@ pub enum Wrapping {
 }
 
 impl Wrapping {
-    /// Names it for an operator.
     pub fn as_words(self) -> &'static str {
         match self {
             Self::Bare => "nothing",
@@ -86,7 +84,6 @@ pub struct Unwrapper {
     pub wrapping: Option<Wrapping>,
     /// Lines end with a carriage return.
     crlf: bool,
-    /// The year that syslog leaves out.
     #[serde(default)]
     year: i16,
     begun: bool,
@@ -211,7 +208,6 @@ impl Unwrapper {
     }
 }
 
-/// Returns a line without the carriage return at its end.
 fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -16,9 +16,7 @@ use crate::domain::kms_log::{Attribution, KmsEvent, KmsRequest, RequestOutcome, 
 use crate::text::word_enum;
 
 word_enum! {
-    /// What is done about an event.
     pub enum Decision {
-        /// Post to Slack.
         Post = "post",
         /// It was posted within the window.
         Duplicate = "duplicate",
@@ -32,28 +30,18 @@ word_enum! {
 /// An event with everything that is said about it; the schema of `notifier.replay`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decided {
-    /// What happened.
     pub event: Happening,
-    /// The client's address.
     pub address: Option<IpAddr>,
-    /// The client's port.
     pub port: Option<u16>,
-    /// Where the client is.
     pub source: Option<ClientSource>,
-    /// The product's name.
     pub product: Option<String>,
-    /// The product's GUID.
     pub product_id: Option<String>,
-    /// The workstation's name, raw.
     pub workstation: Option<String>,
-    /// The client's status before.
     pub status: Option<&'static str>,
     /// When, Unix seconds.
     #[serde(serialize_with = "as_time")]
     pub at: i64,
-    /// What is done about it.
     pub decision: Decision,
-    /// How sure the client is.
     pub attribution: Option<Attribution>,
     /// The kind of an anomaly, or a refusal's code.
     pub kind: Option<String>,
@@ -62,23 +50,18 @@ pub struct Decided {
 /// A post that was decided on, and the key it holds in the window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
-    /// What to post.
     pub notice: Notice,
-    /// The reserved key.
     pub key: DedupKey,
 }
 
 /// The rules: who is where, and what is posted.
 #[derive(Clone, Debug)]
 pub struct DecisionRules {
-    /// Networks of pods.
     pub pods: Vec<IpNet>,
-    /// Networks of nodes.
     pub nodes: Vec<IpNet>,
 }
 
 impl DecisionRules {
-    /// Returns where an address is.
     pub fn source_of(&self, address: IpAddr) -> ClientSource {
         classify_source(address, &self.pods, &self.nodes)
     }
@@ -114,7 +97,6 @@ impl DecisionRules {
         }
     }
 
-    /// Says everything about an event that was decided on.
     pub fn describe_event(&self, event: &KmsEvent, decision: Decision) -> Decided {
         match event {
             KmsEvent::Request(request) => self.describe_request(request, decision),
@@ -189,7 +171,6 @@ fn as_time<S: serde::Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Er
 /// Totals of what was decided; the `summary` of `notifier.replay`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Lines read.
     pub lines: u64,
     /// Lines that no known server writes.
     pub unparsed: u64,
@@ -199,37 +180,28 @@ pub struct Summary {
     /// What the file seems to be, of which no line is understood.
     #[serde(skip)]
     pub seems: Option<&'static str>,
-    /// Connections accepted.
     pub connections: u64,
     /// Requests that were answered or cut short.
     pub activations: u64,
-    /// Probes by class.
     pub probes: Probes,
-    /// Posts decided on.
     pub posts: u64,
     /// Requests held back by the window.
     pub duplicates: u64,
     /// Requests the server refused.
     pub refusals: u64,
-    /// Anomalies.
     pub anomalies: u64,
     /// Requests whose client is a guess.
     pub ambiguous: u64,
 }
 
-/// Probes by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Probes {
-    /// From pods.
     pub internal_pod: u64,
-    /// From nodes.
     pub cluster_node: u64,
-    /// From everywhere else.
     pub external: u64,
 }
 
 impl Summary {
-    /// Counts one event.
     pub fn count_event(&mut self, event: &KmsEvent, decision: Decision, rules: &DecisionRules) {
         match event {
             KmsEvent::Request(request) => {

@@ -13,7 +13,6 @@ use crate::domain::kms_log::{Guid, KmsRequest, RequestOutcome};
 /// GUID is the identity; a product without one goes by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DedupKey {
-    /// The client's address.
     pub address: IpAddr,
     /// The product's GUID, or else its name.
     pub product: Product,
@@ -31,12 +30,9 @@ pub struct DedupKey {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum DedupEnding {
-    /// It was answered.
     #[default]
     Answered,
-    /// It was refused, with any code.
     Refused,
-    /// Neither was written.
     Unanswered,
 }
 
@@ -44,14 +40,12 @@ pub enum DedupEnding {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Product {
-    /// Its GUID.
     Id(Guid),
     /// Its name, where the log has no GUID (the short form).
     Name(String),
 }
 
 impl DedupKey {
-    /// Returns the key of a request.
     pub fn from_request(request: &KmsRequest) -> Self {
         let name = || {
             request

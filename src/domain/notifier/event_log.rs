@@ -18,7 +18,6 @@ word_enum! {
     /// What a line reports.
     #[derive(Default)]
     pub enum Happening {
-        /// A client was activated.
         Activation = "activation",
         /// A connection without any request.
         Probe = "probe",
@@ -39,29 +38,18 @@ word_enum! {
 pub struct EventRecord {
     /// When it happened; for a note, when it was printed.
     pub at: Option<Timestamp>,
-    /// What happened.
     pub event: Happening,
-    /// The client's address.
     pub address: Option<IpAddr>,
-    /// The client's port.
     pub port: Option<u16>,
-    /// Where the client is.
     pub source: Option<ClientSource>,
-    /// The product's name.
     pub product: Option<String>,
-    /// The product's GUID.
     pub product_id: Option<String>,
-    /// The workstation's name, raw.
     pub workstation: Option<String>,
-    /// The client's status before.
     pub status: Option<String>,
-    /// What the notifier did about it.
     pub decision: Option<String>,
-    /// How sure the client is.
     pub attribution: Option<String>,
     /// The kind of an anomaly, or a refusal's code.
     pub kind: Option<String>,
-    /// The words of a note.
     pub text: Option<String>,
 }
 
@@ -143,16 +131,13 @@ fn parse_old_script_line(line: &str) -> Option<EventRecord> {
 /// Which events are asked for; without anything all but probes, and notes as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only from there.
     pub source: Option<ClientSource>,
     /// Only requests: activations and refusals.
     pub activations: bool,
-    /// Probes as well.
     pub probes: bool,
 }
 
 impl EventFilter {
-    /// Returns whether an event passes.
     pub fn lets_pass(&self, record: &EventRecord) -> bool {
         let kind = match record.event {
             Happening::Probe => self.probes,
@@ -168,34 +153,25 @@ impl EventFilter {
 /// The last activation of a period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Last {
-    /// When.
     pub at: Timestamp,
-    /// Whose.
     pub address: Option<IpAddr>,
-    /// Of what.
     pub product: Option<String>,
-    /// Its name, raw.
     pub workstation: Option<String>,
 }
 
-/// What a period held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// Requests that were answered or cut short.
     pub activations: u64,
-    /// The same by class.
     pub activations_by_class: Probes,
-    /// Clients among them.
     pub clients: u64,
     /// Activations and refusals to be posted; the metrics say whether Slack took them.
     pub posts: u64,
-    /// Those that the window held back.
     pub duplicates: u64,
     /// Requests that the server refused.
     pub refusals: u64,
     /// Probes by class; only where the notifier echoes them.
     pub probes: Probes,
-    /// Anomalies.
     pub anomalies: u64,
     /// The last activation.
     pub last_activation: Option<Last>,

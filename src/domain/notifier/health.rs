@@ -45,14 +45,10 @@ const DROPPED: SignedDuration = SignedDuration::from_hours(1);
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
 
 word_enum! {
-    /// How it is.
     #[derive(PartialOrd, Ord)]
     pub enum Health {
-        /// It reads, and nothing waits.
         Ok = "ok",
-        /// It lives, and there is nothing to read.
         Idle = "idle",
-        /// Not known.
         Unknown = "unknown",
         /// It lives, and does not keep up: with the log, or with Slack.
         Behind = "behind",
@@ -75,57 +71,43 @@ pub enum NoPage {
 /// Everything known about one pod.
 #[derive(Clone, Debug)]
 pub struct PodEvidence {
-    /// Its name.
     pub name: String,
     /// What Kubernetes says about it; `None` where only its name is known.
     pub pod: Option<Pod>,
     /// Whether it is ready, by itself or by the endpoints of the Service.
     pub ready: Option<bool>,
-    /// Its metrics page.
     pub first: Known<MetricsReading>,
     /// Why that could not be read; `None` where it was.
     pub no_page: Option<NoPage>,
     /// The page a moment later; `None` where it was not asked twice.
     pub second: Option<MetricsReading>,
-    /// What it printed.
     pub log: Known<Vec<EventRecord>>,
 }
 
 /// Everything that is judged.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
-    /// The names of what is looked at.
     pub names: &'a ObjectNames,
-    /// The present.
     pub now: Timestamp,
-    /// The pods.
     pub pods: Known<Vec<PodEvidence>>,
     /// Why they could not be listed, though their names are known.
     pub unlisted: Option<Trouble>,
-    /// The Service.
     pub service: Known<KubernetesService>,
-    /// What Kubernetes reports about the pods.
     pub events: Known<Vec<KubernetesEvent>>,
 }
 
-/// One container, for output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContainerReport {
-    /// As it was asked for.
     pub image: String,
-    /// With its digest.
     pub image_id: String,
-    /// It passes its probe.
     pub ready: bool,
     /// How often it was started again.
     pub restarts: u64,
     /// `running`, or why it does not run.
     pub state: String,
-    /// Since when it runs.
     pub started_at: Option<Timestamp>,
     /// How it ended before, such as `Error, exit code 1`.
     pub last_exit: Option<String>,
-    /// When it ended before.
     pub last_exit_at: Option<Timestamp>,
 }
 
@@ -162,35 +144,25 @@ impl ContainerReport {
     }
 }
 
-/// One pod, for output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodReport {
-    /// Its name.
     pub name: String,
-    /// Its node.
     pub node: Option<String>,
     /// `Running`, `Pending`, ….
     pub phase: Option<String>,
     /// All of its containers are; by the endpoints of the Service where pods may not be listed.
     pub ready: Option<bool>,
-    /// The notifier.
     pub notifier: Option<ContainerReport>,
-    /// The KMS server.
     pub server: Option<ContainerReport>,
-    /// kmsctl's version, as the notifier reports it.
     pub version: Option<String>,
-    /// How the notifier in it is.
     pub health: Health,
 }
 
-/// Activations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Activations {
     /// All since the notifier started, also those that the window held back.
     pub total: Option<u64>,
-    /// Held back by the window among them.
     pub held_back: Option<u64>,
-    /// Refused by the server, since then.
     pub refused: Option<u64>,
     /// The last one.
     pub last_at: Option<Timestamp>,
@@ -208,11 +180,8 @@ pub struct Rates {
 /// The judgement; the data of `notifier.status`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// How it is.
     pub health: Health,
-    /// One sentence that says why.
     pub why: String,
-    /// The pods.
     pub pods: Vec<PodReport>,
     /// Bytes of the log that are not read.
     pub lag_bytes: Option<u64>,
@@ -220,13 +189,11 @@ pub struct Report {
     pub lag_seconds: Option<u64>,
     /// Stamp of the last line.
     pub last_line: Option<Timestamp>,
-    /// Messages that wait.
     pub outbox: Option<u64>,
     /// When Slack took the last one.
     pub last_post: Option<Timestamp>,
     /// Tries to post since the notifier started, by what became of them.
     pub posts: std::collections::BTreeMap<String, u64>,
-    /// Activations.
     pub activations: Activations,
     /// Probes by class, since the notifier started.
     pub probes: Option<Probes>,
@@ -234,7 +201,6 @@ pub struct Report {
     pub rates: Rates,
     /// What the last hour held, by the notifier's own output; null where that could not be read.
     pub last_hour: Option<Held>,
-    /// What was looked at.
     pub findings: Vec<Finding>,
 }
 
@@ -295,11 +261,9 @@ pub struct LogSide {
     pub last_activation: Option<Last>,
     /// Activations since the notifier started, repeated ones included.
     pub activations: Option<u64>,
-    /// Probes by class, since then.
     pub probes: Option<Probes>,
     /// What the last 24 hours held, by the notifier's own output.
     pub last_day: Option<Held>,
-    /// Whether a pod of the service is ready, where that is known of each.
     #[serde(skip)]
     pub server_ready: Option<bool>,
     /// What could not be read.
@@ -712,7 +676,6 @@ fn silent_log(
     ))
 }
 
-/// Judges everything.
 pub fn judge_pipeline(evidence: &Evidence) -> Report {
     let mut findings = Vec::new();
     let pods = match &evidence.pods {
@@ -1031,19 +994,14 @@ fn event_rates(pods: &[PodEvidence]) -> Rates {
     }
 }
 
-/// A page and when it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsReading {
-    /// When, by our clock.
     pub at: Timestamp,
-    /// The page.
     pub page: Page,
-    /// What it says.
     pub numbers: Numbers,
 }
 
 impl MetricsReading {
-    /// Reads a page.
     pub fn from_page(text: &str, at: Timestamp) -> Self {
         let page = Page::parse(text);
         let numbers = Numbers::from_page(&page);
@@ -1051,14 +1009,11 @@ impl MetricsReading {
     }
 }
 
-/// What a page says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Numbers {
-    /// Version of the notifier.
     pub version: Option<String>,
     /// Bytes of the log not read.
     pub lag_bytes: Option<u64>,
-    /// Whether the log is open and can be read.
     pub log_open: Option<bool>,
     /// When the loop looked at the log last.
     pub last_read: Option<Timestamp>,
@@ -1066,9 +1021,7 @@ pub struct Numbers {
     pub last_line: Option<Timestamp>,
     /// Seconds by which the server's stamps are ahead of the notifier's clock.
     pub clock_skew: Option<i64>,
-    /// Messages that wait.
     pub outbox: Option<u64>,
-    /// Whether there is a webhook at all.
     pub configured: Option<bool>,
     /// When Slack took the last one.
     pub last_post: Option<Timestamp>,
@@ -1076,26 +1029,20 @@ pub struct Numbers {
     pub last_refusal: Option<Timestamp>,
     /// When the outbox had no room the last time.
     pub last_drop: Option<Timestamp>,
-    /// Tries to post by what became of them.
     pub posts: BTreeMap<String, u64>,
     /// Activations outside the window.
     pub let_through: Option<u64>,
-    /// Activations the window held back.
     pub held_back: Option<u64>,
-    /// Requests the server refused.
     pub refused: Option<u64>,
     /// When the last activation was.
     pub last_activation: Option<Timestamp>,
-    /// Probes by class.
     pub probes: Option<Probes>,
-    /// Lines read.
     pub lines: Option<u64>,
     /// Lines not understood.
     pub unparsed: Option<u64>,
 }
 
 impl Numbers {
-    /// Reads them off a page.
     pub fn from_page(page: &Page) -> Self {
         let count = |name: &str| page.sum_of(name).and_then(whole_number);
         let time = |name: &str| {

@@ -6,13 +6,11 @@ use std::collections::BTreeMap;
 /// Most samples kept of a page; the notifier has some fifty, and a product name each.
 const MOST: usize = 10_000;
 
-/// What a family says it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricKind {
     /// Only ever grows, but for a restart.
     Counter,
-    /// Goes up and down.
     Gauge,
     /// Anything else, or nothing.
     #[default]
@@ -24,23 +22,18 @@ pub enum MetricKind {
 pub struct Sample {
     /// Its name, with `_total`.
     pub name: String,
-    /// Its labels, in the page's order.
     pub labels: Vec<(String, String)>,
-    /// Its value.
     pub value: f64,
-    /// What its family says it is.
     pub kind: MetricKind,
 }
 
 impl Sample {
-    /// Returns the value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
         let found = self.labels.iter().find(|(label, _)| label == name);
         found.map(|(_, value)| value.as_str())
     }
 }
 
-/// A page that was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     /// Its samples, in order.
@@ -50,7 +43,6 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads a page.
     pub fn parse(text: &str) -> Self {
         let mut kinds: BTreeMap<&str, MetricKind> = BTreeMap::new();
         let mut page = Self::default();
@@ -84,7 +76,6 @@ impl Page {
         page
     }
 
-    /// Returns the samples of a name.
     pub fn samples_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.samples
             .iter()

@@ -27,18 +27,13 @@ const DIGEST_CHARACTERS: usize = 2_800;
 pub struct Notice {
     /// When it was answered, Unix seconds.
     pub at: i64,
-    /// The client's address.
     pub client: String,
-    /// Where it came from.
     pub source: ClientSource,
-    /// The workstation's name, raw.
     pub workstation: String,
-    /// The product's name.
     pub product: String,
     /// The product's GUID, where neither server nor kmsctl has a name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unnamed: Option<Guid>,
-    /// The status before.
     pub status: String,
     /// The refusal's code, if it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +50,6 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Makes the notice of a request.
     pub fn from_request(request: &KmsRequest, source: ClientSource) -> Self {
         Self {
             at: request.at,

@@ -6,10 +6,8 @@ use crate::text::word_enum;
 use ipnet::IpNet;
 
 word_enum! {
-    /// Where a connection came from.
     #[derive(PartialOrd, Ord, Hash)]
     pub enum ClientSource {
-        /// A pod of the cluster.
         InternalPod = "internal_pod",
         /// A node of the cluster, or anything else of its network: probes of the kubelet, and every outside client
         /// once the Service loses `externalTrafficPolicy: Local`.

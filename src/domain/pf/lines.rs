@@ -7,7 +7,6 @@
 /// Empty lines are neither understood nor unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed<T> {
-    /// What was understood.
     pub value: T,
     /// What was not, in order; at most [`Unread::KEPT`] lines are kept.
     pub unread: Vec<Unread>,
@@ -28,7 +27,6 @@ impl<T> Parsed<T> {
         }
     }
 
-    /// Returns whether every line was understood.
     pub fn is_complete(&self) -> bool {
         self.unread.is_empty()
     }

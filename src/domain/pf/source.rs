@@ -8,14 +8,11 @@ use super::lines::{self, Bounded, Parsed};
 use super::table::Traffic;
 use super::text::{ClockTime, take_clock, take_digits, whole_number};
 
-/// One source node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceNode {
-    /// The source.
     pub address: IpAddr,
     /// Where sticky translation sends it; `0.0.0.0` or `::` if nowhere.
     pub target: IpAddr,
-    /// States of the source under this rule.
     pub states: u32,
     /// Of these, those that completed the handshake.
     pub connections: u32,
@@ -38,7 +35,6 @@ pub struct SourceNode {
 pub struct PrintedRate {
     /// Tenths of connections.
     pub tenths: u64,
-    /// Seconds.
     pub seconds: u32,
 }
 

@@ -27,7 +27,6 @@ impl ChangeId {
             .then(|| Self(text.to_owned()))
     }
 
-    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,7 +52,6 @@ impl From<ChangeId> for String {
     }
 }
 
-/// A change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ConfigurationEdit {
@@ -66,14 +64,12 @@ pub enum ConfigurationEdit {
     },
     /// Disables the port forward and its filter rule in one write.
     Disable,
-    /// Enables both.
     Enable,
     /// Removes both records and shifts the separators below them.
     Delete,
     /// Makes the pair exactly these records again: puts back, replaces or removes. Undo, revert and restore are this.
     /// A record that is there stays where it stands; one that is gone comes back at its index.
     PutBack {
-        /// The records as they were.
         records: Box<Records>,
         /// Also make the alias what it was. Undo of [`ConfigurationEdit::Build`] with an alias needs it; restoring rules does not.
         #[serde(default)]
@@ -81,11 +77,9 @@ pub enum ConfigurationEdit {
     },
     /// Makes alias, port forward, filter rule and caps what the request's service says, changing only what differs.
     Build {
-        /// Description of new rules.
         description: String,
         /// Caps of the filter rule.
         max_src_conn: Option<u32>,
-        /// Rate of the filter rule.
         rate: Option<Rate>,
         /// Also make or correct the alias, and lead a port forward to elsewhere to the service (`expose apply`);
         /// otherwise a missing alias and such a forward are refused.
@@ -134,9 +128,7 @@ fn words_of_caps(connections: Option<u32>, rate: Option<Rate>) -> String {
 pub struct Records {
     /// The port forward; `None` if there is none.
     pub nat: Option<Placed>,
-    /// The filter rule.
     pub filter: Option<Placed>,
-    /// The alias.
     pub alias: Option<Placed>,
     /// `nat/separator` and `filter/separator`, whole.
     pub separators: Separators,
@@ -149,15 +141,10 @@ pub struct Records {
 pub struct Swap {
     /// The records as they were read. What is in neither is not touched.
     pub before: Records,
-    /// The records as they become.
     pub after: Records,
-    /// The alias belongs to it.
     pub alias: bool,
-    /// By what the records are known where another writer has changed them.
     pub names: RecordNames,
-    /// What pf must show.
     pub proof: PfProof,
-    /// It does nothing but close.
     pub closes: bool,
     /// It stays where it loads, even if pf shows something else: it lets nothing in by itself.
     pub stays: bool,
@@ -167,21 +154,16 @@ pub struct Swap {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordNames {
-    /// Of the port forward.
     pub nat: Vec<Element>,
-    /// Of the filter rule.
     pub filter: Vec<Element>,
-    /// Of the alias.
     pub alias: Vec<Element>,
 }
 
-/// A record and where it stands in its list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placed {
     /// Position from 0. Not an identity.
     pub index: u32,
-    /// The record.
     pub record: Element,
 }
 
@@ -221,13 +203,10 @@ impl Records {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeOutcome {
-    /// The change's id.
     pub id: ChangeId,
-    /// How it ended.
     pub result: ChangeEnding,
     /// One sentence for people: what happened, and for refusals what is in the way.
     pub message: String,
-    /// The records before.
     pub before: Records,
     /// The records now; equal to `before` unless the ending is [`ChangeEnding::Done`] or [`ChangeEnding::Unproven`].
     pub after: Records,
@@ -258,7 +237,6 @@ pub struct Reverted {
     /// [`ChangeEnding::Stale`]: the rules are not what the change made of them, so they were left alone.
     /// [`ChangeEnding::Unproven`]: written, and not proven.
     pub result: ChangeEnding,
-    /// One sentence for people.
     pub message: String,
 }
 
@@ -273,36 +251,25 @@ impl Reverted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunningChange {
-    /// Its id.
     pub id: ChangeId,
-    /// Who makes it.
     pub who: String,
-    /// What it does, for people.
     pub what: String,
     /// Epoch seconds at which it began.
     pub since: i64,
 }
 
-/// What the firewall says when it is asked for the outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "known", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OutcomeAnswer {
     /// It has ended; an interrupted one has been brought to an end by asking.
-    Ended {
-        /// The outcome.
-        outcome: Box<ChangeOutcome>,
-    },
+    Ended { outcome: Box<ChangeOutcome> },
     /// It is being made now; ask again.
-    Running {
-        /// By whom and since when.
-        running: RunningChange,
-    },
+    Running { running: RunningChange },
     /// No change of this id was begun, or it was refused before anything was written. Where the question settled it,
     /// none will be: a request that still travels under this id is refused when it arrives.
     Unknown,
 }
 
-/// How a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeEnding {
@@ -326,15 +293,12 @@ pub enum ChangeEnding {
     Failed,
 }
 
-/// One step of applying a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeStep {
     /// Kebab-case, one of `store`, `lock`, `read`, `compare`, `preflight`, `arm`, `write`, `reread`, `reload`, `prove`, `roll-back`, ….
     pub name: String,
-    /// It went well.
     pub ok: bool,
-    /// Details, without secrets.
     pub detail: String,
 }
 
@@ -342,15 +306,12 @@ pub struct ChangeStep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Armed {
-    /// The change it takes back.
     pub id: ChangeId,
     /// Epoch seconds.
     pub reverts_at: i64,
     /// What it takes back, for people.
     pub what: String,
-    /// Who armed it.
     pub who: String,
-    /// The outside port whose rules it is about.
     pub port: u16,
     /// pfSense's name of the interface whose rules it is about.
     pub interface: String,
@@ -360,9 +321,7 @@ pub struct Armed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expired {
-    /// The change it was to take back.
     pub id: ChangeId,
-    /// How it ended.
     pub reverted: Reverted,
 }
 
@@ -370,14 +329,11 @@ pub struct Expired {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deleted {
-    /// The change that deleted them.
     pub id: ChangeId,
-    /// Who made it.
     pub who: String,
     /// Epoch seconds at which it began.
     #[serde(default)]
     pub since: Option<i64>,
-    /// The records as they were.
     pub records: Records,
 }
 
@@ -393,13 +349,7 @@ pub enum Kept {
     /// Nothing was armed under this id: it was kept before, was never temporary, or is unknown.
     NotArmed,
     /// Too late: it has fired.
-    Reverted {
-        /// How.
-        reverted: Reverted,
-    },
+    Reverted { reverted: Reverted },
     /// A change is being made; ask again.
-    Locked {
-        /// By whom.
-        holder: RunningChange,
-    },
+    Locked { holder: RunningChange },
 }

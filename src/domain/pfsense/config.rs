@@ -26,7 +26,6 @@ const ALIAS_DEPTH: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadRequest {
-    /// The alias that the rules point to.
     pub alias: String,
     /// The address the alias should hold.
     pub address: IpAddr,
@@ -98,7 +97,6 @@ impl Sections {
         result
     }
 
-    /// Sets a child of a section.
     pub fn set_child(&mut self, section: &str, tag: &str, child: Element) {
         let mut holder = self.section(section).clone();
         holder.set_child(tag, child);

@@ -20,9 +20,7 @@ mod record;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configured {
-    /// Versions of the box.
     pub system: System,
-    /// The configuration's revision.
     pub revision: Revision,
     /// The raw sections, of which the fields marked `skip` are made.
     #[serde(default)]
@@ -39,10 +37,8 @@ pub struct Configured {
     /// Every alias, nested ones and those of ports too.
     #[serde(skip)]
     pub aliases: Vec<Alias>,
-    /// Every interface.
     #[serde(skip)]
     pub interfaces: Vec<InterfaceConfig>,
-    /// Interface groups.
     #[serde(skip)]
     pub interface_groups: Vec<InterfaceGroup>,
     /// NAT port forwards that touch the service: destination port or local port is ours, or the target is
@@ -56,7 +52,6 @@ pub struct Configured {
     /// The alias of the configured name, if it exists.
     #[serde(skip)]
     pub alias: Option<Alias>,
-    /// Cron items whose command names the table.
     #[serde(skip)]
     pub cron: Vec<CronItem>,
     /// The configured interface (`wan`), if it exists.
@@ -72,7 +67,6 @@ pub struct Configured {
     /// Fingerprint of the exposure's records, which a change must name (see [`super::change::Records::fingerprint`]).
     #[serde(skip)]
     pub fingerprint: String,
-    /// Ways back that are armed.
     #[serde(default)]
     pub armed: Vec<Armed>,
     /// Ways back that have fired or were disarmed by a later change, as far as the firewall still keeps them.
@@ -106,7 +100,6 @@ pub struct System {
     pub version: Option<String>,
     /// `version` of config.xml, such as `23.3`.
     pub config_version: Option<String>,
-    /// PHP's version.
     pub php: String,
     /// The box's time zone (`Europe/Sofia`), in which its cron runs; absent is pfSense's own default, UTC.
     pub timezone: Option<String>,
@@ -118,13 +111,10 @@ pub struct System {
 pub struct Revision {
     /// Epoch seconds, as text.
     pub time: Option<String>,
-    /// What was changed.
     pub description: Option<String>,
-    /// By whom.
     pub username: Option<String>,
 }
 
-/// One side of a configured rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Side {
     /// `<any/>` is present.
@@ -154,15 +144,12 @@ pub struct NatRule {
     pub ipprotocol: Option<String>,
     /// `tcp`, `udp`, `tcp/udp`.
     pub protocol: Option<String>,
-    /// Who may use it.
     pub source: Side,
-    /// What clients address.
     pub destination: Side,
     /// Where it goes: an address or alias.
     pub target: Option<String>,
     /// First target port.
     pub local_port: Option<String>,
-    /// Description.
     pub descr: Option<String>,
     /// `nat_…`, `pass` or empty.
     pub association: Option<String>,
@@ -200,11 +187,8 @@ pub struct FilterRule {
     pub ipprotocol: Option<String>,
     /// `tcp`, `udp`, `tcp/udp`; absent is any.
     pub protocol: Option<String>,
-    /// Where from.
     pub source: Side,
-    /// Where to.
     pub destination: Side,
-    /// Description.
     pub descr: Option<String>,
     /// `nat_…` joins it to the NAT rule with the same value.
     pub association: Option<String>,
@@ -218,7 +202,6 @@ pub struct FilterRule {
     pub os: Option<String>,
     /// The mark a packet must bear.
     pub tagged: Option<String>,
-    /// The cap fields as typed.
     pub caps: CapFields,
     /// What else limits or marks its traffic, as typed: element and value.
     pub conditions: Vec<(&'static str, String)>,
@@ -230,7 +213,6 @@ impl FilterRule {
         matches!(self.kind.as_deref(), None | Some("" | "pass"))
     }
 
-    /// Returns whether it keeps out what it is about.
     pub fn is_block(&self) -> bool {
         matches!(self.kind.as_deref(), Some("block" | "reject"))
     }
@@ -256,10 +238,8 @@ pub struct CapFields {
     pub statetimeout: Option<String>,
 }
 
-/// An alias.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alias {
-    /// Its name.
     pub name: String,
     /// `host`, `network`, `port`, `url`, ….
     pub kind: Option<String>,
@@ -334,17 +314,13 @@ impl Configured {
 pub struct CronItem {
     /// Minute field, such as `*/60`.
     pub minute: String,
-    /// Hour field.
     pub hour: String,
     /// Day of the month field.
     pub mday: String,
-    /// Month field.
     pub month: String,
     /// Day of the week field.
     pub wday: String,
-    /// The user it runs as.
     pub who: String,
-    /// The command.
     pub command: String,
 }
 
@@ -357,7 +333,6 @@ pub struct InterfaceConfig {
     pub enabled: bool,
     /// The system's name, such as `vtnet0`.
     pub device: Option<String>,
-    /// The administrator's name for it.
     pub descr: Option<String>,
     /// An address, or `dhcp`, `pppoe`, ….
     pub ipaddr: Option<String>,
@@ -371,14 +346,12 @@ pub struct InterfaceConfig {
     pub gateway: Option<String>,
     /// Its IPv6 gateway's name.
     pub gateway_v6: Option<String>,
-    /// Its virtual addresses.
     pub virtual_addresses: Vec<VirtualAddress>,
 }
 
 /// A `<virtualip><vip>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualAddress {
-    /// Its network.
     pub network: IpNet,
     /// The interface has it, so its network is behind the interface; one of Proxy ARP is only answered for.
     pub is_own: bool,
@@ -452,10 +425,7 @@ pub struct OneToOne {
     pub ipprotocol: Option<String>,
     /// The outside address, or `wanip`: with the network's size of `source` it is a network.
     pub external: Option<String>,
-    /// The inside.
     pub source: Side,
-    /// With whom.
     pub destination: Side,
-    /// Description.
     pub descr: Option<String>,
 }

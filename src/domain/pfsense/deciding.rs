@@ -20,7 +20,6 @@ const CONDITIONS: [&str; 7] = [
     "tcpflags2",
     "vlanprio",
 ];
-/// Most sources of rules that are looked at one by one.
 const MOST_SOURCES: usize = 1024;
 
 /// Finds an enabled floating rule that lets the service in: it can stand in the place of the pair's filter rule.

@@ -49,9 +49,7 @@ pub enum RefusalCode {
     Ambiguous,
     /// The filter rule that is joined to the forward is not the service's alone.
     SharedRule,
-    /// There is nothing to change.
     NoRules,
-    /// One of the two rules is missing.
     HalfMissing,
     /// The port leads to another target.
     Elsewhere,
@@ -63,13 +61,10 @@ pub enum RefusalCode {
     NoRuleForCaps,
     /// The GUI would refuse these caps.
     BadCaps,
-    /// Another rule has the tracker.
     TrackerTaken,
-    /// Another forward uses the port.
     PortTaken,
     /// The records to put back are another service's.
     NotOfService,
-    /// The alias is missing.
     NoAlias,
     /// pf could not be asked about the filter rule.
     Untellable,
@@ -80,7 +75,6 @@ pub enum RefusalCode {
 /// A refusal: its code, and one clause for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EditRefusal {
-    /// The code.
     pub code: RefusalCode,
     /// The clause, without a full stop.
     pub clause: String,
@@ -115,7 +109,6 @@ pub fn make_swap(
     edit_sections(configured, change, service, ids).map(|(swap, _)| swap)
 }
 
-/// Returns them, and the sections as they become.
 fn edit_sections(
     configured: &Configured,
     change: &ConfigurationEdit,

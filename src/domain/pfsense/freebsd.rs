@@ -7,12 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::{Timestamp, tz};
 
-/// An address of an interface with its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
     /// The system's name, such as `vtnet0`.
     pub interface: String,
-    /// The address with its prefix length.
     pub net: IpNet,
 }
 
@@ -122,7 +120,6 @@ pub fn ssh_client(text: &[u8]) -> Option<IpAddr> {
 pub struct Carp {
     /// `MASTER`, `BACKUP` or `INIT`.
     pub state: String,
-    /// The group.
     pub vhid: u32,
 }
 

@@ -9,7 +9,6 @@ use super::change::RunningChange;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leftover {
-    /// Where it is.
     pub path: String,
     /// Epoch seconds at which it was written.
     pub since: i64,
@@ -29,9 +28,7 @@ pub fn lock_is_held(files: &[Leftover]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NotRemoved {
-    /// Where it is.
     pub path: String,
-    /// A clause for people.
     pub why: String,
 }
 
@@ -39,16 +36,11 @@ pub struct NotRemoved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cleaned", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Cleaned {
-    /// It was looked at each of them.
     Done {
         /// These are not there any more.
         removed: Vec<String>,
-        /// These are.
         kept: Vec<NotRemoved>,
     },
     /// A change is being made; ask again.
-    Locked {
-        /// By whom, where that is known.
-        holder: Option<RunningChange>,
-    },
+    Locked { holder: Option<RunningChange> },
 }

@@ -23,7 +23,6 @@ pub struct ManagedPair<'a> {
 /// A filter rule that is joined to the service's forward and is not the service's alone.
 #[derive(Clone, Copy, Debug)]
 pub struct ForeignRule<'a> {
-    /// The rule.
     pub rule: &'a FilterRule,
     /// Another port forward that carries the same association.
     pub shared_with: Option<&'a NatRule>,
@@ -34,7 +33,6 @@ pub struct ForeignRule<'a> {
 }
 
 impl ForeignRule<'_> {
-    /// Returns the clause that names rule and forward.
     pub fn foreign_clause(&self) -> String {
         let way = |side: &Side, address: Option<&String>| {
             let host = address

@@ -16,9 +16,7 @@ use crate::domain::ratelimit;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PfProof {
-    /// With the records after it.
     pub after: Vec<PfCondition>,
-    /// With the records before it.
     pub before: Vec<PfCondition>,
 }
 
@@ -26,13 +24,11 @@ pub struct PfProof {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PfCondition {
-    /// The list that is asked for.
     pub ask: PfList,
     /// What the list is called where it cannot be read.
     pub name: String,
     /// Patterns: the lines that match all of them are meant.
     pub lines: Vec<String>,
-    /// What is wanted of those lines.
     pub wants: PfWant,
     /// The pattern that every line must match, with [`PfWant::Every`].
     pub every: Option<String>,
@@ -44,7 +40,6 @@ pub struct PfCondition {
     pub says: String,
 }
 
-/// A list of pfctl's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PfList {
@@ -54,7 +49,6 @@ pub enum PfList {
     Redirections,
     /// `-si`.
     Status,
-    /// The table of the service's alias.
     Table,
 }
 
@@ -62,13 +56,11 @@ pub enum PfList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PfWant {
-    /// That they could be read.
     Reading,
     /// One or more.
     Some,
     /// None.
     None,
-    /// That each matches.
     Every,
 }
 

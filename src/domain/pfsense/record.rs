@@ -33,7 +33,6 @@ impl From<&str> for Element {
 }
 
 impl Element {
-    /// Makes elements of names and texts.
     pub fn of_texts<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let named = |(name, text): (&str, &str)| (name.to_owned(), text.into());
         Self::Map(pairs.into_iter().map(named).collect())
@@ -76,7 +75,6 @@ impl Element {
         }
     }
 
-    /// Removes an element, and returns whether it was there.
     pub fn remove(&mut self, name: &str) -> bool {
         let Self::Map(pairs) = self else { return false };
         let before = pairs.len();

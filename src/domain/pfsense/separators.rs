@@ -47,7 +47,6 @@ pub fn insert_rule(
     index
 }
 
-/// Returns the bars of a section.
 pub fn separators_of(sections: &Sections, section: &str) -> Element {
     let found = sections.section(section).get("separator");
     found.cloned().unwrap_or_default()

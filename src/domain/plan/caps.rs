@@ -35,10 +35,8 @@ pub fn caps_of_preset(presets: &[Preset], name: &str) -> Result<Caps, Refusal> {
     })
 }
 
-/// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedCaps {
-    /// The caps.
     pub caps: Caps,
     /// The preset they are, if they were named.
     pub preset: Option<String>,
@@ -75,7 +73,6 @@ pub fn check_caps(caps: Caps) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Plans to set the caps.
 pub fn plan_caps(
     present: &Present<'_>,
     wanted: &WantedCaps,

@@ -46,7 +46,6 @@ impl RecordKind {
         }
     }
 
-    /// Says in a line what a record is.
     fn summary(self, placed: &Placed) -> String {
         let Placed { index, record } = placed;
         let port = |side: &Side| side.port.clone().unwrap_or_default();

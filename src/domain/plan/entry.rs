@@ -16,7 +16,6 @@ use crate::domain::pf::table::Entry;
 pub struct Address {
     /// The network, host bits cleared.
     pub net: IpNet,
-    /// It is excluded from the table.
     pub negated: bool,
 }
 
@@ -85,11 +84,9 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-/// One entry of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedEntry {
-    /// The address.
     pub address: Address,
     /// Since when it was blocked; null if pf did not tell.
     pub since: Option<Timestamp>,

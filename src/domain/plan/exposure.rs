@@ -25,13 +25,9 @@ use crate::domain::virusprot::entries::is_private;
 /// What was read, for plans about the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Present<'a> {
-    /// What config.xml says.
     pub configured: &'a Configured,
-    /// The judgement.
     pub exposure: &'a Exposure,
-    /// The service.
     pub service: &'a Service,
-    /// Who is connected.
     pub sources: &'a [ConnectedSource],
     /// Entries of the overload table, if it was read.
     pub blocked: Option<usize>,
@@ -166,7 +162,6 @@ pub(super) fn planned_swap(
     Ok(make_swap(present.configured, change, &service, &ids)?)
 }
 
-/// Returns the risks that every change of the configuration has here.
 pub(crate) fn change_risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
     // What else is put in force comes first.
     let mut risks = pending_risks(present);
@@ -441,7 +436,6 @@ fn from_inside(present: &Present<'_>, all: u64) -> Option<Risk> {
     ends_inside(inside.map(|source| source.states).sum(), all)
 }
 
-/// Returns the risk that connections from inside are ended, where there are any.
 pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
     let message = match (inside, all) {
         (0, _) => return None,

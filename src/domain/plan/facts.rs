@@ -22,7 +22,6 @@ pub fn entry_facts<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<Str
     entries.map(fact).collect()
 }
 
-/// Returns each state by its id.
 pub fn state_facts<'a>(states: impl Iterator<Item = &'a State>) -> BTreeMap<String, String> {
     let fact = |state: &State| {
         let identity = state.identity.as_ref()?;

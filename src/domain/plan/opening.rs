@@ -21,16 +21,11 @@ use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
-/// Records that were saved when they were deleted.
 #[derive(Clone, Debug)]
 pub struct SavedRecords {
-    /// The change that deleted them.
     pub id: String,
-    /// Who made it, where that was another operator as far as is known here.
     pub by: Option<String>,
-    /// When it was made.
     pub at: Option<Timestamp>,
-    /// The records.
     pub records: Records,
     /// The firewall itself keeps them. What only the history here has is named, and never written.
     pub kept: bool,
@@ -269,7 +264,6 @@ fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
     of_caps(filter.map_or_else(Caps::default, |rule| ratelimit::of_configured(rule).0))
 }
 
-/// Returns what an exposure with these caps is.
 pub(super) fn of_caps(caps: Caps) -> State {
     if caps.is_empty() {
         State::Uncapped

@@ -22,7 +22,6 @@ use crate::domain::virusprot::entries::Surroundings;
 
 /// The shortest time after which a change may revert, in seconds: the firewall looks at its clock once a minute.
 pub const SHORTEST: u64 = 60;
-/// The longest.
 pub const LONGEST: u64 = 30 * 86_400;
 
 /// What an operation is planned from once more.
@@ -37,7 +36,6 @@ pub enum Ground<'a> {
     ),
     /// The service's states, and the labels of the exposure's loaded rule.
     States(Live<'a>, Vec<String>),
-    /// The configuration, with what the configuration of kmsctl wants.
     Configuration(Present<'a>, &'a [Preset]),
     /// What kmsctl has left behind on the firewall, and the firewall's time.
     Leftovers(&'a [Leftover], Timestamp),

@@ -23,21 +23,16 @@ pub const MOST: usize = 5_000;
 /// Whose connections to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatesChoice {
-    /// These clients'.
     Clients(Vec<IpAddr>),
     /// Everybody's.
     All,
 }
 
-/// One state of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedState {
-    /// Its id.
     pub id: u64,
-    /// The host that made it.
     pub creator: u32,
-    /// The client.
     pub client: IpAddr,
     /// Which half: inbound is the client's, outbound the server's.
     pub direction: Direction,
@@ -110,7 +105,6 @@ impl<'a> Live<'a> {
     }
 }
 
-/// Returns the client of one of the service's states.
 pub(crate) fn client_address(state: &State) -> IpAddr {
     match state.direction {
         Direction::In => state.right.address,
@@ -230,7 +224,6 @@ fn draft_kill(
     }
 }
 
-/// Returns whether a state is one of those to be ended.
 fn state_is_chosen(state: &State, choice: &StatesChoice) -> bool {
     match choice {
         StatesChoice::All => true,

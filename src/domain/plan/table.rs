@@ -25,11 +25,8 @@ use crate::text::format_span;
 pub enum TableChoice {
     /// Those older than so many seconds.
     OlderThan(u64),
-    /// These entries, exactly.
     Addresses(Vec<Address>),
-    /// These, and of a network every entry within.
     Within(Vec<Address>),
-    /// All.
     All,
 }
 
@@ -40,7 +37,6 @@ const MOST_FORGOTTEN: usize = 1_000;
 /// the next connection would block them again. Measured on FreeBSD 14.
 #[derive(Clone, Debug, Default)]
 pub enum SourceCounts {
-    /// It stays.
     #[default]
     Kept,
     /// What it would do is not known; why, one sentence.
@@ -49,7 +45,6 @@ pub enum SourceCounts {
     Forgotten {
         /// The longest such window in seconds.
         window: u64,
-        /// The firewall's time.
         now: Timestamp,
         /// Live states of the service by client: with its node gone, they would count against no cap.
         live: BTreeMap<IpAddr, u64>,

@@ -20,13 +20,11 @@ const COUNTED_CLOSED: i64 = 90;
 const PURGE: i64 = 11;
 /// Silence of so many seconds is a gap: probes alone write a line every few.
 const GAP: i64 = 900;
-/// Most gaps that are held.
 const MOST_GAPS: usize = 1_000;
 /// Seconds of one character of a sparkline, and how many there are before and from the cut on.
 const BUCKET: i64 = 300;
 const BUCKETS: i64 = 6;
 
-/// One connection.
 #[derive(Clone, Copy, Debug)]
 struct SeenConnection {
     opened: i64,
@@ -37,13 +35,10 @@ struct SeenConnection {
 /// The connections from outside that a log holds, by source.
 #[derive(Debug, Default)]
 pub struct SeenConnections {
-    /// Address and activations.
     sources: Vec<(IpAddr, u64)>,
     numbers: HashMap<IpAddr, u32>,
     seen: Vec<SeenConnection>,
-    /// Connections of pods and nodes.
     pub inside: u64,
-    /// Connections beyond those that are held.
     pub left_out: u64,
     /// The log's first and last stamps, Unix seconds.
     pub span: Option<(i64, i64)>,
@@ -74,7 +69,6 @@ impl SeenConnections {
         }
     }
 
-    /// Counts an activation of a source.
     pub fn count_activation(&mut self, address: IpAddr) {
         if self.seen.len() < MOST
             && let Some(number) = self.number_of(address)
@@ -98,12 +92,10 @@ impl SeenConnections {
         gaps.filter(|(begin, until)| until > begin).collect()
     }
 
-    /// Returns how many connections there are.
     pub fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
@@ -182,7 +174,6 @@ impl<'a> ConnectionReader<'a> {
     }
 }
 
-/// What cuts a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutBy {
@@ -193,7 +184,6 @@ pub enum CutBy {
 }
 
 impl CutBy {
-    /// Returns its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::MaxSrcConn => "max-src-conn",
@@ -202,30 +192,22 @@ impl CutBy {
     }
 }
 
-/// A source that the caps would have cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CutSource {
-    /// The source.
     pub address: IpAddr,
-    /// Its connections.
     pub connections: u64,
-    /// Its activations.
     pub activations: u64,
     /// It was activated: no scanner.
     pub customer: bool,
     /// When it would have been cut first.
     pub cut_at: Timestamp,
-    /// By which cap.
     pub by: CutBy,
     /// A second more or less between two connections, or pf's next purge, decides whether it is cut.
     pub borderline: bool,
     /// When it would have been released then; null where nothing does, or that is not known.
     pub released_at: Option<Timestamp>,
-    /// How long it would have been blocked.
     pub blocked_seconds: Option<u64>,
-    /// How often it would have been cut.
     pub cuts: u64,
-    /// Connections that would have found it blocked.
     pub refused: u64,
     /// Its connections in five minutes each around the cut, which is marked with `|`.
     #[serde(skip)]

@@ -6,12 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most bytes of an answer over UDP without EDNS.
 pub const LARGEST: usize = 512;
-/// Most records of an answer that are looked at.
 const MOST_RECORDS: u16 = 64;
 /// Most jumps of a compressed name; more is a loop.
 const MOST_JUMPS: usize = 16;
 
-/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// A: IPv4.
@@ -32,12 +30,8 @@ impl Family {
 /// Why an answer cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
-    /// Not a name that DNS can carry.
     #[error("{name:?} is not a host name")]
-    BadName {
-        /// The name.
-        name: String,
-    },
+    BadName { name: String },
     /// The answer is not to this question.
     #[error("it answered another question")]
     NotOurs,
@@ -52,7 +46,6 @@ pub enum DnsError {
     Refused(&'static str),
 }
 
-/// Renders the question.
 pub fn dns_question(id: u16, name: &str, family: Family) -> Result<Vec<u8>, DnsError> {
     let bad = || DnsError::BadName {
         name: name.to_owned(),

@@ -82,29 +82,22 @@ const CLOCK: i64 = 5;
 /// What one round of questions brought, each with its own reason where it is missing.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// What is exposed.
     pub service: &'a Service,
     /// The firewall's clock minus this machine's, in seconds.
     pub clock_offset: Known<i64>,
     /// How long the round trip with all questions took.
     pub round_trip: Known<Duration>,
-    /// What config.xml says.
     pub configured: Known<&'a Configured>,
-    /// The exposure.
     pub exposure: Known<&'a Exposure>,
-    /// pf's status.
     pub info: Known<&'a Info>,
-    /// pf's limits.
     pub limits: Known<&'a Limits>,
     /// Number of entries of the overload table; `None` where it does not exist.
     pub entries: Known<Option<u64>>,
-    /// What ages them.
     pub expiry: Known<Judged>,
     /// `net.pf.request_maxcount`.
     pub request_limit: Known<u64>,
     /// Free bytes below /cf/conf.
     pub free_space: Known<u64>,
-    /// States of CARP addresses.
     pub carp: &'a [Carp],
     /// kmsctl's own files in /etc/cron.d.
     pub armed: Known<&'a [String]>,
@@ -481,11 +474,9 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
 pub struct LeftoverChain<'a> {
     /// Where and why it cannot be written; one sentence.
     pub unwritable: Option<String>,
-    /// What of it is open to others, and what closes it.
     pub open: Option<String>,
     /// No head beside it says which record is the last one.
     pub is_headless: bool,
-    /// Records.
     pub events: usize,
     /// The first line at which the chain does not hold, and what is wrong there.
     pub broken: Option<(u64, &'a str)>,
@@ -604,7 +595,6 @@ pub struct Login {
     pub system_ssh: bool,
     /// The configured key file, and its type where the public half names it.
     pub identity: Option<(String, Option<String>)>,
-    /// An agent is there to ask.
     pub agent: bool,
     /// The host key that was verified: algorithm and fingerprint.
     pub host_key: String,
@@ -722,7 +712,6 @@ fn sudo_finding(login: &Login) -> Finding {
     Finding::skipped("sudo", "Not used: the account is expected to be root.")
 }
 
-/// One right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
     /// In MetalLB's namespace, and not in that of the service.
@@ -731,9 +720,7 @@ pub struct Right {
     pub verb: &'static str,
     /// The resource, with its group where that is not the core's.
     pub resource: &'static str,
-    /// Its subresource.
     pub subresource: Option<&'static str>,
-    /// The commands that need it.
     pub needed_by: &'static str,
     /// `kmsctl notifier manifest` grants it on request alone, so a login without it is as intended.
     pub optional: bool,

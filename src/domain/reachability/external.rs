@@ -26,7 +26,6 @@ use std::net::IpAddr;
 /// How many failed attempts make a "no"; one lost packet must not.
 pub const ATTEMPTS: usize = 3;
 
-/// What can be said of the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -97,34 +96,28 @@ impl From<Expected> for super::path::Expected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub enum Attempt {
-    /// The connection was completed.
     Connected {
         /// What answered the bind; null where the vantage cannot speak it.
         answer: Option<BindAnswer>,
         /// Until the connection stood, in milliseconds.
         milliseconds: u64,
     },
-    /// A reset.
     Refused,
     /// Nothing came back in time.
     NoAnswer,
     /// The network says that there is no way.
     Unreachable {
-        /// Its words.
         why: String,
     },
     /// The vantage could not try.
     NotTried {
-        /// Why.
         why: String,
     },
 }
 
-/// Where a vantage is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "where", content = "why")]
 pub enum Place {
-    /// Outside.
     Outside,
     /// Behind the firewall, or sharing its address: what it sees is a hairpin and proves nothing.
     Inside(String),
@@ -149,7 +142,6 @@ pub enum Control {
     Failed {
         /// `host:port`.
         to: String,
-        /// What happened.
         why: String,
     },
     /// It was not needed, as a connection was completed.
@@ -159,19 +151,15 @@ pub enum Control {
 /// What one vantage (or one node of a check service) saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// The name in the configuration.
     pub vantage: String,
     /// `ssh`, `check-host`, `local`.
     pub kind: &'static str,
-    /// The node of a check service.
     pub node: Option<String>,
     /// The address that the firewall should see, if known.
     pub address: Option<IpAddr>,
-    /// Where it is.
     pub place: Place,
     /// In order.
     pub attempts: Vec<Attempt>,
-    /// The positive control.
     pub control: Control,
     /// Why there are fewer attempts than wanted.
     pub short: Option<String>,
@@ -179,13 +167,11 @@ pub struct Observation {
     pub trouble: Option<String>,
 }
 
-/// nmap's word for the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortState {
     /// A SYN-ACK came back.
     Open,
-    /// A reset came back.
     Closed,
     /// Nothing came back, or an ICMP refusal.
     Filtered,
@@ -221,17 +207,13 @@ pub enum Row {
 /// The judgement of one observation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Seen {
-    /// The name in the configuration.
     pub vantage: String,
     /// `ssh`, `check-host`, `local`.
     pub kind: &'static str,
-    /// The node of a check service.
     pub node: Option<String>,
     /// The address that the firewall should see, if known.
     pub address: Option<IpAddr>,
-    /// Where it is.
     pub place: Place,
-    /// What it proves.
     pub verdict: Verdict,
     /// nmap's word; null where no attempt was made.
     pub port: Option<PortState>,
@@ -239,11 +221,9 @@ pub struct Seen {
     pub reason: Option<&'static str>,
     /// What both ends together mean, where they do.
     pub row: Option<Row>,
-    /// One sentence for people.
     pub why: String,
     /// In order.
     pub attempts: Vec<Attempt>,
-    /// The positive control.
     pub control: Control,
 }
 
@@ -251,28 +231,21 @@ pub struct Seen {
 /// closed takes more than half of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Quorum {
-    /// Vantages that prove it open.
     pub open: usize,
-    /// Vantages that prove it closed.
     pub closed: usize,
     /// Vantages that prove nothing.
     pub inconclusive: usize,
 }
 
-/// The judgement of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Judgement {
-    /// What can be said of the outside.
     pub verdict: Verdict,
     /// What the operator wants; null where it is not known.
     pub expected: Option<Expected>,
     /// The verdict is the wanted one, for the right reason; null where it is not known what is wanted.
     pub as_expected: Option<bool>,
-    /// One sentence.
     pub summary: String,
-    /// Who says what.
     pub quorum: Quorum,
-    /// Every observation.
     pub vantages: Vec<Seen>,
     /// What was seen, without what was expected: the verdict and its reason.
     #[serde(skip)]
@@ -433,14 +406,10 @@ fn summary(
     }
 }
 
-/// One reading of the firewall.
 #[derive(Clone, Copy, Debug)]
 pub struct EvidenceSide<'a> {
-    /// The exposure as judged from it.
     pub exposure: &'a Exposure,
-    /// The loaded filter rules.
     pub filter: &'a [Rule],
-    /// States of the service.
     pub states: &'a [State],
     /// The overload table; `None` where it could not be read, or does not exist.
     pub table: Option<&'a [Entry]>,
@@ -467,7 +436,6 @@ pub struct FirewallEvidence {
     /// Sources with new states through the port forward, with the pair of levels (the server's, the client's) of that one
     /// of them in which the server said most.
     pub sources: BTreeMap<IpAddr, String>,
-    /// What the table holds.
     #[serde(skip)]
     pub blocked: Vec<IpNet>,
 }
@@ -477,7 +445,6 @@ pub struct FirewallEvidence {
 pub enum Saw {
     /// There is a new state with its address.
     Yes,
-    /// No state was made at all.
     No,
     /// States were made, and it is not known which of them are the vantage's.
     Unknown,
@@ -587,7 +554,6 @@ impl FirewallEvidence {
         }
     }
 
-    /// Returns whether the table blocks an address.
     pub fn blocks_address(&self, address: IpAddr) -> bool {
         self.blocked.iter().any(|net| net.contains(&address))
     }
@@ -598,7 +564,6 @@ impl FirewallEvidence {
         levels.is_some_and(|levels| levels.starts_with("PROXY:"))
     }
 
-    /// Returns whether the attempts of a vantage got in.
     pub fn saw_attempts(&self, address: Option<IpAddr>) -> Saw {
         let by_address = address.is_some_and(|address| self.sources.contains_key(&address));
         match self.forwarded {
@@ -685,10 +650,8 @@ fn strongest_levels<'a>(
     sources
 }
 
-/// What one resolver said about the public name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Resolved {
-    /// Which resolver, and from where it was asked.
     pub by: String,
     /// It was asked from a vantage, so it gives the answer that clients outside get.
     pub from_outside: bool,
@@ -704,14 +667,11 @@ fn or_null<S: serde::Serializer>(
     answer.as_ref().ok().serialize(serializer)
 }
 
-/// The name, what it resolves to, and what it should resolve to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PublicNames {
-    /// The public name.
     pub host: String,
     /// The address that is known to be the firewall's outside: configured, or its own where that is public.
     pub expected: Option<IpAddr>,
-    /// What was asked.
     pub resolved: Vec<Resolved>,
 }
 
@@ -739,7 +699,6 @@ impl PublicNames {
             .copied()
     }
 
-    /// What is odd about the name.
     pub fn name_findings(&self) -> Vec<Warning> {
         let mut findings = self.odd_answers(|_| true);
         let outside = |one: &Resolved| one.from_outside && one.answer.is_ok();
@@ -755,7 +714,6 @@ impl PublicNames {
         findings
     }
 
-    /// What is odd about these answers.
     fn odd_answers(&self, these: impl Fn(&Resolved) -> bool) -> Vec<Warning> {
         let mut findings = Vec::new();
         for resolved in self.resolved.iter().filter(|resolved| these(resolved)) {
@@ -876,7 +834,6 @@ fn inconclusive_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusi
     }
 }
 
-/// Judges one observation.
 fn vantage_verdict(observation: &Observation, end: &FirewallEvidence) -> Seen {
     let Conclusion { verdict, row, why } = conclude_vantage(observation, end);
     let (port, reason) = best_port_state(&observation.attempts).unzip();
@@ -1143,12 +1100,9 @@ fn dropped_here(end: &FirewallEvidence) -> String {
     format!("no answer, although another port of the same address answers this vantage{dropped}")
 }
 
-/// What is known about the way from a vantage.
 #[derive(Clone, Copy, Debug)]
 pub struct VantageSurroundings<'a> {
-    /// The address that is tried.
     pub target: IpAddr,
-    /// The firewall's own addresses.
     pub interfaces: &'a [InterfaceAddress],
     /// Its default gateway: the network that holds it is the outside.
     pub gateway: Option<IpAddr>,
@@ -1189,7 +1143,6 @@ pub fn by_address(address: Option<IpAddr>, around: VantageSurroundings<'_>) -> P
     }
 }
 
-/// What is known about this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Machine {
     /// The address that the configuration gives it: a claim, which proves nothing alone.

@@ -7,11 +7,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What a look at something found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckResult {
-    /// As it must be.
     Ok,
     /// Proven not to be.
     Wrong,
@@ -39,16 +37,13 @@ impl fmt::Display for CheckResult {
     }
 }
 
-/// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// A stable name; scripts may match on it.
     pub check: &'static str,
-    /// What was found.
     pub result: CheckResult,
     /// What was seen, in full sentences.
     pub evidence: String,
-    /// What to do, where there is something to do.
     pub fix: Option<String>,
 }
 
@@ -63,7 +58,6 @@ impl Finding {
         }
     }
 
-    /// Makes one that is as it must be.
     pub fn ok(check: &'static str, evidence: impl Into<String>) -> Self {
         Self::new(check, CheckResult::Ok, evidence)
     }
@@ -83,7 +77,6 @@ impl Finding {
         Self::new(check, CheckResult::Skipped, evidence)
     }
 
-    /// Adds what to do.
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
@@ -91,7 +84,6 @@ impl Finding {
     }
 }
 
-/// Counts the findings of one outcome.
 pub fn count_findings(findings: &[Finding], outcome: CheckResult) -> usize {
     findings
         .iter()

@@ -42,7 +42,6 @@ pub const BIND: [u8; BIND_LENGTH] = [
     0x2b, 0x10, 0x48, 0x60, 0x02, 0x00, 0x00, 0x00,
 ];
 
-/// What answered the bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BindAnswer {
@@ -50,7 +49,6 @@ pub enum BindAnswer {
     Kms,
     /// DCE/RPC, but it does not take the KMS interface, or its answer is not whole.
     RpcNotKms,
-    /// Something else.
     NotRpc,
     /// It accepted the connection and said nothing until the deadline.
     Silent,

@@ -22,7 +22,6 @@ use std::time::Duration as Span;
 
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
-/// The reason where pf cannot be asked.
 pub const UNREADABLE: &str = "pf cannot be asked";
 
 const BUILD: &str =
@@ -75,9 +74,7 @@ impl Trouble {
 /// What one resolver said about the public name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// Which one, for people.
     pub resolver: String,
-    /// It is the system's own.
     pub system: bool,
     /// The addresses, or why there is no answer.
     pub answer: Result<Vec<IpAddr>, String>,
@@ -104,7 +101,6 @@ impl Resolution {
 pub struct Wan {
     /// The system's name of it, such as `vtnet0`.
     pub device: String,
-    /// Its addresses.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -126,26 +122,18 @@ impl Wan {
     }
 }
 
-/// What the cluster said.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// The Service.
     pub service: Known<crate::domain::cluster::objects::KubernetesService>,
-    /// Its endpoints.
     pub endpoints: Known<ObjectList<EndpointSlice>>,
-    /// Who announces its address.
     pub announcements: Known<ObjectList<Announcement>>,
-    /// The pods behind it.
     pub pods: Known<ObjectList<Pod>>,
 }
 
-/// What the path is expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expected {
-    /// Clients outside get in.
     Open,
-    /// No client outside gets in.
     Closed,
 }
 
@@ -185,19 +173,14 @@ impl Verdict {
 /// Everything that is known about the path.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
-    /// What is exposed.
     pub service: &'a Service,
-    /// The names in the cluster.
     pub names: &'a ObjectNames,
-    /// The address the public name should have, where the operator said so.
     pub public_address: Option<IpAddr>,
-    /// What the resolvers said.
     pub resolutions: &'a [Resolution],
     /// The firewall's judgement of the pair.
     pub exposure: Known<&'a Exposure>,
     /// Number of entries of the overload table; `None` where it does not exist.
     pub table: Known<Option<u64>>,
-    /// The outside interface.
     pub wan: Known<Wan>,
     /// The cluster; `None` where none is configured.
     pub cluster: Option<&'a Cluster>,
@@ -207,16 +190,12 @@ pub struct Evidence<'a> {
     pub answer: Option<BindAnswer>,
 }
 
-/// The path, judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// What it was compared with.
     pub expected: Option<Expected>,
-    /// What the evidence amounts to.
     pub verdict: Verdict,
     /// Whether that is as expected; `None` where it is not known.
     pub as_expected: Option<bool>,
-    /// One finding per hop, in the order of the path.
     pub hops: Vec<Finding>,
 }
 
@@ -1102,24 +1081,17 @@ fn wan_hop(evidence: &Evidence<'_>) -> Finding {
     }
 }
 
-/// How a connection went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceConnection {
-    /// Taken.
     Open {
-        /// How long that took.
         took: Span,
     },
-    /// A reset came back.
     Refused,
-    /// No answer.
     Silent {
-        /// How long was waited.
         seconds: u64,
     },
     /// This machine could not even send.
     NoWay {
-        /// The operating system's words.
         reason: String,
     },
 }

@@ -6,7 +6,6 @@ use super::finding::Finding;
 use super::path::Expected;
 use crate::domain::exposure::{Exposure, State};
 
-/// The name of these findings.
 pub const CHECK: &str = "exposure";
 
 /// What mends what pf does not run.
@@ -14,7 +13,6 @@ pub(super) const APPLY_SAVED: &str = "What is saved was not applied: apply it in
 const ENABLE: &str = "Enable it in pfSense: System > Advanced > Firewall & NAT.";
 /// What brings the table and the rule that blocks it.
 pub const RELOAD: &str = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
-/// What caps an exposure.
 pub const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
 /// What mends a port forward that passes by itself.
 pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
@@ -46,7 +44,6 @@ pub const IDLE_CAPS: [&str; 6] = [
     "other-table",
 ];
 
-/// What mends them.
 pub const SET_WHOLE: &str = "Set them whole with `kmsctl ratelimit default`.";
 
 /// Returns what mends a finding about the rules; of some kmsctl knows no more than where they stand.
@@ -146,7 +143,6 @@ fn first_reason(exposure: &Exposure) -> String {
     )
 }
 
-/// The state in one word, then why.
 fn state_fault(exposure: &Exposure, fix: &str) -> Finding {
     let evidence = format!("{}: {}", exposure.state, first_reason(exposure));
     Finding::wrong(CHECK, evidence, fix)

@@ -25,7 +25,6 @@ pub enum BlockChange {
 pub struct BlockEvent {
     /// The look that found it, by the firewall's clock.
     pub at: Timestamp,
-    /// What happened.
     pub event: BlockChange,
     /// The address, or the network with its prefix length.
     pub address: String,

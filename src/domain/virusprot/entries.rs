@@ -22,9 +22,7 @@ word_enum! {
         Private = "private",
         /// In the network of one of the firewall's own interfaces.
         OwnSubnet = "own-subnet",
-        /// A gateway of the firewall.
         Gateway = "gateway",
-        /// In a network that the operator protects.
         Protected = "protected",
         /// The address this very session comes from.
         Operator = "operator",
@@ -36,13 +34,10 @@ word_enum! {
 /// What lies around the firewall, to judge entries by.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Addresses of its interfaces.
     pub interfaces: Vec<InterfaceAddress>,
-    /// Its gateways.
     pub gateways: Vec<IpAddr>,
     /// The address our own session comes from.
     pub operator: Option<IpAddr>,
-    /// Networks the operator protects.
     pub protected: Vec<IpNet>,
     /// Vantages by name, with the addresses that they connect from.
     pub vantages: Vec<(String, IpAddr)>,
@@ -89,13 +84,10 @@ impl Surroundings {
 pub struct Blocked {
     /// The address; a network carries its prefix length, an excluded one a leading `!`.
     pub address: String,
-    /// When it was added.
     pub added_at: Option<Timestamp>,
-    /// Seconds since then.
     pub age_seconds: Option<u64>,
     /// When the configured job will release it; `None` if never or unknown.
     pub release_at: Option<Timestamp>,
-    /// Live states of the service from it.
     pub states: u64,
     /// Why it deserves a second look.
     pub flags: Vec<Flag>,

@@ -34,14 +34,10 @@ pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
     others
 }
 
-/// Where things are on the firewall.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// The system's crontab.
     pub crontab: ShellWord,
-    /// pfctl.
     pub pfctl: ShellWord,
-    /// PHP.
     pub php: ShellWord,
 }
 

@@ -7,15 +7,11 @@ use crate::pfsense::agent::AgentError;
 /// Why one question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum FactError {
-    /// Not asked.
     #[error("this was not asked")]
     NotAsked,
     /// The program is not there.
     #[error("{program} is not on the firewall")]
-    ProgramMissing {
-        /// Its path.
-        program: String,
-    },
+    ProgramMissing { program: String },
     /// `/dev/pf: Permission denied`.
     #[error("the account may not open /dev/pf")]
     Denied,
@@ -24,76 +20,39 @@ pub enum FactError {
     NoPf,
     /// `Table does not exist.`
     #[error("the table {table} does not exist")]
-    NoTable {
-        /// The table.
-        table: String,
-    },
-    /// Any other failure.
+    NoTable { table: String },
     #[error("{program} failed with exit code {status}: {message}")]
     Failed {
-        /// Its path.
         program: String,
-        /// The exit code.
         status: i32,
         /// The first line of its stderr.
         message: String,
     },
     /// More than is kept.
     #[error("the answer of {program} is larger than {mebibytes} MiB")]
-    TooLarge {
-        /// Its path.
-        program: String,
-        /// The bound.
-        mebibytes: usize,
-    },
+    TooLarge { program: String, mebibytes: usize },
     /// More than is waited for.
     #[error("more than {mebibytes} MiB came as the answer of {program}, and no end")]
-    Endless {
-        /// Its path.
-        program: String,
-        /// The bound.
-        mebibytes: usize,
-    },
+    Endless { program: String, mebibytes: usize },
     /// An answer before it had no end.
     #[error("it was not asked any more, as an answer before it had no end")]
     NotReached,
     /// More lines than are taken apart.
     #[error("{program} printed more than {most} of them")]
-    TooMany {
-        /// Its path.
-        program: String,
-        /// The bound.
-        most: usize,
-    },
+    TooMany { program: String, most: usize },
     /// `Device busy`: the list was cut by a reload, with any exit code.
     #[error("the ruleset was being loaded each time that {program} was asked")]
-    Busy {
-        /// Its path.
-        program: String,
-    },
-    /// It succeeded and complained.
+    Busy { program: String },
     #[error("{program} complained: {message}")]
-    Complained {
-        /// Its path.
-        program: String,
-        /// Its words.
-        message: String,
-    },
+    Complained { program: String, message: String },
     /// A status without anything that only the kernel knows.
     #[error(
         "{program} printed a status without any counter, as it does where it may not ask the kernel"
     )]
-    Unprivileged {
-        /// Its path.
-        program: String,
-    },
+    Unprivileged { program: String },
     /// The text has another form than expected.
     #[error("{program} answered in a form kmsctl does not know")]
-    Garbled {
-        /// Its path.
-        program: String,
-    },
-    /// The agent's own error.
+    Garbled { program: String },
     #[error("{0}")]
     Agent(#[from] AgentError),
 }
@@ -112,7 +71,6 @@ impl FactError {
     }
 }
 
-/// The answer to one question.
 pub type Answer<T> = Result<T, FactError>;
 
 const ROOT: &str =
@@ -139,7 +97,6 @@ pub(super) fn is_busy(reply: &Gathered) -> bool {
     lines.lines().any(|line| line.ends_with(": Device busy"))
 }
 
-/// Checks that the answer came whole.
 pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {

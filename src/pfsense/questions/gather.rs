@@ -34,7 +34,6 @@ pub(super) struct Gathered {
     pub(super) stderr: Vec<u8>,
     /// Its exit status; `None` until it has ended.
     pub(super) status: Option<i32>,
-    /// More arrived than is kept.
     pub(super) cut: bool,
     /// A reload of the ruleset changed it while it was read, again and again.
     pub(super) raced: bool,

@@ -19,13 +19,10 @@ const LONGEST_WORDS: usize = 1000;
 /// Which ruleset is loaded, for the scenarios in which one does not load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
-    /// What a change has made.
     New,
-    /// What was there before.
     Old,
 }
 
-/// A change on its way.
 struct Course<'a> {
     request: &'a ApplyRequest,
     before: Records,

@@ -24,21 +24,16 @@ pub struct Ledger {
     pub debris: Vec<Leftover>,
 }
 
-/// One change that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// How it ended.
     pub outcome: ChangeOutcome,
     /// When the armed way back fires, in epoch seconds; `None` once nothing is armed.
     pub revert_at: Option<i64>,
-    /// Whether the alias belongs to what it changed.
     pub with_alias: bool,
     /// Whether it is a [`Change::Delete`](crate::domain::pfsense::change::ConfigurationEdit::Delete).
     #[serde(default)]
     pub deletes: bool,
-    /// Who made it.
     pub who: String,
-    /// What it did, for people.
     pub what: String,
     /// When it began, in epoch seconds; `None` where an older kmsctl kept it.
     #[serde(default)]
@@ -69,7 +64,6 @@ impl Stored {
         self.service.port == service.port && self.service.interface == service.interface
     }
 
-    /// Returns what it has swapped.
     pub fn swap(&self) -> Swap {
         Swap {
             before: self.outcome.before.clone(),
@@ -107,12 +101,10 @@ impl Ledger {
         }
     }
 
-    /// Returns what is kept of a change.
     pub fn get(&self, id: &ChangeId) -> Option<&Stored> {
         self.stored.iter().find(|stored| stored.outcome.id == *id)
     }
 
-    /// Returns what is kept of a change.
     pub fn get_mut(&mut self, id: &ChangeId) -> Option<&mut Stored> {
         self.stored
             .iter_mut()
@@ -142,12 +134,10 @@ impl Ledger {
         }
     }
 
-    /// Says whether an id was declared void.
     pub fn is_void(&self, id: &ChangeId) -> bool {
         self.void.contains(id)
     }
 
-    /// Returns the ways back that are armed.
     pub fn armed(&self) -> Vec<Armed> {
         let armed = self.stored.iter().filter_map(|stored| {
             Some(Armed {

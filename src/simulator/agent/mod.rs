@@ -153,7 +153,6 @@ pub fn clean_leftovers(world: &mut World, request: &CleanRequest) -> Cleaned {
     }
 }
 
-/// Who makes a change stands in here.
 const LOCK: &str = "/conf/kmsctl/lock";
 
 #[cfg(test)]

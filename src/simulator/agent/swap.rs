@@ -4,7 +4,6 @@
 use crate::domain::pfsense::change::{Element, Placed, Records, Separators, Swap};
 use crate::simulator::configuration::Configuration;
 
-/// Where each kind of record stands.
 const KINDS: [(&str, &str); 3] = [("nat", "rule"), ("filter", "rule"), ("aliases", "alias")];
 
 fn placed_kinds(records: &Records) -> [Option<&Placed>; 3] {
@@ -75,7 +74,6 @@ fn record_places(list: &[Element], record: &Element) -> Vec<usize> {
     same.map(|(place, _)| place).collect()
 }
 
-/// Returns the separators of both lists.
 fn list_separators(configuration: &Configuration) -> Separators {
     let of = |section| {
         let found = configuration.tree.section(section).get("separator");

@@ -48,18 +48,14 @@ const HASTY: [usize; 2] = [0, 4];
 /// So many, a second apart, before it.
 const HASTE: i64 = 3;
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// When, Unix seconds.
     pub at: i64,
-    /// Whose.
     pub peer: SocketAddr,
-    /// What.
     pub what: TimelineEvent,
 }
 
-/// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimelineEvent {
     /// A connection without a request.

@@ -34,26 +34,19 @@ const TABLES: [(&str, &str, &str); 8] = [
 /// Everything that one load puts into pf. Rules are texts as `pfctl -P` prints them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
-    /// Scrub rules.
     pub scrub: Vec<String>,
-    /// Filter rules.
     pub filter: Vec<String>,
-    /// NAT rules.
     pub nat: Vec<String>,
-    /// Redirections.
     pub rdr: Vec<String>,
     /// 1:1 NAT.
     pub binat: Vec<String>,
-    /// Tables.
     pub tables: Vec<DefinedTable>,
     /// Groups of interfaces, with the devices of their members.
     pub groups: Vec<(String, Vec<String>)>,
 }
 
-/// A table of the ruleset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinedTable {
-    /// Its name.
     pub name: String,
     /// The seven letters of `pfctl -sT -v`.
     pub flags: &'static str,
@@ -65,11 +58,9 @@ pub struct DefinedTable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("/tmp/rules.debug:{line}: syntax error")]
 pub struct SyntaxError {
-    /// The line.
     pub line: usize,
 }
 
-/// Makes the ruleset.
 pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, SyntaxError> {
     let mut made = Ruleset::default();
     for line in FILTER.lines() {

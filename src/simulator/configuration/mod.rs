@@ -18,7 +18,6 @@ use crate::domain::pfsense::config::Sections;
 /// The configuration, and what pfSense keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// The root element's sections, all of them.
     pub tree: Sections,
     /// Subsystems with saved but unapplied changes.
     pub dirty: Vec<String>,
@@ -30,7 +29,6 @@ pub struct Configuration {
 const BACKUPS: usize = 30;
 
 impl Configuration {
-    /// Returns what a scenario begins with.
     pub fn shipped(scenario: Scenario) -> Self {
         shipped::shipped_configuration(scenario)
     }

@@ -133,7 +133,6 @@ fn merge(tree: &mut Value, place: &str, changes: Value) {
     }
 }
 
-/// Inserts a record into the list at a place.
 fn insert(tree: &mut Value, place: &str, index: usize, record: Value) {
     if let Some(Value::Array(list)) = tree.pointer_mut(place) {
         list.insert(index.min(list.len()), record);

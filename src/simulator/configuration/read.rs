@@ -11,7 +11,6 @@ use crate::pfsense::agent::ReadRequest;
 const HISTORY: usize = 30;
 
 impl Configuration {
-    /// Returns what a read request is answered with.
     pub fn read(&self, request: &ReadRequest) -> Configured {
         let answer = Configured {
             system: System {
@@ -34,7 +33,6 @@ impl Configuration {
         answer.shaped_for(request)
     }
 
-    /// Returns the sections that travel.
     pub fn sections(&self, request: &ReadRequest) -> Sections {
         let mut sections = Element::Map(Vec::new());
         for section in ["nat", "filter"] {
@@ -74,7 +72,6 @@ impl Configuration {
     }
 }
 
-/// What is read of an interface.
 const INTERFACE: [&str; 9] = [
     "enable",
     "if",
@@ -132,7 +129,6 @@ const FLAGS: [&str; 8] = [
     "ipv6allow",
 ];
 
-/// Picks elements of a record.
 fn pick_fields(record: &Element, keys: &[&str]) -> Element {
     match record {
         Element::Map(pairs) => Element::Map(

@@ -9,7 +9,6 @@ use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::Sections;
 use crate::simulator::scenario::{HTTPS6, KMS, Scenario};
 
-/// The association of the pair.
 pub const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";
 const DESCRIPTION: &str = "KMS public — kms.viktorbarzin.me";
 /// The target before the service got an address of its own.
@@ -42,7 +41,6 @@ const OTHER_FORWARDS: [[&str; 5]; 3] = [
     ],
 ];
 
-/// Returns the configuration of a scenario.
 pub fn shipped_configuration(scenario: Scenario) -> Configuration {
     let mut tree = json!({
         "version": "23.3",

@@ -14,9 +14,7 @@ use crate::simulator::configuration::generate::{DefinedTable, Ruleset};
 /// A rule object: which load brought it, and the number it had then, which pfctl goes on printing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRef {
-    /// The load.
     pub load: u32,
-    /// The number.
     pub number: usize,
 }
 
@@ -87,7 +85,6 @@ impl SimulatedPf {
         self.tables.extend(old);
     }
 
-    /// Returns the object of a loaded rule.
     pub fn object(&self, number: usize) -> RuleRef {
         RuleRef {
             load: self.loads,

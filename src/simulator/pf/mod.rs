@@ -34,7 +34,6 @@ const FIRST_LOADER: u32 = 41_237;
 /// Everything pf keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SimulatedPf {
-    /// Whether packets are filtered at all.
     pub enabled: bool,
     /// Since when, in epoch milliseconds.
     pub since: i64,
@@ -46,7 +45,6 @@ pub struct SimulatedPf {
     pub tables: Vec<SimulatedTable>,
     /// Scrub rules, numbered from 0 on their own.
     pub scrub: Vec<LoadedRule>,
-    /// Filter rules.
     pub filter: Vec<LoadedRule>,
     /// Filter rules of earlier loads that states still refer to.
     retired: Vec<(RuleRef, LoadedRule)>,
@@ -55,9 +53,7 @@ pub struct SimulatedPf {
     /// How often the same rules were loaded again, which changes nothing but the process that did.
     #[serde(default)]
     reloads: u32,
-    /// NAT rules.
     pub nat: Vec<LoadedRule>,
-    /// Redirections.
     pub rdr: Vec<LoadedRule>,
     /// 1:1 NAT; no simulated packet addresses its outside.
     #[serde(default)]
@@ -66,7 +62,6 @@ pub struct SimulatedPf {
     pub states: BTreeMap<u64, State>,
     /// Source nodes, in the order they were made.
     pub nodes: Vec<TrackedSource>,
-    /// Totals since pf was enabled.
     pub totals: StateTotals,
     next_state: u64,
 }
@@ -74,15 +69,11 @@ pub struct SimulatedPf {
 /// Totals of `pfctl -si -v`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateTotals {
-    /// Looks into the state table.
     pub searches: u64,
-    /// States made.
     pub inserts: u64,
-    /// States removed.
     pub removals: u64,
     /// Packets that were matched against rules.
     pub matches: u64,
-    /// Looks for a source node, nodes made, nodes removed.
     pub nodes: (u64, u64, u64),
     /// `max-src-conn` exceeded.
     pub source_connections: u64,
@@ -97,7 +88,6 @@ pub struct StateTotals {
 /// What a completed handshake led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// The connection stands.
     Passed,
     /// A cap was exceeded: the states are gone, and the source may be in the overload table.
     Tripped,
@@ -139,12 +129,10 @@ impl SimulatedPf {
         self.reloads += 1;
     }
 
-    /// Returns a table by name.
     pub fn table(&self, name: &str) -> Option<&SimulatedTable> {
         self.tables.iter().find(|table| table.name == name)
     }
 
-    /// Returns a table by name.
     pub fn table_mut(&mut self, name: &str) -> Option<&mut SimulatedTable> {
         self.tables.iter_mut().find(|table| table.name == name)
     }

@@ -9,14 +9,10 @@ use super::RuleRef;
 use crate::domain::overload::{Generation, RateTracker};
 use crate::domain::pf::rule::Rate;
 
-/// A source node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackedSource {
-    /// The source.
     pub address: IpAddr,
-    /// The filter rule.
     pub rule: RuleRef,
-    /// States of the source under the rule.
     pub states: u32,
     /// Of these, completed connections.
     pub connections: u32,

@@ -20,9 +20,7 @@ pub struct Passage {
     pub protocol: Protocol,
     /// Where it comes in and goes out.
     pub interfaces: (&'static str, &'static str),
-    /// The client.
     pub client: SocketAddr,
-    /// What the client addresses.
     pub addressed: SocketAddr,
     /// Where it ends if nothing redirects it elsewhere; differs from `addressed` when it must be redirected.
     pub server: SocketAddr,
@@ -34,7 +32,6 @@ pub struct Passage {
 
 /// What pf makes of a first packet.
 struct PassageRoute {
-    /// Where the connection ends.
     server: SocketAddr,
     /// The filter rule that let it in; none with `rdr pass`.
     rule: Option<usize>,

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::pf::rule::{Direction, Rate};
 
-/// A rule as loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedRule {
     /// As `pfctl -sr -P` prints it.
@@ -17,18 +16,15 @@ pub struct LoadedRule {
     pub caps: LoadedCaps,
     /// `on IF`, unless negated: skip steps pass over the rule on others.
     interface: Option<String>,
-    /// The interfaces of the group that it is on.
     #[serde(default)]
     pub members: Vec<String>,
     /// `in` or `out`.
     direction: Option<Direction>,
-    /// Looks at the rule.
     pub evaluations: u64,
     /// Packets in and out.
     pub packets: (u64, u64),
     /// Bytes in and out.
     pub bytes: (u64, u64),
-    /// States made.
     pub creations: u64,
     /// Epoch milliseconds of the last packet.
     pub last_active: Option<i64>,

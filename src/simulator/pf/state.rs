@@ -11,9 +11,7 @@ use crate::domain::pf::rule::Direction;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// TCP.
     Tcp,
-    /// UDP.
     Udp,
 }
 
@@ -81,7 +79,6 @@ pub enum StateChain {
 /// A state. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Its protocol.
     pub protocol: Protocol,
     /// `<-` or `->`.
     pub direction: Direction,
@@ -95,7 +92,6 @@ pub struct State {
     pub right: SocketAddr,
     /// The levels of the left and the right peer.
     pub levels: (Level, Level),
-    /// When it was made.
     pub created: i64,
     /// When it goes, unless packets pass before.
     pub expires: i64,
@@ -105,7 +101,6 @@ pub struct State {
     pub bytes: (u64, u64),
     /// The filter rule that made it; `None` for `rdr pass`.
     pub rule: Option<RuleRef>,
-    /// The translation rule.
     pub translation: Option<(StateChain, RuleRef)>,
     /// `reply-to: ADDRESS@INTERFACE` or `route-to: …`.
     pub via: Option<String>,

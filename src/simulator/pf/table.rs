@@ -12,7 +12,6 @@ const FEW: usize = 128;
 /// A table: its entries in pfctl's order (IPv4 ascending, then IPv6) with the time each was added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SimulatedTable {
-    /// Its name.
     pub name: String,
     /// The seven letters of `pfctl -sT -v`.
     pub flags: String,

@@ -15,11 +15,8 @@ use super::world::World;
 /// What a program printed, and its exit status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PfctlOutput {
-    /// Standard output.
     pub stdout: Vec<u8>,
-    /// Standard error.
     pub stderr: Vec<u8>,
-    /// Exit status.
     pub status: u8,
 }
 

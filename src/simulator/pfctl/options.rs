@@ -9,7 +9,6 @@ const TABLE: [&str; 4] = ["add", "delete", "show", "test"];
 /// pf's `PF_TABLE_NAME_SIZE` less the final zero.
 const TABLE_NAME: usize = 31;
 
-/// What pfctl was asked to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PfctlOptions {
     /// `-f`.
@@ -26,7 +25,6 @@ pub struct PfctlOptions {
     pub table_command: Option<&'static str>,
     /// How many `-v`.
     pub verbose: u8,
-    /// What follows the options.
     pub addresses: Vec<String>,
     /// The first option that the simulation does not know how to do.
     pub unsupported: Option<char>,

@@ -18,7 +18,6 @@ use crate::simulator::pf::state::{Protocol, State, StateChain, Tracked};
 use crate::simulator::pf::{SimulatedPf, widened_count};
 use crate::simulator::random::scramble_number;
 
-/// Shows what the word asks for.
 pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
     PfctlOutput::data(match word {
         "rules" => filter_rules(pf, options),
@@ -135,7 +134,6 @@ fn show_states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     text
 }
 
-/// Returns the state as pfctl would show it now.
 fn as_printed(pf: &SimulatedPf, id: u64, state: &State, now: i64) -> printed::State {
     let mut extras = Vec::new();
     if state.tracked != Tracked::No {

@@ -15,7 +15,6 @@ use crate::simulator::pf::table::{SimulatedTable, table_net};
 
 const MISSING: &str = "pfctl: Table does not exist.";
 
-/// Runs a table command.
 pub fn run_table_command(
     pf: &mut SimulatedPf,
     options: &PfctlOptions,

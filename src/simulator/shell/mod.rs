@@ -22,9 +22,7 @@ const NOT_FOUND: u8 = 127;
 /// What goes back over the channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShellReply {
-    /// Standard output.
     pub stdout: Vec<u8>,
-    /// Standard error.
     pub stderr: Vec<u8>,
     /// Set when the remote command has ended.
     pub exit: Option<u8>,
@@ -43,11 +41,9 @@ impl From<PfctlOutput> for ShellReply {
 /// One remote command that is running.
 #[derive(Debug)]
 pub enum SimulatedShell {
-    /// The constant remote shell, reading its script.
     Script(Box<ScriptReader>),
     /// A program that has everything it needs but the end of its input.
     Program {
-        /// Its name and arguments.
         words: Vec<String>,
         /// What it was sent so far.
         input: Vec<u8>,
@@ -117,7 +113,6 @@ fn unsupported_command() -> ShellReply {
     PfctlOutput::failure(NOT_FOUND, UNSUPPORTED).into()
 }
 
-/// Runs a program of the simulated box.
 fn run_program(world: &mut World, words: &[String], input: &[u8]) -> PfctlOutput {
     let Some((program, arguments)) = words.split_first() else {
         return PfctlOutput::default();

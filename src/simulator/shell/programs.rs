@@ -19,7 +19,6 @@ const DF: &str = "Filesystem           1024-blocks   Used   Avail Capacity  Moun
 const DF_FULL: &str = "Filesystem           1024-blocks    Used Avail Capacity  Mounted on\n\
     pfSense/ROOT/default     9345672 9345652    20   100%    /\n";
 
-/// Where each program is.
 const PROGRAMS: [(&str, &str); 15] = [
     ("cat", "/bin/cat"),
     ("date", "/bin/date"),

@@ -16,7 +16,6 @@ const LONGEST_ROUND_LINE: usize = 256;
 pub struct ScriptReader {
     /// Bytes of a line that has not ended.
     partial: Vec<u8>,
-    /// Bytes read in all.
     taken: usize,
     /// Lines of the preamble read so far.
     preamble: Vec<String>,
@@ -37,14 +36,12 @@ enum ScriptPosition {
     Body,
     /// In the input of the last command.
     Input,
-    /// In the input of the command that is started ahead.
     InputAhead,
     /// After `d`, before `}`.
     Close,
     Rounds,
 }
 
-/// One command of the script.
 #[derive(Debug)]
 struct ScriptStep {
     words: Vec<String>,

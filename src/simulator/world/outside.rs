@@ -13,9 +13,7 @@ use crate::simulator::traffic::TrafficTarget;
 pub enum Reached {
     /// A server; the connection's two states.
     Server((u64, u64)),
-    /// A reset.
     Reset,
-    /// Nothing came back.
     Silence,
 }
 

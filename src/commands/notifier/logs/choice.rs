@@ -47,7 +47,6 @@ impl Choice {
         })
     }
 
-    /// Returns whether a line as it is printed is wanted.
     pub(super) fn wants_line(&self, text: &str) -> bool {
         (self.include.is_empty() || self.include.is_match(text)) && !self.exclude.is_match(text)
     }

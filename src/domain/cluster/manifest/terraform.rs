@@ -46,7 +46,6 @@ fn deployment_comment(wanted: &ManifestOptions) -> String {
     )
 }
 
-/// A resource that holds any object.
 fn manifest_resource(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let words = [
@@ -266,7 +265,6 @@ fn map_key(key: &str) -> String {
     }
 }
 
-/// A value on one line.
 fn inline_value(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),

@@ -14,9 +14,7 @@ use crate::domain::service::Service;
 /// Where the port leads instead.
 #[derive(Clone, Copy, Debug)]
 pub struct OtherRedirection<'a> {
-    /// The loaded redirection.
     pub redirection: &'a Rule,
-    /// The filter rule that decides about its connections.
     pub decides: Option<&'a Rule>,
 }
 

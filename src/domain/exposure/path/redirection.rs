@@ -94,7 +94,6 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Whether a rule redirects to the service.
 fn is_to_service(rule: &Rule, service: &Service) -> bool {
     matches!(rule.action, Action::Rdr { .. }) && target_is_service(rule.target.as_deref(), service)
 }

@@ -7,13 +7,11 @@
 pub(super) struct Parts<'a> {
     /// Before the labels; everything, if there are none.
     pub(super) head: &'a str,
-    /// The labels, raw.
     pub(super) labels: Vec<&'a str>,
     /// After the labels.
     pub(super) tail: &'a str,
 }
 
-/// Splits a rule's text.
 pub(super) fn split_labels(text: &str) -> Parts<'_> {
     let without = Parts {
         head: text,

@@ -120,7 +120,6 @@ fn split_rule_number(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
     Some((rule, Some(bracket), text))
 }
 
-/// Reads a rule's own text.
 fn rule_text(text: &str) -> Option<(Rule, bool)> {
     let Parts { head, labels, tail } = labels::split_labels(text);
     let (head, head_target) = split_target(head);

@@ -24,7 +24,6 @@ pub struct StateParser {
     last_line: usize,
     /// The rest of an overlong line is being dropped.
     dropping: bool,
-    /// Lines read.
     line: usize,
     states: usize,
     unread: GatheredLines,
@@ -95,7 +94,6 @@ impl StateParser {
         rest
     }
 
-    /// Reads the kept record.
     fn flush(&mut self, sink: &mut impl FnMut(State)) {
         let mut kept = std::mem::take(&mut self.kept);
         self.read_record(&kept, sink);

@@ -64,7 +64,6 @@ impl FilterRule {
 }
 
 impl Side {
-    /// Reads the side of a rule that stands under this key.
     pub fn of_record(rule: &Element, key: &str) -> Self {
         let Some(side) = rule.get(key) else {
             return Self::default();

@@ -35,7 +35,6 @@ pub(super) fn age_of(command: &str, table: &TableName) -> Age {
     doubt
 }
 
-/// Whether the table's name stands in the text as a word of its own.
 fn names_table(text: &str, table: &TableName) -> bool {
     let inside = |letter: char| letter.is_alphanumeric() || "_-./".contains(letter);
     text.split(|letter| !inside(letter))
