@@ -164,8 +164,8 @@ fn what_is_unread_takes_nothing_back() {
     }
 }
 
-/// Has pfctl's list of rules edited by sed before the agent sees it.
-fn edit_rules(firewall: &ChangingBox, script: &str) {
+/// Has a case of a shell's `case` look at what pfctl is asked first; the real one is `$real`.
+fn wrap_pfctl(firewall: &ChangingBox, case: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let real = firewall.text("pfctl");
     firewall.php().write("pfctl-real", real.as_bytes());
@@ -173,10 +173,15 @@ fn edit_rules(firewall: &ChangingBox, script: &str) {
     let executable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&path, executable).expect("an executable");
     let path = path.display();
-    let text = format!(
-        "#!/bin/sh\ncase \"$*\" in\n'-P -sr') '{path}' \"$@\" | sed '{script}' ;;\n*) exec '{path}' \"$@\" ;;\nesac\n"
-    );
+    let text =
+        format!("#!/bin/sh\nreal='{path}'\ncase \"$*\" in\n{case}\nesac\nexec \"$real\" \"$@\"\n");
     firewall.php().write("pfctl", text.as_bytes());
+}
+
+/// Has pfctl's list of rules edited by sed before the agent sees it.
+fn edit_rules(firewall: &ChangingBox, script: &str) {
+    let case = format!("'-P -sr') \"$real\" \"$@\" | sed '{script}'; exit ;;");
+    wrap_pfctl(firewall, &case);
 }
 
 #[test]
@@ -226,6 +231,101 @@ fn what_pf_runs_instead_is_found_and_taken_back() {
         );
         assert_eq!(firewall.ours(), at_first, "{script}");
     }
+}
+
+/// Has pf lose lines of these lists with each load of the new caps, if the shell's `also` holds: pfctl does not show them,
+/// and says nothing about it.
+fn lose_lines(firewall: &ChangingBox, lists: &[&str], also: &str) {
+    let lists = lists.join("' | '");
+    let case = format!(
+        "'{lists}') if grep -q '{NEW}' '{}' && {also}; then \"$real\" \"$@\" | sed /k8s_kms_lb/d; exit; fi ;;",
+        firewall.file("pf/sr").display()
+    );
+    wrap_pfctl(firewall, &case);
+}
+
+/// What pf runs without the rules is read, however often it is asked: it speaks against the change.
+#[test]
+fn what_pf_lost_is_taken_back() {
+    if !php::available() {
+        return;
+    }
+    let mut versions = Version::ALL.into_iter().cycle();
+    for lists in [&["-P -sn"][..], &["-P -sr"], &["-P -sn", "-P -sr"]] {
+        for at in [
+            "0 nothing",
+            "kmsctl_prove kill",
+            "filter_configure_sync: loaded kill",
+        ] {
+            let version = versions.next().expect("a version");
+            let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
+            let at_first = firewall.ours();
+            let request = asked(&mut firewall, "c1", wanted());
+            lose_lines(&firewall, lists, "true");
+            firewall.php().write("at", at.as_bytes());
+            firewall.ask(&AgentRequest::Apply(Box::new(request)));
+            firewall.php().write("at", b"0 nothing");
+            firewall.tick();
+            let case = format!("{version:?} {lists:?} {at}");
+            is_taken_back(&mut firewall, &at_first, &case);
+        }
+        versions.next();
+    }
+}
+
+fn is_taken_back(firewall: &mut ChangingBox, at_first: &str, case: &str) {
+    let answer = answer(firewall, "c1", false);
+    let OutcomeAnswer::Ended { outcome } = answer else {
+        panic!("{case}: {answer:?}");
+    };
+    assert_eq!(
+        outcome.result,
+        ChangeEnding::RolledBack,
+        "{case}: {outcome:#?}"
+    );
+    assert_eq!(firewall.ours(), at_first, "{case}: {outcome:#?}");
+    assert_eq!(firewall.left_over(), Vec::<String>::new(), "{case}");
+}
+
+/// The process dies between pf's load and pfSense's own copy of what it loaded, and the job's load loses the rules too.
+#[test]
+fn what_two_loads_lost_is_taken_back() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for times in 2..=3 {
+            let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
+            let at_first = firewall.ours();
+            let request = asked(&mut firewall, "c1", wanted());
+            firewall.trouble(&format!("rule-lost {times}"));
+            firewall
+                .php()
+                .write("at", b"filter_configure_sync: loaded kill");
+            firewall.ask(&AgentRequest::Apply(Box::new(request)));
+            firewall.php().write("at", b"0 nothing");
+            for _ in 0..3 {
+                firewall.tick();
+            }
+            is_taken_back(&mut firewall, &at_first, &format!("{version:?} {times}"));
+        }
+    }
+}
+
+/// A list that is another one when it is asked for again, without a word from pfctl, is not read.
+#[test]
+fn a_list_that_changes_is_unread() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = asked(&mut firewall, "c1", wanted());
+    let asked = firewall.file("asked");
+    let first = format!("[ ! -e '{0}' ] && : >'{0}'", asked.display());
+    lose_lines(&firewall, &["-P -sn"], &first);
+    let outcome = send(&mut firewall, request);
+    assert_eq!(outcome.result, ChangeEnding::Unproven, "{outcome:#?}");
+    assert!(firewall.text("pf/sr").contains(NEW), "it stays");
 }
 
 #[test]

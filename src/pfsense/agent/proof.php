@@ -47,16 +47,14 @@ function kmsctl_run_pfctl($what) {
 }
 
 /* Rules as pf has them now, ports as numbers, as above. A whole list of pfSense's has its anchor for tftp-proxy, which
- * stands behind all filter rules, and no fewer redirections than the ruleset that was loaded last. */
+ * stands behind all filter rules; that of redirections goes on behind it, so it is read where it is the same twice. */
 function kmsctl_loaded($what) {
 	list($lines, $why) = kmsctl_ask_pf("-P {$what}");
-	if ($why !== null) {
-		return array(null, $why);
+	if ($why === null && (preg_grep('#^(?:rdr-)?anchor "tftp-proxy/\*"#', $lines) === array()
+	    || ($what === '-sn' && kmsctl_ask_pf("-P {$what}") !== array($lines, null)))) {
+		return array(null, 'its list is cut short');
 	}
-	$ruleset = $what === '-sn' ? @file(kmsctl_path('cf_conf_path', '/cf/conf') . '/rules.debug.old') : false;
-	$least = $ruleset === false ? 0 : count(preg_grep('/^rdr /', $ruleset));
-	return preg_grep('#^(?:rdr-)?anchor "tftp-proxy/\*"#', $lines) !== array()
-	    && count(preg_grep('/^rdr /', $lines)) >= $least ? array($lines, null) : array(null, 'its list is cut short');
+	return array($lines, $why);
 }
 
 function kmsctl_load_notices() {
