@@ -233,7 +233,11 @@ async fn from_reading(
         reason: flags.reason.clone(),
     };
     // Two plans of one moment differ by what the history held before them.
-    let salt = context.journal()?.count()?.to_string();
+    let held = match context.journal()?.count() {
+        Err(error) if !closes(&draft.operation) => return Err(error.into()),
+        counted => counted.unwrap_or_default(),
+    };
+    let salt = held.to_string();
     let plan = Plan::seal(draft, author, &salt)
         .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
     if flags.shows_only() {
@@ -334,7 +338,7 @@ async fn carry_out(
     drop(started);
     let appended = match appended {
         Ok(appended) => appended,
-        Err(error) if error.is_full_disk() && closes(&plan.change.operation) => {
+        Err(error) if closes(&plan.change.operation) => {
             context.terminal.caution(&format!(
                 "The history cannot be kept: {error}. It is closed all the same; kmsctl undo does not know it. The firewall keeps what was done: kmsctl expose restore opens again."
             ));
@@ -373,7 +377,7 @@ async fn carry_out(
     }
 }
 
-/// Returns whether it only closes: what a full disk must not stop.
+/// Returns whether it only closes: what no history stops, whether it cannot be written or is none.
 fn closes(operation: &Operation) -> bool {
     use ConfigurationEdit::{Delete, Disable};
     matches!(

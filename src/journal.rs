@@ -66,27 +66,20 @@ pub enum JournalError {
     Json(#[from] serde_json::Error),
 }
 
-impl JournalError {
-    /// Returns whether there is no room for the record, or no writing at all.
-    pub fn is_full_disk(&self) -> bool {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-        let Self::Io { source, .. } = self else {
-            return false;
-        };
-        matches!(
-            source.kind(),
-            StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge
-        )
-    }
-}
-
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        let foreign = match &error {
-            JournalError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+        use io::ErrorKind::{InvalidInput, IsADirectory, PermissionDenied};
+        // Another user's, or no file: nothing that a second try changes.
+        let unusable = match &error {
+            JournalError::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    InvalidInput | IsADirectory | PermissionDenied
+                ) || source.raw_os_error() == Some(libc::ELOOP)
+            }
             _ => false,
         };
-        let kind = if foreign {
+        let kind = if unusable {
             FailureKind::Usage
         } else {
             FailureKind::Failed
@@ -225,8 +218,7 @@ impl Journal {
             Err(error) => return Err(self.io("Opening", error)),
         };
         for path in self.closed_files()? {
-            let file = open_own_file(&path, OpenOptions::new().read(true))
-                .map_err(|error| self.io("Opening", error))?;
+            let file = Self::open_closed(&path)?;
             self.scan_file(&file, &mut chain, each)?;
             if std::mem::take(&mut chain.torn) > 0 {
                 chain.add_break("the file before it is torn at its end".to_owned());
@@ -375,8 +367,7 @@ impl Journal {
             ..Chain::default()
         };
         for path in self.closed_files()?.iter().chain([&self.path]) {
-            let file = open_own_file(path, OpenOptions::new().read(true))
-                .map_err(|error| self.io("Opening", error))?;
+            let file = Self::open_closed(path)?;
             self.scan_file(&file, &mut chain, &mut |_, _, _| {})?;
         }
         Ok(chain.met_head)
@@ -440,8 +431,7 @@ impl Journal {
             .collect();
         let mut chain = Chain::default();
         for path in self.closed_files()?.iter().chain([&self.path]) {
-            let file = open_own_file(path, OpenOptions::new().read(true))
-                .map_err(|error| self.io("Opening", error))?;
+            let file = Self::open_closed(path)?;
             self.scan_file(&file, &mut chain, &mut |at, event, _| {
                 for (_, found) in &mut waiting {
                     let same = found
@@ -483,6 +473,14 @@ impl Journal {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    fn open_closed(path: &Path) -> Result<File, JournalError> {
+        open_own_file(path, OpenOptions::new().read(true)).map_err(|source| JournalError::Io {
+            doing: "Opening",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Returns the closed files, oldest first.
@@ -533,7 +531,7 @@ impl Journal {
             && tail.end == 0
             && let Some(path) = closed.last()
         {
-            let before = open_own_file(path, OpenOptions::new().read(true)).map_err(reading)?;
+            let before = Self::open_closed(path)?;
             tail.last = tail::find_tail(&before).map_err(reading)?.last;
         }
         let seq = match tail.last.as_deref().map(line::claimed_seq) {
@@ -542,9 +540,7 @@ impl Journal {
             _ => {
                 let mut lines = tail::count_lines(file).map_err(reading)?;
                 for path in &closed {
-                    let file =
-                        open_own_file(path, OpenOptions::new().read(true)).map_err(reading)?;
-                    lines += tail::count_lines(&file).map_err(reading)?;
+                    lines += tail::count_lines(&Self::open_closed(path)?).map_err(reading)?;
                 }
                 lines
             }

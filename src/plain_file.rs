@@ -2,9 +2,30 @@
 //! signals and time limits.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+/// Reads a plain file, up to so many bytes.
+///
+/// # Errors
+/// Those of the operating system; `InvalidInput` for a pipe, a socket, a device or a directory.
+pub fn read_plain_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain_file(path, OpenOptions::new().read(true))?
+        .take(most)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a plain file of UTF-8, up to so many bytes.
+///
+/// # Errors
+/// As [`read_plain_file`]; `InvalidData` for what is no UTF-8.
+pub fn read_plain_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read_plain_file(path, most)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
 
 /// Opens a file with these options, without waiting, and refuses all but plain files.
 ///

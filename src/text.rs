@@ -57,6 +57,12 @@ pub fn clean_text(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Puts foreign text into quotes that it cannot end, with the same escapes as everywhere: a quotation in a sentence.
+pub fn quoted(text: &str) -> String {
+    let inside = text.replace('\\', r"\\").replace('"', "\\\"");
+    format!("\"{}\"", clean_text(&inside))
+}
+
 /// Returns whether a character acts instead of being shown.
 pub fn acts_on_terminal(character: char) -> bool {
     character.is_control()
@@ -163,6 +169,18 @@ mod tests {
             clean_text("a\x1b[2Jb\nc\u{9b}d\u{202e}e"),
             "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e"
         );
+    }
+
+    #[test]
+    fn a_quotation_ends_where_it_should() {
+        for (text, shown) in [
+            ("KMS", r#""KMS""#),
+            ("a\" in force", r#""a\" in force""#),
+            ("C:\\x1b", r#""C:\\x1b""#),
+            ("\u{1b}[2J\u{202e}\n\u{9b}", r#""\x1b[2J\u{202e}\x0a\x9b""#),
+        ] {
+            assert_eq!(quoted(text), shown);
+        }
     }
 
     proptest! {

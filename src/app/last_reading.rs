@@ -1,7 +1,7 @@
 //! What the last reading of each context found, kept on this machine so that a shell's Tab key can offer the blocked
 //! addresses and `config contexts` the state without a connection. It decides nothing: a change reads anew.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use super::Context;
 use crate::domain::service::Service;
 use crate::own_files::make_private_directory;
 use crate::pfsense::questions::Reading;
+use crate::plain_file::read_plain_file;
 
 /// More are not offered: more a shell would not show either.
 const MOST: usize = 1000;
@@ -90,9 +91,7 @@ pub fn last_reading(
     context: Option<&str>,
     firewall: &str,
 ) -> Option<LastReading> {
-    let mut text = String::new();
-    let file = std::fs::File::open(remembered_file(directory, context)).ok()?;
-    file.take(LARGEST_FILE).read_to_string(&mut text).ok()?;
-    let last: LastReading = serde_json::from_str(&text).ok()?;
+    let text = read_plain_file(&remembered_file(directory, context), LARGEST_FILE).ok()?;
+    let last: LastReading = serde_json::from_slice(&text).ok()?;
     (last.firewall == firewall).then_some(last)
 }

@@ -25,6 +25,7 @@ use crate::domain::reachability::path::{Evidence, Known, Resolution, Trouble};
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
+use crate::plain_file::read_plain_text;
 use crate::ssh::target::Link;
 use crate::terminal::{Tone, View};
 use crate::vantage::inside;
@@ -263,7 +264,7 @@ fn login_facts(context: &Context, link: &Link) -> Login {
 fn key_type(path: &std::path::Path) -> Option<String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
-    let text = std::fs::read_to_string(name).ok()?;
+    let text = read_plain_text(std::path::Path::new(&name), 64 << 10).ok()?;
     text.split_ascii_whitespace()
         .next()
         .map(|kind| kind.chars().take(40).collect())

@@ -12,6 +12,7 @@ use crate::domain::pfsense::change::ChangeId;
 use crate::domain::plan;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
+use crate::text::quoted;
 
 /// Arguments of `kmsctl keep`.
 #[derive(Debug, ClapArgs)]
@@ -77,7 +78,8 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         let found = history::only_match(&ids, |id| id.as_str(), meant);
         let id = found.map_err(|error| match error {
             FindError::Unknown(id) => Failure::usage(format!(
-                "There is no change {id:?}, here or armed on the firewall."
+                "There is no change {}, here or armed on the firewall.",
+                quoted(&id)
             )),
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;

@@ -12,4 +12,3 @@ pub mod managed;
 pub mod proof;
 pub(crate) mod record;
 mod separators;
-pub mod stored;

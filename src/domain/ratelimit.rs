@@ -14,7 +14,7 @@ use super::pf::rule::{Rate, Rule};
 use super::pfsense::configured::FilterRule;
 use super::pfsense::edit::CAP_KEYS;
 use super::warning::Warning;
-use crate::text::format_span;
+use crate::text::{format_span, quoted};
 
 /// The caps of one rule, per source address. Both absent is no cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -144,7 +144,10 @@ fn cap_number(name: &str, field: Option<&str>, findings: &mut Vec<Warning>) -> O
     }
     findings.push(Warning::new(
         "cap-not-a-number",
-        format!("The configured rule's {name} is {text:?}, not a number: pf may refuse the whole ruleset."),
+        format!(
+            "The configured rule's {name} is {}, not a number: pf may refuse the whole ruleset.",
+            quoted(text)
+        ),
     ));
     None
 }

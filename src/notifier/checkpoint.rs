@@ -3,7 +3,7 @@
 //! policy about what to do without one.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use super::tail::Position;
 use crate::domain::kms_log::checkpoint::SavedLog;
 use crate::domain::notifier::decide::Post;
 use crate::domain::notifier::dedup::DedupKey;
+use crate::plain_file::read_plain_file;
 
 /// Everything the notifier must not forget.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -182,13 +183,11 @@ enum Read {
 }
 
 fn read_checkpoint(path: &Path) -> Read {
-    let mut bytes = Vec::new();
-    let opened = File::open(path);
-    match opened.and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
-        Ok(_) => {}
+    let bytes = match read_plain_file(path, LARGEST) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Nothing,
         Err(_) => return Read::Broken,
-    }
+    };
     let whole = || {
         let line = memchr::memchr(b'\n', &bytes)?;
         let (sum, body) = (bytes.get(..line)?, bytes.get(line + 1..)?);

@@ -2,7 +2,7 @@
 //! runs do not mix. Knows files, not what is in the world.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,11 +18,14 @@ use super::scenario::Scenario;
 use super::world::World;
 use crate::journal::Journal;
 use crate::own_files;
+use crate::plain_file;
 
 /// The form of the state file; raised when an older kmsctl could not read it.
 const VERSION: u32 = 2;
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
+/// More is no key.
+const LARGEST_KEY: u64 = 64 << 10;
 /// The file of the server's key.
 pub const HOST_KEY: &str = "host_key";
 /// The file of the key that kmsctl logs in with.
@@ -139,10 +142,7 @@ impl WorldStore {
     pub fn key(&self, name: &str) -> Result<PrivateKey, SimulatorError> {
         let path = self.path(name);
         if path.exists() {
-            return PrivateKey::read_openssh_file(&path).map_err(|why| SimulatorError::Corrupt {
-                path: path.clone(),
-                why: why.to_string(),
-            });
+            return read_key(&path).map_err(|why| SimulatorError::Corrupt { path, why });
         }
         if !self.writable() {
             return Err(SimulatorError::Busy {
@@ -182,10 +182,13 @@ impl WorldStore {
 }
 
 fn read_state(directory: &Path) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let file = File::open(directory.join(STATE))?;
-    file.take(LARGEST).read_to_end(&mut text)?;
-    Ok(text)
+    plain_file::read_plain_file(&directory.join(STATE), LARGEST)
+}
+
+/// Reads a key of the box or of its client; the error is a sentence without a full stop.
+fn read_key(path: &Path) -> Result<PrivateKey, String> {
+    let text = plain_file::read_plain_text(path, LARGEST_KEY).map_err(|error| error.to_string())?;
+    PrivateKey::from_openssh(text).map_err(|error| error.to_string())
 }
 
 /// Reads the scenario of the saved world alone; `None` without one that can be read.
@@ -210,7 +213,7 @@ pub fn reset_store(directory: &Path) -> Result<bool, SimulatorError> {
     };
     for name in [HOST_KEY, CLIENT_KEY] {
         let path = directory.join(name);
-        if path.exists() && PrivateKey::read_openssh_file(&path).is_err() {
+        if path.exists() && read_key(&path).is_err() {
             fs::remove_file(&path).map_err(|why| error_at(&path, why))?;
         }
     }
@@ -240,13 +243,10 @@ fn forget_history(directory: &Path) -> Result<(), SimulatorError> {
 /// Takes the lock if it is free.
 fn take_lock(directory: &Path) -> Result<Option<File>, SimulatorError> {
     let path = directory.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|why| error_at(&path, why))?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file =
+        plain_file::open_plain_file(&path, &mut options).map_err(|why| error_at(&path, why))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

@@ -32,10 +32,14 @@ use super::openssh_log::{LogContext, Recorded};
 use super::ssh_arguments::{configuration_arguments, forward_arguments, ssh_arguments};
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::own_files;
+use crate::plain_file;
 use crate::settings::target::Target;
 
 /// How long a master may take to answer on its local socket.
 const ALIVE: Duration = Duration::from_secs(2);
+
+/// More is not what a run has written about a master.
+const LARGEST_FACTS: u64 = 64 << 10;
 
 /// How often a waiting run looks whether the other one has connected.
 const POLL: Duration = Duration::from_millis(20);
@@ -421,7 +425,8 @@ impl ControlDirectory {
 
     /// Returns the master behind the socket, if it answers and its host key was verified.
     async fn live_master(&self, target: &Target) -> Option<Master> {
-        let verified = Verified::of_text(&fs::read_to_string(&self.verified).ok()?)?;
+        let verified =
+            Verified::of_text(&plain_file::read_plain_text(&self.verified, LARGEST_FACTS).ok()?)?;
         if target
             .fingerprint
             .as_ref()
@@ -448,13 +453,9 @@ impl ControlDirectory {
             doing: "Locking the socket directory",
             source,
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.lock)
-            .map_err(local)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = plain_file::open_plain_file(&self.lock, &mut options).map_err(local)?;
         let deadline = Instant::now() + target.connect_timeout + ALIVE;
         while Instant::now() < deadline {
             match file.try_lock() {

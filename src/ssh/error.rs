@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use super::known_hosts::HostKey;
 use crate::error::{Failure, FailureKind};
-use crate::text::format_span;
+use crate::text::{format_span, quoted};
 
 /// Why there is no link, or why a reply cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The target's host or user holds characters that no host or user name has.
-    #[error("{what} {value:?} cannot be used on an ssh command line.")]
+    #[error("{what} {} cannot be used on an ssh command line.", quoted(value))]
     BadTarget {
         /// What it is: `The host name`, `The user name`, `The path`.
         what: &'static str,
@@ -182,7 +182,8 @@ pub enum LinkError {
     },
     /// The login shell talks to a person: our script went to a menu, or to nothing.
     #[error(
-        "The login shell of {host} shows a menu and ran no command; the last line that it printed: {said:?}."
+        "The login shell of {host} shows a menu and ran no command; the last line that it printed: {}.",
+        quoted(said)
     )]
     Menu {
         /// As configured.

@@ -15,6 +15,7 @@ use ::russh::keys::{PrivateKey, PublicKey, PublicKeyOrCertificate};
 use super::builtin::{client_configuration, dial_target, handshake_error};
 use super::error::LinkError;
 use super::known_hosts::{HostKey, HostKeyVerdict, KnownHosts, listed_name};
+use crate::plain_file;
 use crate::settings::target::Target;
 
 /// A host key that the box presented, and what is known of it.
@@ -79,12 +80,9 @@ pub async fn fetch_host_key(target: &Target) -> Result<Presented, LinkError> {
 impl Presented {
     /// Adds the key to a known_hosts file, which is made where there is none.
     pub fn remember(&self, path: &Path) -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let mut file = plain_file::open_plain_file(path, &mut options)?;
         file.seek(SeekFrom::End(0))?;
         file.write_all(self.line.as_bytes())?;
         file.sync_all()

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use memchr::{memchr, memmem, memrchr};
 
 use super::script::Nonce;
+use crate::text::quoted;
 
 /// Which of a command's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,7 +281,12 @@ impl Framing {
                     self.noise_clause()
                 )));
             }
-            _ => return Err(Garbled(format!("a marker is out of place: {text:?}"))),
+            _ => {
+                return Err(Garbled(format!(
+                    "a marker is out of place: {}",
+                    quoted(&text)
+                )));
+            }
         }
         Ok(())
     }

@@ -2,18 +2,17 @@
 //! anything is sent, because each refused key counts against us on the firewall. RSA is not used: russh has it
 //! only through release candidates of `rsa`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ::russh::keys::agent::AgentIdentity;
 use ::russh::keys::agent::client::AgentClient;
-use ::russh::keys::{
-    Algorithm, Error as KeyError, PrivateKey, PublicKey, decode_secret_key, load_public_key,
-};
+use ::russh::keys::{Algorithm, Error as KeyError, PrivateKey, PublicKey, decode_secret_key};
 use tokio::net::UnixStream;
 
 use super::error::LinkError;
 use super::target::Secret;
+use crate::plain_file;
 use crate::settings::target::Target;
 
 /// The file names looked for in `~/.ssh` when no identity is configured, as ssh(1) does, without RSA.
@@ -110,6 +109,9 @@ impl Agent {
     }
 }
 
+/// More is no key.
+const LARGEST: u64 = 1 << 20;
+
 fn is_rsa(key: &PublicKey) -> bool {
     matches!(key.algorithm(), Algorithm::Rsa { .. })
 }
@@ -123,7 +125,7 @@ fn from_file(
         path: path.to_owned(),
         reason,
     };
-    let text = std::fs::read_to_string(path);
+    let text = plain_file::read_plain_text(path, LARGEST);
     let public = public_half(path, text.as_deref().ok());
     if public.as_ref().is_some_and(is_rsa) {
         return Err(LinkError::RsaKey {
@@ -175,5 +177,6 @@ fn public_half(path: &Path, text: Option<&str>) -> Option<PublicKey> {
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".pub");
-    load_public_key(PathBuf::from(beside)).ok()
+    let text = plain_file::read_plain_text(Path::new(&beside), LARGEST).ok()?;
+    PublicKey::from_openssh(text.trim()).ok()
 }

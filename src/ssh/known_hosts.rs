@@ -15,6 +15,11 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
+use crate::plain_file;
+
+/// Some hundred thousand hosts; what is behind it is not looked at.
+const LARGEST: u64 = 64 << 20;
+
 /// A public host key as people compare it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKey {
@@ -116,7 +121,7 @@ impl KnownHosts {
     pub fn read(paths: &[PathBuf], name: &str) -> Self {
         let mut known = Self::default();
         for path in paths {
-            let Ok(bytes) = read_file(path) else {
+            let Ok(bytes) = plain_file::read_plain_file(path, LARGEST) else {
                 continue;
             };
             known.add_file(path, &String::from_utf8_lossy(&bytes), name);
@@ -303,7 +308,8 @@ pub fn listed_name(host: &str, port: u16) -> String {
 
 /// Reads the key in one line of a known_hosts file, for the message about a changed key.
 pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
-    let text = String::from_utf8_lossy(&read_file(path).ok()?).into_owned();
+    let text =
+        String::from_utf8_lossy(&plain_file::read_plain_file(path, LARGEST).ok()?).into_owned();
     let (_, _, key) = known_host_fields(text.lines().nth(line.checked_sub(1)?)?)?;
     parse_public_key_base64(key)
         .ok()
@@ -384,14 +390,6 @@ fn glob_matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern
         .get(at..)
         .is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
-}
-
-/// Reads a regular file; a pipe would hold up the whole program, deadline and all.
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    std::fs::read(path)
 }
 
 #[cfg(test)]

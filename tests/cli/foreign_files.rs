@@ -138,32 +138,181 @@ fn an_unreadable_directory_is_no_missing_file() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
+    assert!(made.success());
+}
+
+/// Runs a command and returns its exit code; what waits for a pipe is ended and named.
+#[track_caller]
+fn code_in_time(mut command: Command) -> Option<i32> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let start = Instant::now();
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("kmsctl runs");
+    while start.elapsed() < PATIENCE && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let waited = start.elapsed();
+    let _ = child.kill();
+    let status = child.wait().expect("a child");
+    assert!(waited < PATIENCE, "{command:?} waits");
+    status.code()
+}
+
+/// A pipe in the place of a file that kmsctl itself keeps, or that the configuration names, is not waited for.
+#[test]
+fn a_pipe_in_any_files_place_never_waits() {
+    let names = [
+        "journal.head",
+        "journal.000001.jsonl",
+        "aside-1.jsonl",
+        "last-reading.json",
+        "state.json",
+        "lock",
+        "client_key",
+        "host_key",
+    ];
+    std::thread::scope(|scope| {
+        for name in names {
+            scope.spawn(move || {
+                let environment = TestEnvironment::new();
+                environment
+                    .demo(&["ratelimit", "tighten", "--yes"])
+                    .success();
+                let file = environment
+                    .home()
+                    .join(".local/state/kmsctl/demo")
+                    .join(name);
+                let _ = std::fs::remove_file(&file);
+                make_pipe(&file);
+                for arguments in [
+                    &["--demo", "status"][..],
+                    &["--demo", "history"],
+                    &["--demo", "expose", "revoke", "--yes"],
+                    &["--demo", "demo", "reset"],
+                ] {
+                    let code = code_in_time(environment.command(arguments));
+                    assert!(code.is_some(), "{name}: {arguments:?}");
+                }
+            });
+        }
+    });
+    let environment = TestEnvironment::new().private_runtime();
+    let at = |name: &str| environment.home().join(name);
+    for pipe in ["known_hosts", "identity", "identity.pub", "key", "key.pub"] {
+        make_pipe(&at(pipe));
+    }
+    std::fs::remove_file(at("key")).expect("a pipe");
+    std::fs::copy(crate::support::sshd::key("client"), at("key")).expect("a key");
+    for (known_hosts, identity) in [
+        ("known_hosts", "key"),
+        ("none", "identity"),
+        ("none", "key"),
+    ] {
+        environment.write_config(&format!(
+            "[firewall]\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"russh\"\nknown_hosts = \"{}\"\nidentity = \"{}\"\n",
+            at(known_hosts).display(),
+            at(identity).display(),
+        ));
+        for arguments in [&["status"][..], &["doctor"]] {
+            let mut command = environment.command(arguments);
+            command.env_remove("KMSCTL_FIREWALL_HOST");
+            assert!(code_in_time(command).is_some(), "{arguments:?}");
+        }
+    }
+}
+
+/// A look at a history that is no file is refused, and so is a change; what closes the port is never stopped by it.
+#[test]
+fn a_history_that_is_no_file_stops_no_revoke() {
+    let puts = |what: &str, path: &Path| match what {
+        "a pipe" => make_pipe(path),
+        "a directory" => std::fs::create_dir(path).expect("a directory"),
+        _ => symlink(path, path).expect("a link"),
+    };
+    for what in ["a directory", "a pipe", "a link to itself"] {
+        for name in ["journal.jsonl", "journal.000001.jsonl"] {
+            let environment = TestEnvironment::new();
+            environment
+                .demo(&["ratelimit", "tighten", "--yes"])
+                .success();
+            let history = environment
+                .home()
+                .join(".local/state/kmsctl/demo")
+                .join(name);
+            let _ = std::fs::remove_file(&history);
+            puts(what, &history);
+            for look in [
+                &["history", "--local"][..],
+                &["history", "--verify"],
+                &["undo", "--yes"],
+            ] {
+                let said = environment.demo(look).fails_with(2);
+                assert!(said.contains(name), "{what}, {look:?}: {said}");
+            }
+            if name == "journal.jsonl" {
+                let said = environment
+                    .demo(&["ratelimit", "loosen", "--yes"])
+                    .fails_with(2);
+                assert!(said.contains(name), "{what}: {said}");
+            }
+            environment
+                .demo(&["expose", "revoke", "--dry-run"])
+                .success();
+            let closed = environment.demo(&["expose", "revoke", "--yes", "-o", "json"]);
+            assert_eq!(closed.code, Some(0), "{what}: {closed}");
+            if name == "journal.jsonl" {
+                assert!(
+                    closed.stderr.contains("history cannot be kept"),
+                    "{what}: {closed}"
+                );
+                assert!(closed.stderr.contains("expose restore"), "{what}: {closed}");
+            }
+            environment
+                .demo(&["expose", "show", "--expect", "closed"])
+                .success();
+        }
+    }
+}
+
+/// Neither does one that another user planted, or a directory that cannot be written.
+#[test]
+fn a_foreign_history_stops_no_revoke() {
+    if !is_root() {
+        return;
+    }
+    for planted in ["journal.jsonl", "journal.head", "aside-1.jsonl"] {
+        let environment = TestEnvironment::new();
+        environment
+            .demo(&["ratelimit", "tighten", "--yes"])
+            .success();
+        let file = environment
+            .home()
+            .join(".local/state/kmsctl/demo")
+            .join(planted);
+        std::fs::write(&file, "planted\n").expect("a file");
+        chown(&file, Some(ANOTHER), None).expect("root may");
+        let closed = environment.demo(&["expose", "revoke", "--yes"]);
+        assert_eq!(closed.code, Some(0), "{planted}: {closed}");
+        environment
+            .demo(&["expose", "show", "--expect", "closed"])
+            .success();
+    }
+}
+
 #[test]
 fn a_pipe_as_configuration_never_waits() {
     let environment = TestEnvironment::new();
-    let pipe = environment.home().join("pipe");
-    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
-    assert!(made.success());
+    make_pipe(&environment.home().join("pipe"));
     for arguments in [
         &["--config", "pipe", "config", "check"][..],
         &["--config", "pipe", "status"],
     ] {
-        let start = Instant::now();
-        let mut child = environment
-            .command(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kmsctl runs");
-        let patience = Duration::from_secs(20);
-        while start.elapsed() < patience && child.try_wait().expect("a child").is_none() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let waited = start.elapsed();
-        let _ = child.kill();
-        let status = child.wait().expect("a child");
-        assert!(waited < patience, "it waits");
-        assert_eq!(status.code(), Some(2));
+        assert_eq!(code_in_time(environment.command(arguments)), Some(2));
     }
 }
 

@@ -204,6 +204,57 @@ fn processes_start_in_few_places() {
     }
 }
 
+/// Rust's own quotation has escapes of its own; `text::quoted` has those of all other texts.
+#[test]
+fn texts_from_outside_have_one_form_of_escapes() {
+    // What is hashed, two enums of russh, and what tests alone print.
+    let others = [
+        "ssh/control_master.rs",
+        "ssh/builtin.rs",
+        "ssh/forward.rs",
+        "kms_log/score.rs",
+    ];
+    for (path, text) in rust_files("src") {
+        let is_test = text.contains("#[test]") && !text.contains("\nmod tests {");
+        if is_test
+            || path.components().any(|part| part.as_os_str() == "tests")
+            || others.iter().any(|other| path.ends_with(other))
+        {
+            continue;
+        }
+        let code = text.split("\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().enumerate();
+        let debugs: Vec<_> = lines.filter(|(_, line)| line.contains(":?}")).collect();
+        assert!(debugs.is_empty(), "{}: {debugs:?}", path.display());
+    }
+}
+
+/// To open a named pipe waits for its other end, deaf to signals and time limits.
+#[test]
+fn files_are_opened_in_one_place() {
+    let others = [
+        // /proc and /etc; directories that are synced; a log, looked at first; what is given to be read once.
+        "settings/environment.rs",
+        "src/journal.rs",
+        "notifier/checkpoint.rs",
+        "notifier/tail.rs",
+        "notifier/replay.rs",
+        "virusprot/change.rs",
+        // A plan that it has just had written.
+        "contexts/peer.rs",
+    ];
+    for (path, text) in rust_files("src") {
+        let is_test = text.contains("#[test]") && !text.contains("\nmod tests {");
+        if is_test || others.iter().any(|other| path.ends_with(other)) {
+            continue;
+        }
+        let code = text.split("\nmod tests {").next().unwrap_or_default();
+        for opened in ["File::open(", "fs::read(", "fs::read_to_string("] {
+            assert!(!code.contains(opened), "{}: {opened}", path.display());
+        }
+    }
+}
+
 #[test]
 fn the_example_configuration_is_the_built_in_one() {
     let file =

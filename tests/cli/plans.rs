@@ -45,11 +45,11 @@ fn a_history_that_is_a_named_pipe_is_refused_and_not_waited_for() {
     std::fs::remove_file(&journal).expect("a history");
     make_pipe(&journal);
     feed(&journal, Vec::new());
-    let told = environment.demo(&["history", "--local"]).fails_with(1);
+    let told = environment.demo(&["history", "--local"]).fails_with(2);
     assert!(told.contains("it is not a plain file"), "{told}");
     let told = environment
         .demo(&["ratelimit", "loosen", "--yes"])
-        .fails_with(1);
+        .fails_with(2);
     assert!(told.contains("it is not a plain file"), "{told}");
 }
 

@@ -14,6 +14,7 @@ pub mod live;
 pub mod php;
 pub mod pods;
 pub mod processes;
+pub mod raw_sshd;
 pub mod redis;
 pub mod screen;
 pub mod served;

@@ -17,6 +17,7 @@ use crate::domain::pfsense::configured::Configured;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::Kubectl;
 use crate::pfsense::questions::{Question, Reading};
+use crate::plain_file::read_plain_text;
 use crate::settings::target::Target;
 use crate::settings::{Layers, Settings, keys, values};
 use crate::ssh::first_contact;
@@ -392,7 +393,7 @@ impl Wizard<'_> {
                 path.display()
             ));
         }
-        if let Ok(public) = fs::read_to_string(path.with_extension("pub")) {
+        if let Ok(public) = read_plain_text(&path.with_extension("pub"), 64 << 10) {
             self.say_sentence("Unless pfSense has it already, paste this line under System > User Manager > Edit > Authorized SSH Keys, and see that System > Advanced > Admin Access has Secure Shell enabled:");
             self.context
                 .terminal

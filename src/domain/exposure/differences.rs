@@ -11,6 +11,7 @@ use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
+use crate::text::quoted;
 
 /// Most paths that are named one by one.
 const NAMED: usize = 8;
@@ -168,7 +169,10 @@ fn anchor_unread((name, list): (&str, &str)) -> Warning {
         "UPnP's rules (anchor miniupnpd) are not read: a port that a machine inside has opened by UPnP is not seen here."
             .to_owned()
     } else {
-        format!("The rules of the anchor {name:?} are not read: what they let in is not seen here.")
+        format!(
+            "The rules of the anchor {} are not read: what they let in is not seen here.",
+            quoted(name)
+        )
     };
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
     // The star means every anchor.
@@ -302,7 +306,10 @@ pub(super) fn configuration_warnings(
     if configured.interface.is_none() {
         say(
             "interface-missing",
-            format!("The firewall has no interface {:?}.", service.interface),
+            format!(
+                "The firewall has no interface {}.",
+                quoted(&service.interface)
+            ),
         );
     }
     if !configured.dirty.is_empty() {
@@ -449,7 +456,7 @@ fn half_difference(
         ),
         (Some(false), false) => {
             let because = schedule
-                .map(|name| format!(" Its schedule {name:?} may be outside its time."))
+                .map(|name| format!(" Its schedule {} may be outside its time.", quoted(name)))
                 .unwrap_or_default();
             (
                 "configured-not-loaded",
@@ -567,7 +574,7 @@ pub(super) fn look_at_loaded_caps(path: &Path<'_>, service: &Service, findings: 
         )),
         Some(overload) if overload.table != table => findings.push(Warning::new(
             "other-table",
-            format!("The loaded rule puts offenders into {:?}, not into {table}.", overload.table),
+            format!("The loaded rule puts offenders into {}, not into {table}.", quoted(&overload.table)),
         )),
         _ => {}
     }

@@ -8,6 +8,7 @@ use crate::domain::pfsense::managed::{
 };
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
+use crate::text::quoted;
 
 pub fn pair_findings(
     configured: &Configured,
@@ -57,12 +58,14 @@ fn forward_findings(
     });
     findings.extend(others.map(|other| {
         if other.nordr {
-            let message = format!("An exception (No RDR) for {interface} port {port} is configured.");
+            let message =
+                format!("An exception (No RDR) for {interface} port {port} is configured.");
             return Warning::new("no-rdr-exception", message);
         }
         let target = other.target.as_deref().unwrap_or_default();
         let message = format!(
-            "Another port forward of {interface} port {port} points to {target:?} instead of {alias}."
+            "Another port forward of {interface} port {port} points to {} instead of {alias}.",
+            quoted(target)
         );
         Warning::new("other-target", message)
     }));
@@ -101,7 +104,7 @@ fn filter_findings(
             1 => {}
             count => findings.push(Warning::new(
                 "duplicate-association",
-                format!("{count} filter rules carry the association {id:?} of the port forward; pfSense uses the first."),
+                format!("{count} filter rules carry the association {} of the port forward; pfSense uses the first.", quoted(id)),
             )),
         }
     }

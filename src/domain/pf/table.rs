@@ -13,6 +13,7 @@ pub use parse::{parse_changes, parse_table_entries, parse_test};
 pub use print::DisplayEntry;
 
 use super::Verbosity;
+use crate::text::quoted;
 
 /// One entry of a pf table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl TryFrom<String> for TableName {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        Self::new(&name).ok_or_else(|| format!("{name:?} is not the name of a table"))
+        Self::new(&name).ok_or_else(|| format!("{} is not the name of a table", quoted(&name)))
     }
 }
 

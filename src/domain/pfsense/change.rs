@@ -11,7 +11,7 @@ pub use crate::domain::pfsense::record::Element;
 
 use super::proof::PfProof;
 use crate::domain::pf::rule::Rate;
-use crate::text::format_span;
+use crate::text::{format_span, quoted};
 
 /// The name of one change, made by the client before anything happens: the agent does the same change once only, and
 /// the client asks for its outcome by it. Letters, digits and `-`, 1 to 48 of them: it names files on the firewall.
@@ -42,7 +42,7 @@ impl TryFrom<String> for ChangeId {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        Self::new(&text).ok_or_else(|| format!("{text:?} is no id of a change"))
+        Self::new(&text).ok_or_else(|| format!("{} is no id of a change", quoted(&text)))
     }
 }
 
@@ -142,9 +142,7 @@ pub struct Swap {
     /// The records as they were read. What is in neither is not touched.
     pub before: Records,
     pub after: Records,
-    /// It takes the rules away: what it took is kept until they are back.
-    pub deletes: bool,
-    /// By what the records are known where another writer has changed them.
+    pub alias: bool,
     pub names: RecordNames,
     pub proof: PfProof,
     pub closes: bool,

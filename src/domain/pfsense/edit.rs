@@ -15,6 +15,7 @@ use super::managed::{ManagedPair, passes_port_of_service};
 use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
+use crate::text::quoted;
 
 /// The elements of a filter rule that hold its caps, as they are written: connections, and the two halves of the rate.
 pub const CAP_KEYS: [&str; 3] = ["max-src-conn", "max-src-conn-rate", "max-src-conn-rates"];
@@ -134,14 +135,27 @@ fn edit_sections(
         draft.let_other_pass_stand(records.filter.as_ref());
     }
     let before = draft.records();
-    match change {
+    let touches_alias = match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {
             draft.set_caps(*max_src_conn, *rate)?;
+            false
         }
-        ConfigurationEdit::Disable => draft.disable()?,
-        ConfigurationEdit::Enable => draft.enable()?,
-        ConfigurationEdit::Delete => draft.delete()?,
-        ConfigurationEdit::PutBack { records, alias } => draft.put_back(records, *alias)?,
+        ConfigurationEdit::Disable => {
+            draft.disable()?;
+            false
+        }
+        ConfigurationEdit::Enable => {
+            draft.enable()?;
+            false
+        }
+        ConfigurationEdit::Delete => {
+            draft.delete()?;
+            false
+        }
+        ConfigurationEdit::PutBack { records, alias } => {
+            draft.put_back(records, *alias)?;
+            *alias
+        }
         ConfigurationEdit::Build {
             description,
             max_src_conn,
@@ -150,23 +164,20 @@ fn edit_sections(
         } => {
             check_caps(*max_src_conn, *rate)?;
             draft.build(description, (*max_src_conn, *rate), *alias)?;
+            *alias
         }
-    }
+    };
     let after = draft.records();
     let swap = Swap {
         names: names_of_records(&before, &after),
         proof: prove_swap(configured, service, &before, &after),
         closes: closes(&before, &after),
         stays: stays_closed(&before, &after),
-        deletes: has_rules(&before) && !has_rules(&after),
         before,
         after,
+        alias: touches_alias,
     };
     Ok((swap, draft.sections))
-}
-
-fn has_rules(records: &Records) -> bool {
-    records.nat.is_some() || records.filter.is_some()
 }
 
 /// Returns whether records let nothing in by themselves: what closes is never taken back because pf contradicts it.
@@ -425,8 +436,8 @@ impl Draft<'_> {
         };
         let kind = if first.floating { "floating" } else { "filter" };
         let clause = format!(
-            "the {kind} rule {:?} (tracker {}) lets the service's traffic in before the pair's rule sees it, so the caps would not count; remove it, or change it in the GUI",
-            first.descr.as_deref().unwrap_or_default(),
+            "the {kind} rule {} (tracker {}) lets the service's traffic in before the pair's rule sees it, so the caps would not count; remove it, or change it in the GUI",
+            quoted(first.descr.as_deref().unwrap_or_default()),
             first.tracker.as_deref().unwrap_or("none"),
         );
         refuse_edit(RefusalCode::FloatingDecides, clause)

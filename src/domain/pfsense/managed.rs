@@ -4,6 +4,7 @@
 use super::config::{ReadRequest, port_field_covers, port_field_is};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
 use crate::domain::service::Service;
+use crate::text::quoted;
 
 /// The service's records.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +43,8 @@ impl ForeignRule<'_> {
             format!("{host}:{}", side.port.as_deref().unwrap_or("any"))
         };
         let rule = format!(
-            "the filter rule {:?} that is joined to the port forward",
-            self.rule.descr.as_deref().unwrap_or_default()
+            "the filter rule {} that is joined to the port forward",
+            quoted(self.rule.descr.as_deref().unwrap_or_default())
         );
         let mut clauses = Vec::new();
         if self.is_for_others {
@@ -51,8 +52,8 @@ impl ForeignRule<'_> {
         }
         if let Some(forward) = self.shared_with {
             clauses.push(format!(
-                "belongs to another port forward as well: {:?} (port {} of {})",
-                forward.descr.as_deref().unwrap_or_default(),
+                "belongs to another port forward as well: {} (port {} of {})",
+                quoted(forward.descr.as_deref().unwrap_or_default()),
                 forward.destination.port.as_deref().unwrap_or("any"),
                 forward.interface
             ));

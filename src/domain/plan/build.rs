@@ -14,6 +14,7 @@ use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
+use crate::text::quoted;
 
 /// Plans to make alias, port forward, filter rule and caps what the configuration says.
 pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
@@ -47,10 +48,11 @@ pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Pla
 pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
     let target = nat.target.as_deref().unwrap_or_default();
     let message = format!(
-        "Port {} of {} leads elsewhere: {} points to {target:?}.",
+        "Port {} of {} leads elsewhere: {} points to {}.",
         service.port,
         service.interface,
         called_rule("the port forward", nat.descr.as_ref()),
+        quoted(target),
     );
     Refusal::new(RefusalKind::Conflict, message).hint(
         "`kmsctl expose apply --dry-run` shows what it takes to lead it to the service; or remove it in the GUI.",
@@ -59,7 +61,7 @@ pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
 
 fn called_rule(what: &str, description: Option<&String>) -> String {
     match description.filter(|text| !text.is_empty()) {
-        Some(text) => format!("{what} {text:?}"),
+        Some(text) => format!("{what} {}", quoted(text)),
         None => what.to_owned(),
     }
 }
@@ -73,7 +75,7 @@ pub(super) fn limited_clause(nat: Option<&NatRule>, filter: Option<&FilterRule>)
         .into_iter()
         .chain(of_filter)
         .filter(|(_, side)| !anybody(side))
-        .map(|(rule, side)| format!("the {rule}'s source is {:?}", side_words(side)))
+        .map(|(rule, side)| format!("the {rule}'s source is {}", quoted(&side_words(side))))
         .collect();
     (!said.is_empty()).then(|| {
         format!(
@@ -167,12 +169,13 @@ fn takes_over(nat: &NatRule, filter: Option<&FilterRule>) -> Risk {
     let rewritten = filter.map_or_else(String::new, |filter| {
         let tracker = filter.tracker.as_deref().unwrap_or("none");
         let rule = called_rule("the filter rule", filter.descr.as_ref());
-        format!(" and {rule} (tracker {tracker:?})")
+        format!(" and {rule} (tracker {})", quoted(tracker))
     });
     Risk::new(
         "takes-over",
         format!(
-            "It rewrites {forward}{rewritten}: what goes to {target:?} now goes to the service then."
+            "It rewrites {forward}{rewritten}: what goes to {} now goes to the service then.",
+            quoted(target)
         ),
     )
 }

@@ -14,6 +14,7 @@ use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::pfsense::deciding::find_rule_before;
 use crate::domain::ratelimit::{self, Caps, Preset};
+use crate::text::quoted;
 
 /// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).
 const MOST_CONNECTIONS: u32 = u32::MAX / 1_000;
@@ -262,7 +263,7 @@ fn caps_risks(present: &Present<'_>, filter: &FilterRule, wanted: Caps, terms: T
     risks.extend(filter.sched.as_deref().filter(|_| is_out).map(|name| {
         Risk::new(
             "not-loaded",
-            format!("pf does not run the rule now (its schedule {name:?} may be outside its time): the caps count once it does."),
+            format!("pf does not run the rule now (its schedule {} may be outside its time): the caps count once it does.", quoted(name)),
         )
     }));
     if wanted.is_empty() {

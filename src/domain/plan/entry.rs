@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::pf::table::Entry;
+use crate::text::quoted;
 
 /// An entry's address: `192.0.2.1`, `192.0.2.0/24`, `!192.0.2.7`. Read back it is checked, so that nothing but an
 /// address can travel to pfctl, also from a plan that another person wrote.
@@ -62,7 +63,7 @@ impl FromStr for Address {
         let net = rest
             .parse::<IpNet>()
             .or_else(|_| rest.parse::<std::net::IpAddr>().map(IpNet::from))
-            .map_err(|_| format!("{text:?} is not an address"))?;
+            .map_err(|_| format!("{} is not an address", quoted(text)))?;
         Ok(Self {
             net: net.trunc(),
             negated,

@@ -21,6 +21,7 @@ use crate::domain::pfsense::leftovers::lock_is_held;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::is_private;
+use crate::text::quoted;
 
 /// What was read, for plans about the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -410,8 +411,12 @@ fn spared_filter(present: &Present<'_>, pair: &ManagedPair<'_>) -> Option<String
     let floating = find_floating_pass(present.configured, &present.service.into())?;
     let name = floating.descr.as_deref().unwrap_or_default();
     let is_alone = pair.own_filter().is_none() && !pair.forward_passes();
-    is_alone
-        .then(|| format!("the floating rule {name:?} lets the service in, and is not the pair's"))
+    is_alone.then(|| {
+        format!(
+            "the floating rule {} lets the service in, and is not the pair's",
+            quoted(name)
+        )
+    })
 }
 
 /// Returns the risk of what closes and ends no connections, where there are any.

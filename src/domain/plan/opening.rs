@@ -20,6 +20,7 @@ use crate::domain::pfsense::edit::are_of_service;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
+use crate::text::quoted;
 
 #[derive(Clone, Debug)]
 pub struct SavedRecords {
@@ -81,9 +82,9 @@ impl SavedRecords {
         let to = nat.and_then(|rule| rule.target);
         let to = to.or_else(|| filter.and_then(|rule| rule.destination.address));
         format!(
-            "what {} leads to {:?} and is another service's",
+            "what {} leads to {} and is another service's",
             self.records_clause(),
-            to.unwrap_or_default()
+            quoted(&to.unwrap_or_default())
         )
     }
 }
@@ -176,12 +177,15 @@ pub(super) fn refuse_taken(
     );
     let message = if first.nordr {
         format!(
-            "The exception from port forwards (No RDR) {name:?} keeps port {port} from being forwarded."
+            "The exception from port forwards (No RDR) {} keeps port {port} from being forwarded.",
+            quoted(name)
         )
     } else {
         let target = first.target.as_deref().unwrap_or_default();
         format!(
-            "The port forward {name:?} stands above the service's and leads port {port} to {target:?}."
+            "The port forward {} stands above the service's and leads port {port} to {}.",
+            quoted(name),
+            quoted(target)
         )
     };
     Err(Refusal::new(RefusalKind::Conflict, message)
@@ -191,8 +195,8 @@ pub(super) fn refuse_taken(
 /// Refuses to enable a filter rule that would not let the service's connections in.
 fn filter_lets_nothing_in(own: &FilterRule, service: &Service) -> Refusal {
     let message = format!(
-        "The filter rule {:?}, which belongs to the port forward, does not let connections to port {} in.",
-        own.descr.as_deref().unwrap_or_default(),
+        "The filter rule {}, which belongs to the port forward, does not let connections to port {} in.",
+        quoted(own.descr.as_deref().unwrap_or_default()),
         service.port
     );
     Refusal::new(RefusalKind::Conflict, message)
@@ -301,7 +305,7 @@ pub(super) fn promised_exposure(
     let shadow = shadow.map(|shadow| {
         let name = shadow.descr.as_deref().unwrap_or_default();
         let tracker = shadow.tracker.as_deref().unwrap_or("none");
-        format!("the filter rule {name:?} (tracker {tracker}), which blocks the service's traffic first and is left as it is")
+        format!("the filter rule {} (tracker {tracker}), which blocks the service's traffic first and is left as it is", quoted(name))
     });
     let some_get_in = lets_named_sources_in(present.configured, nat, filter, passes, &request);
     let shadow = shadow.filter(|shadow| {

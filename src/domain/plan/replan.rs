@@ -19,6 +19,7 @@ use crate::domain::pfsense::leftovers::Leftover;
 use crate::domain::ratelimit::{Caps, Preset, preset_of};
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::Surroundings;
+use crate::text::quoted;
 
 /// The shortest time after which a change may revert, in seconds: the firewall looks at its clock once a minute.
 pub const SHORTEST: u64 = 60;
@@ -175,7 +176,8 @@ fn known<'a>(id: &str, draft: &Draft, origins: Origins<'a>) -> Result<&'a Histor
         Refusal::new(
             RefusalKind::Conflict,
             format!(
-                "The plan takes back {id:?}, which is not in the history here; nothing was changed."
+                "The plan takes back {}, which is not in the history here; nothing was changed.",
+                quoted(id)
             ),
         )
         .hint("Make the plan where the history has it: kmsctl undo ID --plan-out FILE")

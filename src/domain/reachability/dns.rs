@@ -2,6 +2,7 @@
 //! bytes, the answer read back. Not a resolver: aliases are followed within one answer only, as recursive servers
 //! send them. Sending is `inside`'s work.
 
+use crate::text::quoted;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most bytes of an answer over UDP without EDNS.
@@ -30,7 +31,7 @@ impl Family {
 /// Why an answer cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
-    #[error("{name:?} is not a host name")]
+    #[error("{} is not a host name", quoted(name))]
     BadName { name: String },
     /// The answer is not to this question.
     #[error("it answered another question")]

@@ -18,6 +18,7 @@ mod command;
 mod tests;
 
 pub use crate::domain::virusprot::cron::Schedule;
+use crate::text::quoted;
 use command::Age;
 
 /// What lets entries of the table go.
@@ -347,8 +348,8 @@ fn read(item: &CronItem, table: &TableName) -> Reading {
             schedule,
         }),
         None => Reading::Doubtful(format!(
-            "the schedule {:?} of its cron item is not understood",
-            fields.join(" ")
+            "the schedule {} of its cron item is not understood",
+            quoted(&fields.join(" "))
         )),
     }
 }

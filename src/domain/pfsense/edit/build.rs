@@ -10,6 +10,7 @@ use crate::domain::pfsense::config::{ReadRequest, members_of_alias, port_field_i
 use crate::domain::pfsense::deciding::find_floating_pass;
 use crate::domain::pfsense::managed::association_of;
 use crate::domain::pfsense::separators::{insert_rule, separators_of};
+use crate::text::quoted;
 
 /// The longest description of a filter rule that the port forward page makes, in bytes.
 const LONGEST_DESCRIPTION: usize = 62;
@@ -35,8 +36,8 @@ impl Draft<'_> {
             && let Some(rule) = find_floating_pass(self.configured, self.service)
         {
             let clause = format!(
-                "the floating rule {:?} lets the service's traffic in before any rule of the interface does; remove it, or change it in the GUI",
-                rule.descr.as_deref().unwrap_or_default()
+                "the floating rule {} lets the service's traffic in before any rule of the interface does; remove it, or change it in the GUI",
+                quoted(rule.descr.as_deref().unwrap_or_default())
             );
             return refuse_edit(RefusalCode::FloatingDecides, clause);
         }

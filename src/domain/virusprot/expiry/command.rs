@@ -2,6 +2,7 @@
 //! that names the table in any other way is not understood, and says so.
 
 use crate::domain::pf::table::TableName;
+use crate::text::quoted;
 
 /// What a command line does with the table.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +44,10 @@ fn names_table(text: &str, table: &TableName) -> bool {
 
 fn unread_command(command: &str) -> Age {
     let shown: String = command.chars().take(120).collect();
-    Age::Unread(format!("the cron item {shown:?} is not understood"))
+    Age::Unread(format!(
+        "the cron item {} is not understood",
+        quoted(&shown)
+    ))
 }
 
 /// Reads one simple command: what stands before the program is looked through only where it changes nothing.
@@ -164,7 +168,12 @@ fn expiretable_age(arguments: &[&str], table: &TableName) -> Age {
             return match age {
                 _ if *word != table.as_str() => Age::NotOurs,
                 Some(text) => parse_age_seconds(text).map_or_else(
-                    || Age::Unread(format!("expiretable's age {text:?} is not understood")),
+                    || {
+                        Age::Unread(format!(
+                            "expiretable's age {} is not understood",
+                            quoted(text)
+                        ))
+                    },
                     Age::Seconds,
                 ),
                 None => Age::Unread("expiretable is started without an age (-t)".into()),
