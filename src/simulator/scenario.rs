@@ -14,147 +14,69 @@ pub const KMS: u32 = 1_763_000_004;
 /// The tracker of the capped IPv6 rule.
 pub const HTTPS6: u32 = 1_763_000_005;
 
-word_enum! {
-    /// A box in a certain condition, in alphabetical order of [`Scenario::name`].
-    #[derive(Default)]
-    pub enum Scenario {
-        /// Neither the NAT rule nor the filter rule exists.
-        Absent = "absent",
-        /// As [`Scenario::Open`], but the server behind the firewall crashes since yesterday, so nothing answers there.
-        BackendDead = "backend-dead",
-        /// Both rules are disabled.
-        Closed = "closed",
-        /// A change is made, and the connection ends right after its answer.
-        CutAfterApply = "cut-after-apply",
-        /// A change is made, and the connection ends before its answer.
-        CutBeforeAnswer = "cut-before-answer",
-        /// `/dev/pf` may not be opened.
-        Denied = "denied",
-        /// There is less free space than a change asks for.
-        DiskFull = "disk-full",
-        /// The configuration says 10/60, pf still runs 30/60; an unapplied change waits.
-        Drifted = "drifted",
-        /// The forward has no association, and a floating rule has the caps.
-        Floating = "floating",
-        /// A second WAN leads to the service as well, and a rule of an interface group passes both, before ours.
-        Group = "group",
-        /// The rules are pushed to a second firewall.
-        HaPeer = "ha-peer",
-        /// The redirection is in force, the filter rule is disabled.
-        Half = "half",
-        /// The filter rule is in force, the NAT rule is disabled.
-        HalfFilter = "half-filter",
-        /// As [`Scenario::Open`], but an earlier crash of kmsctl has left its files behind.
-        Leftovers = "leftovers",
-        /// A ruleset that a change makes does not load; the one before does.
-        LoadFails = "load-fails",
-        /// Another operator is making a change, and does not come to an end.
-        Locked = "locked",
-        /// Another writer changes the configuration in the moment before a change does.
-        LostUpdate = "lost-update",
-        /// As [`Scenario::Open`], but the alias holds another alias, which holds the address.
-        NestedAlias = "nested-alias",
-        /// As [`Scenario::Open`], but nothing ages the table.
-        NoCron = "no-cron",
-        /// The pair still points to the load balancer that the service shared before, without caps; there is no alias.
-        OldTarget = "old-target",
-        /// As [`Scenario::Open`], and 1:1 NAT with a rule of its own leads to the service as well.
-        OneToOne = "one-to-one",
-        /// Open, with caps 50 and 10/60.
-        #[default]
-        Open = "open",
-        /// As [`Scenario::Open`], and a forward from another outside port goes through the same filter rule.
-        OtherPort = "other-port",
-        /// The NAT rule's association is `pass`: open, without a filter rule and caps.
-        PassAssociation = "pass-association",
-        PfDisabled = "pf-disabled",
-        PhpMissing = "php-missing",
-        /// As [`Scenario::Open`], but the pair names its port by an alias.
-        PortAlias = "port-alias",
-        /// As [`Scenario::Open`], but the ruleset is loaded again and again: lists that are read meanwhile are cut.
-        Reloading = "reloading",
-        /// As [`Scenario::Open`], and the service has a public IPv6 address, which a rule passes.
-        Routed = "routed",
-        /// As [`Scenario::Open`], and a second WAN has the same pair once more.
-        SecondWan = "second-wan",
-        /// As [`Scenario::Open`], but a rule above ours blocks what it would pass.
-        Shadowed = "shadowed",
-        /// As [`Scenario::Open`], but another forward has the same filter rule.
-        SharedAssociation = "shared-association",
-        /// The overload table does not exist.
-        TableMissing = "table-missing",
-        /// Open, without caps.
-        Uncapped = "uncapped",
-        /// After a change neither the new ruleset nor the old one loads.
-        Unproven = "unproven",
-        /// The configuration cannot be written.
-        WriteFails = "write-fails",
-    }
+/// Declares the boxes: variant, name, and what is the matter there, in a line.
+macro_rules! scenarios {
+    ($($(#[$mark:meta])* $variant:ident $name:literal => $about:literal,)+) => {
+        word_enum! {
+            /// A box in a certain condition, in alphabetical order of [`Scenario::name`]. What is not said is as in the open one.
+            #[derive(Default)]
+            pub enum Scenario {
+                $($(#[$mark])* #[doc = $about] $variant = $name,)+
+            }
+        }
+
+        impl Scenario {
+            /// Returns what is the matter there, in a line.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $about,)+
+                }
+            }
+        }
+    };
+}
+
+scenarios! {
+    Absent "absent" => "There is neither the port forward nor the filter rule.",
+    BackendDead "backend-dead" => "The port is open, and the server behind the firewall does not answer.",
+    Closed "closed" => "Both rules are disabled.",
+    CutAfterApply "cut-after-apply" => "A change is made, and the connection ends right after its answer.",
+    CutBeforeAnswer "cut-before-answer" => "A change is made, and the connection ends before its answer.",
+    Denied "denied" => "This account may not open pf.",
+    DiskFull "disk-full" => "There is less free space than a change asks for.",
+    Drifted "drifted" => "The configuration says 10/60, pf still runs 30/60; a change waits to be applied.",
+    Floating "floating" => "The port forward stands alone, and a floating rule passes it, with caps.",
+    Group "group" => "A second WAN leads to the service too, and a rule of an interface group passes both.",
+    HaPeer "ha-peer" => "pfSense pushes the rules to a second firewall.",
+    Half "half" => "The port forward is in force, the filter rule is disabled.",
+    HalfFilter "half-filter" => "The filter rule is in force, the port forward is disabled.",
+    Leftovers "leftovers" => "An earlier crash of kmsctl has left its files behind.",
+    LoadFails "load-fails" => "A ruleset that a change makes does not load; the one before does.",
+    Locked "locked" => "Another operator is making a change that does not end.",
+    LostUpdate "lost-update" => "Another writer saves the configuration in the moment before a change does.",
+    NestedAlias "nested-alias" => "The alias holds another alias, and that one the address.",
+    NoCron "no-cron" => "Nothing releases blocked addresses.",
+    OldTarget "old-target" => "The rules still point to the shared load balancer of old, without caps; there is no alias.",
+    OneToOne "one-to-one" => "1:1 NAT leads to the service too, through a filter rule of its own.",
+    #[default]
+    Open "open" => "The port is open, with caps 50 and 10/60. The usual one.",
+    OtherPort "other-port" => "Port 21688 outside leads to the service too, through the same filter rule.",
+    PassAssociation "pass-association" => "The port forward passes by itself: open, without a filter rule and caps.",
+    PfDisabled "pf-disabled" => "pf is switched off.",
+    PhpMissing "php-missing" => "PHP cannot be run, so the configuration cannot be read.",
+    PortAlias "port-alias" => "Both rules name the port by an alias.",
+    Reloading "reloading" => "The filter reloads in the midst of every reading.",
+    Routed "routed" => "The service has a public IPv6 address too, and a filter rule passes it.",
+    SecondWan "second-wan" => "A second WAN leads to the service too, by a pair of its own.",
+    Shadowed "shadowed" => "A rule above ours blocks what ours would pass.",
+    SharedAssociation "shared-association" => "Another port forward goes through the same filter rule.",
+    TableMissing "table-missing" => "The overload table does not exist.",
+    Uncapped "uncapped" => "The port is open, without caps.",
+    Unproven "unproven" => "After a change neither the new ruleset nor the old one loads.",
+    WriteFails "write-fails" => "The configuration cannot be written.",
 }
 
 impl Scenario {
-    /// Returns what is the matter there, in a line.
-    pub fn about(self) -> &'static str {
-        match self {
-            Self::Absent => "There is neither the port forward nor the filter rule.",
-            Self::BackendDead => {
-                "The port is open, and the server behind the firewall does not answer."
-            }
-            Self::Closed => "Both rules are disabled.",
-            Self::CutAfterApply => {
-                "A change is made, and the connection ends right after its answer."
-            }
-            Self::CutBeforeAnswer => "A change is made, and the connection ends before its answer.",
-            Self::Denied => "This account may not open pf.",
-            Self::DiskFull => "There is less free space than a change asks for.",
-            Self::Drifted => {
-                "The configuration says 10/60, pf still runs 30/60; a change waits to be applied."
-            }
-            Self::Floating => {
-                "The port forward stands alone, and a floating rule passes it, with caps."
-            }
-            Self::Group => {
-                "A second WAN leads to the service too, and a rule of an interface group passes both."
-            }
-            Self::HaPeer => "pfSense pushes the rules to a second firewall.",
-            Self::Half => "The port forward is in force, the filter rule is disabled.",
-            Self::HalfFilter => "The filter rule is in force, the port forward is disabled.",
-            Self::Leftovers => "An earlier crash of kmsctl has left its files behind.",
-            Self::LoadFails => "A ruleset that a change makes does not load; the one before does.",
-            Self::Locked => "Another operator is making a change that does not end.",
-            Self::LostUpdate => {
-                "Another writer saves the configuration in the moment before a change does."
-            }
-            Self::NestedAlias => "The alias holds another alias, and that one the address.",
-            Self::NoCron => "Nothing releases blocked addresses.",
-            Self::OldTarget => {
-                "The rules still point to the shared load balancer of old, without caps; there is no alias."
-            }
-            Self::OneToOne => "1:1 NAT leads to the service too, through a filter rule of its own.",
-            Self::Open => "The port is open, with caps 50 and 10/60. The usual one.",
-            Self::OtherPort => {
-                "Port 21688 outside leads to the service too, through the same filter rule."
-            }
-            Self::PassAssociation => {
-                "The port forward passes by itself: open, without a filter rule and caps."
-            }
-            Self::PfDisabled => "pf is switched off.",
-            Self::PhpMissing => "PHP cannot be run, so the configuration cannot be read.",
-            Self::PortAlias => "Both rules name the port by an alias.",
-            Self::Reloading => "The filter reloads in the midst of every reading.",
-            Self::Routed => {
-                "The service has a public IPv6 address too, and a filter rule passes it."
-            }
-            Self::SecondWan => "A second WAN leads to the service too, by a pair of its own.",
-            Self::Shadowed => "A rule above ours blocks what ours would pass.",
-            Self::SharedAssociation => "Another port forward goes through the same filter rule.",
-            Self::TableMissing => "The overload table does not exist.",
-            Self::Uncapped => "The port is open, without caps.",
-            Self::Unproven => "After a change neither the new ruleset nor the old one loads.",
-            Self::WriteFails => "The configuration cannot be written.",
-        }
-    }
-
     /// Loads the scenario's rules and tables into a pf that has been up for two weeks.
     pub fn load(self, now: i64) -> SimulatedPf {
         let mut pf = SimulatedPf::new(0x67_4a_91_c3, now - 14 * 86_400_000 - 24_967_000);

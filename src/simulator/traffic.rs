@@ -1,7 +1,7 @@
 //! Who talks through the simulated firewall, and how. Public clients live in the documentation networks
 //! (RFC 5737, RFC 3849). Nothing here touches pf; [`super::world`] does what these tables say.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,15 @@ pub struct Style {
     pub repeat: Option<i64>,
 }
 
+/// A KMS activation, as an abuser's burst has it.
+pub const ACTIVATION: Style = Style {
+    hold: 30 * SECOND,
+    packets: (4, 3),
+    bytes: (716, 584),
+    reset: false,
+    repeat: None,
+};
+
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
     pub client: SocketAddr,
@@ -152,77 +161,68 @@ impl Actor {
 
     /// Returns what it does now; `None` for [`Actor::Noise`], which opens nothing.
     pub fn act(self, random: &mut Random) -> Option<Act> {
-        let (client, service, style, burst) = match self {
+        use TrafficTarget as To;
+        let (client, service) = match self {
             Self::Noise => return None,
-            Self::Abuser => (
-                abuser_address(random),
-                TrafficTarget::Kms,
-                kms_style(random),
-                18,
+            Self::Abuser => (abuser_address(random), To::Kms),
+            Self::Abuser6 => (
+                documented6(0xbad, u16::from(random.byte(1, 64))),
+                To::Https6,
             ),
-            Self::Abuser6 => {
-                let host = u16::from(random.byte(1, 64));
-                (
-                    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, host)),
-                    TrafficTarget::Https6,
-                    web_style(),
-                    28,
-                )
-            }
-            Self::Lan(index) => (
-                ipv4_address(10, 0, 10, 50 + index),
-                TrafficTarget::KmsLan,
-                kms_style(random),
-                0,
-            ),
-            Self::Office(_) => (OFFICE, TrafficTarget::Kms, office_style(random), 0),
-            Self::Pod => (
-                ipv4_address(10, 0, 20, 31),
-                TrafficTarget::Pod,
-                web_style(),
-                0,
-            ),
-            Self::Renewing(slot) => (
-                renewing_address(slot),
-                TrafficTarget::Kms,
-                kms_style(random),
-                0,
-            ),
-            Self::Scanner => (
-                ipv4_address(192, 0, 2, random.byte(1, 254)),
-                TrafficTarget::Kms,
-                bare_style(random),
-                0,
-            ),
-            Self::Web(index) => (
-                ipv4_address(203, 0, 113, 40 + index),
-                TrafficTarget::Https,
-                web_style(),
-                0,
-            ),
-            Self::Web6 => (
-                IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10)),
-                TrafficTarget::Https6,
-                web_style(),
-                0,
-            ),
-            Self::WireGuard => (
-                ipv4_address(203, 0, 113, 7),
-                TrafficTarget::WireGuard,
-                datagram_style(),
-                0,
-            ),
+            Self::Lan(index) => ([10, 0, 10, 50 + index].into(), To::KmsLan),
+            Self::Office(_) => (OFFICE, To::Kms),
+            Self::Pod => ([10, 0, 20, 31].into(), To::Pod),
+            Self::Renewing(slot) => (renewing_address(slot), To::Kms),
+            Self::Scanner => ([192, 0, 2, random.byte(1, 254)].into(), To::Kms),
+            Self::Web(index) => ([203, 0, 113, 40 + index].into(), To::Https),
+            Self::Web6 => (documented6(0x77, 0x10), To::Https6),
+            Self::WireGuard => ([203, 0, 113, 7].into(), To::WireGuard),
         };
-        let port = if self == Self::WireGuard {
-            51_688
-        } else {
-            random.port()
+        let style = match self {
+            // The server drops an idle connection after half a minute.
+            Self::Abuser | Self::Lan(_) | Self::Renewing(_) => Style {
+                hold: random.between(28 * SECOND, 32 * SECOND),
+                ..ACTIVATION
+            },
+            Self::Office(_) => Style {
+                hold: random.between(40 * MINUTE, 80 * MINUTE),
+                repeat: Some(2 * MINUTE),
+                ..ACTIVATION
+            },
+            Self::Scanner => Style {
+                hold: random.between(200, 2 * SECOND),
+                packets: (1, 0),
+                bytes: (40, 0),
+                reset: true,
+                repeat: None,
+            },
+            Self::WireGuard => Style {
+                hold: 0,
+                packets: (190, 205),
+                bytes: (91_200, 141_450),
+                ..ACTIVATION
+            },
+            _ => Style {
+                hold: 45 * SECOND,
+                packets: (21, 34),
+                bytes: (3_920, 41_730),
+                reset: false,
+                repeat: Some(20 * SECOND),
+            },
+        };
+        let port = match self {
+            Self::WireGuard => 51_688,
+            _ => random.port(),
         };
         Some(Act {
             client: SocketAddr::new(client, port),
             service,
             style,
-            burst,
+            burst: match self {
+                Self::Abuser => 18,
+                Self::Abuser6 => 28,
+                _ => 0,
+            },
         })
     }
 }
@@ -231,10 +231,14 @@ impl TrafficTarget {
     /// Returns a connection's way through the firewall.
     pub fn passage(self, client: SocketAddr, random: &mut Random) -> Passage {
         let tcp = Protocol::Tcp;
-        let wan = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
-        let (kms, shared) = (ipv4_address(10, 0, 20, 202), ipv4_address(10, 0, 20, 200));
-        let web6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x44));
-        let outside = ipv4_address(192, 0, 2, 80);
+        let [wan, kms, shared, outside] = [
+            [192, 168, 1, 2],
+            [10, 0, 20, 202],
+            [10, 0, 20, 200],
+            [192, 0, 2, 80],
+        ]
+        .map(IpAddr::from);
+        let web6 = documented6(0x20, 0x44);
         let (inbound, from_lan) = (("vtnet0", "vtnet2"), ("vtnet1", "vtnet2"));
         let (protocol, interfaces, addressed, server, port, exit_rule) = match self {
             Self::Https => (tcp, inbound, wan, shared, 443, OUT4),
@@ -260,73 +264,23 @@ impl TrafficTarget {
 /// Returns an address that will go over the cap: rarely one that should not be blocked, the router in
 /// front of the firewall or a host beside it, as happens when that router hides clients behind itself.
 fn abuser_address(random: &mut Random) -> IpAddr {
-    match random.below(24) {
-        0 => ipv4_address(192, 168, 1, 1),
-        1 => ipv4_address(192, 168, 1, 77),
-        _ => ipv4_address(203, 0, 113, random.byte(60, 254)),
-    }
+    IpAddr::from(match random.below(24) {
+        0 => [192, 168, 1, 1],
+        1 => [192, 168, 1, 77],
+        _ => [203, 0, 113, random.byte(60, 254)],
+    })
 }
 
 /// Returns the address of a client that renews: some sit together behind one address.
 fn renewing_address(slot: u8) -> IpAddr {
-    match slot {
-        0..8 => ipv4_address(198, 51, 100, 24),
-        8..12 => ipv4_address(198, 51, 100, 91),
-        _ => ipv4_address(198, 51, 100, 20 + 8 * slot.saturating_sub(12)),
-    }
+    let last = match slot {
+        0..8 => 24,
+        8..12 => 91,
+        _ => 20 + 8 * slot.saturating_sub(12),
+    };
+    IpAddr::from([198, 51, 100, last])
 }
 
-fn ipv4_address(one: u8, two: u8, three: u8, four: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(one, two, three, four))
-}
-
-/// A KMS activation; the server drops the idle connection after half a minute.
-fn kms_style(random: &mut Random) -> Style {
-    Style {
-        hold: random.between(28 * SECOND, 32 * SECOND),
-        packets: (4, 3),
-        bytes: (716, 584),
-        reset: false,
-        repeat: None,
-    }
-}
-
-fn office_style(random: &mut Random) -> Style {
-    Style {
-        hold: random.between(40 * MINUTE, 80 * MINUTE),
-        packets: (4, 3),
-        bytes: (716, 584),
-        reset: false,
-        repeat: Some(2 * MINUTE),
-    }
-}
-
-fn bare_style(random: &mut Random) -> Style {
-    Style {
-        hold: random.between(200, 2 * SECOND),
-        packets: (1, 0),
-        bytes: (40, 0),
-        reset: true,
-        repeat: None,
-    }
-}
-
-fn web_style() -> Style {
-    Style {
-        hold: 45 * SECOND,
-        packets: (21, 34),
-        bytes: (3_920, 41_730),
-        reset: false,
-        repeat: Some(20 * SECOND),
-    }
-}
-
-fn datagram_style() -> Style {
-    Style {
-        hold: 0,
-        packets: (190, 205),
-        bytes: (91_200, 141_450),
-        reset: false,
-        repeat: None,
-    }
+fn documented6(network: u16, host: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, network, 0, 0, 0, 0, host])
 }

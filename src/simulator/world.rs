@@ -309,15 +309,9 @@ impl World {
     }
 
     fn burst_connections(&mut self, source: IpAddr, service: TrafficTarget, left: u8) {
-        let style = Style {
-            hold: 30_000,
-            packets: (4, 3),
-            bytes: (716, 584),
-            reset: false,
-            repeat: None,
-        };
         let port = self.random.port();
-        let inside = self.connect_client(SocketAddr::new(source, port), service, style);
+        let inside =
+            self.connect_client(SocketAddr::new(source, port), service, traffic::ACTIVATION);
         // Refused, it tries again for a while, slower.
         let pause = if inside {
             self.random.between(250, 800)

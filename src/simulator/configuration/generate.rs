@@ -208,84 +208,28 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
     Some(rules)
 }
 
-/// The cap fields of a record that pfSense takes notice of for this protocol.
-struct Limits {
-    max: Option<u32>,
-    nodes: Option<u32>,
-    states: Option<u32>,
-    connections: Option<u32>,
-    rate: Option<(u32, u32)>,
-    timeout: Option<u32>,
-}
-
-impl Limits {
-    /// Reads them; `None` where pfSense 2.7.2 writes `keep state (  )`, which pf refuses.
-    fn read(record: &Element, is_tcp: bool) -> Option<Self> {
-        let number = |key: &str| {
-            record
-                .child_text(key)?
-                .parse::<u32>()
-                .ok()
-                .filter(|number| *number > 0)
-        };
-        let of_tcp = |key: &str| number(key).filter(|_| is_tcp);
-        let (count, seconds) = (of_tcp("max-src-conn-rate"), of_tcp("max-src-conn-rates"));
-        let limits = Self {
-            max: number("max"),
-            nodes: number("max-src-nodes"),
-            states: number("max-src-states"),
-            connections: of_tcp("max-src-conn"),
-            rate: count.zip(seconds),
-            timeout: number("statetimeout"),
-        };
-        let half = count.is_some() != seconds.is_some();
-        let others = [
-            limits.max,
-            limits.nodes,
-            limits.states,
-            limits.connections,
-            limits.timeout,
-        ];
-        (!half || others.iter().any(Option::is_some)).then_some(limits)
-    }
-
-    /// Lists them in pfctl's order, with what pf adds by itself.
-    fn options(&self, is_tcp: bool) -> Vec<String> {
-        let named =
-            |name: &str, number: Option<u32>| number.map(|number| format!("{name} {number}"));
-        let track = if self.connections.is_some() || self.rate.is_some() {
-            Some("source-track rule".to_owned())
-        } else {
-            let tracks = self.nodes.is_some() || self.states.is_some();
-            tracks.then(|| "source-track global".to_owned())
-        };
-        let timeout = if is_tcp {
-            "tcp.established"
-        } else {
-            "other.multiple"
-        };
-        let options = [
-            named("max", self.max),
-            track,
-            named("max-src-states", self.states),
-            named("max-src-conn", self.connections),
-            self.rate
-                .map(|(count, seconds)| format!("max-src-conn-rate {count}/{seconds}")),
-            named("max-src-nodes", self.nodes),
-            self.rate
-                .map(|_| "overload <virusprot> flush global".to_owned()),
-            named(timeout, self.timeout),
-            self.max.map(|max| {
-                format!(
-                    "adaptive.start {}, adaptive.end {}",
-                    max / 10 * 6,
-                    max / 10 * 12
-                )
-            }),
-            self.rate.map(|(_, seconds)| format!("src.track {seconds}")),
-        ];
-        options.into_iter().flatten().collect()
-    }
+/// Lists the state options of a TCP rule in pfctl's order, with what pf adds by itself; `None` where pfSense 2.7.2 writes
+/// `keep state (  )`, which pf refuses. Of the cap fields no simulated record has others.
+fn state_options(record: &Element) -> Option<String> {
+    let number = |key: &str| {
+        let number = record.child_text(key)?.parse::<u32>().ok();
+        number.filter(|number| *number > 0)
+    };
+    let connections = number("max-src-conn").map(|number| format!("max-src-conn {number}"));
+    let rate = match (number("max-src-conn-rate"), number("max-src-conn-rates")) {
+        (Some(count), Some(seconds)) => Some(format!(
+            "max-src-conn-rate {count}/{seconds}, overload <virusprot> flush global, src.track {seconds}"
+        )),
+        (None, None) => None,
+        _ if connections.is_none() => return None,
+        _ => None,
+    };
+    let caps: Vec<String> = connections.into_iter().chain(rate).collect();
+    Some(if caps.is_empty() {
+        String::new()
+    } else {
+        format!(" (source-track rule, {})", caps.join(", "))
+    })
 }
 
 /// Returns ` flags S/SA keep state (…)`; `None` is a syntax error.
@@ -299,11 +243,10 @@ fn keep_state(record: &Element, protocol: &str) -> Option<String> {
     } else {
         ""
     };
-    let options = Limits::read(record, is_tcp)?.options(is_tcp).join(", ");
-    let options = if options.is_empty() {
-        options
+    let options = if is_tcp {
+        state_options(record)?
     } else {
-        format!(" ({options})")
+        String::new()
     };
     Some(format!("{flags} keep state{options}"))
 }

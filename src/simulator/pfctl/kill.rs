@@ -9,12 +9,8 @@ const NO_NAME: &str = "pfctl: getaddrinfo: Name does not resolve";
 
 /// Runs `-k label` and `-k id`.
 pub fn kill_by_option(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
-    let kind = options.kill.first().map(String::as_str).unwrap_or_default();
-    let doomed: Vec<u64> = match (kind, options.kill.get(1)) {
-        ("label" | "id", None) => {
-            return PfctlOutput::usage(Some(&format!("pfctl: no {kind} specified")));
-        }
-        ("label", Some(label)) => {
+    let doomed: Vec<u64> = match options.kill.as_slice() {
+        [kind, label] if kind == "label" => {
             let labelled = |rule| {
                 pf.made_by(rule)
                     .is_some_and(|rule| rule.labels.contains(label))
@@ -23,28 +19,16 @@ pub fn kill_by_option(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) ->
             let made = states.filter(|(_, state)| state.rule.is_some_and(labelled));
             made.map(|(id, _)| *id).collect()
         }
-        ("id", Some(id)) => match state_id(id, pf.host_id) {
-            Some((id, creator)) => Some(id)
-                .filter(|_| creator == pf.host_id)
-                .into_iter()
-                .collect(),
-            None => return PfctlOutput::usage(Some("pfctl: wrong id format specified")),
-        },
-        _ => return PfctlOutput::unsupported(&format!("-k {kind}")),
+        [kind, id] if kind == "id" => {
+            // `HEX/CREATOR`, as kmsctl names a state.
+            let creator = format!("/{:08x}", pf.host_id);
+            let id = id.strip_suffix(&creator).unwrap_or_default();
+            u64::from_str_radix(id, 16).ok().into_iter().collect()
+        }
+        _ => return PfctlOutput::unsupported("such a -k"),
     };
     let killed = doomed.into_iter().filter(|id| pf.remove(*id, now)).count();
     PfctlOutput::talk(&format!("killed {killed} states"))
-}
-
-/// Reads `HEX[/CREATOR]`.
-fn state_id(text: &str, host_id: u32) -> Option<(u64, u32)> {
-    let (id, creator) = text
-        .split_once('/')
-        .map_or((text, None), |(id, creator)| (id, Some(creator)));
-    let creator = creator.map_or(Some(host_id), |creator| {
-        u32::from_str_radix(creator, 16).ok()
-    })?;
-    Some((u64::from_str_radix(id, 16).ok()?, creator))
 }
 
 /// Runs `-K`.

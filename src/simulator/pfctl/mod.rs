@@ -49,16 +49,6 @@ impl PfctlOutput {
         }
     }
 
-    /// Fails as pfctl does with wrong usage: a line, if there is one to say, then the usage.
-    fn usage(line: Option<&str>) -> Self {
-        let line = line.map(|line| format!("{line}\n")).unwrap_or_default();
-        Self {
-            stderr: format!("{line}{USAGE}").into_bytes(),
-            status: 1,
-            ..Self::default()
-        }
-    }
-
     /// Appends what ran after.
     fn then(mut self, next: Self) -> Self {
         self.stdout.extend(next.stdout);
@@ -68,12 +58,6 @@ impl PfctlOutput {
     }
 }
 
-const USAGE: &str = "usage: pfctl [-AdeghMmNnOPqRrvz] [-a anchor] [-D macro=value] [-F modifier]
-\t[-f file] [-i interface] [-K host | network]
-\t[-k host | network | gateway | label | id] [-o level] [-p device]
-\t[-s modifier] [-t table -T command [address ...]] [-x level]
-";
-
 /// Runs pfctl with these arguments (without its own name) and this standard input.
 pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
     let options = match options::parse_options(arguments) {
@@ -82,9 +66,6 @@ pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
     };
     if world.scenario == Scenario::Denied {
         return PfctlOutput::failure(1, "pfctl: /dev/pf: Permission denied");
-    }
-    if let Some(unsupported) = options.unsupported {
-        return PfctlOutput::unsupported(&format!("-{unsupported}"));
     }
     let now = world.now;
     let mut output = PfctlOutput::default();

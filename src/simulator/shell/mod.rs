@@ -2,7 +2,6 @@
 //! [`crate::ssh::script`], whose script it interprets, and single plain commands. It is strict: a line
 //! that kmsctl would not render runs nothing and ends the shell.
 
-mod filter;
 mod programs;
 mod script;
 

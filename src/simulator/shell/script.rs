@@ -1,12 +1,12 @@
-//! Reads the script that [`crate::ssh::script::Script::render`] makes, line by line as it arrives, and runs
-//! its commands once for every line `t`, until the next script takes its place. Anything else is refused, so a change of
-//! the framing shows here.
+//! Reads the script that [`crate::ssh::script::Script::render`] makes, once it is there whole, and runs its commands once
+//! for every line `t`, until the next script takes its place. Anything else is refused, so a change of the framing shows here.
 
-use crate::simulator::world::World;
-use crate::ssh::script::{AWK_FILTER, NOT_RUN, OutputFilter, PREAMBLE};
+use std::collections::BTreeMap;
 
-use super::{LONGEST_INPUT, ShellReply, filter, run_program, unsupported_command};
+use super::{LONGEST_INPUT, ShellReply, run_program, unsupported_command};
 use crate::simulator::pfctl::PfctlOutput;
+use crate::simulator::world::World;
+use crate::ssh::script::{AWK_FILTER, NOT_RUN, PREAMBLE};
 
 /// A line `t` that names every command of a script of kmsctl is shorter, in bytes.
 const LONGEST_ROUND_LINE: usize = 256;
@@ -14,93 +14,88 @@ const LONGEST_ROUND_LINE: usize = 256;
 /// The shell's state while it reads.
 #[derive(Debug, Default)]
 pub struct ScriptReader {
-    /// Bytes of a line that has not ended.
-    partial: Vec<u8>,
-    taken: usize,
-    /// Lines of the preamble read so far.
-    preamble: Vec<String>,
+    /// What was read and not taken yet: a part of a script, or of a line.
+    text: Vec<u8>,
     nonce: String,
-    commands: Vec<ScriptStep>,
-    /// The command that is started ahead of its turn, until then.
-    ahead: Option<AheadStep>,
-    /// Whether everything up to the end stands in the second half of a pipe.
-    piped: bool,
-    place: ScriptPosition,
-}
-
-/// Where in the script the next line stands.
-#[derive(Debug, Default, PartialEq, Eq)]
-enum ScriptPosition {
-    #[default]
-    Preamble,
-    Body,
-    /// In the input of the last command.
-    Input,
-    InputAhead,
-    /// After `d`, before `}`.
-    Close,
-    Rounds,
+    /// The commands, once their script is whole.
+    steps: Option<Vec<ScriptStep>>,
 }
 
 #[derive(Debug)]
 struct ScriptStep {
     words: Vec<String>,
     input: Vec<u8>,
-    filter: Option<OutputFilter>,
     only_after: Option<usize>,
     /// Was started ahead: both its outputs come as one.
     was_ahead: bool,
 }
 
-/// A command before its turn, which has this position.
-#[derive(Debug)]
-struct AheadStep {
-    index: usize,
-    words: Vec<String>,
-    input: Vec<u8>,
+/// Why a script is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ScriptStop {
+    /// More of it is to come.
+    Cut,
+    /// It is not one of ours.
+    Foreign,
 }
 
 impl ScriptReader {
     /// Takes bytes of the script and runs what is complete.
     pub fn feed(&mut self, data: &[u8], world: &mut World) -> ShellReply {
-        self.taken += data.len();
-        if self.taken > LONGEST_INPUT && self.place != ScriptPosition::Rounds {
-            return unsupported_command();
-        }
-        self.partial.extend_from_slice(data);
+        self.text.extend_from_slice(data);
+        let text = std::mem::take(&mut self.text);
+        let mut lines = ScriptLines(&text);
         let mut reply = ShellReply::default();
-        // Whole lines are taken out at once: line by line would move thousands of addresses again and again.
-        let end = self.partial.iter().rposition(|byte| *byte == b'\n');
-        let rest = self.partial.split_off(end.map_or(0, |end| end + 1));
-        let whole = std::mem::replace(&mut self.partial, rest);
-        let lines = whole
-            .strip_suffix(b"\n")
-            .map(|whole| whole.split(|byte| *byte == b'\n'));
-        for line in lines.into_iter().flatten() {
-            if self.place == ScriptPosition::Rounds
-                && let Some(wanted) = self.wanted(line)
-            {
-                self.round(world, &wanted, &mut reply);
-            } else if self.line(line).is_none() {
+        loop {
+            let before = lines.0;
+            let stop = match self.take_next(&mut lines, world, &mut reply) {
+                Ok(()) => continue,
+                Err(stop) => stop,
+            };
+            let most = match self.steps {
+                Some(_) => LONGEST_ROUND_LINE,
+                None => LONGEST_INPUT,
+            };
+            if stop == ScriptStop::Foreign || before.len() > most {
                 let refusal = unsupported_command();
                 reply.stderr.extend(refusal.stderr);
                 reply.exit = refusal.exit;
-                return reply;
             }
+            self.text = before.to_vec();
+            return reply;
         }
-        if self.place == ScriptPosition::Rounds && self.partial.len() > LONGEST_ROUND_LINE {
-            return unsupported_command();
+    }
+
+    /// Takes a whole script, or a line that runs its commands.
+    fn take_next(
+        &mut self,
+        lines: &mut ScriptLines<'_>,
+        world: &mut World,
+        reply: &mut ShellReply,
+    ) -> Result<(), ScriptStop> {
+        if let Some(steps) = &self.steps {
+            let mut after = ScriptLines(lines.0);
+            let line = after.next()?;
+            if let Some(wanted) = wanted_steps(line, steps.len()) {
+                run_round(steps, &self.nonce, world, &wanted, reply);
+                *lines = after;
+                return Ok(());
+            }
+            // The next script, with the same marks.
+            if line != format!("n={}", self.nonce) {
+                return Err(ScriptStop::Foreign);
+            }
+            self.steps = None;
         }
-        reply
+        let (nonce, steps) = read_script(lines)?;
+        (self.nonce, self.steps) = (nonce, Some(steps));
+        Ok(())
     }
 
     /// Ends as `sh` does at the end of its script.
     pub fn finish(&mut self) -> ShellReply {
-        let complete = self.place == ScriptPosition::Rounds && self.partial.is_empty();
-        let nothing = self.place == ScriptPosition::Preamble
-            && self.preamble.is_empty()
-            && self.partial.is_empty();
-        if complete || nothing {
+        let between = self.steps.is_some() || self.nonce.is_empty();
+        if between && self.text.is_empty() {
             ShellReply {
                 exit: Some(0),
                 ..ShellReply::default()
@@ -109,233 +104,204 @@ impl ScriptReader {
             unsupported_command()
         }
     }
+}
 
-    /// Takes one line of the definitions; `None` if it is not one of ours.
-    fn line(&mut self, line: &[u8]) -> Option<()> {
-        let input = match self.place {
-            ScriptPosition::Input => Some(&mut self.commands.last_mut()?.input),
-            ScriptPosition::InputAhead => Some(&mut self.ahead.as_mut()?.input),
-            _ => None,
-        };
-        if let Some(input) = input {
-            if line == self.nonce.as_bytes() {
-                self.place = ScriptPosition::Body;
-            } else {
-                input.extend_from_slice(line);
-                input.push(b'\n');
-            }
-            return Some(());
-        }
-        let line = std::str::from_utf8(line).ok()?;
-        match self.place {
-            ScriptPosition::Preamble => self.preamble_line(line),
-            ScriptPosition::Body if line == "}" && self.piped => {
-                self.piped = false;
-                self.ahead.is_none().then_some(())
-            }
-            ScriptPosition::Body if line == "d" && !self.piped => {
-                self.place = ScriptPosition::Close;
-                Some(())
-            }
-            ScriptPosition::Body => self.command_line(line),
-            ScriptPosition::Close if line == "}" => {
-                self.place = ScriptPosition::Rounds;
-                Some(())
-            }
-            // The next script, with the same marks.
-            ScriptPosition::Rounds if line == format!("n={}", self.nonce) => {
-                let partial = std::mem::take(&mut self.partial);
-                *self = Self {
-                    partial,
-                    ..Self::default()
-                };
-                self.preamble_line(line)
-            }
-            _ => None,
-        }
+/// The lines that are there whole.
+struct ScriptLines<'a>(&'a [u8]);
+
+impl<'a> ScriptLines<'a> {
+    fn next_bytes(&mut self) -> Result<&'a [u8], ScriptStop> {
+        let end = memchr::memchr(b'\n', self.0).ok_or(ScriptStop::Cut)?;
+        let (line, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or_default();
+        Ok(line)
     }
 
-    fn preamble_line(&mut self, line: &str) -> Option<()> {
-        self.preamble.push(line.to_owned());
-        let text = self.preamble.join("\n") + "\n";
-        if self.preamble.len() == 1 {
-            line.strip_prefix("n=")?.clone_into(&mut self.nonce);
-            let digits = self.nonce.strip_prefix("kmsctl")?;
-            return (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-                .then_some(());
-        }
-        let wanted = PREAMBLE.replace("NONCE", &self.nonce) + "t() {\no=\" $* \"\n";
-        if text == wanted {
-            self.place = ScriptPosition::Body;
-        }
-        wanted.starts_with(&text).then_some(())
+    fn next(&mut self) -> Result<&'a str, ScriptStop> {
+        std::str::from_utf8(self.next_bytes()?).map_err(|_| ScriptStop::Foreign)
     }
 
-    /// Reads a line of a command: where it runs, where it is started ahead, or where it is waited for.
-    fn command_line(&mut self, line: &str) -> Option<()> {
-        let index = self.commands.len();
+    fn expect(&mut self, wanted: &str) -> Result<(), ScriptStop> {
+        let expected = self.next()? == wanted;
+        expected.then_some(()).ok_or(ScriptStop::Foreign)
+    }
+
+    /// Reads the input below a command, to the line that is the nonce.
+    fn read_input(&mut self, has_input: bool, nonce: &str) -> Result<Vec<u8>, ScriptStop> {
+        let mut input = Vec::new();
+        if !has_input {
+            return Ok(input);
+        }
+        loop {
+            let line = self.next_bytes()?;
+            if line == nonce.as_bytes() {
+                return Ok(input);
+            }
+            input.extend_from_slice(line);
+            input.push(b'\n');
+        }
+    }
+}
+
+/// Reads the definitions: the nonce and the commands.
+fn read_script(lines: &mut ScriptLines<'_>) -> Result<(String, Vec<ScriptStep>), ScriptStop> {
+    let nonce = lines.next()?.strip_prefix("n=").unwrap_or_default();
+    let digits = nonce.strip_prefix("kmsctl").unwrap_or_default();
+    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(ScriptStop::Foreign);
+    }
+    for wanted in PREAMBLE.lines().skip(1).chain(["t() {", "o=\" $* \""]) {
+        lines.expect(wanted)?;
+    }
+    let mut steps: Vec<ScriptStep> = Vec::new();
+    // The command that is started ahead of its turn, which has this position; then all else is the second half of a pipe.
+    let (mut ahead, mut piped) = (None, false);
+    loop {
+        let (index, line) = (steps.len(), lines.next()?);
         let collects = format!(
             "w {index} && {{ b {index}; /bin/cat; printf '\\n%s e {index} 0\\n' \"$n\" >&2; }}"
         );
-        if line == collects {
-            let ahead = self.ahead.take().filter(|ahead| ahead.index == index)?;
-            self.commands.push(ScriptStep {
-                words: ahead.words,
-                input: ahead.input,
-                filter: None,
-                only_after: None,
-                was_ahead: true,
-            });
-            return Some(());
-        }
-        match line.strip_prefix("{ w ") {
-            Some(rest) => self.line_of_ahead(rest),
-            None => self.line_in_turn(index, line),
+        let waits = matches!(ahead, Some((turn, _)) if turn == index);
+        let ends = if piped { "}" } else { "d" };
+        if line == ends && ahead.is_none() {
+            if piped {
+                lines.expect("d")?;
+            }
+            lines.expect("}")?;
+            return Ok((nonce.to_owned(), steps));
+        } else if line == collects && waits {
+            steps.extend(ahead.take().map(|(_, step)| step));
+        } else if let Some(rest) = line.strip_prefix("{ w ").filter(|_| !piped) {
+            let (turn, call) = read_ahead(rest, nonce).ok_or(ScriptStop::Foreign)?;
+            piped = true;
+            ahead = Some((turn, call.with_input(lines, nonce)?));
+        } else {
+            let call = read_in_turn(index, line, nonce).ok_or(ScriptStop::Foreign)?;
+            steps.push(call.with_input(lines, nonce)?);
         }
     }
+}
 
-    /// Reads `I && { 'word' … <<'NONCE' 2>&1; printf … "$n" $?; }; } | {`.
-    fn line_of_ahead(&mut self, rest: &str) -> Option<()> {
-        let (index, rest) = rest.split_once(" && { ")?;
-        let index = index.parse().ok()?;
-        let (words, has_input, rest) = self.read_call(rest)?;
-        let end = format!(" 2>&1; printf '\\n%s e {index} %s\\n' \"$n\" $?; }}; }} | {{");
-        if self.piped || index <= self.commands.len() || rest != end {
-            return None;
-        }
-        self.piped = true;
-        self.ahead = Some(AheadStep {
-            index,
-            words,
-            input: Vec::new(),
-        });
-        if has_input {
-            self.place = ScriptPosition::InputAhead;
-        }
-        Some(())
-    }
+/// A command as its line calls it.
+struct ScriptCall {
+    step: ScriptStep,
+    has_input: bool,
+}
 
-    /// Reads `'word' … </dev/null`, or with an input below it: the words, whether there is an input, and the rest.
-    fn read_call<'a>(&self, mut rest: &'a str) -> Option<(Vec<String>, bool, &'a str)> {
+impl ScriptCall {
+    /// Reads `'word' … </dev/null`, or with an input below it; returns the rest of the line as well.
+    fn read<'a>(mut rest: &'a str, nonce: &str) -> Option<(Self, &'a str)> {
         let mut words = Vec::new();
         while let Some(quoted) = rest.strip_prefix('\'') {
-            let (word, after) = quoted.split_once("' ")?;
-            if word.contains('\'') {
-                return None;
-            }
+            let (word, after) = quoted
+                .split_once("' ")
+                .filter(|(word, _)| !word.contains('\''))?;
             words.push(word.to_owned());
             rest = after;
         }
-        let here = format!("<<'{}'", self.nonce);
-        let has_input = rest.starts_with(&here);
-        rest = rest
-            .strip_prefix(&here)
-            .or_else(|| rest.strip_prefix("</dev/null"))?;
-        (!words.is_empty()).then_some((words, has_input, rest))
-    }
-
-    /// Reads `w I && { b I; 'word' … </dev/null; e I $?; }`, with the variants for input and filter.
-    fn line_in_turn(&mut self, index: usize, line: &str) -> Option<()> {
-        let mut rest = line
-            .strip_prefix(&format!("w {index} && {{ b {index}; "))?
-            .strip_suffix("; }")?;
-        let filtered = rest.strip_prefix("{ ");
-        rest = filtered.unwrap_or(rest);
-        let mut only_after = None;
-        if let Some(condition) = rest.strip_prefix("if [ \"$s") {
-            let (first, after) = condition.split_once("\" = 0 ]; then ")?;
-            only_after = Some(first.parse().ok().filter(|first| *first < index)?);
-            rest = after;
-        }
-        let (words, has_input, after) = self.read_call(rest)?;
-        rest = after.strip_prefix(&format!("; e {index} $?"))?;
-        if only_after.is_some() {
-            rest = rest.strip_prefix(&format!("; else e {index} {NOT_RUN}; fi"))?;
-        }
-        let filter = match filtered {
-            Some(_) => Some(read_filter(rest)?),
-            None if rest.is_empty() => None,
-            None => return None,
-        };
-        self.commands.push(ScriptStep {
+        let input = rest.strip_prefix(&format!("<<'{nonce}'"));
+        let step = ScriptStep {
             words,
             input: Vec::new(),
-            filter,
-            only_after,
+            only_after: None,
             was_ahead: false,
-        });
-        if has_input {
-            self.place = ScriptPosition::Input;
-        }
-        Some(())
+        };
+        let has_input = input.is_some();
+        let rest = input.or_else(|| rest.strip_prefix("</dev/null"))?;
+        (!step.words.is_empty()).then_some((Self { step, has_input }, rest))
     }
 
-    /// Reads `t` or `t I J …`: the commands of the round, in the order of the script.
-    fn wanted(&self, line: &[u8]) -> Option<Vec<usize>> {
-        let all = 0..self.commands.len();
-        if line == b"t" {
-            return Some(all.collect());
-        }
-        let named = std::str::from_utf8(line).ok()?.strip_prefix("t ")?;
-        let named: Option<Vec<usize>> = named.split(' ').map(|word| word.parse().ok()).collect();
-        named
-            .filter(|named| named.is_sorted_by(|one, next| one < next))
-            .filter(|named| named.iter().all(|index| all.contains(index)))
+    fn with_input(
+        self,
+        lines: &mut ScriptLines<'_>,
+        nonce: &str,
+    ) -> Result<ScriptStep, ScriptStop> {
+        let input = lines.read_input(self.has_input, nonce)?;
+        Ok(ScriptStep { input, ..self.step })
     }
+}
 
-    fn round(&self, world: &mut World, wanted: &[usize], reply: &mut ShellReply) {
-        let nonce = &self.nonce;
-        let mut statuses = std::collections::BTreeMap::new();
-        let commands = self.commands.iter().enumerate();
-        for (index, step) in commands.filter(|(index, _)| wanted.contains(index)) {
-            append_marker(reply, &format!("\n{nonce} b {index}\n"));
-            let runs = step
-                .only_after
-                .is_none_or(|first| statuses.get(&first) == Some(&0));
-            let output = if runs {
-                run_program(world, &step.words, &step.input)
-            } else {
-                PfctlOutput {
-                    status: u8::try_from(NOT_RUN).unwrap_or(u8::MAX),
-                    ..PfctlOutput::default()
-                }
-            };
-            statuses.insert(index, output.status);
-            let end = format!("\n{nonce} e {index} {}\n", output.status);
-            let (mut stdout, mut stderr) = (output.stdout, output.stderr);
-            if step.was_ahead {
-                stdout.splice(..0, std::mem::take(&mut stderr));
-            }
-            stdout.extend_from_slice(end.as_bytes());
-            if let Some(filter) = &step.filter {
-                stdout = filter::apply_filter(filter, nonce, &stdout);
-            }
-            reply.stdout.extend(stdout);
-            reply.stderr.extend(stderr);
-            reply.stderr.extend_from_slice(end.as_bytes());
-        }
-        append_marker(reply, &format!("\n{nonce} d\n"));
+/// Reads `I && { 'word' … <<'NONCE' 2>&1; printf … "$n" $?; }; } | {`: its turn and what is called.
+fn read_ahead(rest: &str, nonce: &str) -> Option<(usize, ScriptCall)> {
+    let (index, rest) = rest.split_once(" && { ")?;
+    let index = index.parse().ok()?;
+    let (mut call, rest) = ScriptCall::read(rest, nonce)?;
+    call.step.was_ahead = true;
+    let end = format!(" 2>&1; printf '\\n%s e {index} %s\\n' \"$n\" $?; }}; }} | {{");
+    (rest == end).then_some((index, call))
+}
+
+/// Reads `w I && { b I; 'word' … </dev/null; e I $?; }`, with the variants for input, condition and filter. The filter is not
+/// applied: it saves a real firewall's wire, and what is not about the service is dropped when it is parsed.
+fn read_in_turn(index: usize, line: &str, nonce: &str) -> Option<ScriptCall> {
+    let mut rest = line
+        .strip_prefix(&format!("w {index} && {{ b {index}; "))?
+        .strip_suffix("; }")?;
+    if let Some(filtered) = rest.strip_prefix("{ ") {
+        let (command, filter) = filtered.split_once("; } | ")?;
+        (filter.starts_with("/usr/bin/grep ") && filter.ends_with(&format!(" '{AWK_FILTER}'")))
+            .then_some(())?;
+        rest = command;
     }
+    let mut only_after = None;
+    if let Some(condition) = rest.strip_prefix("if [ \"$s") {
+        let (first, after) = condition.split_once("\" = 0 ]; then ")?;
+        only_after = Some(first.parse().ok().filter(|first| *first < index)?);
+        rest = after.strip_suffix(&format!("; else e {index} {NOT_RUN}; fi"))?;
+    }
+    let (mut call, rest) = ScriptCall::read(rest, nonce)?;
+    call.step.only_after = only_after;
+    (rest == format!("; e {index} $?")).then_some(call)
+}
+
+/// Reads `t` or `t I J …`: the commands of the round, in the order of the script.
+fn wanted_steps(line: &str, count: usize) -> Option<Vec<usize>> {
+    if line == "t" {
+        return Some((0..count).collect());
+    }
+    let named = line.strip_prefix("t ")?.split(' ');
+    let named: Option<Vec<usize>> = named.map(|word| word.parse().ok()).collect();
+    named
+        .filter(|named| named.is_sorted_by(|one, next| one < next))
+        .filter(|named| named.iter().all(|index| *index < count))
+}
+
+fn run_round(
+    steps: &[ScriptStep],
+    nonce: &str,
+    world: &mut World,
+    wanted: &[usize],
+    reply: &mut ShellReply,
+) {
+    let mut statuses = BTreeMap::new();
+    let steps = steps.iter().enumerate();
+    for (index, step) in steps.filter(|(index, _)| wanted.contains(index)) {
+        append_marker(reply, &format!("\n{nonce} b {index}\n"));
+        let runs = step
+            .only_after
+            .is_none_or(|first| statuses.get(&first) == Some(&0));
+        let output = if runs {
+            run_program(world, &step.words, &step.input)
+        } else {
+            PfctlOutput {
+                status: u8::try_from(NOT_RUN).unwrap_or(u8::MAX),
+                ..PfctlOutput::default()
+            }
+        };
+        statuses.insert(index, output.status);
+        let aside = if step.was_ahead {
+            &mut reply.stdout
+        } else {
+            &mut reply.stderr
+        };
+        aside.extend(output.stderr);
+        reply.stdout.extend(output.stdout);
+        append_marker(reply, &format!("\n{nonce} e {index} {}\n", output.status));
+    }
+    append_marker(reply, &format!("\n{nonce} d\n"));
 }
 
 fn append_marker(reply: &mut ShellReply, marker: &str) {
     reply.stdout.extend_from_slice(marker.as_bytes());
     reply.stderr.extend_from_slice(marker.as_bytes());
-}
-
-fn read_filter(rest: &str) -> Option<OutputFilter> {
-    let (_, rest) = rest
-        .strip_prefix("; } | ")?
-        .split_once(" | /usr/bin/awk -v n=\"$n\" -v port=")?;
-    let (port, rest) = rest.split_once(" -v address='")?;
-    let (address, program) = rest.split_once("' '")?;
-    let address = if address.is_empty() {
-        None
-    } else {
-        Some(address.parse().ok()?)
-    };
-    (program.strip_suffix('\'')? == AWK_FILTER).then_some(OutputFilter {
-        port: port.parse().ok()?,
-        address,
-    })
 }

@@ -174,25 +174,3 @@ fn half_a_rate_and_nothing_else_does_not_load() {
             .any(|rule| rule.contains("keep state (source-track rule, max-src-conn 50) label"))
     );
 }
-
-#[test]
-fn every_cap_is_printed_in_pfctls_order() {
-    let mut configuration = Configuration::shipped(Scenario::Open);
-    configuration.tree.edit_list("filter", "rule", |rules| {
-        for (key, value) in [
-            ("max", "5000"),
-            ("max-src-nodes", "2000"),
-            ("max-src-states", "20"),
-            ("max-src-conn", "20"),
-            ("statetimeout", "3600"),
-        ] {
-            rules[3].set_child(key, value);
-        }
-    });
-    let rules = generate::generate_ruleset(&configuration).unwrap().filter;
-    // From pfctl's own output of such a rule (tests/fixtures/pfctl/sr.14.txt has its like).
-    let wanted = "keep state (max 5000, source-track rule, max-src-states 20, max-src-conn 20, max-src-conn-rate 10/60, \
-        max-src-nodes 2000, overload <virusprot> flush global, tcp.established 3600, adaptive.start 3000, \
-        adaptive.end 6000, src.track 60)";
-    assert!(rules.iter().any(|rule| rule.contains(wanted)), "{rules:#?}");
-}
