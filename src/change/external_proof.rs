@@ -52,7 +52,7 @@ impl ExternalProof {
     }
 
     fn as_word(&self) -> &'static str {
-        self.expected.word()
+        self.expected.name()
     }
 }
 

@@ -1,13 +1,12 @@
 //! `kmsctl verify`: the path of a connection, hop by hop, as it can be judged from inside; `--external` proves from
-//! outside ([`external`]). Reads only; to the server it
-//! says the first word of its protocol and no more.
+//! outside ([`crate::domain::reachability::external`]). Reads only; to the server it says the first word of its protocol
+//! and no more.
 
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
 use crate::app::Context;
 use crate::domain::exposure::Exposure;
-use crate::domain::reachability::external;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path;
 use crate::domain::reachability::path::{
@@ -68,15 +67,6 @@ impl From<Expect> for Expected {
     }
 }
 
-impl From<Expect> for external::Expected {
-    fn from(expect: Expect) -> Self {
-        match expect {
-            Expect::Open => Self::Open,
-            Expect::Closed => Self::Closed,
-        }
-    }
-}
-
 const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
@@ -102,7 +92,7 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.external {
         let request = crate::vantage::prove::ProofRequest {
             from: arguments.from.clone(),
-            expect: arguments.expect.map(external::Expected::from),
+            expect: arguments.expect.map(Expected::from),
         };
         return Box::pin(prove_externally(context, &request)).await;
     }
@@ -181,12 +171,12 @@ async fn prove_externally(
     let unproven = Failure::new(FailureKind::Inconclusive, "Nothing is proven.");
     match (trouble, judgement.verdict, judgement.expected) {
         (Some(trouble), ..) => Err(trouble),
-        (None, external::Verdict::Inconclusive, _) => Err(unproven),
+        (None, Verdict::Inconclusive, _) => Err(unproven),
         (None, _, Some(expected)) => match judgement.as_expected {
             Some(true) => Ok(()),
             Some(false) => Err(Failure::new(
                 FailureKind::No,
-                format!("It is not {} as expected.", expected.word()),
+                format!("It is not {} as expected.", expected.name()),
             )),
             None => Err(unproven.hint(whole.evidence)),
         },

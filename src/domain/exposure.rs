@@ -4,8 +4,6 @@
 //! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
 //! compares them. Every oddity is a finding with a stable code, never a silent guess.
 
-use std::fmt;
-
 use serde::Serialize;
 
 use super::pf::rule::Rule;
@@ -59,12 +57,6 @@ impl State {
     /// Returns whether connections from outside get in.
     pub fn lets_in(self) -> bool {
         matches!(self, Self::Open | Self::Uncapped)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

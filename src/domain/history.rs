@@ -656,7 +656,7 @@ impl From<&Seen> for Witness {
             port: seen
                 .port
                 .zip(seen.reason)
-                .map(|(port, reason)| format!("{} ({reason})", port.word())),
+                .map(|(port, reason)| format!("{} ({reason})", port.name())),
             why: seen.why.clone(),
         }
     }

@@ -275,10 +275,9 @@ impl<'a> Run<'a> {
             &mut warnings,
         );
         let end = compare_readings(context, (&before, &exposure), (&reading, after))?;
-        let intended = request.expect.map(path::Expected::from);
-        let whole = judge_whole(after, intended);
-        let expected = intended.or_else(|| path::Expected::of(after));
-        let judgement = external::judge(&observations, &end, &names, expected.map(Expected::from));
+        let whole = judge_whole(after, request.expect);
+        let expected = request.expect.or_else(|| path::Expected::of(after));
+        let judgement = external::judge(&observations, &end, &names, expected);
         Ok(Proof {
             judgement: judgement.beside_rules(&whole),
             whole,

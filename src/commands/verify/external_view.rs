@@ -97,7 +97,7 @@ fn external_row(seen: &Seen) -> Vec<String> {
     let from = seen
         .address
         .map_or_else(|| "-".to_owned(), |address| address.to_string());
-    let port = seen.port.map_or("-", PortState::word);
+    let port = seen.port.map_or("-", PortState::name);
     let reason = seen
         .reason
         .map(|reason| format!(" ({reason})"))
@@ -105,7 +105,7 @@ fn external_row(seen: &Seen) -> Vec<String> {
     vec![
         name,
         from,
-        seen.verdict.word().to_owned(),
+        seen.verdict.name().to_owned(),
         format!("{port}{reason}"),
         seen.why.clone(),
     ]

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Caps;
 use crate::domain::kms_log::{KmsEvent, Log, RequestOutcome};
 use crate::domain::overload::{Generation, RateTracker};
+use crate::text::word_enum;
 
 /// Most connections that are held: a record has 16 bytes.
 const MOST: usize = 3_000_000;
@@ -174,22 +175,13 @@ impl<'a> ConnectionReader<'a> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+word_enum! {
 pub enum CutBy {
     /// `max-src-conn`.
-    MaxSrcConn,
+    MaxSrcConn = "max-src-conn",
     /// `max-src-conn-rate`.
-    Rate,
+    Rate = "rate",
 }
-
-impl CutBy {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MaxSrcConn => "max-src-conn",
-            Self::Rate => "rate",
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -7,6 +7,7 @@
 
 use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
+pub use super::path::{Expected, Verdict};
 use crate::domain::connections;
 use crate::domain::connections::Half;
 use crate::domain::exposure::{Counters, Exposure};
@@ -17,6 +18,7 @@ use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::is_private;
 use crate::domain::warning::Warning;
+use crate::text::word_enum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,72 +27,6 @@ use std::net::IpAddr;
 
 /// How many failed attempts make a "no"; one lost packet must not.
 pub const ATTEMPTS: usize = 3;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// A client outside connects.
-    Open,
-    /// It is proven that no client outside connects.
-    Closed,
-    /// The evidence does not allow a verdict.
-    Inconclusive,
-}
-
-impl Verdict {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-/// What the operator wants to be true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Expected {
-    /// A client outside is answered by a KMS server.
-    Open,
-    /// The firewall lets no client in.
-    Closed,
-}
-
-impl Expected {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-impl From<super::path::Expected> for Expected {
-    fn from(expected: super::path::Expected) -> Self {
-        match expected {
-            super::path::Expected::Open => Self::Open,
-            super::path::Expected::Closed => Self::Closed,
-        }
-    }
-}
-
-impl From<Expected> for super::path::Expected {
-    fn from(expected: Expected) -> Self {
-        match expected {
-            Expected::Open => Self::Open,
-            Expected::Closed => Self::Closed,
-        }
-    }
-}
 
 /// One attempt to connect, as the vantage saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -167,25 +103,14 @@ pub struct Observation {
     pub trouble: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+word_enum! {
 pub enum PortState {
     /// A SYN-ACK came back.
-    Open,
-    Closed,
+    Open = "open",
+    Closed = "closed",
     /// Nothing came back, or an ICMP refusal.
-    Filtered,
+    Filtered = "filtered",
 }
-
-impl PortState {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Filtered => "filtered",
-        }
-    }
 }
 
 /// What both ends together mean.
@@ -298,7 +223,7 @@ pub fn judge(
         verdict,
         expected,
         as_expected: expected
-            .map(|expected| verdict.word() == expected.word() && obstacle.is_none()),
+            .map(|expected| verdict.name() == expected.name() && obstacle.is_none()),
         summary: summary(deciding, verdict, expected, obstacle),
         seen: format!("{verdict}: {}", obstacle.unwrap_or(deciding)),
         quorum,
@@ -401,8 +326,8 @@ fn summary(
     };
     match obstacle {
         Some(obstacle) => format!("{verdict}, but not as expected: {obstacle}"),
-        None if verdict.word() == expected.word() => format!("{verdict}, as expected: {deciding}"),
-        None => format!("{verdict}, expected {}: {deciding}", expected.word()),
+        None if verdict.name() == expected.name() => format!("{verdict}, as expected: {deciding}"),
+        None => format!("{verdict}, expected {}: {deciding}", expected.name()),
     }
 }
 

@@ -3,38 +3,20 @@
 //!
 //! [`super::doctor`] judges kmsctl's assumptions about the firewall; the path is [`super::path`]'s.
 
-use std::fmt;
-
 use serde::Serialize;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+use crate::text::word_enum;
+
+word_enum! {
 pub enum CheckResult {
-    Ok,
+    Ok = "ok",
     /// Proven not to be.
-    Wrong,
+    Wrong = "wrong",
     /// It could not be seen.
-    Unknown,
+    Unknown = "unknown",
     /// It does not apply here.
-    Skipped,
+    Skipped = "skipped",
 }
-
-impl CheckResult {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Wrong => "wrong",
-            Self::Unknown => "unknown",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-impl fmt::Display for CheckResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

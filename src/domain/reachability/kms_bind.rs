@@ -4,9 +4,7 @@
 //! Formats: The Open Group C706, chapter 12, and [MS-RPCE] 2.2.2. Nothing in an answer is trusted: its lengths are
 //! only compared with what has arrived, and more than [`LARGEST`] bytes are never looked at.
 
-use std::fmt;
-
-use serde::Serialize;
+use crate::text::word_enum;
 
 /// Length of the bind in bytes.
 pub const BIND_LENGTH: usize = 72;
@@ -42,37 +40,19 @@ pub const BIND: [u8; BIND_LENGTH] = [
     0x2b, 0x10, 0x48, 0x60, 0x02, 0x00, 0x00, 0x00,
 ];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+word_enum! {
+#[derive(Hash)]
 pub enum BindAnswer {
     /// A bind_ack that accepts the KMS interface.
-    Kms,
+    Kms = "kms",
     /// DCE/RPC, but it does not take the KMS interface, or its answer is not whole.
-    RpcNotKms,
-    NotRpc,
+    RpcNotKms = "rpc-not-kms",
+    NotRpc = "not-rpc",
     /// It accepted the connection and said nothing until the deadline.
-    Silent,
+    Silent = "silent",
     /// It ended the connection without a whole answer.
-    Reset,
+    Reset = "reset",
 }
-
-impl BindAnswer {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kms => "kms",
-            Self::RpcNotKms => "rpc-not-kms",
-            Self::NotRpc => "not-rpc",
-            Self::Silent => "silent",
-            Self::Reset => "reset",
-        }
-    }
-}
-
-impl fmt::Display for BindAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// How a connection ended before its answer was whole.

@@ -15,8 +15,7 @@ use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::is_private;
-use crate::text::format_span;
-use serde::Serialize;
+use crate::text::{format_span, word_enum};
 use std::net::IpAddr;
 use std::time::Duration as Span;
 
@@ -130,44 +129,24 @@ pub struct Cluster {
     pub pods: Known<ObjectList<Pod>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+word_enum! {
 pub enum Expected {
-    Open,
-    Closed,
+    Open = "open",
+    Closed = "closed",
+}
 }
 
-impl Expected {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
-}
-
+word_enum! {
+#[derive(PartialOrd, Ord)]
 /// What the evidence amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// pf lets connections in, and the service behind it answers as a KMS server.
-    Open,
+    Open = "open",
     /// pf lets nothing in.
-    Closed,
+    Closed = "closed",
     /// The evidence allows neither.
-    Inconclusive,
+    Inconclusive = "inconclusive",
 }
-
-impl Verdict {
-    /// Returns the word that stands in JSON and on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
 }
 
 /// Everything that is known about the path.

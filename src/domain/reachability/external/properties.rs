@@ -142,7 +142,7 @@ proptest! {
             Verdict::Inconclusive => prop_assert!(!says(Verdict::Open) && !says(Verdict::Closed)),
         }
         if judgement.as_expected == Some(true) {
-            prop_assert_eq!(judgement.verdict.word(), expected.word());
+            prop_assert_eq!(judgement.verdict.name(), expected.name());
             prop_assert!(!(says(Verdict::Open) && says(Verdict::Closed)));
             prop_assert!(open || !end.lets_in, "closed as wanted means that the firewall closes");
         }
