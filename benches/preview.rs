@@ -13,7 +13,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use kmsctl::domain::overload::Generation;
-use kmsctl::domain::ratelimit::Preset;
+use kmsctl::domain::pf::rule::Rate;
+use kmsctl::domain::ratelimit::Caps;
 use kmsctl::domain::ratelimit::preview::{SeenConnections, preview_caps};
 
 const CONNECTIONS: u64 = 1_000_000;
@@ -35,7 +36,14 @@ fn main() {
             seen.add_connection(address, at, at + (random >> 60).cast_signed());
         }
         let read = begun.elapsed();
-        let caps = Preset::built_in().remove(1).caps;
+        let rate = Rate {
+            connections: 3,
+            seconds: 60,
+        };
+        let caps = Caps {
+            max_src_conn: Some(10),
+            rate: Some(rate),
+        };
         let cuts = preview_caps(&mut seen, caps, generation, |at| Some(at + 4_000));
         println!(
             "{generation:?}: {} cut, gathered in {read:.2?}, {:.2?} in all",

@@ -69,32 +69,6 @@ pub struct Preset {
     pub caps: Caps,
 }
 
-impl Preset {
-    /// Makes a preset with both caps.
-    pub fn new(name: &str, max_src_conn: u32, connections: u32, seconds: u32) -> Self {
-        let rate = Some(Rate {
-            connections,
-            seconds,
-        });
-        Self {
-            name: name.to_owned(),
-            caps: Caps {
-                max_src_conn: Some(max_src_conn),
-                rate,
-            },
-        }
-    }
-
-    /// Returns the presets that exist without a configuration file.
-    pub fn built_in() -> Vec<Self> {
-        vec![
-            Self::new("default", 50, 10, 60),
-            Self::new("tighten", 10, 3, 60),
-            Self::new("loosen", 50, 30, 60),
-        ]
-    }
-}
-
 /// Finds the preset that sets exactly these caps; the first wins where two do.
 pub fn preset_of(presets: &[Preset], caps: Caps) -> Option<&Preset> {
     presets.iter().find(|preset| preset.caps == caps)
@@ -342,6 +316,33 @@ pub fn replay_ages(
         tracker.count_connection(oldest - age);
     }
     Some(tracker.count_at(oldest))
+}
+
+#[cfg(test)]
+impl Preset {
+    /// Makes a preset with both caps.
+    pub fn new(name: &str, max_src_conn: u32, connections: u32, seconds: u32) -> Self {
+        let rate = Some(Rate {
+            connections,
+            seconds,
+        });
+        Self {
+            name: name.to_owned(),
+            caps: Caps {
+                max_src_conn: Some(max_src_conn),
+                rate,
+            },
+        }
+    }
+
+    /// Returns the presets that exist without a configuration file.
+    pub fn built_in() -> Vec<Self> {
+        vec![
+            Self::new("default", 50, 10, 60),
+            Self::new("tighten", 10, 3, 60),
+            Self::new("loosen", 50, 30, 60),
+        ]
+    }
 }
 
 #[cfg(test)]

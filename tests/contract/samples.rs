@@ -125,7 +125,7 @@ impl<'a> Command<'a> {
             "m" => outcome(
                 name,
                 &info::parse_limits(text).map(|limits| vec![limits]),
-                |limits| info::print_limits(&limits[0]),
+                |_| None,
             ),
             other => panic!("{name}: no parser for `{other}`"),
         }

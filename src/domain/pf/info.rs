@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use parse::{parse_limits, parse_pf_info};
-pub use print::{COUNTERS, DisplayInfo, LIMIT_COUNTERS, print_limits};
+pub use print::{COUNTERS, DisplayInfo, LIMIT_COUNTERS};
 
 use super::Verbosity;
 

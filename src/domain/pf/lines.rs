@@ -26,10 +26,6 @@ impl<T> Parsed<T> {
             too_many: self.too_many,
         }
     }
-
-    pub fn is_complete(&self) -> bool {
-        self.unread.is_empty()
-    }
 }
 
 /// A line that a parser did not understand, or understood only in part.

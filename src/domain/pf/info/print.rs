@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use super::super::Verbosity;
 use super::super::text::ClockTime;
-use super::{Info, InterfaceStats, Limits, Lookups};
+use super::{Info, InterfaceStats, Lookups};
 
 /// "Counters" in their order; `translate` came with FreeBSD 15.
 pub const COUNTERS: [&str; 17] = [
@@ -42,16 +42,6 @@ pub const LIMIT_COUNTERS: [&str; 10] = [
     "syncookies validated",
 ];
 
-/// The order of `-sm`; the last two came with FreeBSD 15.
-const LIMITS: [&str; 6] = [
-    "states",
-    "src-nodes",
-    "frags",
-    "table-entries",
-    "anchors",
-    "eth-anchors",
-];
-
 /// Returns a map's items in pfctl's order, unknown names last.
 fn in_order<'a, T>(
     map: &'a BTreeMap<String, T>,
@@ -64,18 +54,6 @@ fn in_order<'a, T>(
     known
         .chain(unknown)
         .map(|(name, value)| (name.as_str(), value))
-}
-
-/// Prints `-sm`.
-pub fn print_limits(limits: &Limits) -> String {
-    let mut out = String::new();
-    for (name, limit) in in_order(limits, &LIMITS) {
-        let _ = match limit {
-            Some(limit) => writeln!(out, "{name:<13} hard limit {limit:>8}"),
-            None => writeln!(out, "{name:<13} unlimited"),
-        };
-    }
-    out
 }
 
 /// Prints an [`Info`]; see [`Info::display`].
