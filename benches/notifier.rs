@@ -146,6 +146,16 @@ fn beside_open(count: u32) -> Vec<u8> {
                 &format!("Workstation name                : PC-{machine}"),
                 "N count policy (minimum clients): 25",
                 ">>> Sending response, ePID source = randomized at program start",
+                "Protocol version                : 6.0",
+                "KMS host extended PID           : 00000-00000-000-000000-03-1033-9600.0000-0012026",
+                "KMS host Hardware ID            : 0123456789ABCDEF",
+                &format!(
+                    "Client machine ID               : {machine:08x}-0000-4000-8000-000000000000"
+                ),
+                "Client request timestamp (UTC)  : 2026-05-10 13:12:17",
+                "KMS host current active clients : 50",
+                "Renewal interval policy         : 10080",
+                "Activation interval policy      : 120",
             ] {
                 write(text);
             }

@@ -12,3 +12,4 @@ pub mod managed;
 pub mod proof;
 pub(crate) mod record;
 mod separators;
+pub mod stored;

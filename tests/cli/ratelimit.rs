@@ -273,7 +273,9 @@ fn a_preview_names_the_customers_it_would_cut() {
         (&wider["data"]["cut"], &wider["data"]["lower_bound"]),
         (&0.into(), &true.into())
     );
-    preview(&[]).fails_with(2);
+    let present = preview(&["-o", "json"]).json();
+    assert_eq!(present["data"]["preset"], "default");
+    assert_eq!(present["data"]["caps"], present["data"]["loaded"]);
     preview(&["nosuch"]).fails_with(2);
     preview(&["tighten", "--rate", "3/60"]).fails_with(2);
     preview(&["tighten", "--since", "long"]).fails_with(2);
@@ -432,6 +434,8 @@ fn a_preview_of_a_file_needs_no_cluster() {
     assert!(told.contains("externalTrafficPolicy: Local"), "{told}");
     preview("web.log", &["tighten"]).fails_with(8);
     preview("none.log", &["tighten"]).fails_with(2);
+    let told = preview("outside.log", &[]).fails_with(8);
+    assert!(told.contains("ratelimit preview tighten"), "{told}");
     let told = environment
         .run(&["ratelimit", "preview", "tighten"])
         .fails_with(2);

@@ -218,16 +218,16 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     };
     let (firewall, _) = cut("0 nothing");
     let log = firewall.text("moments.log");
-    let restore = log.lines().find(|line| line.ends_with(" kmsctl_restore"));
+    let restore = log.lines().find(|line| line.ends_with(" kmsctl_mend"));
     let number = restore.and_then(|line| line.split(' ').next());
     let number: u64 = number.and_then(|text| text.parse().ok()).expect("a moment");
     // Between the good copy's return and the look at it.
-    let (mut firewall, outcome) = cut(&format!("{} writer", number + 8));
+    let (mut firewall, outcome) = cut(&format!("{} writer", number + 6));
     assert!(firewall.config().contains("<hostname>renamed<"));
     assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     is_old(&mut firewall);
     // He has loaded the cut one, waits for pfSense's lock, and saves it over the good one; the job mends that.
-    let (mut firewall, outcome) = cut(&format!("{} writer", number + 5));
+    let (mut firewall, outcome) = cut(&format!("{} writer", number + 3));
     assert!(firewall.config().contains("<hostname>firewall<"));
     assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
@@ -252,7 +252,7 @@ fn cut_way_back(at: &str) -> (ChangingBox, u64, u64) {
     let log = firewall.text("moments.log");
     let mut lines = log.lines();
     let number = |line: &str| line.split(' ').next().and_then(|text| text.parse().ok());
-    let begins = lines.find(|line| line.ends_with(" kmsctl_restore"));
+    let begins = lines.find(|line| line.ends_with(" kmsctl_mend"));
     let ends = lines.find(|line| line.ends_with(" kmsctl_load"));
     let begins: u64 = begins.and_then(number).expect("the mending");
     let ends: u64 = ends.and_then(number).unwrap_or(begins);
@@ -292,7 +292,7 @@ fn a_mending_that_is_ended_at_any_moment_leaves_nothing() {
             let (mut firewall, _, _) = cut_way_back(&format!("{moment} {end}"));
             // What the job that mends leaves when it is killed between its own two steps.
             let copy = firewall.file("conf/kmsctl/config-c1.xml");
-            let _ = std::fs::hard_link(copy, firewall.file("conf/.kmsctl-mend-c1.xml"));
+            let _ = std::fs::hard_link(copy, firewall.file("conf/.kmsctl-c1.xml"));
             let _ = std::fs::remove_file(firewall.file("at"));
             firewall.tick();
             is_taken_back(&mut firewall);
@@ -305,23 +305,21 @@ fn a_cut_configuration_that_is_not_mended_at_once_is_mended_by_the_job() {
     if !php::available() {
         return;
     }
-    for trouble in ["disk-full 1", "disk-full-4096 1"] {
-        let mut firewall = open();
-        let request = asked(&mut firewall, "c1", wanted());
-        let before = firewall.config();
-        // The name under which the good copy would be put in place is taken.
-        firewall.php().write("conf/.kmsctl-c1.xml/taken", b"");
-        firewall.trouble(trouble);
-        let outcome = send(&mut firewall, request);
-        assert_eq!(firewall.config(), before, "{trouble}: {outcome:#?}");
-        assert_eq!(
-            outcome.result,
-            ChangeEnding::Failed,
-            "{trouble}: {outcome:#?}"
-        );
-        std::fs::remove_dir_all(firewall.file("conf/.kmsctl-c1.xml")).expect("a directory");
-        is_old(&mut firewall);
-    }
+    let mut firewall = open().with_moments();
+    let request = asked(&mut firewall, "c1", wanted());
+    let before = firewall.config();
+    firewall.trouble("disk-full-4096 1");
+    firewall.php().write("at", b"kmsctl_mend kill");
+    firewall.ask(&AgentRequest::Apply(Box::new(request)));
+    assert_ne!(firewall.config(), before, "cut");
+    firewall.php().write("at", b"0 nothing");
+    firewall.tick();
+    assert_eq!(firewall.config(), before);
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
+    is_old(&mut firewall);
 }
 
 #[test]

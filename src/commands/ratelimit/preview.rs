@@ -44,9 +44,9 @@ const NAMED_GAPS: usize = 3;
 
 /// Arguments of `kmsctl ratelimit preview`.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("wanted").required(true).multiple(true))]
+#[command(group = ArgGroup::new("wanted").multiple(true))]
 pub(super) struct PreviewArgs {
-    /// A preset of the configuration
+    /// A preset of the configuration; neither it nor caps, those that are loaded
     #[arg(value_name = "PRESET", group = "wanted", conflicts_with_all = ["max_src_conn", "rate"])]
     preset: Option<String>,
     /// Simultaneous connections per source, or `none`; not given, as loaded
@@ -159,6 +159,12 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     let loaded = reading
         .as_ref()
         .and_then(|reading| context.situation(reading).exposure().ok()?.caps.loaded);
+    let named = preset.is_some() || arguments.max_src_conn.is_some() || arguments.rate.is_some();
+    if loaded.is_none() && !named {
+        let why = "No caps of the service are loaded, or they could not be read.";
+        return Err(Failure::new(FailureKind::Inconclusive, why)
+            .hint("Name those to look at: kmsctl ratelimit preview tighten"));
+    }
     let present = loaded.unwrap_or_default();
     let caps = preset.unwrap_or_else(|| Caps {
         max_src_conn: CapValue::or_present(arguments.max_src_conn, present.max_src_conn),

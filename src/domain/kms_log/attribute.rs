@@ -99,43 +99,50 @@ impl Log {
         let seen = self.seen_addresses(block);
         let mut best: Option<(CandidateScore, u64)> = None;
         let mut weigh = |number: u64, connection: &OpenConnection| {
-            // Of the silent, those that are not new are behind any new one, unless the machine was at their address.
-            let behind = best.is_some_and(|(best, _)| best.believed && best.free && best.recent)
-                && !is_recent(block, connection)
-                && connection.machine.is_none()
-                && !seen.contains(&connection.peer.address);
             let free = !connection.busy || block.connection == Some(number);
-            if !behind && number <= block.limit && free && allowed(number, connection) {
-                best = best.max(Some((
-                    self.score_sender(block, &seen, number, connection),
-                    number,
-                )));
+            if number <= block.limit && free && allowed(number, connection) {
+                let score = self.score_sender(block, &seen, number, connection);
+                best = best.max(Some((score, number)));
             }
+            best.is_some_and(|(best, _)| best.believed && best.free && best.recent)
         };
-        for (number, connection) in self.weighed_connections(block, &seen) {
+        for (number, connection) in self.young_connections(block) {
+            // What is not new is behind any new one, unless something connects it with the machine.
+            if weigh(number, connection) && !is_recent(block, connection) {
+                break;
+            }
+        }
+        for (number, connection) in self.connected_with(block, &seen) {
             weigh(number, connection);
         }
         best.map(|(_, number)| number)
     }
 
-    /// Walks the connections that are weighed for a request, some of them twice: the newest of any kind, the young as far
-    /// as a flood of them allows, and those that something connects with its machine.
-    fn weighed_connections(
+    /// Walks the newest connections of any kind, and the young as far as a flood of them allows.
+    fn young_connections(
+        &self,
+        block: &RequestBlock,
+    ) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let newest = self.open.iter().rev().take(MOST_YOUNG).enumerate();
+        newest
+            .take_while(|(place, (_, connection))| {
+                *place < FEW || block.started - connection.opened <= SILENT_SECONDS
+            })
+            .map(|(_, young)| young)
+    }
+
+    /// Walks the connections that something connects with the machine of a request.
+    fn connected_with(
         &self,
         block: &RequestBlock,
         seen: &[IpAddr],
     ) -> impl Iterator<Item = (u64, &OpenConnection)> {
-        let newest = self.open.iter().rev().take(MOST_YOUNG).enumerate();
-        let young = newest.take_while(|(place, (_, connection))| {
-            *place < FEW || block.started - connection.opened <= SILENT_SECONDS
-        });
         let at_home = seen
             .iter()
             .flat_map(|address| self.open.connections_at(*address).rev().take(FEW));
         let kin = self.open.kin_connections(block).take(MOST_YOUNG);
         let known = at_home.chain(kin).chain(self.last);
-        let known = known.filter_map(|number| Some((number, self.open.get(number)?)));
-        young.map(|(_, young)| young).chain(known)
+        known.filter_map(|number| Some((number, self.open.get(number)?)))
     }
 
     /// Lists who could have sent a request that is being attributed to `chosen`, which is or was a connection from
@@ -367,7 +374,8 @@ mod tests {
     /// Chooses of the connections that are weighed, each of them weighed.
     fn choose_plainly(log: &Log, block: &RequestBlock) -> Option<u64> {
         let seen = log.seen_addresses(block);
-        let weighed = log.weighed_connections(block, &seen);
+        let young = log.young_connections(block);
+        let weighed = young.chain(log.connected_with(block, &seen));
         let allowed = weighed.filter(|(number, connection)| {
             *number <= block.limit && (!connection.busy || block.connection == Some(*number))
         });

@@ -142,7 +142,9 @@ pub struct Swap {
     /// The records as they were read. What is in neither is not touched.
     pub before: Records,
     pub after: Records,
-    pub alias: bool,
+    /// It takes the rules away: what it took is kept until they are back.
+    pub deletes: bool,
+    /// By what the records are known where another writer has changed them.
     pub names: RecordNames,
     pub proof: PfProof,
     pub closes: bool,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Armed, Deleted, Expired, RunningChange};
 use super::config::{Sections, members_of_text};
 use super::leftovers::Leftover;
+use super::stored::StoredChange;
 
 mod record;
 
@@ -21,6 +22,8 @@ mod record;
 #[serde(deny_unknown_fields)]
 pub struct Configured {
     pub system: System,
+    /// The configuration's revision: the first of `history`.
+    #[serde(skip)]
     pub revision: Revision,
     /// The raw sections, of which the fields marked `skip` are made.
     #[serde(default)]
@@ -67,16 +70,19 @@ pub struct Configured {
     /// Fingerprint of the exposure's records, which a change must name (see [`super::change::Records::fingerprint`]).
     #[serde(skip)]
     pub fingerprint: String,
+    /// The changes that the firewall keeps, oldest first.
     #[serde(default)]
+    pub changes: Vec<StoredChange>,
+    #[serde(skip)]
     pub armed: Vec<Armed>,
     /// Ways back that have fired or were disarmed by a later change, as far as the firewall still keeps them.
-    #[serde(default)]
+    #[serde(skip)]
     pub expired: Vec<Expired>,
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
-    #[serde(default)]
+    #[serde(skip)]
     pub unfinished: Vec<RunningChange>,
     /// What deletions of rules of this port and interface took away, newest first.
-    #[serde(default)]
+    #[serde(skip)]
     pub deletions: Vec<Deleted>,
     /// What the last deletion of the service's rules took away, where neither rule is there now.
     #[serde(skip)]

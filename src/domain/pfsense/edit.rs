@@ -135,27 +135,14 @@ fn edit_sections(
         draft.let_other_pass_stand(records.filter.as_ref());
     }
     let before = draft.records();
-    let touches_alias = match change {
+    match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {
             draft.set_caps(*max_src_conn, *rate)?;
-            false
         }
-        ConfigurationEdit::Disable => {
-            draft.disable()?;
-            false
-        }
-        ConfigurationEdit::Enable => {
-            draft.enable()?;
-            false
-        }
-        ConfigurationEdit::Delete => {
-            draft.delete()?;
-            false
-        }
-        ConfigurationEdit::PutBack { records, alias } => {
-            draft.put_back(records, *alias)?;
-            *alias
-        }
+        ConfigurationEdit::Disable => draft.disable()?,
+        ConfigurationEdit::Enable => draft.enable()?,
+        ConfigurationEdit::Delete => draft.delete()?,
+        ConfigurationEdit::PutBack { records, alias } => draft.put_back(records, *alias)?,
         ConfigurationEdit::Build {
             description,
             max_src_conn,
@@ -164,20 +151,23 @@ fn edit_sections(
         } => {
             check_caps(*max_src_conn, *rate)?;
             draft.build(description, (*max_src_conn, *rate), *alias)?;
-            *alias
         }
-    };
+    }
     let after = draft.records();
     let swap = Swap {
         names: names_of_records(&before, &after),
         proof: prove_swap(configured, service, &before, &after),
         closes: closes(&before, &after),
         stays: stays_closed(&before, &after),
+        deletes: has_rules(&before) && !has_rules(&after),
         before,
         after,
-        alias: touches_alias,
     };
     Ok((swap, draft.sections))
+}
+
+fn has_rules(records: &Records) -> bool {
+    records.nat.is_some() || records.filter.is_some()
 }
 
 /// Returns whether records let nothing in by themselves: what closes is never taken back because pf contradicts it.

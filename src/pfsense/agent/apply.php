@@ -6,7 +6,6 @@
 
 /* The change that this process is making, for the shutdown function; null before and after. */
 $kmsctl_making = null;
-$kmsctl_held = null;
 
 function kmsctl_nothing_stored($request) {
 	$action = $request['action'];
@@ -14,13 +13,17 @@ function kmsctl_nothing_stored($request) {
 		'id' => $action['id'],
 		'phase' => 'started',
 		'who' => $action['who'],
-		'kind' => kmsctl_is_deletion($action['swap']) ? 'delete' : 'swap',
+		'kind' => $action['swap']['deletes'] ? 'delete' : 'swap',
 		'what' => $action['what'],
 		'since' => time(),
 		'service' => $request['action']['service'],
 		'reason' => $action['reason'],
-		'with_alias' => $action['swap']['alias'],
 		'revert_at' => $action['revert_at'],
+		'before' => $action['swap']['before'],
+		'after' => $action['swap']['after'],
+		'names' => $action['swap']['names'],
+		'proof' => $action['swap']['proof'],
+		'stays' => $action['swap']['stays'],
 		'attempts' => 0,
 		/* When the last attempt was counted. */
 		'counted' => 0,
@@ -51,28 +54,15 @@ function kmsctl_step(&$stored, $name, $ok, $detail) {
 	$stored['outcome']['steps'][] = array('name' => $name, 'ok' => $ok, 'detail' => $detail);
 }
 
-/* What of the exposure a way back may rely on: the rules, and the alias where the change touches it. Separators are
- * left out: an administrator who moves a coloured bar has not touched the exposure. */
-function kmsctl_object($records, $with_alias) {
-	$of = function ($placed) {
-		return $placed === null ? '' : $placed['record'];
-	};
-	return hash('sha256', kmsctl_canonical(array('nat' => $of($records['nat']), 'filter' => $of($records['filter']),
-	    'alias' => $with_alias ? $of($records['alias']) : '')));
-}
-
 function kmsctl_apply($request) {
 	$id = $request['action']['id'];
-	$problem = kmsctl_bad_request($request);
-	if ($problem === null) {
-		$problem = kmsctl_make_directory();
-	}
+	$problem = kmsctl_make_directory();
 	if ($problem !== null) {
 		return kmsctl_outcome($request, 'refused', $problem);
 	}
-	$known = kmsctl_settled($request);
+	$known = kmsctl_settled($id);
 	if ($known !== null) {
-		return $known;
+		return $known['outcome'];
 	}
 	/* An emergency does not depend on what another change still has to do, unless that is to mend config.xml. */
 	$closes = $request['action']['swap']['closes']
@@ -82,50 +72,18 @@ function kmsctl_apply($request) {
 	}
 	$running = array('id' => $id, 'who' => $request['action']['who'],
 	    'what' => $request['action']['what'], 'since' => time());
-	$lock = kmsctl_lock($running);
 	/* The armed job of another change looks each minute, for a moment. */
-	for ($try = 0; $closes && $lock === null && $try < 20; $try++) {
+	for ($try = 0; !kmsctl_lock($running); $try++) {
+		if (!$closes || $try >= 20) {
+			return kmsctl_locked($request, kmsctl_holder());
+		}
 		usleep(500000);
-		$lock = kmsctl_lock($running);
-	}
-	if ($lock === null) {
-		return kmsctl_locked($request, kmsctl_holder());
 	}
 	$taken = $closes ? kmsctl_take_over($request) : array();
 	$left = $closes ? array() : kmsctl_unfinished();
-	$outcome = $left === array() ? kmsctl_apply_locked($request, $lock, $taken) : kmsctl_locked($request, $left[0]);
-	kmsctl_unlock($lock);
+	$outcome = $left === array() ? kmsctl_apply_locked($request, $taken) : kmsctl_locked($request, kmsctl_running($left[0]));
+	kmsctl_unlock();
 	return $outcome;
-}
-
-function kmsctl_bad_request($request) {
-	$action = $request['action'];
-	if (!preg_match('#^/[A-Za-z0-9/._+-]+$#D', $request['php'])) {
-		return 'the path of PHP is not a plain one';
-	}
-	$words = $action['who'] . $action['reason'] . $action['what'];
-	if (strlen($words) > 1000 || preg_match('/[\x00-\x1f\x7f]/', $words)) {
-		return 'a name and a reason are one line of text, not longer than 1000 bytes';
-	}
-	if ($action['revert_at'] !== null && $action['revert_at'] <= time()) {
-		return 'the time of the way back has already passed';
-	}
-	return null;
-}
-
-/* The outcome of an id that is known here, brought to an end first; null if it is unknown. One that does not come to
- * an end now is unproven, and not refused: it may be written. */
-function kmsctl_settled($request) {
-	$id = $request['action']['id'];
-	$stored = kmsctl_stored($id);
-	if ($stored === null) {
-		return null;
-	}
-	if ($stored['phase'] !== 'ended') {
-		kmsctl_finish_by_job($id);
-		$stored = kmsctl_stored($id);
-	}
-	return $stored['outcome'];
 }
 
 function kmsctl_locked($request, $holder) {
@@ -144,8 +102,12 @@ function kmsctl_preflight($request) {
 	if (kmsctl_digest($request['action']['service']) !== $request['action']['expect']) {
 		return array('stale', 'the rules, the aliases or the separators have changed since they were shown');
 	}
+	$revert_at = $request['action']['revert_at'];
+	if ($revert_at !== null && $revert_at <= time()) {
+		return array('refused', 'the time of the way back has already passed');
+	}
 	$armed = kmsctl_armed_on($request['action']['service']);
-	if ($request['action']['revert_at'] !== null && $armed !== array()) {
+	if ($revert_at !== null && $armed !== array()) {
 		/* Its way back would lead to the other's temporary state, which then nothing takes back. */
 		return array('refused', "the temporary change {$armed[0]['id']} is armed on these rules; keep it or undo it first");
 	}
@@ -174,10 +136,8 @@ function kmsctl_preflight($request) {
 
 /* A node all of whose CARP addresses are elsewhere; a node cannot know it for sure. */
 function kmsctl_is_secondary() {
-	$virtual = kmsctl_section('virtualip');
-	$addresses = isset($virtual['vip']) && is_array($virtual['vip']) ? $virtual['vip'] : array();
 	$backups = 0;
-	foreach ($addresses as $address) {
+	foreach (kmsctl_list('virtualip', 'vip') as $address) {
 		if (kmsctl_text($address, 'mode') !== 'carp' || !function_exists('get_carp_interface_status')) {
 			continue;
 		}
@@ -189,8 +149,8 @@ function kmsctl_is_secondary() {
 	return $backups > 0;
 }
 
-function kmsctl_apply_locked($request, $lock, $taken) {
-	global $config, $kmsctl_making, $kmsctl_held;
+function kmsctl_apply_locked($request, $taken) {
+	global $config, $kmsctl_making;
 	$action = $request['action'];
 	$raw = kmsctl_load_to_write();
 	$refused = kmsctl_preflight($request);
@@ -202,7 +162,7 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 		return $outcome;
 	}
 	$swap = $action['swap'];
-	$edited = kmsctl_swapped($swap['before'], $swap['after'], $swap['alias']);
+	$edited = kmsctl_swapped($swap['before'], $swap['after']);
 	if ($edited === null) {
 		return kmsctl_outcome($request, 'stale', 'a record that was shown is not there, or twice');
 	}
@@ -223,17 +183,12 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	}
 	kmsctl_step($stored, 'compare', true, 'the rules are those that were shown');
 	kmsctl_step($stored, 'preflight', true, count(kmsctl_dirty()) . ' pending changes');
-	$stored += array('before' => $swap['before'], 'after' => $swap['after'], 'names' => $swap['names'],
-	    'proof' => $swap['proof'], 'stays' => $swap['stays'],
-	    'object_before' => kmsctl_object($swap['before'], $swap['alias']),
-	    'object_after' => kmsctl_object($swap['after'], $swap['alias']));
 	$claimed = kmsctl_claim($stored);
 	if ($claimed !== true) {
-		return $claimed === false ? kmsctl_settled($request)
+		return $claimed === false ? kmsctl_settled($stored['id'])['outcome']
 		    : kmsctl_outcome($request, 'refused', 'no file can be written: ' . kmsctl_last_error());
 	}
 	$kmsctl_making = $stored['id'];
-	$kmsctl_held = $lock;
 	$outcome = kmsctl_make($request, $stored, $edited, $raw);
 	$kmsctl_making = null;
 	return $outcome;
@@ -254,8 +209,8 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 	list($how, $detail) = kmsctl_write($stored, $edited, $raw, kmsctl_description($stored));
 	kmsctl_step($stored, 'write', $how === 'written', $detail);
 	kmsctl_save($stored);
-	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
-	if ($how === 'old' || ($how === 'replaced' && $object === $stored['object_before'])) {
+	$stand = kmsctl_stand($stored);
+	if ($how === 'old' || ($how === 'replaced' && $stand === 'before')) {
 		return kmsctl_end($stored, 'failed', "{$detail}; the old rules are in force", null);
 	}
 	if ($how === 'damaged') {
@@ -264,7 +219,7 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 		kmsctl_save($stored);
 		return kmsctl_after_job($stored['id']);
 	}
-	if ($object !== $stored['object_after']) {
+	if ($stand !== 'after') {
 		return kmsctl_end($stored, 'unproven', $detail, null);
 	}
 	return kmsctl_load_and_prove($stored);
@@ -318,14 +273,12 @@ function kmsctl_interrupted($why) {
 	return $outcome;
 }
 
-/* Lets the job go on with a change, and takes the lock again where this process held it. */
+/* Lets the job go on with a change. */
 function kmsctl_after_job($id) {
-	global $kmsctl_held;
-	kmsctl_unlock($kmsctl_held);
+	kmsctl_unlock();
 	kmsctl_finish_by_job($id);
 	kmsctl_wait_for_end($id);
-	$stored = kmsctl_stored($id);
-	return $stored['outcome'];
+	return kmsctl_stored($id)['outcome'];
 }
 
 /* Ends the change: first the fact, then what is no longer needed. */

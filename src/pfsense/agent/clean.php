@@ -10,13 +10,13 @@ function kmsctl_clean($request) {
 	if ($problem !== null) {
 		throw new Exception($problem);
 	}
-	$lock = kmsctl_lock(array('id' => $action['id'], 'who' => $action['who'],
+	$locked = kmsctl_lock(array('id' => $action['id'], 'who' => $action['who'],
 	    'what' => 'removing what kmsctl left behind', 'since' => time()));
-	if ($lock === null) {
+	if (!$locked) {
 		return array('cleaned' => 'locked', 'holder' => kmsctl_holder());
 	}
 	$own = kmsctl_state_directory() . '/lock';
-	$stale = kmsctl_stale();
+	$stale = array_filter(array_column(kmsctl_leftovers(), 'stale', 'path'));
 	$answer = array('cleaned' => 'done', 'removed' => array(), 'kept' => array());
 	foreach ($action['paths'] as $path) {
 		/* Of the lock only what it says can be left over: having taken it, we give it back without that. */
@@ -27,18 +27,7 @@ function kmsctl_clean($request) {
 			    ? kmsctl_last_error() : 'it is not left over any more');
 		}
 	}
-	kmsctl_unlock($lock);
+	kmsctl_unlock();
 	return $answer;
-}
-
-/* What is left over now, by path. */
-function kmsctl_stale() {
-	$stale = array();
-	foreach (kmsctl_leftovers() as $file) {
-		if ($file['stale']) {
-			$stale[$file['path']] = true;
-		}
-	}
-	return $stale;
 }
 ?>

@@ -11,42 +11,22 @@ function kmsctl_worth_a_look($request) {
 		return true;
 	}
 	/* The job lies in our directory, which lies beside config.xml. */
-	$stored = kmsctl_read_stored(__DIR__ . "/change-{$request['action']['id']}.json");
+	$path = __DIR__ . "/change-{$request['action']['id']}.json";
+	$stored = kmsctl_read_stored($path);
 	if ($stored === null || $stored['phase'] === 'ended') {
 		return $stored === null || kmsctl_is_due($stored);
 	}
-	return kmsctl_mend($stored['id'], dirname(__DIR__));
-}
-
-/* Puts a whole config.xml in the place of a cut one; false if another process is at work on it. */
-function kmsctl_mend($id, $conf) {
 	$lock = @fopen(__DIR__ . '/lock', 'c+e');
 	if ($lock === false || !flock($lock, LOCK_EX | LOCK_NB)) {
+		/* Another process is at work on it. */
 		return false;
 	}
-	$source = __DIR__ . "/config-{$id}.xml";
-	$copy = @file_get_contents($source);
-	$cut = @file_get_contents("{$conf}/config.xml");
-	if (kmsctl_is_whole($copy) && !kmsctl_is_whole($cut)) {
-		if (kmsctl_is_another_writers($id, $cut)) {
-			$kept = kmsctl_keep_damaged($id, __DIR__, "{$conf}/config.xml");
-		}
-		/* If somebody wrote between our reading and our writing, his version is the one before the damage. */
-		if (preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $copy, $found)) {
-			$backup = "{$conf}/backup/config-{$found[1]}.xml";
-			$source = kmsctl_is_whole(@file_get_contents($backup)) ? $backup : $source;
-		}
-		$hidden = kmsctl_hidden_path($conf, "mend-{$id}");
-		@unlink($hidden);
-		if (@link($source, $hidden)) {
-			@rename($hidden, "{$conf}/config.xml");
-		}
-		/* Read again under the lock: what was read before may be older than what the process before us has noted. */
-		$stored = isset($kept) ? kmsctl_read_stored(__DIR__ . "/change-{$id}.json") : null;
-		if ($stored !== null) {
-			$stored['outcome']['lost_update'] = $kept;
-			kmsctl_put_file(__DIR__ . "/change-{$id}.json", kmsctl_encode($stored));
-		}
+	$kept = kmsctl_mend($stored['id'], dirname(__DIR__), null);
+	/* Read again under the lock: what was read before may be older than what the process before us has noted. */
+	$stored = $kept === null ? null : kmsctl_read_stored($path);
+	if ($stored !== null) {
+		$stored['outcome']['lost_update'] = $kept;
+		kmsctl_put_file($path, kmsctl_encode($stored));
 	}
 	flock($lock, LOCK_UN);
 	fclose($lock);
@@ -54,25 +34,18 @@ function kmsctl_mend($id, $conf) {
 }
 
 /* One look of the armed job, or of somebody who will not wait for it. */
-function kmsctl_revert($request) {
-	global $kmsctl_held;
-	$id = $request['action']['id'];
+function kmsctl_revert($id) {
 	$stored = kmsctl_stored($id);
 	if ($stored === null) {
 		kmsctl_disarm($id);
-		return null;
+	} elseif (kmsctl_lock(kmsctl_running($stored))) {
+		$stored = kmsctl_stored($id);
+		if ($stored !== null) {
+			kmsctl_load();
+			kmsctl_go_on($stored);
+		}
+		kmsctl_unlock();
 	}
-	$lock = kmsctl_lock(kmsctl_running($stored));
-	if ($lock === null) {
-		return null;
-	}
-	$kmsctl_held = $lock;
-	$stored = kmsctl_stored($id);
-	if ($stored !== null) {
-		kmsctl_load();
-		kmsctl_go_on($stored);
-	}
-	kmsctl_unlock($lock);
 	return null;
 }
 
@@ -118,32 +91,27 @@ function kmsctl_notice($stored, $message) {
 /* An apply that was killed. What stands on disk decides: written means that the operator's wish goes on. */
 function kmsctl_resume($stored) {
 	kmsctl_step($stored, 'resume', true, 'the process that made this change was interrupted');
-	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
+	$stand = kmsctl_stand($stored);
 	if (!empty($stored['only_loads'])) {
 		kmsctl_load_and_prove($stored);
-	} elseif ($object === $stored['object_before']) {
+	} elseif ($stand === 'before') {
 		$problem = kmsctl_in_force($stored, false);
 		kmsctl_end($stored, $problem === null ? 'failed' : 'unproven', $problem === null
 		    ? 'it was interrupted before it had written; the old rules are in force' : $problem, null);
-	} elseif ($object === $stored['object_after']) {
-		kmsctl_resume_written($stored);
+	} elseif ($stand === 'after') {
+		kmsctl_find_lost($stored);
+		kmsctl_load_and_prove($stored);
 	} else {
 		kmsctl_end($stored, 'unproven', 'it was interrupted, and the rules have been changed by somebody else since', null);
 		kmsctl_notice($stored, 'interrupted; the rules have been changed by somebody else since and were left alone');
 	}
 }
 
-function kmsctl_resume_written($stored) {
-	kmsctl_find_lost($stored);
-	kmsctl_load_and_prove($stored);
-}
-
 /* After a crash the check for a lost update was perhaps not reached, or not noted; our copy is what had been loaded. */
 function kmsctl_find_lost(&$stored) {
 	$raw = @file_get_contents(kmsctl_copy_path($stored['id']));
-	if ($raw !== false && $stored['outcome']['lost_update'] === null
-	    && preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $raw, $found)) {
-		$stored['outcome']['lost_update'] = kmsctl_lost_update($stored['id'], $found[1], $raw);
+	if ($raw !== false && $stored['outcome']['lost_update'] === null) {
+		$stored['outcome']['lost_update'] = kmsctl_lost_update($stored['id'], kmsctl_time_of($raw), $raw);
 	}
 }
 
@@ -168,29 +136,28 @@ function kmsctl_in_force(&$stored, $wrote) {
 
 /* Puts the old records back: because the new ones could not be proven, or because their time is over. */
 function kmsctl_back_out($stored) {
-	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
-	$wrote = false;
-	if ($object === $stored['object_after']) {
+	$stand = kmsctl_stand($stored);
+	if ($stand === 'after') {
 		$problem = kmsctl_write_back($stored);
 		if ($problem !== null) {
 			kmsctl_not_backed_out($stored, $problem);
 			return;
 		}
-		$wrote = true;
-	} elseif ($object !== $stored['object_before']) {
+	} elseif ($stand === 'otherwise') {
 		kmsctl_left_alone($stored);
 		return;
 	} else {
 		kmsctl_find_lost($stored);
 	}
-	$problem = kmsctl_in_force($stored, $wrote);
+	$problem = kmsctl_in_force($stored, $stand === 'after');
 	if ($problem !== null) {
 		kmsctl_not_backed_out($stored, $problem);
 	} elseif ($stored['phase'] === 'backing-out') {
 		$message = kmsctl_with_activated($stored, "{$stored['why']}; the old rules are back in force");
 		kmsctl_end($stored, 'rolled-back', $message, null);
 	} else {
-		$ours = $wrote || kmsctl_wrote_back($stored);
+		/* Which an earlier attempt may have done. */
+		$ours = isset($stored['writes_back']);
 		kmsctl_reverted($stored, $ours ? 'done' : 'nothing-to-do', kmsctl_with_activated($stored, $ours
 		    ? 'its time was over; the old rules are back in force' : 'the old rules were back already'));
 	}
@@ -206,37 +173,21 @@ function kmsctl_with_activated($stored, $message) {
 	return $message;
 }
 
-/* Whether an earlier attempt has written the old records. If it could not note that, on a full disk or because it was
- * killed, pfSense's own history tells. */
-function kmsctl_wrote_back($stored) {
-	foreach ($stored['outcome']['steps'] as $step) {
-		if ($step['name'] === 'roll-back' && $step['ok']) {
-			return true;
-		}
-	}
-	foreach (kmsctl_history() as $entry) {
-		if (strpos((string) $entry['description'], "kmsctl {$stored['id']}: taken back") !== false) {
-			return true;
-		}
-	}
-	return false;
-}
-
 function kmsctl_write_back(&$stored) {
 	$raw = kmsctl_load_to_write();
-	$edited = kmsctl_swapped($stored['after'], $stored['before'], $stored['with_alias']);
+	$edited = kmsctl_swapped($stored['after'], $stored['before']);
 	if ($edited === null) {
 		return 'a record that it has made is not there, or twice';
 	}
-	if (!kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw)) {
+	$stored['writes_back'] = true;
+	if (!kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw) || !kmsctl_save($stored)) {
 		return 'no file can be written: ' . kmsctl_last_error();
 	}
 	$why = $stored['phase'] === 'reverting' ? 'its time is over' : 'it could not be proven';
 	list($how, $detail) = kmsctl_write($stored, $edited, $raw, "kmsctl {$stored['id']}: taken back, {$why}");
 	kmsctl_step($stored, 'roll-back', $how === 'written', $detail);
 	kmsctl_save($stored);
-	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
-	return $object === $stored['object_before'] ? null : $detail;
+	return kmsctl_stand($stored) === 'before' ? null : $detail;
 }
 
 /* Tried again in a minute, by the same job; the answer of now is that nothing is proven. */
@@ -252,8 +203,13 @@ function kmsctl_not_backed_out($stored, $problem) {
 function kmsctl_give_up($stored) {
 	$message = 'it could not be brought to an end after several attempts; look at the rules';
 	kmsctl_notice($stored, $message);
+	kmsctl_abandon($stored, 'unproven', $message);
+}
+
+/* Ends what is not brought to an end any more: a change, or its way back. */
+function kmsctl_abandon($stored, $reverted, $message) {
 	if ($stored['phase'] === 'reverting') {
-		kmsctl_reverted($stored, 'unproven', $message);
+		kmsctl_reverted($stored, $reverted, $message);
 	} else {
 		kmsctl_end($stored, 'unproven', $message, null);
 	}
@@ -262,12 +218,11 @@ function kmsctl_give_up($stored) {
 function kmsctl_left_alone($stored) {
 	$message = 'the rules have been changed by somebody else since, so they were left alone';
 	kmsctl_notice($stored, "not taken back: {$message}");
-	if ($stored['phase'] === 'reverting') {
-		kmsctl_reverted($stored, 'stale', $message);
-	} else {
+	if ($stored['phase'] !== 'reverting') {
 		kmsctl_step($stored, 'left-alone', true, $message);
-		kmsctl_end($stored, 'unproven', "{$stored['why']}; {$message}", null);
+		$message = "{$stored['why']}; {$message}";
 	}
+	kmsctl_abandon($stored, 'stale', $message);
 }
 
 function kmsctl_reverted($stored, $result, $message) {
@@ -303,11 +258,7 @@ function kmsctl_take_over($request) {
 			continue;
 		}
 		$message = "it had not come to an end, and {$request['action']['id']} has taken it over";
-		if ($stored['phase'] === 'reverting') {
-			kmsctl_reverted($stored, 'stale', $message);
-		} else {
-			kmsctl_end($stored, 'unproven', $message, null);
-		}
+		kmsctl_abandon($stored, 'stale', $message);
 		/* Also where a full disk kept that from being noted. */
 		kmsctl_disarm($stored['id']);
 		$taken[] = $stored['id'];
@@ -323,28 +274,33 @@ function kmsctl_finish_by_job($id) {
 	}
 	/* Interrupted before it was armed, so nothing was written. Under the lock: perhaps it is about to be armed. */
 	$stored = kmsctl_stored($id);
-	$lock = $stored === null ? null : kmsctl_lock(kmsctl_running($stored));
-	if ($lock !== null) {
+	if ($stored !== null && kmsctl_lock(kmsctl_running($stored))) {
 		$stored = kmsctl_stored($id);
 		if ($stored['phase'] === 'started' && !is_file(kmsctl_job_path($id))) {
 			kmsctl_end($stored, 'failed', 'it was interrupted before it had written anything', null);
 		}
-		kmsctl_unlock($lock);
+		kmsctl_unlock();
 	}
 }
 
-function kmsctl_tell($request) {
-	$id = $request['action']['id'];
+/* What is stored of a change, which is brought to an end first as far as that can be done now; null if it is unknown. One
+ * that does not come to an end is unproven, and not refused: it may be written. */
+function kmsctl_settled($id) {
 	$stored = kmsctl_stored($id);
+	if ($stored !== null && $stored['phase'] !== 'ended') {
+		kmsctl_finish_by_job($id);
+		$stored = kmsctl_stored($id);
+	}
+	return $stored;
+}
+
+function kmsctl_tell($request) {
+	$stored = kmsctl_settled($request['action']['id']);
 	if ($stored === null && $request['action']['settle']) {
 		$stored = kmsctl_call_off($request);
 	}
 	if ($stored === null || $stored['settled']) {
 		return array('known' => 'unknown');
-	}
-	if ($stored['phase'] !== 'ended') {
-		kmsctl_finish_by_job($id);
-		$stored = kmsctl_stored($id);
 	}
 	if ($stored['phase'] === 'ended') {
 		kmsctl_prune();
@@ -358,9 +314,9 @@ function kmsctl_tell($request) {
 
 /* Takes the id, so that a request which still travels finds it taken. Returns what another has stored meanwhile. */
 function kmsctl_call_off($request) {
-	$action = array('who' => '', 'reason' => null, 'revert_at' => null, 'what' => 'nothing',
-	    'swap' => array('before' => kmsctl_no_records(), 'after' => kmsctl_no_records(), 'alias' => false));
-	$request['action'] += $action;
+	$none = array('nat' => null, 'filter' => null, 'alias' => null, 'separators' => array());
+	$request['action'] += array('who' => '', 'reason' => null, 'revert_at' => null, 'what' => 'nothing',
+	    'swap' => array('before' => $none, 'after' => $none, 'names' => array(), 'proof' => null, 'stays' => false, 'deletes' => false));
 	$stored = kmsctl_nothing_stored($request);
 	$stored['phase'] = 'ended';
 	$stored['settled'] = true;
@@ -380,8 +336,7 @@ function kmsctl_keep($request) {
 	if ($stored === null) {
 		return array('kept' => 'not-armed');
 	}
-	$lock = kmsctl_lock(kmsctl_running($stored));
-	if ($lock === null) {
+	if (!kmsctl_lock(kmsctl_running($stored))) {
 		$holder = kmsctl_holder();
 		return array('kept' => 'locked', 'holder' => $holder === null ? kmsctl_running($stored) : $holder);
 	}
@@ -405,7 +360,7 @@ function kmsctl_keep($request) {
 		/* An earlier wish may have been noted and then broken off. */
 		kmsctl_disarm($id);
 	}
-	kmsctl_unlock($lock);
+	kmsctl_unlock();
 	return $answer;
 }
 ?>

@@ -66,34 +66,31 @@ function kmsctl_save($stored) {
 
 /* Our lock excludes other kmsctl runs; pfSense's own must not be held around write_config(), which takes it again.
  * It dies with the process: 'e' keeps it from the daemons that a reload may start. */
+$kmsctl_held = null;
+
 function kmsctl_lock($running) {
+	global $kmsctl_held;
 	$file = @fopen(kmsctl_state_directory() . '/lock', 'c+e');
 	if ($file === false || !flock($file, LOCK_EX | LOCK_NB)) {
-		return null;
+		return false;
 	}
 	@chmod(kmsctl_state_directory() . '/lock', 0600);
 	ftruncate($file, 0);
 	rewind($file);
 	fwrite($file, kmsctl_encode($running + array('pid' => getmypid())));
 	fflush($file);
-	return $file;
+	$kmsctl_held = $file;
+	return true;
 }
 
-function kmsctl_unlock($file) {
-	if (is_resource($file)) {
-		ftruncate($file, 0);
-		flock($file, LOCK_UN);
-		fclose($file);
+function kmsctl_unlock() {
+	global $kmsctl_held;
+	if ($kmsctl_held !== null) {
+		ftruncate($kmsctl_held, 0);
+		flock($kmsctl_held, LOCK_UN);
+		fclose($kmsctl_held);
+		$kmsctl_held = null;
 	}
-}
-
-function kmsctl_holder() {
-	$held = json_decode((string) @file_get_contents(kmsctl_state_directory() . '/lock'), true);
-	if (!is_array($held)) {
-		return null;
-	}
-	unset($held['pid']);
-	return $held;
 }
 
 function kmsctl_cron_path($id) {
@@ -102,10 +99,8 @@ function kmsctl_cron_path($id) {
 
 /* First the job, then the line that starts it: nothing is armed that cannot run. */
 function kmsctl_arm($id, $php) {
-	global $kmsctl_request;
 	$itself = base64_decode('@ITSELF@');
-	$action = array('name' => 'revert', 'service' => $kmsctl_request['action']['service'], 'id' => $id);
-	$request = array('nonce' => '', 'php' => $php, 'action' => $action);
+	$request = array('nonce' => '', 'php' => $php, 'action' => array('name' => 'revert', 'id' => $id));
 	/* The placeholders are spelled in two halves here, so that they stand in this text once. */
 	$job = str_replace(array('@' . 'REQUEST@', '@' . 'ITSELF@'),
 	    array(base64_encode(kmsctl_encode($request)), base64_encode($itself)), $itself);
@@ -131,12 +126,10 @@ function kmsctl_disarm($id) {
 	@unlink(kmsctl_job_path($id));
 }
 
-/* As long as config.xml is damaged the copy is what mends it. Its second names are what a process that was ended while
+/* As long as config.xml is damaged the copy is what mends it. Its second name is what a process that was ended while
  * it mended has left. */
 function kmsctl_drop_copy($id) {
-	$conf = kmsctl_path('conf_path', '/conf');
-	@unlink(kmsctl_hidden_path($conf, $id));
-	@unlink(kmsctl_hidden_path($conf, "mend-{$id}"));
+	@unlink(kmsctl_hidden_path(kmsctl_path('conf_path', '/conf'), $id));
 	if (kmsctl_is_whole(@file_get_contents(kmsctl_config_path()))) {
 		@unlink(kmsctl_copy_path($id));
 	}

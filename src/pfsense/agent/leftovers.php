@@ -76,15 +76,24 @@ function kmsctl_standing($path, $kind, $id) {
 	return array(true, "the change {$id} has ended, and nothing takes it back");
 }
 
+/* Whose the lock is or was. */
+function kmsctl_holder() {
+	$held = json_decode((string) @file_get_contents(kmsctl_state_directory() . '/lock'), true);
+	if (!is_array($held)) {
+		return null;
+	}
+	unset($held['pid']);
+	return $held;
+}
+
 /* The lock dies with its process; what it says may stay. While a change is made this fails at once; it is not even
  * tried where nobody has said anything, so that looking is in nobody's way. */
 function kmsctl_lock_standing() {
-	$path = kmsctl_state_directory() . '/lock';
-	$held = json_decode((string) @file_get_contents($path), true);
-	if (!is_array($held) || !isset($held['who'])) {
+	$held = kmsctl_holder();
+	if (!isset($held['who'])) {
 		return null;
 	}
-	$file = @fopen($path, 'r');
+	$file = @fopen(kmsctl_state_directory() . '/lock', 'r');
 	$free = $file !== false && flock($file, LOCK_SH | LOCK_NB);
 	if ($file !== false) {
 		fclose($file);

@@ -36,7 +36,7 @@ function kmsctl_do($request) {
 	case 'clean':
 		return kmsctl_clean($request);
 	case 'revert':
-		return kmsctl_revert($request);
+		return kmsctl_revert($request['action']['id']);
 	default:
 		throw new Exception('unknown action');
 	}
@@ -72,17 +72,7 @@ try {
 			}
 		}
 	}
-	/* Up to 2.7.2 config.inc loads a cache file that may be older than config.xml; both calls read the disk. */
-	if (function_exists('parse_config')) {
-		$config = parse_config(true);
-	} elseif (function_exists('config_read_file')) {
-		config_read_file(false, false);
-	} else {
-		throw new Exception('neither parse_config nor config_read_file exists');
-	}
-	if (!isset($config) || !is_array($config)) {
-		throw new Exception('pfSense returned no configuration');
-	}
+	kmsctl_parse_config();
 	kmsctl_answer(kmsctl_do($kmsctl_request));
 } catch (Throwable $kmsctl_caught) {
 	/* A change in the making has been brought to an end as far as it can be. */

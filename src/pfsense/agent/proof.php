@@ -58,14 +58,10 @@ function kmsctl_loaded($what) {
 }
 
 function kmsctl_load_notices() {
-	$keys = array();
 	$notices = function_exists('get_notices') ? get_notices() : array();
-	foreach (is_array($notices) ? $notices : array() as $key => $notice) {
-		if (is_array($notice) && isset($notice['id']) && $notice['id'] === 'filter_load') {
-			$keys[] = $key;
-		}
-	}
-	return $keys;
+	return array_keys(array_filter(is_array($notices) ? $notices : array(), function ($notice) {
+		return is_array($notice) && isset($notice['id']) && $notice['id'] === 'filter_load';
+	}));
 }
 
 function kmsctl_last_status() {

@@ -4,12 +4,25 @@
  * them are the service's is decided by src/domain/pfsense/config.rs. Changes nothing.
  */
 
+/* Up to 2.7.2 config.inc loads a cache file that may be older than config.xml; both calls read the disk. */
+function kmsctl_parse_config() {
+	global $config;
+	if (function_exists('parse_config')) {
+		$config = parse_config(true);
+	} elseif (function_exists('config_read_file')) {
+		config_read_file(false, false);
+	} else {
+		throw new Exception('neither parse_config nor config_read_file exists');
+	}
+	if (!isset($config) || !is_array($config)) {
+		throw new Exception('pfSense returned no configuration');
+	}
+}
+
 /* A section's list of records; an empty section is the string '', not an array. */
 function kmsctl_list($section, $tag) {
-	global $config;
-	$holder = isset($config[$section]) && is_array($config[$section]) ? $config[$section] : array();
-	$list = isset($holder[$tag]) && is_array($holder[$tag]) ? $holder[$tag] : array();
-	return array_filter($list, 'is_array');
+	$holder = kmsctl_section($section);
+	return isset($holder[$tag]) && is_array($holder[$tag]) ? array_filter($holder[$tag], 'is_array') : array();
 }
 
 /* null is an absent element, '' an empty one: <disabled/> disables, an empty number is none. */
@@ -47,8 +60,7 @@ function kmsctl_raw_list($section, $tag, $keys = null) {
 function kmsctl_rule_sections() {
 	$sections = array();
 	foreach (array('nat' => array('rule', 'onetoone'), 'filter' => array('rule')) as $name => $tags) {
-		$sections[$name] = array('separator' => kmsctl_normal(kmsctl_has(kmsctl_section($name), 'separator')
-		    ? kmsctl_section($name)['separator'] : ''));
+		$sections[$name] = array('separator' => kmsctl_separator($name));
 		foreach ($tags as $tag) {
 			$sections[$name][$tag] = kmsctl_raw_list($name, $tag);
 		}
@@ -115,13 +127,9 @@ function kmsctl_system() {
 
 /* Subsystems with changes saved in the GUI and not applied; a reload would apply them. */
 function kmsctl_dirty() {
-	$dirty = array();
-	foreach (array('filter', 'natconf', 'aliases') as $subsystem) {
-		if (function_exists('is_subsystem_dirty') && is_subsystem_dirty($subsystem)) {
-			$dirty[] = $subsystem;
-		}
-	}
-	return $dirty;
+	return array_values(array_filter(array('filter', 'natconf', 'aliases'), function ($subsystem) {
+		return function_exists('is_subsystem_dirty') && is_subsystem_dirty($subsystem);
+	}));
 }
 
 /* What kmsctl calls and this PHP, or pfSense's code as far as a read loads it, does not have. */
@@ -136,21 +144,12 @@ function kmsctl_missing() {
 }
 
 function kmsctl_read($request) {
-	$revision = kmsctl_section('revision');
 	return array(
 		'system' => kmsctl_system(),
-		'revision' => array(
-			'time' => kmsctl_text($revision, 'time'),
-			'description' => kmsctl_text($revision, 'description'),
-			'username' => kmsctl_text($revision, 'username'),
-		),
 		'sections' => kmsctl_sections($request),
 		'dirty' => kmsctl_dirty(),
 		'ha_peer' => (string) kmsctl_text(kmsctl_section('hasync'), 'synchronizetoip') !== '',
-		'armed' => kmsctl_armed(),
-		'expired' => kmsctl_expired(),
-		'unfinished' => kmsctl_unfinished(),
-		'deletions' => kmsctl_deletions($request),
+		'changes' => kmsctl_changes($request),
 		'leftovers' => kmsctl_leftovers(),
 		'missing' => kmsctl_missing(),
 		'history' => kmsctl_history(),

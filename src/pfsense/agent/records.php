@@ -52,13 +52,8 @@ function kmsctl_kinds() {
 	return array('nat' => array('nat', 'rule'), 'filter' => array('filter', 'rule'), 'alias' => array('aliases', 'alias'));
 }
 
-function kmsctl_separators() {
-	$nat = kmsctl_section('nat');
-	$filter = kmsctl_section('filter');
-	return array(
-		'nat' => kmsctl_normal(isset($nat['separator']) ? $nat['separator'] : ''),
-		'filter' => kmsctl_normal(isset($filter['separator']) ? $filter['separator'] : ''),
-	);
+function kmsctl_separator($section) {
+	return kmsctl_has(kmsctl_section($section), 'separator') ? kmsctl_normal(kmsctl_section($section)['separator']) : '';
 }
 
 /* Places in a list of the records that are this one: pfSense sorts its lists, so an index is a hint only. */
@@ -86,7 +81,8 @@ function kmsctl_is_same_object($record, $names) {
 
 /* What stands in the place of records that are swapped: those after, those before, or what others have made of them. */
 function kmsctl_present($swap) {
-	$records = array('nat' => null, 'filter' => null, 'alias' => null, 'separators' => kmsctl_separators());
+	$records = array('nat' => null, 'filter' => null, 'alias' => null,
+	    'separators' => array('nat' => kmsctl_separator('nat'), 'filter' => kmsctl_separator('filter')));
 	foreach (kmsctl_kinds() as $kind => $place) {
 		$list = array_values(kmsctl_list($place[0], $place[1]));
 		$places = array();
@@ -105,8 +101,22 @@ function kmsctl_present($swap) {
 	return $records;
 }
 
-function kmsctl_no_records() {
-	return array('nat' => null, 'filter' => null, 'alias' => null, 'separators' => array('nat' => '', 'filter' => ''));
+/* Whether the records of a change stand in the configuration as they were `before` or `after` it, or `otherwise`. Separators
+ * do not count: an administrator who moves a coloured bar has not touched the exposure. Nor does an alias that the change
+ * does not touch. */
+function kmsctl_stand($stored) {
+	$object = function ($records) use ($stored) {
+		$touched = array('nat', 'filter');
+		if ($stored['before']['alias'] !== $stored['after']['alias']) {
+			$touched[] = 'alias';
+		}
+		return kmsctl_canonical(array_map(function ($kind) use ($records) {
+			return $records[$kind] === null ? '' : $records[$kind]['record'];
+		}, $touched));
+	};
+	$present = $object(kmsctl_present($stored));
+	return $present === $object($stored['before']) ? 'before'
+	    : ($present === $object($stored['after']) ? 'after' : 'otherwise');
 }
 
 /* What names records: their content, wherever they stand. */

@@ -22,9 +22,9 @@ function kmsctl_job_path($id) {
 	return kmsctl_state_directory() . "/revert-{$id}.php";
 }
 
-/* The second name under which a good copy waits to take the place of a damaged config.xml; `mend-ID` for the job. */
-function kmsctl_hidden_path($conf, $name) {
-	return "{$conf}/.kmsctl-{$name}.xml";
+/* The second name under which a good copy waits to take the place of a damaged config.xml. */
+function kmsctl_hidden_path($conf, $id) {
+	return "{$conf}/.kmsctl-{$id}.xml";
 }
 
 function kmsctl_read_stored($path) {
@@ -39,14 +39,8 @@ function kmsctl_stored($id) {
 
 /* All of them, oldest first. */
 function kmsctl_all_stored() {
-	$found = array();
 	$paths = glob(kmsctl_state_directory() . '/change-*.json');
-	foreach (is_array($paths) ? $paths : array() as $path) {
-		$stored = kmsctl_read_stored($path);
-		if ($stored !== null) {
-			$found[] = $stored;
-		}
-	}
+	$found = array_filter(array_map('kmsctl_read_stored', is_array($paths) ? $paths : array()));
 	usort($found, function ($one, $other) {
 		return array($one['since'], $one['id']) <=> array($other['since'], $other['id']);
 	});
@@ -62,33 +56,20 @@ function kmsctl_running($stored) {
 	);
 }
 
-/* Ways back that will fire by themselves. */
-function kmsctl_armed() {
-	$armed = array();
-	foreach (kmsctl_all_stored() as $stored) {
-		if ($stored['phase'] === 'ended' && $stored['revert_at'] !== null) {
-			$armed[] = array(
-				'id' => $stored['id'],
-				'reverts_at' => $stored['revert_at'],
-				'what' => $stored['what'],
-				'who' => $stored['who'],
-				'port' => $stored['service']['port'],
-				'interface' => $stored['service']['interface'],
-			);
-		}
-	}
-	return $armed;
-}
-
-/* Ways back that have fired, or that a later change has disarmed. */
-function kmsctl_expired() {
-	$expired = array();
-	foreach (kmsctl_all_stored() as $stored) {
-		if (isset($stored['outcome']['reverted'])) {
-			$expired[] = array('id' => $stored['id'], 'reverted' => $stored['outcome']['reverted']);
-		}
-	}
-	return $expired;
+/* The changes that are kept here, oldest first. What they still do is judged by src/domain/pfsense/stored.rs. What a
+ * deletion of these rules took away is kept nowhere else. */
+function kmsctl_changes($service) {
+	return array_map(function ($stored) use ($service) {
+		return kmsctl_running($stored) + array(
+			'port' => $stored['service']['port'],
+			'interface' => $stored['service']['interface'],
+			'ended' => $stored['phase'] === 'ended',
+			'has_job' => is_file(kmsctl_job_path($stored['id'])),
+			'revert_at' => $stored['revert_at'],
+			'reverted' => $stored['outcome']['reverted'],
+			'took' => kmsctl_is_about($stored, $service) && kmsctl_is_deletion_in_force($stored) ? $stored['before'] : null,
+		);
+	}, kmsctl_all_stored());
 }
 
 /* Whether a change is about the same rules: of this port and interface. */
@@ -108,19 +89,6 @@ function kmsctl_is_deletion_in_force($stored) {
 	    && in_array($stored['outcome']['result'], array('done', 'unproven'), true);
 }
 
-/* What deletions of these rules took away, newest first; the client knows which of them is the service's. Whether one was
- * proven does not matter where the rules are gone. */
-function kmsctl_deletions($service) {
-	$found = array();
-	foreach (array_reverse(kmsctl_all_stored()) as $stored) {
-		if (kmsctl_is_deletion_in_force($stored) && kmsctl_is_about($stored, $service) && count($found) < 5) {
-			$found[] = array('id' => $stored['id'], 'who' => $stored['who'], 'since' => $stored['since'],
-			    'records' => $stored['before']);
-		}
-	}
-	return $found;
-}
-
 /* The only place that has what a deletion took away: kept, whatever its age, until a later change of the rules is in force. */
 function kmsctl_is_needed($stored) {
 	if (!kmsctl_is_deletion_in_force($stored)) {
@@ -137,13 +105,9 @@ function kmsctl_is_needed($stored) {
 
 /* Changes whose armed job has something left to do. Without a job nothing has been written yet. */
 function kmsctl_unfinished() {
-	$unfinished = array();
-	foreach (kmsctl_all_stored() as $stored) {
-		if ($stored['phase'] !== 'ended' && is_file(kmsctl_job_path($stored['id']))) {
-			$unfinished[] = kmsctl_running($stored);
-		}
-	}
-	return $unfinished;
+	return array_values(array_filter(kmsctl_all_stored(), function ($stored) {
+		return $stored['phase'] !== 'ended' && is_file(kmsctl_job_path($stored['id']));
+	}));
 }
 
 /* pfSense's own history: the revision in force, then its backups by their index, newest first. The index holds the

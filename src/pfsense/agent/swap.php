@@ -5,11 +5,11 @@
  */
 
 /* The configuration in memory with `to` in the place of `from`, or null where `from` is not there, or twice. */
-function kmsctl_swapped($from, $to, $with_alias) {
+function kmsctl_swapped($from, $to) {
 	global $config;
 	$edited = $config;
 	foreach (kmsctl_kinds() as $kind => list($section, $tag)) {
-		if (($kind === 'alias' && !$with_alias) || $from[$kind] === $to[$kind]) {
+		if ($from[$kind] === $to[$kind]) {
 			continue;
 		}
 		$list = isset($edited[$section][$tag]) && is_array($edited[$section][$tag])
@@ -38,10 +38,9 @@ function kmsctl_swapped($from, $to, $with_alias) {
 
 /* Bars that were moved meanwhile stay where they are. */
 function kmsctl_swap_separators(&$edited, $from, $to) {
-	$present = kmsctl_separators();
 	foreach (array('nat', 'filter') as $section) {
 		if ($from[$section] !== $to[$section]
-		    && kmsctl_canonical($present[$section]) === kmsctl_canonical($from[$section])) {
+		    && kmsctl_canonical(kmsctl_separator($section)) === kmsctl_canonical($from[$section])) {
 			$edited[$section]['separator'] = $to[$section];
 		}
 	}
@@ -56,11 +55,5 @@ function kmsctl_merged($present, $record) {
 		}
 	}
 	return $record;
-}
-
-/* Whether a change takes the rules away: what it took is kept until they are back. */
-function kmsctl_is_deletion($swap) {
-	return $swap['after']['nat'] === null && $swap['after']['filter'] === null
-	    && ($swap['before']['nat'] !== null || $swap['before']['filter'] !== null);
 }
 ?>

@@ -9,17 +9,12 @@ function kmsctl_config_path() {
 	return kmsctl_path('conf_path', '/conf') . '/config.xml';
 }
 
-/* Reads config.xml itself into $config, past any cache, and returns its text. */
+/* Reads config.xml itself into $config, and returns its text. */
 function kmsctl_load() {
-	global $config;
 	for ($try = 0; $try < 5; $try++) {
 		$raw = @file_get_contents(kmsctl_config_path());
-		if (function_exists('parse_config')) {
-			$config = parse_config(true);
-		} else {
-			config_read_file(false, false);
-		}
-		if ($raw !== false && is_array($config) && $raw === @file_get_contents(kmsctl_config_path())) {
+		kmsctl_parse_config();
+		if ($raw !== false && $raw === @file_get_contents(kmsctl_config_path())) {
 			return $raw;
 		}
 	}
@@ -74,11 +69,40 @@ function kmsctl_is_another_writers($id, $raw) {
 	    && strpos($found[1], "kmsctl {$id}: ") === false;
 }
 
-/* What another writer has made of a damaged config.xml; a link needs no space either. */
-function kmsctl_keep_damaged($id, $directory, $config) {
-	$kept = "{$directory}/lost-{$id}-damaged.xml";
-	@unlink($kept);
-	return @link($config, $kept) ? $kept : null;
+/* Puts a good copy in the place of a damaged config.xml: ours, or the version of another writer who came between our reading
+ * and our writing. A link and a rename need no space, and pfSense's code is not needed: it would end, or restore what it
+ * likes. Returns where what another writer has made of the damaged one (`seen`, if we saw it) is kept, or null. */
+function kmsctl_mend($id, $conf, $seen) {
+	$source = "{$conf}/kmsctl/config-{$id}.xml";
+	$copy = @file_get_contents($source);
+	$lock = function_exists('lock') ? lock('config', LOCK_EX) : null;
+	$cut = @file_get_contents("{$conf}/config.xml");
+	$kept = null;
+	if (kmsctl_is_whole($copy) && !kmsctl_is_whole($cut)) {
+		/* He may have loaded and saved the damaged one before we had read it, or since. */
+		if (($seen !== null && $cut !== $seen) || kmsctl_is_another_writers($id, $cut)) {
+			$kept = "{$conf}/kmsctl/lost-{$id}-damaged.xml";
+			@unlink($kept);
+			$kept = @link("{$conf}/config.xml", $kept) ? $kept : null;
+		}
+		$backup = "{$conf}/backup/config-" . kmsctl_time_of($copy) . '.xml';
+		$source = kmsctl_is_whole(@file_get_contents($backup)) ? $backup : $source;
+		$hidden = kmsctl_hidden_path($conf, $id);
+		$mode = @fileperms("{$conf}/config.xml");
+		@unlink($hidden);
+		if (@link($source, $hidden) && @rename($hidden, "{$conf}/config.xml") && $mode !== false) {
+			@chmod("{$conf}/config.xml", $mode & 0777);
+		}
+	}
+	if ($lock !== null) {
+		unlock($lock);
+	}
+	return $kept;
+}
+
+/* The time of the revision that a configuration's text bears, by which pfSense names its backup. */
+function kmsctl_time_of($raw) {
+	return preg_match('#<revision>.*?<time>([0-9]+)</time>#s', (string) $raw, $found) ? $found[1] : '';
 }
 
 /* What pfSense records of a write of ours. */
@@ -137,7 +161,6 @@ function kmsctl_write(&$stored, $edited, $raw, $description) {
 	$id = $stored['id'];
 	$time = kmsctl_revision_time();
 	$wanted = kmsctl_rest($edited);
-	$mode = @fileperms(kmsctl_config_path());
 	$_SESSION['Username'] = "kmsctl ({$stored['who']})";
 	$config = $edited;
 	$returned = write_config($description);
@@ -160,47 +183,21 @@ function kmsctl_write(&$stored, $edited, $raw, $description) {
 			return array('replaced', 'another writer has written after us');
 		}
 	}
-	list($how, $detail) = kmsctl_restore($stored, $lost, $mode, $now);
-	if ($how === 'old' && $stored['outcome']['lost_update'] === $lost) {
+	$kept = kmsctl_mend($id, kmsctl_path('conf_path', '/conf'), $now);
+	$stored['outcome']['lost_update'] = $kept === null ? $stored['outcome']['lost_update'] : $kept;
+	@unlink(kmsctl_path('tmp_path', '/tmp') . '/config.cache');
+	$now = @file_get_contents(kmsctl_config_path());
+	if (!kmsctl_is_whole($now)) {
+		return array('damaged', 'config.xml is damaged; a good copy is ' . ($lost === null ? kmsctl_copy_path($id) : $lost));
+	}
+	kmsctl_load();
+	$is_his = $lost !== null && $now === @file_get_contents($lost);
+	if ($is_his && $kept === null) {
 		/* His version is in its place again. */
 		$stored['outcome']['lost_update'] = null;
 	}
-	return array($how, $detail);
-}
-
-/* Puts our copy (or the other writer's version) in the place of a damaged config.xml: a rename needs no space. */
-function kmsctl_restore(&$stored, $lost, $mode, $damaged) {
-	$id = $stored['id'];
-	$source = $lost === null ? kmsctl_copy_path($id) : $lost;
-	$good = @file_get_contents($source);
-	$hidden = kmsctl_hidden_path(kmsctl_path('conf_path', '/conf'), $id);
-	@unlink($hidden);
-	if (!kmsctl_is_whole($good) || !@link($source, $hidden)) {
-		return array('damaged', "config.xml is damaged; a good copy is {$source}");
-	}
-	$lock = function_exists('lock') ? lock('config', LOCK_EX) : null;
-	$present = @file_get_contents(kmsctl_config_path());
-	$whole = kmsctl_is_whole($present);
-	/* He may have loaded and saved the damaged one before we had read it, or since. */
-	if (!$whole && ($present !== $damaged || kmsctl_is_another_writers($id, $present))) {
-		$stored['outcome']['lost_update'] = kmsctl_keep_damaged($id, kmsctl_state_directory(), kmsctl_config_path());
-	}
-	$renamed = $whole ? @unlink($hidden) : @rename($hidden, kmsctl_config_path());
-	@unlink(kmsctl_path('tmp_path', '/tmp') . '/config.cache');
-	if ($mode !== false) {
-		@chmod(kmsctl_config_path(), $mode & 0777);
-	}
-	if ($lock !== null) {
-		unlock($lock);
-	}
-	$now = @file_get_contents(kmsctl_config_path());
-	if (!$renamed || !kmsctl_is_whole($now)) {
-		return array('damaged', "config.xml is damaged; a good copy is {$source}");
-	}
-	kmsctl_load();
-	if ($now !== $good) {
-		return array('replaced', 'the written configuration was damaged, and another writer has written since');
-	}
-	return array('old', 'the written configuration was damaged, and the one before was put back');
+	return $is_his || $now === $raw
+	    ? array('old', 'the written configuration was damaged, and the one before was put back')
+	    : array('replaced', 'the written configuration was damaged, and another writer has written since');
 }
 ?>

@@ -13,9 +13,6 @@ use crate::simulator::configuration::{Configuration, generate};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::{Cut, World};
 
-/// Bytes of a name and a reason together.
-const LONGEST_WORDS: usize = 1000;
-
 /// Which ruleset is loaded, for the scenarios in which one does not load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
@@ -97,17 +94,6 @@ pub fn lock_holder(world: &World) -> Option<RunningChange> {
 fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEnding, String)> {
     let refused = |why: &str| Some((ChangeEnding::Refused, why.to_owned()));
     let now = world.now.div_euclid(1000);
-    let reason = request.reason.as_deref().unwrap_or_default();
-    let long = request.who.len() + reason.len() > LONGEST_WORDS;
-    if long
-        || request
-            .who
-            .chars()
-            .chain(reason.chars())
-            .any(|letter| letter.is_ascii_control())
-    {
-        return refused("a name and a reason are one line of text, not longer than 1000 bytes");
-    }
     if request.revert_at.is_some_and(|at| at <= now) {
         return refused("the time of the way back has already passed");
     }
@@ -364,8 +350,9 @@ pub fn revert_change(world: &mut World, id: &ChangeId) {
 fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     let outcome = &stored.outcome;
     let present = present_records(&world.configuration, &stored.swap());
+    let with_alias = outcome.before.alias != outcome.after.alias;
     let is = |records: &Records| {
-        revert_objects(records, stored.with_alias) == revert_objects(&present, stored.with_alias)
+        revert_objects(records, with_alias) == revert_objects(&present, with_alias)
     };
     let alone = "the rules have been changed by somebody else since, so they were left alone";
     if !is(&outcome.after) {
@@ -380,7 +367,6 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     let back = Swap {
         before: made.after,
         after: made.before,
-        alias: made.alias,
         ..Swap::default()
     };
     let Some(wanted) = swap_records(&world.configuration, &back) else {

@@ -3,10 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::pfsense::change::{
-    Armed, ChangeEnding, ChangeId, ChangeOutcome, Deleted, Expired, Reverted, Swap,
-};
+use crate::domain::pfsense::change::{ChangeEnding, ChangeId, ChangeOutcome, Reverted, Swap};
 use crate::domain::pfsense::leftovers::Leftover;
+use crate::domain::pfsense::stored::StoredChange;
 use crate::pfsense::agent::{ApplyRequest, ReadRequest};
 
 /// How many outcomes stay of which nothing is armed.
@@ -29,7 +28,6 @@ pub struct Stored {
     pub outcome: ChangeOutcome,
     /// When the armed way back fires, in epoch seconds; `None` once nothing is armed.
     pub revert_at: Option<i64>,
-    pub with_alias: bool,
     /// Whether it is a [`Change::Delete`](crate::domain::pfsense::change::ConfigurationEdit::Delete).
     #[serde(default)]
     pub deletes: bool,
@@ -44,14 +42,10 @@ pub struct Stored {
 impl Stored {
     /// Makes an entry; `now` in epoch seconds.
     pub fn new(outcome: ChangeOutcome, request: &ApplyRequest, now: i64) -> Self {
-        let swap = &request.swap;
-        let are_there = |nat: bool, filter: bool| nat || filter;
         Self {
             revert_at: outcome.reverts_at,
             outcome,
-            with_alias: swap.alias,
-            deletes: are_there(swap.before.nat.is_some(), swap.before.filter.is_some())
-                && !are_there(swap.after.nat.is_some(), swap.after.filter.is_some()),
+            deletes: request.swap.deletes,
             who: request.who.clone(),
             what: request.what.clone(),
             since: Some(now),
@@ -68,7 +62,6 @@ impl Stored {
         Swap {
             before: self.outcome.before.clone(),
             after: self.outcome.after.clone(),
-            alias: self.with_alias,
             ..Swap::default()
         }
     }
@@ -138,50 +131,34 @@ impl Ledger {
         self.void.contains(id)
     }
 
-    pub fn armed(&self) -> Vec<Armed> {
-        let armed = self.stored.iter().filter_map(|stored| {
-            Some(Armed {
-                id: stored.outcome.id.clone(),
-                reverts_at: stored.revert_at?,
-                what: stored.what.clone(),
+    /// Returns all of them, oldest first, as the agent reports them.
+    pub fn changes(&self, service: &ReadRequest) -> Vec<StoredChange> {
+        let change = |stored: &Stored| {
+            let outcome = &stored.outcome;
+            let in_force = matches!(outcome.result, ChangeEnding::Done | ChangeEnding::Unproven);
+            let is_deletion = stored.deletes && in_force && stored.is_about(service);
+            StoredChange {
+                id: outcome.id.clone(),
                 who: stored.who.clone(),
+                what: stored.what.clone(),
+                since: stored.since.unwrap_or_default(),
                 port: stored.service.port,
                 interface: stored.service.interface.clone(),
-            })
-        });
-        armed.collect()
+                ended: true,
+                has_job: stored.revert_at.is_some(),
+                revert_at: stored.revert_at,
+                reverted: outcome.reverted.clone(),
+                took: is_deletion.then(|| outcome.before.clone()),
+            }
+        };
+        self.stored.iter().map(change).collect()
     }
 
-    /// Returns the ways back that have fired, or that a later change has disarmed.
-    pub fn expired(&self) -> Vec<Expired> {
-        let expired = self.stored.iter().filter_map(|stored| {
-            Some(Expired {
-                id: stored.outcome.id.clone(),
-                reverted: stored.outcome.reverted.clone()?,
-            })
-        });
-        expired.collect()
-    }
-
-    /// Returns what deletions of these rules took away, newest first. Whether one was proven does not matter where they are
-    /// gone.
-    pub fn deletions(&self, service: &ReadRequest) -> Vec<Deleted> {
-        let deletion = |stored: &&Stored| {
-            stored.deletes
-                && matches!(
-                    stored.outcome.result,
-                    ChangeEnding::Done | ChangeEnding::Unproven
-                )
-                && stored.is_about(service)
-        };
-        let found = self.stored.iter().rev().filter(deletion).take(5);
-        let deleted = |stored: &Stored| Deleted {
-            id: stored.outcome.id.clone(),
-            who: stored.who.clone(),
-            since: stored.since,
-            records: stored.outcome.before.clone(),
-        };
-        found.map(deleted).collect()
+    /// Returns the ids of the changes that are taken back, and who made them.
+    pub fn armed(&self) -> impl Iterator<Item = (&ChangeId, &str, i64)> {
+        self.stored
+            .iter()
+            .filter_map(|stored| Some((&stored.outcome.id, stored.who.as_str(), stored.revert_at?)))
     }
 
     /// Returns the changes whose armed ways back are about the same rules.
@@ -202,8 +179,8 @@ impl Ledger {
     /// Returns the next armed way back and when cron's job will take it, in epoch milliseconds: at the first full
     /// minute that is not before its time.
     pub fn next_due(&self) -> Option<(i64, ChangeId)> {
-        let due = |armed: Armed| (next_minute(armed.reverts_at), armed.id);
-        self.armed().into_iter().map(due).min()
+        let due = |(id, _, at): (&ChangeId, &str, i64)| (next_minute(at), id.clone());
+        self.armed().map(due).min()
     }
 }
 

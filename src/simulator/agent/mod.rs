@@ -12,6 +12,7 @@ use super::world::World;
 use crate::domain::pfsense::change::{Kept, OutcomeAnswer};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::leftovers::{Cleaned, Leftover, NotRemoved};
+use crate::domain::pfsense::stored::StoredChange;
 use crate::pfsense::agent::{
     AgentRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, encode_reply,
 };
@@ -49,11 +50,22 @@ pub fn run_agent(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
 
 /// Answers what the configuration says.
 pub fn read_configured(world: &World, request: &ReadRequest) -> Configured {
+    let mut changes = world.ledger.changes(request);
+    changes.extend(apply::lock_holder(world).map(|holder| StoredChange {
+        id: holder.id,
+        who: holder.who,
+        what: holder.what,
+        since: holder.since,
+        port: request.port,
+        interface: request.interface.clone(),
+        ended: false,
+        has_job: true,
+        revert_at: None,
+        reverted: None,
+        took: None,
+    }));
     let answer = Configured {
-        deletions: world.ledger.deletions(request),
-        armed: world.ledger.armed(),
-        expired: world.ledger.expired(),
-        unfinished: apply::lock_holder(world).into_iter().collect(),
+        changes,
         leftovers: list_leftovers(world),
         ..world.configuration.read(request)
     };
@@ -100,16 +112,16 @@ pub fn keep_change(world: &mut World, request: &KeepRequest) -> Kept {
 /// Lists what has something to do, and what was left behind.
 fn list_leftovers(world: &World) -> Vec<Leftover> {
     let mut found = world.ledger.debris.clone();
-    for armed in world.ledger.armed() {
+    for (id, who, _) in world.ledger.armed() {
         for path in [
-            format!("/conf/kmsctl/revert-{}.php", armed.id),
-            format!("/etc/cron.d/kmsctl-{}", armed.id),
+            format!("/conf/kmsctl/revert-{id}.php"),
+            format!("/etc/cron.d/kmsctl-{id}"),
         ] {
             found.push(Leftover {
                 path,
                 since: world.now.div_euclid(1000),
                 stale: false,
-                why: format!("it takes back the change {} by {}", armed.id, armed.who),
+                why: format!("it takes back the change {id} by {who}"),
             });
         }
     }

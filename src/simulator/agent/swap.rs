@@ -17,7 +17,7 @@ pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Config
         .into_iter()
         .zip(placed_kinds(&swap.after));
     for ((from, to), (section, tag)) in pairs.zip(KINDS) {
-        if from == to || (section == "aliases" && !swap.alias) {
+        if from == to {
             continue;
         }
         let found = match from {

@@ -19,7 +19,6 @@ impl Configuration {
                 php: "8.2.11".to_owned(),
                 timezone: owned_field(self.tree.section("system"), "timezone"),
             },
-            revision: revision_of(self.tree.section("revision")),
             sections: self.sections(request),
             dirty: self.dirty.clone(),
             ha_peer: self

@@ -543,7 +543,7 @@ fn swap_records(sections: &Sections, swap: &Swap) -> Option<Sections> {
         ("aliases", "alias", &swap.before.alias, &swap.after.alias),
     ];
     for (section, tag, before, after) in kinds {
-        if before == after || section == "aliases" && !swap.alias {
+        if before == after {
             continue;
         }
         let mut records = sections.list(section, tag).to_vec();
@@ -739,7 +739,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         }
         let back = ConfigurationEdit::PutBack {
             records: Box::new(swap.before.clone()),
-            alias: swap.alias,
+            alias: swap.before.alias != swap.after.alias,
         };
         match make_swap(&closed, &back, &request, &IDS) {
             Ok(undo) => {

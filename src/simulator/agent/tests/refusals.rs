@@ -63,15 +63,6 @@ fn refusals_change_nothing_and_leave_no_outcome() {
         ConfigurationEdit::Disable,
         ChangeEnding::Pending,
     );
-    let mut world = self::world(Scenario::Open);
-    for reason in ["two\nlines".to_owned(), "x".repeat(1000)] {
-        let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
-        request.reason = Some(reason);
-        assert_eq!(
-            apply_change(&mut world, &request).result,
-            ChangeEnding::Refused
-        );
-    }
     let locked = refused(
         Scenario::Locked,
         ConfigurationEdit::Disable,
