@@ -97,6 +97,53 @@ fn each_kind_of_leftover_is_told_with_its_reason() {
     }
 }
 
+/// A record that is no change of kmsctl's, or half of one, is a leftover; whatever it holds, the rest is read.
+#[test]
+fn a_record_that_lacks_something_is_a_leftover() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = ChangingBox::new(Version::V272, Fixture::Editor);
+    done(&mut firewall, "c1", caps(Some(20), None));
+    let whole: serde_json::Value =
+        serde_json::from_str(&firewall.text("conf/kmsctl/change-c1.json")).expect("a record");
+    let odd = |key: &str, value: serde_json::Value| {
+        let mut odd = whole.clone();
+        odd["id"] = "odd".into();
+        odd[key] = value;
+        odd.to_string()
+    };
+    for record in [
+        r#"{"id":"odd","phase":"ended"}"#.to_owned(),
+        r#"{"id":"odd","phase":"started","service":{}}"#.to_owned(),
+        "[]".to_owned(),
+        "7".to_owned(),
+        odd("service", serde_json::Value::Null),
+        odd("service", "wan".into()),
+        odd("who", serde_json::Value::Null),
+        odd("what", 7.into()),
+        odd("since", "yesterday".into()),
+        odd("outcome", serde_json::json!({ "result": "done" })),
+        odd("outcome", "done".into()),
+        odd("revert_at", "tomorrow".into()),
+        odd("id", "../other".into()),
+        odd("id", "c1".into()),
+    ] {
+        let name = "conf/kmsctl/change-odd.json";
+        firewall.php().write(name, record.as_bytes());
+        let read = reading(&mut firewall);
+        let file = of(&read.leftovers, "change-odd.json").unwrap_or_else(|| panic!("{record}"));
+        assert!(
+            file.stale && file.why == "it cannot be read",
+            "{record}: {file:?}"
+        );
+        let path = file.path.clone();
+        assert!(
+            matches!(clean(&firewall, &[path]), Cleaned::Done { removed, .. } if removed.len() == 1)
+        );
+    }
+}
+
 #[test]
 fn what_is_not_a_leftover_is_never_removed() {
     if !php::available() {

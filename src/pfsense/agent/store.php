@@ -27,10 +27,16 @@ function kmsctl_hidden_path($conf, $id) {
 	return "{$conf}/.kmsctl-{$id}.xml";
 }
 
+/* What is stored of a change; null where it is not all that every kmsctl has stored. */
 function kmsctl_read_stored($path) {
-	$text = @file_get_contents($path);
-	$stored = $text === false ? null : json_decode($text, true);
-	return is_array($stored) && isset($stored['id'], $stored['phase']) ? $stored : null;
+	$stored = json_decode((string) @file_get_contents($path), true);
+	$is_whole = isset($stored['id'], $stored['phase'], $stored['who'], $stored['what'], $stored['since'],
+	    $stored['service']['port'], $stored['service']['interface'], $stored['outcome']['result'])
+	    && basename($path) === "change-{$stored['id']}.json" && is_string($stored['who']) && is_string($stored['what'])
+	    && is_int($stored['since']) && is_int($stored['service']['port']) && is_string($stored['service']['interface'])
+	    && array_key_exists('revert_at', $stored) && ($stored['revert_at'] === null || is_int($stored['revert_at']))
+	    && array_key_exists('reverted', $stored['outcome']);
+	return $is_whole ? $stored : null;
 }
 
 function kmsctl_stored($id) {
