@@ -14,7 +14,7 @@ use super::key_file::Agent;
 use crate::settings::target::Target;
 
 /// As many keys are left to ssh: with the sixth failure the server hangs up.
-const FEW: usize = 5;
+pub(crate) const FEW: usize = 5;
 /// How long the agent, or ssh reading its configuration, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,12 +60,7 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     if ssh.only_named {
         return Ok(Chosen::default());
     }
-    let notice = |key: &str| {
-        Some(format!(
-            "The agent holds {} keys, more than a server lets ssh try, so only {key} is offered. Name the right one as identity in the configuration.",
-            agent.held
-        ))
-    };
+    let notice = |key: &str| Some(crowd_notice(agent.held, key));
     if let Some(path) = ssh.first_file {
         return Ok(Chosen {
             notice: notice(&path.display().to_string()),
@@ -82,6 +77,13 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
         path: Some(file.path().to_owned()),
         file: Some(file),
     })
+}
+
+/// Says that of many keys one is offered.
+pub(crate) fn crowd_notice(held: usize, offered: &str) -> String {
+    format!(
+        "The agent holds {held} keys, more than a server lets ssh try, so only {offered} is offered. Name the right one as identity in the configuration."
+    )
 }
 
 fn public_half(key: &PublicKey, directory: &Path) -> Result<NamedTempFile, LinkError> {

@@ -54,6 +54,7 @@ pub struct Russh {
     peer: Option<IpAddr>,
     refusal_words: BuiltinRefusal,
     last_words: LastWords,
+    notice: Option<String>,
 }
 
 impl Russh {
@@ -70,7 +71,7 @@ impl Russh {
             });
         }
         // The key comes first: the operator may have to type a passphrase, and sshd waits 30 s at most.
-        let identity = key_file::choose_identity(target, ask_passphrase).await?;
+        let (identity, notice) = key_file::choose_identity(target, ask_passphrase).await?;
 
         let findings = Arc::clone(&checker.findings);
         let last_words = checker.last_words.clone();
@@ -114,6 +115,7 @@ impl Russh {
             },
             peer,
             refusal_words,
+            notice,
         };
         link.authenticate(identity).await?;
         Ok(link)
@@ -233,6 +235,10 @@ impl Russh {
                 Err(TunnelError::of_russh(&error, words))
             }
         }
+    }
+
+    pub(crate) fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     pub(crate) fn peer(&self) -> Option<IpAddr> {

@@ -180,7 +180,16 @@ impl Master {
 
 /// Takes over a master or starts one.
 pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError> {
-    prepare_directory(&target.runtime_directory)?;
+    if let Some(error) = prepare_directory(&target.runtime_directory)? {
+        // A socket of this run alone lies anywhere; no command waits for a disk that can be written.
+        let elsewhere = Target {
+            runtime_directory: tempfile::env::temp_dir(),
+            ..target.clone()
+        };
+        let mut master = start_transient(&elsewhere).await?;
+        master.notice.get_or_insert_with(|| not_kept(&error));
+        return Ok(master);
+    }
     if target.control_persist.is_zero() {
         return start_transient(target).await;
     }
@@ -208,9 +217,6 @@ async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master,
     let launched = launch_master(target, &place.socket, target.control_persist).await?;
     // Without it no other run uses this master; a full disk must not stop this one.
     let unwritten = write_private(&place.verified, &launched.verified.to_text()).err();
-    let not_kept = unwritten.as_ref().map(|error| {
-        format!("The connection ends with this command and is not kept for the next: {error}")
-    });
     let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
     Ok(Master {
         session: Arc::new(session),
@@ -218,8 +224,12 @@ async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master,
         reused: false,
         transient: unwritten.is_some(),
         log: None,
-        notice: launched.notice.or(not_kept),
+        notice: launched.notice.or(unwritten.as_ref().map(not_kept)),
     })
+}
+
+fn not_kept(error: &io::Error) -> String {
+    format!("The connection ends with this command and is not kept for the next: {error}")
 }
 
 /// A master of this run alone: its socket lies in a directory of its own, and dropping the session ends it. Should
@@ -480,13 +490,19 @@ impl ControlDirectory {
     }
 }
 
-fn prepare_directory(path: &Path) -> Result<(), LinkError> {
+/// Makes the directory of the sockets and refuses what is not this user's alone; returns why nothing can be written into it.
+fn prepare_directory(path: &Path) -> Result<Option<io::Error>, LinkError> {
     let bad = |reason: String| directory_error(path, reason);
-    fs::DirBuilder::new()
+    let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(path)
-        .map_err(|error| bad(error.to_string()))?;
+        .create(path);
+    if let Err(error) = made {
+        return match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => Ok(Some(error)),
+            _ => Err(bad(error.to_string())),
+        };
+    }
     let found = fs::symlink_metadata(path).map_err(|error| bad(error.to_string()))?;
     if !found.is_dir() {
         return Err(bad("it is not a directory".to_owned()));
@@ -499,7 +515,8 @@ fn prepare_directory(path: &Path) -> Result<(), LinkError> {
             found.mode() & 0o777
         )));
     }
-    Ok(())
+    let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    Ok(rustix::fs::access(path, wanted).err().map(io::Error::from))
 }
 
 fn directory_error(path: &Path, reason: String) -> LinkError {

@@ -10,6 +10,7 @@ use ::russh::keys::agent::client::AgentClient;
 use ::russh::keys::{Algorithm, Error as KeyError, PrivateKey, PublicKey, decode_secret_key};
 use tokio::net::UnixStream;
 
+use super::agent_key::{FEW, crowd_notice};
 use super::error::LinkError;
 use super::target::Secret;
 use crate::plain_file;
@@ -27,14 +28,15 @@ pub(crate) enum Identity {
 }
 
 /// Chooses the key: the configured file, else a default file, else the agent's first usable key. A file whose
-/// public half the agent holds is not read, so that no passphrase is asked.
+/// public half the agent holds is not read, so that no passphrase is asked. The second value is what the operator should
+/// know: among many keys of the agent the first may be the wrong one.
 pub(crate) async fn choose_identity(
     target: &Target,
     ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
-) -> Result<Identity, LinkError> {
+) -> Result<(Identity, Option<String>), LinkError> {
     let mut agent = Agent::connect(target.agent_socket.as_deref()).await;
     if let Some(path) = &target.identity {
-        return from_file(path, &mut agent, ask_passphrase);
+        return Ok((from_file(path, &mut agent, ask_passphrase)?, None));
     }
     let directory = target.home.as_ref().map(|home| home.join(".ssh"));
     let default = directory
@@ -42,12 +44,18 @@ pub(crate) async fn choose_identity(
         .flat_map(|directory| DEFAULT_FILES.map(|name| directory.join(name)))
         .find(|path| path.is_file());
     if let Some(path) = default {
-        return from_file(&path, &mut agent, ask_passphrase);
+        return Ok((from_file(&path, &mut agent, ask_passphrase)?, None));
     }
-    let Agent { client, keys, .. } = agent;
+    let Agent { client, keys, held } = agent;
     let usable = keys.iter().find(|key| !is_rsa(key)).cloned();
     match (client, usable, keys.is_empty()) {
-        (Some(client), Some(key), _) => Ok(Identity::Agent(Box::new(client), key)),
+        (Some(client), Some(key), _) => {
+            let notice = (held > FEW).then(|| {
+                let offered = format!("its first key ({})", key.comment().as_str_lossy());
+                crowd_notice(held, &offered)
+            });
+            Ok((Identity::Agent(Box::new(client), key), notice))
+        }
         (_, _, false) => Err(LinkError::RsaKey { what: "The only kind of key in the agent".to_owned() }),
         _ => match directory.map(|directory| directory.join("id_rsa")).filter(|path| path.is_file()) {
             Some(path) => Err(LinkError::RsaKey { what: path.display().to_string() }),

@@ -206,7 +206,7 @@ impl Link {
     pub fn notice(&self) -> Option<&str> {
         match self {
             Self::OpenSsh(link) => link.notice(),
-            Self::Russh(_) => None,
+            Self::Russh(link) => link.notice(),
         }
     }
 

@@ -97,17 +97,28 @@ fn on_a_full_disk(
     directory: &str,
     arguments: &[&str],
 ) -> Option<(Option<i32>, String)> {
-    let full = live.environment.home().join(directory);
-    std::fs::create_dir_all(&full).expect("a directory");
+    let mounts = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$PLACE\" || exit 99\n\
+                  dd if=/dev/zero of=\"$PLACE/filler\" bs=1k 2>/dev/null";
+    on_another_mount(live, directory, mounts, arguments)
+}
+
+/// Runs a command where something else is mounted at a directory of the home.
+fn on_another_mount(
+    live: &LiveBox,
+    directory: &str,
+    mounts: &str,
+    arguments: &[&str],
+) -> Option<(Option<i32>, String)> {
+    let place = live.environment.home().join(directory);
+    std::fs::create_dir_all(&place).expect("a directory");
     let kmsctl = live.environment.command(arguments);
-    let script = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$FULL\" || exit 99\n\
-                  dd if=/dev/zero of=\"$FULL/filler\" bs=1k 2>/dev/null\nexec \"$0\" \"$@\"";
+    let script = format!("{mounts}\nexec \"$0\" \"$@\"");
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
+        .args(["--mount", "sh", "-c", &script])
         .arg(kmsctl.get_program())
         .args(kmsctl.get_args())
         .env_clear()
-        .env("FULL", &full)
+        .env("PLACE", &place)
         .envs(
             kmsctl
                 .get_envs()
@@ -118,7 +129,7 @@ fn on_a_full_disk(
         .expect("unshare is there");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(99) || said.contains("unshare:") {
-        eprintln!("SKIPPED: a full disk because there is no mount namespace: {said}");
+        eprintln!("SKIPPED: another mount because there is no mount namespace: {said}");
         return None;
     }
     Some((output.status.code(), said))
@@ -141,6 +152,34 @@ fn a_full_runtime_directory_stops_no_revoke() {
     let runtime = live.environment.home().join("r").display().to_string();
     let left = processes::remaining(&runtime, Duration::from_secs(3));
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Before its directory was made in it, and after.
+#[test]
+fn a_read_only_runtime_directory_stops_no_revoke() {
+    let read_only =
+        "mount --bind \"$PLACE\" \"$PLACE\" && mount -o remount,bind,ro \"$PLACE\" || exit 99";
+    for made in [false, true] {
+        let Some(live) = LiveBox::start("openssh") else {
+            return;
+        };
+        let runtime = live.environment.home().join("r");
+        let _ = std::fs::remove_dir_all(&runtime);
+        let sockets = runtime.join("kmsctl");
+        std::fs::create_dir_all(if made { &sockets } else { &runtime }).expect("a directory");
+        if made {
+            use std::os::unix::fs::PermissionsExt as _;
+            let private = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(&sockets, private).expect("ours");
+        }
+        let closing = ["expose", "revoke", "--yes"];
+        let Some((code, said)) = on_another_mount(&live, "r", read_only, &closing) else {
+            return;
+        };
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!live.redirected(), "it is closed");
+        assert!(said.contains("not kept for the next"), "{said}");
+    }
 }
 
 #[test]

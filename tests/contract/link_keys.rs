@@ -306,7 +306,7 @@ fn an_agent_of_many_keys_is_one_attempt() {
             let noticed = link
                 .notice()
                 .is_some_and(|notice| notice.contains("8 keys"));
-            assert_eq!(noticed, transport == Transport::OpenSsh);
+            assert!(noticed, "{transport:?}");
             link.close().await;
         });
         drop(agent);
