@@ -132,12 +132,15 @@ pub async fn change_with(
         wanted.check_vantages(context)?;
     }
     flags.someone_can_confirm(context.terminal)?;
+    // Found out before the firewall is asked anything: without a history nothing is changed.
+    context.journal()?;
+    let session = context.connect().await?;
     let how = How {
         flags,
         command,
         options,
     };
-    change_over_connection(context, how, questions, plan).await
+    over_session(context, session, how, questions, plan).await
 }
 
 /// Makes a change that most often has nothing to do: without a terminal to confirm it at, it fails only where it has.
@@ -149,24 +152,9 @@ pub async fn change_if_needed(
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
     context.require_configuration()?;
-    let how = How {
-        flags,
-        command,
-        options: Options::default(),
-    };
-    change_over_connection(context, how, questions, plan).await
-}
-
-async fn change_over_connection(
-    context: &Context,
-    how: How<'_>,
-    questions: &[Question],
-    plan: impl FnOnce(&Reading) -> Result<Planned>,
-) -> Result<()> {
-    // Found out before the firewall is asked anything: without a history nothing is changed.
     context.journal()?;
     let session = context.connect().await?;
-    over_session(context, session, how, questions, plan).await
+    change_over(context, session, flags, command, questions, plan).await
 }
 
 async fn over_session(

@@ -6,22 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::RuleRef;
 use crate::domain::pf::rule::Direction;
+use crate::text::word_enum;
 
-/// The protocols the simulated traffic uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-}
-
-impl Protocol {
-    /// Returns the name pfctl prints.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
+word_enum! {
+    /// The protocols the simulated traffic uses, by the names that pfctl prints.
+    pub enum Protocol {
+        Tcp = "tcp",
+        Udp = "udp",
     }
 }
 

@@ -19,11 +19,10 @@ const DF: &str = "Filesystem           1024-blocks   Used   Avail Capacity  Moun
 const DF_FULL: &str = "Filesystem           1024-blocks    Used Avail Capacity  Mounted on\n\
     pfSense/ROOT/default     9345672 9345652    20   100%    /\n";
 
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("cat", "/bin/cat"),
     ("date", "/bin/date"),
     ("df", "/bin/df"),
-    ("echo", "/bin/echo"),
     ("env", "/usr/bin/env"),
     ("find", "/usr/bin/find"),
     ("ifconfig", "/sbin/ifconfig"),
@@ -33,8 +32,6 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("printenv", "/usr/bin/printenv"),
     ("route", "/sbin/route"),
     ("sysctl", "/sbin/sysctl"),
-    ("true", "/usr/bin/true"),
-    ("uname", "/usr/bin/uname"),
 ];
 
 /// Says whether the box has this program under this name or path.
@@ -69,7 +66,6 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
                 "PATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\n*/5\t*\t*\t*\t*\troot\t/usr/libexec/atrun\n",
             )
         }
-        ("cat", ["/etc/version"]) => PfctlOutput::data("2.7.2-RELEASE\n"),
         ("df", ["-k", "/cf/conf"]) if world.scenario == Scenario::DiskFull => {
             PfctlOutput::data(DF_FULL)
         }
@@ -77,10 +73,8 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
         // The folder as the base system leaves it.
         ("ls", ["-1", "/etc/cron.d"]) => PfctlOutput::data("at\n"),
         ("sysctl", ["-n", "net.pf.request_maxcount"]) => PfctlOutput::data("65535\n"),
-        ("echo", words) => PfctlOutput::data(words.join(" ") + "\n"),
         ("ifconfig", ["-a"] | []) => PfctlOutput::data(IFCONFIG),
         ("printenv", ["SSH_CONNECTION"]) => PfctlOutput::data(CONNECTION),
-        ("printenv", ["SSH_CLIENT"]) => PfctlOutput::data("10.0.10.5 51022 22\n"),
         ("printenv", [_]) => PfctlOutput {
             status: 1,
             ..PfctlOutput::default()
@@ -90,10 +84,6 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
         }
         ("route", ["-n", "get", "-inet6", "default"]) => {
             PfctlOutput::failure(1, "route: route has not been found")
-        }
-        ("true", []) => PfctlOutput::default(),
-        ("uname", ["-a"] | []) => {
-            PfctlOutput::data("FreeBSD pfSense.home.arpa 14.0-CURRENT FreeBSD 14.0-CURRENT amd64\n")
         }
         _ => PfctlOutput::failure(127, super::UNSUPPORTED),
     }
