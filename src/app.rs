@@ -45,7 +45,6 @@ pub struct Context {
     pub problem: Option<Failure>,
     pub environment: Environment,
     pub clock: Clock,
-    /// Use the simulated firewall.
     pub demo: bool,
     /// The simulated firewall's name: `demo`, or that of another context.
     pub demo_name: String,

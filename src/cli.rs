@@ -207,7 +207,6 @@ impl Command {
 }
 
 impl Cli {
-    /// Parses the command line of this process.
     pub fn parse_process() -> Result<Self, clap::Error> {
         let mut matches = command_tree().try_get_matches()?;
         Self::from_arg_matches_mut(&mut matches)

@@ -12,7 +12,6 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// Returns the present moment.
     pub fn now(self) -> Timestamp {
         match self {
             #[expect(

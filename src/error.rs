@@ -64,7 +64,6 @@ pub struct Failure {
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// Makes a failure of the given kind without hints.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,

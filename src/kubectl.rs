@@ -46,7 +46,6 @@ const CONFIGURATION: &[&str] = &[
     ": no such file or directory",
 ];
 
-/// Bytes taken at a time.
 const PIECE: usize = 32 * 1024;
 
 /// How often the simulated cluster is asked for more.
@@ -62,7 +61,6 @@ pub enum Kubectl {
     Simulated(ClusterAnswers, Clock),
 }
 
-/// The program and its arguments in every call.
 #[derive(Clone, Debug)]
 pub struct Program {
     name: String,
@@ -90,7 +88,6 @@ impl Kubectl {
             .await
     }
 
-    /// Lists the pods of the deployment.
     pub async fn pods(
         &self,
         namespace: &str,
@@ -215,7 +212,6 @@ impl Kubectl {
 }
 
 impl Kubectl {
-    /// Lists the events about pods.
     pub async fn events(
         &self,
         namespace: &str,
@@ -593,7 +589,6 @@ impl KubectlError {
     }
 }
 
-/// Says what kubectl printed before it was given up.
 fn said_so_far(said: &str) -> String {
     if said.is_empty() {
         String::new()

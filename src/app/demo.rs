@@ -19,7 +19,6 @@ impl Context {
             .await
     }
 
-    /// Starts the simulated firewall on an address.
     pub async fn start_demo_on(&self, listen: std::net::SocketAddr) -> Result<Simulator> {
         let scenario = self.demo_scenario()?;
         let options = simulator::SimulatorOptions {

@@ -13,7 +13,6 @@ use crate::pfsense::questions::{Answer, Question, Reading};
 /// What the firewall said to each action, and the reading after them.
 pub(super) type ActionReplies = (Vec<Answer<Done>>, Reading);
 
-/// Carries a plan out.
 pub(super) async fn execute(
     context: &Context,
     session: &mut Session,

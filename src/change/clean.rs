@@ -13,7 +13,6 @@ use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::CleanRequest;
 use crate::pfsense::questions::Reading;
 
-/// Removes files.
 pub(super) async fn clean_leftovers(
     context: &Context,
     session: &mut Session,

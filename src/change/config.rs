@@ -169,7 +169,6 @@ fn never_ran(context: &Context, configured: &Configured, before: &Reading) -> bo
         && exposure.is_ok_and(|exposure| is_missing(&exposure.nat) || is_missing(&exposure.filter))
 }
 
-/// Refuses a change that cannot be made of what is there.
 pub(super) fn check_edit(context: &Context, before: &Reading, draft: &Draft) -> Result<()> {
     let (Operation::Configuration { change, .. }, Ok(configured)) =
         (&draft.operation, &before.configured)
@@ -317,7 +316,6 @@ fn is_disabled(context: &Context, reading: &Reading) -> bool {
     })
 }
 
-/// Returns whether a change does nothing but close.
 fn only_closes(change: &ConfigurationEdit) -> bool {
     matches!(
         change,

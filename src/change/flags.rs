@@ -110,7 +110,6 @@ impl Temporary {
         command
     }
 
-    /// Gives the flags their meaning.
     pub fn to_terms(&self) -> Result<Terms> {
         Ok(Terms {
             with_pending: self.with_pending,

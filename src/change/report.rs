@@ -35,7 +35,6 @@ struct Report<'a> {
     message: Option<&'a str>,
     before: Map<String, Value>,
     after: Map<String, Value>,
-    /// The command that takes it back.
     undo: Option<String>,
     reverts_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +79,6 @@ pub fn entries_here(context: &Context, ids: &BTreeSet<&ChangeId>) -> Result<Vec<
     Ok(folder.into_entries())
 }
 
-/// Reads the ids of this firewall's changes that begin so.
 pub fn ids_here(context: &Context, prefix: &str) -> Result<BTreeSet<ChangeId>> {
     let wanted =
         |plan: &Plan| plan.id.as_str().starts_with(prefix) && context.is_of_this_firewall(plan);

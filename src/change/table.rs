@@ -92,7 +92,6 @@ fn say_forgotten(carried: &mut Carried, wanted: usize, refusals: &[FactError]) {
     }
 }
 
-/// Adds exactly these entries.
 pub(super) async fn block_entries(
     context: &Context,
     session: &mut Session,

@@ -65,7 +65,6 @@ pub fn registration_script(shell: &str) -> Option<String> {
     Some(format!("{script}\n# Completes: {}\n", names.join(" ")))
 }
 
-/// Adds the values to the tree.
 pub(super) fn with_values(command: Command, path: &str) -> Command {
     let mut command = command.mut_subcommands(|inner| {
         let below = format!("{path} {}", inner.get_name());

@@ -34,7 +34,6 @@ const DECIDING: [FailureKind; 6] = [
     FailureKind::Failed,
 ];
 
-/// A context as the list shows it.
 #[derive(Serialize)]
 struct ContextRow {
     name: String,

@@ -72,7 +72,6 @@ struct Run {
     record: RecordPlace,
 }
 
-/// Where the record of block events is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct RecordPlace {
     /// The exporter's record is in this directory (default: exporter.state_dir)
@@ -179,7 +178,6 @@ fn start_posts(
     Ok((CustomerPosts::start(store, how, say), posting))
 }
 
-/// The files that decide whether a login can succeed.
 fn login_files(context: &Context) -> Vec<PathBuf> {
     let target = &context.settings.firewall.target;
     let home = context.environment.home.iter();

@@ -107,7 +107,6 @@ async fn firewalls_own(context: &Context, warnings: &mut Vec<Warning>) -> Option
     }
 }
 
-/// A way back that is armed on the firewall.
 #[derive(Clone, Debug, Serialize)]
 pub struct ArmedRow {
     id: String,

@@ -62,7 +62,6 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
 }
 
 impl Heard {
-    /// Takes what a file of events says about clients.
     pub fn from_file(clients: &BTreeMap<IpAddr, Timestamp>) -> Self {
         Self {
             side: Some(LogSide::default()),
@@ -94,7 +93,6 @@ fn activated_clients<'a>(
     clients
 }
 
-/// Adds the log's side for people.
 pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
     if let Some(at) = side.last_activation_at {
         let whose = side.last_activation.as_ref().and_then(|last| last.address);

@@ -78,7 +78,6 @@ pub async fn run_ratelimit(context: &Context, arguments: &Args) -> Result<()> {
     }
 }
 
-/// The caps, and who is near them.
 #[derive(Debug, Serialize)]
 pub struct Ratelimit {
     #[serde(flatten)]
@@ -253,7 +252,6 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
     Ok(view)
 }
 
-/// Adds the caps in one line, and who is near them where one is.
 pub fn caps_lines(human: &mut Human, data: &Ratelimit) {
     human.field("Caps", data.standing.caps_sentence(), Tone::Plain);
     if !data.near.is_empty() {

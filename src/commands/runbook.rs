@@ -9,7 +9,6 @@ use crate::error::{Failure, Result};
 use crate::terminal::human::text_column;
 use crate::terminal::{Mode, View, render_markdown};
 
-/// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
     ("contexts", include_str!("../../runbooks/contexts.md")),
     ("doctor", include_str!("../../runbooks/doctor.md")),

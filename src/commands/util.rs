@@ -67,7 +67,6 @@ pub fn completion_script(shell: Shell) -> String {
     crate::cli::registration_script(&shell.to_string()).unwrap_or_default()
 }
 
-/// Writes a man page for every command and returns how many.
 pub fn write_man_pages(directory: &Path) -> Result<usize> {
     // A page for every `help` of every group would be most of the pages.
     // The version alone: the pages are the same whichever commit they were built from.

@@ -212,7 +212,6 @@ fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement)
     Ok(view)
 }
 
-/// Columns of findings in CSV.
 pub const COLUMNS: &[&str] = &["check", "result", "evidence", "fix"];
 
 /// Adds findings for people: what was found, and below it what to do. What one cause keeps from being seen, or makes

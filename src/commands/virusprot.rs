@@ -66,7 +66,6 @@ pub const QUESTIONS: &[Question] = &[
 ];
 
 impl Args {
-    /// Returns the flags of a command that changes the table.
     pub fn change_flags(&self) -> Option<&ChangeFlags> {
         match &self.command {
             Command::Add(arguments) => Some(&arguments.flags),

@@ -19,8 +19,9 @@ use super::service::Service;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// The client's side, inbound; `forwarded` when it came through the port forward.
-    Client { forwarded: bool },
-    /// The server's side, outbound.
+    Client {
+        forwarded: bool,
+    },
     Server,
 }
 

@@ -47,7 +47,6 @@ pub struct RateTracker {
 }
 
 impl RateTracker {
-    /// Begins to track a source.
     pub fn new(generation: Generation, rate: Rate) -> Self {
         Self {
             generation,

@@ -26,7 +26,6 @@ pub struct Caps {
 }
 
 impl Caps {
-    /// Returns whether nothing is capped.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }

@@ -9,7 +9,6 @@ use super::pf::table::TableName;
 pub struct Service {
     /// pfSense alias the NAT and filter rule point to (`k8s_kms_lb`).
     pub alias: String,
-    /// The address that the alias should hold.
     pub address: IpAddr,
     /// TCP port, outside and inside.
     pub port: u16,

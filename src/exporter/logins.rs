@@ -72,7 +72,6 @@ impl LoginPolicy {
         self.not_before = Some(now + wait.min(LONGEST_WAIT));
     }
 
-    /// Notes that the firewall answered.
     pub fn note_answer(&mut self) {
         self.losses = 0;
         self.not_before = None;

@@ -22,7 +22,6 @@ pub struct FirewallSample {
     /// Unix seconds of the firewall's clock.
     pub at: i64,
     pub exposure: Option<Exposure>,
-    /// Sources with live connections of the service.
     pub sources: Option<u64>,
     pub pf_enabled: Option<bool>,
     /// States of all services, and the limit on them.
@@ -31,7 +30,6 @@ pub struct FirewallSample {
     pub pf_states_limit: Option<u64>,
     /// How often an address was put into an overload table since pf was enabled.
     pub overloads: Option<u64>,
-    /// Entries of the overload table.
     pub blocked: Option<u64>,
     /// Those of them that were activated within 24 hours.
     pub blocked_customers: Option<u64>,
@@ -73,7 +71,6 @@ impl FirewallPages {
         }
     }
 
-    /// Notes that the loop came round.
     pub fn note_beat(&self, now: Instant) {
         self.lock().heartbeat = Some(now);
     }

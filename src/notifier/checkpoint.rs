@@ -175,7 +175,6 @@ fn write_checkpoint(path: &Path, body: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// What one file holds.
 enum Read {
     Whole(Box<Checkpoint>),
     Broken,

@@ -37,17 +37,13 @@ const PAY: Duration = Duration::from_secs(2);
 /// How long the sender may finish when the notifier is asked to stop.
 const DRAIN: Duration = Duration::from_secs(8);
 
-/// What is written to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
     No,
-    /// Everything but probes.
     Requests,
-    /// Everything.
     All,
 }
 
-/// The loop's state.
 pub struct Engine {
     pub tail: Tail,
     pub rules: DecisionRules,

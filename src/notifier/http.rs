@@ -36,7 +36,6 @@ pub trait Pages: Send + Sync + 'static {
 const MOST_CONNECTIONS: usize = 128;
 /// Until the request's head is there.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-/// Until the answer is taken.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(15);
 /// Most bytes of a request's head, and most of its headers.
 const MOST_HEAD: usize = 16 * 1024;
@@ -57,7 +56,6 @@ pub async fn listen_for_pages(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves the pages until it is dropped.
 pub async fn serve_pages(listener: TcpListener, pages: Arc<impl Pages>) -> Infallible {
     let mut guests: VecDeque<(IpAddr, AbortHandle)> = VecDeque::new();
     loop {
@@ -92,7 +90,6 @@ fn dismiss_oldest_guest(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
     }
 }
 
-/// Answers one request.
 async fn answer_connection(stream: TcpStream, pages: Arc<impl Pages>) {
     let service = service_fn(move |request| {
         let answer = page_answer(&request, &*pages, Instant::now());

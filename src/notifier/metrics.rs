@@ -61,7 +61,6 @@ pub struct Metrics {
     pub lines: Counter,
     /// Lines not understood.
     pub unparsed: Counter,
-    /// Requests whose client is a guess.
     pub ambiguous: Counter,
     /// Keys the window forgot too early.
     pub evicted: Counter,
@@ -71,7 +70,6 @@ pub struct Metrics {
     pub echo_dropped: Counter,
     /// 1 while the shared window answers.
     pub window_up: Gauge,
-    /// Tries at the shared window that failed.
     pub window_errors: Counter,
     /// Activations posted without an answer from the shared window.
     pub window_unchecked: Counter,

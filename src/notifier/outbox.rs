@@ -38,7 +38,6 @@ pub struct WaitingPost {
     pub id: u64,
     pub post: Post,
     pub durable: bool,
-    /// A message in flight holds it.
     pub flying: bool,
     pub claim: Claim,
     pub counted: bool,
@@ -52,7 +51,6 @@ pub struct Owed {
     pub until: Option<u64>,
 }
 
-/// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostEnding {
     pub posts: Vec<u64>,
@@ -65,7 +63,6 @@ pub struct PostEnding {
 pub struct Message {
     pub posts: Vec<u64>,
     pub notices: Vec<Notice>,
-    /// How many dropped posts it reports.
     pub dropped: u64,
 }
 
@@ -161,7 +158,6 @@ impl Outbox {
         Some(message)
     }
 
-    /// Takes out the posts of a message that has ended.
     pub fn remove(&mut self, ended: &PostEnding) -> Vec<Post> {
         let mut over = Vec::new();
         self.waiting.retain(|waiting| {
@@ -188,7 +184,6 @@ impl Outbox {
     }
 }
 
-/// The outbox as all threads hold it.
 #[derive(Clone, Debug, Default)]
 pub struct SharedOutbox(Arc<(Mutex<Outbox>, Condvar)>);
 
@@ -198,7 +193,6 @@ impl SharedOutbox {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the threads that wait.
     pub fn wake(&self) {
         self.0.1.notify_all();
     }

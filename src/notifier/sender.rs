@@ -99,7 +99,6 @@ fn slack_roots() -> RootCerts {
     }
 }
 
-/// The thread's state.
 pub struct Sender {
     agent: ureq::Agent,
     settings: SenderSettings,
@@ -107,7 +106,6 @@ pub struct Sender {
     metrics: Arc<Metrics>,
     say: Box<dyn Fn(&str) + Send>,
     seed: u64,
-    /// Tries in a row that failed.
     failures: u32,
     /// The next try waits for this; Slack, or a back-off, asks for it.
     not_before: Instant,
@@ -123,7 +121,6 @@ pub struct Sender {
 /// By what a file is known to be another, or to be written again: device, inode, time of change, size.
 type Stamp = (u64, u64, i64, i64, u64);
 
-/// How messages are sent.
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
     pub webhook: Webhook,
@@ -409,7 +406,6 @@ impl Sender {
     }
 }
 
-/// What was reported about one thing that can go wrong.
 #[derive(Debug, Default)]
 pub struct SenderTrouble {
     reported: Vec<String>,
@@ -425,7 +421,6 @@ impl SenderTrouble {
         news
     }
 
-    /// Returns whether nothing is wrong.
     pub fn is_over(&self) -> bool {
         self.reported.is_empty()
     }

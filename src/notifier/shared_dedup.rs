@@ -33,7 +33,6 @@ const SENT: &[u8] = b"sent";
 const RELEASE: &str =
     "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0";
 
-/// The thread's state.
 pub struct Keeper {
     pub server: Server,
     /// What a lease of this notifier holds; the same after a restart.

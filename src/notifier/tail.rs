@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
-/// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 
 /// How long a renamed generation is still looked at: a writer that had it open may write once more.
@@ -31,13 +30,11 @@ pub const HEAD: usize = 2_048;
 /// Last bytes before an offset by which it is known that the file was read up to there.
 const TAIL: usize = 256;
 
-/// Most files beside the log that are looked at.
 const MOST_FILES: usize = 4_096;
 
 /// Endings of packed generations; there is nothing to read in them.
 const PACKED: [&str; 5] = ["gz", "xz", "bz2", "zst", "lz4"];
 
-/// How a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// Another file took its name, and it was read to its end.
@@ -94,7 +91,6 @@ impl OpenedLog {
     }
 }
 
-/// Follows one file name.
 #[derive(Debug)]
 pub struct Tail {
     place: LogPosition,
@@ -514,7 +510,6 @@ pub struct Position {
 }
 
 impl Position {
-    /// Returns the start of a file.
     pub fn from_metadata(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),

@@ -29,14 +29,11 @@ pub enum FirewallAction {
     Add(TableName, Vec<Address>),
     /// Forgets what pf counted of an address, under every rule.
     ForgetSource(IpAddr),
-    /// Ends the states of the rule with this label.
     KillLabel(String),
     KillState(PlannedState),
     Apply(Box<ApplyRequest>),
-    /// Asks how a change of the configuration ended.
     Outcome(OutcomeRequest),
     Keep(KeepRequest),
-    /// Removes what was left behind.
     Clean(CleanRequest),
 }
 
@@ -47,7 +44,6 @@ pub enum Done {
     /// How many states were ended, or source nodes removed.
     Killed(u64),
     Applied(Box<ChangeOutcome>),
-    /// What the firewall knows of a change.
     Answered(OutcomeAnswer),
     Kept(Kept),
     Cleaned(Cleaned),

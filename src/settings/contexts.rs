@@ -88,7 +88,6 @@ impl Layers {
         Some(self.key_text("context")).filter(|name| !name.is_empty())
     }
 
-    /// Returns the context of the other node of a pair.
     pub(super) fn peer_context(&self) -> Result<Option<&str>> {
         let Some(peer) = self.given_text("firewall.peer") else {
             return Ok(None);

@@ -13,9 +13,7 @@ use crate::error::Result;
 /// What `exporter run` needs to know, and who reads its record.
 #[derive(Clone, Debug)]
 pub struct Exporter {
-    /// Address of the metrics page.
     pub listen: SocketAddr,
-    /// Time between two looks.
     pub interval: Duration,
     /// Directory of the record; `None` is one beside the history.
     pub state_dir: Option<PathBuf>,

@@ -42,7 +42,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value's text and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayeredValue {
     /// The text; lists are joined by commas.
@@ -50,7 +49,6 @@ pub struct LayeredValue {
     pub origin: Origin,
 }
 
-/// Every key's value after all layers.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     pub values: BTreeMap<String, LayeredValue>,
@@ -134,7 +132,6 @@ impl Layers {
             .map_err(|problem| Failure::usage(format!("Wrong value for `{path}`: {problem}.")))
     }
 
-    /// Returns the parts of a list's value.
     pub fn key_parts(&self, path: &str) -> impl Iterator<Item = &str> {
         values::list_parts(self.key_text(path))
     }

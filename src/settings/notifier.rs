@@ -59,7 +59,6 @@ pub struct Notifier {
     pub webhook: Webhook,
     /// Slack channel for legacy webhooks.
     pub channel: Option<String>,
-    /// Address of the metrics page.
     pub listen: SocketAddr,
     /// Each client and product is posted once within this time.
     pub dedup_window: Duration,

@@ -53,7 +53,6 @@ impl ProbeStream {
 
 #[derive(Debug)]
 pub struct ProbeAttempt {
-    /// In order.
     pub attempts: Vec<Attempt>,
     pub control: Control,
     /// Why there are fewer attempts than wanted.

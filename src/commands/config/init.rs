@@ -516,7 +516,6 @@ impl Wizard<'_> {
         self.set_answer("cluster.context", none_of(&answer).to_owned())
     }
 
-    /// Asks for one place outside.
     fn choose_vantage(&mut self) -> Result<()> {
         let answer = match &self.arguments.vantage {
             Some(given) => given.clone(),
@@ -562,7 +561,6 @@ impl Wizard<'_> {
 /// More port forwards are not offered.
 const MOST_FORWARDS: usize = 40;
 
-/// A loaded port forward.
 struct Forward {
     port: String,
     target: String,

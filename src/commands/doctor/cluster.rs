@@ -20,7 +20,6 @@ pub struct Looked {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at everything at once.
 pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
     let Some(kubectl) = kubectl else {
         let why = "No cluster is configured: set cluster.context, or cluster.enabled = \"yes\".";

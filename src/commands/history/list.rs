@@ -66,7 +66,6 @@ const COLUMNS: &[&str] = &[
     "planned_as",
 ];
 
-/// Shows a change of this history.
 pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
     let outcome = entry
         .finish

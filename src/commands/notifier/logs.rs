@@ -502,7 +502,6 @@ struct Followed {
 }
 
 impl Followed {
-    /// Says that a pod lacks the container that is read.
     fn without_container(&self) -> Failure {
         let key = match self.file {
             Some(_) => "cluster.server_container",
@@ -607,11 +606,9 @@ fn is_final(error: &KubectlError) -> bool {
     )
 }
 
-/// What became of a pod.
 enum Fate {
     /// It is as it was: the stream was cut.
     Same,
-    /// The container was started again.
     Restarted,
     /// It is not there any more.
     Gone,
@@ -659,7 +656,6 @@ struct FollowReader {
     tries: usize,
     opened: bool,
     heard: bool,
-    /// How often in a row it was refused.
     refusals: u32,
 }
 
@@ -1088,7 +1084,6 @@ impl<'a> LogPrinter<'a> {
         terminal.write(&text)
     }
 
-    /// Prints everything at once.
     fn print_all(
         &self,
         pods: &[String],

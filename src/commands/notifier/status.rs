@@ -281,7 +281,6 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
     }
 }
 
-/// Counts probes by class, in words.
 pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     format!(
         "probes: {} of nodes, {} of pods, {} from outside",
@@ -289,7 +288,6 @@ pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     )
 }
 
-/// Counts what a period held, in words.
 pub fn held_text(held: &Held) -> String {
     if held.activations == 0 && held.refusals == 0 {
         return "no activation".to_owned();
@@ -541,7 +539,6 @@ async fn read_pod_events(
 /// One column: its title, least and most width, and when it goes on a narrow terminal (highest first, 0 stays).
 struct StatusColumn(&'static str, usize, usize, u8);
 
-/// Which columns are shown, and how wide.
 pub struct Layout {
     shown: Vec<(usize, usize)>,
     width: Option<usize>,
@@ -644,7 +641,6 @@ impl Layout {
         ])
     }
 
-    /// Cuts a whole line to the terminal.
     pub fn fit_line(&self, line: &str) -> String {
         self.width
             .map_or_else(|| line.to_owned(), |width| cut_to_width(line, width))

@@ -73,7 +73,6 @@ struct Preview {
     until: Option<Timestamp>,
     connections: usize,
     cut: usize,
-    /// Of these, those that were activated.
     customers: usize,
     borderline: usize,
     /// Where the log has no line for long.
@@ -107,7 +106,6 @@ const COLUMNS: &[&str] = &[
     "refused",
 ];
 
-/// The questions whose answers a preview is judged by.
 const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,

@@ -21,7 +21,6 @@ const LONGEST_LIST: u64 = 32 << 20;
 /// So many addresses are named in the history's command line.
 const NAMED: usize = 5;
 
-/// What becomes of pf's counts.
 #[derive(Clone, Copy, Debug, ClapArgs)]
 pub(super) struct KeepCount {
     /// Leave what pf counted of the addresses: the next connection may block them again

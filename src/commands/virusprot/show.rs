@@ -160,7 +160,6 @@ pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
     }
 }
 
-/// Adds the table of entries for people.
 pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry: &Judged) {
     let now = reading.clock.now;
     let rows = entries.iter().map(|entry| {

@@ -40,23 +40,19 @@ pub struct ManifestOptions {
     pub port: u16,
     pub selector: Vec<(String, String)>,
     pub server: String,
-    /// The side-car's container.
     pub notifier: String,
     pub image: String,
     /// What a former notifier has in the Deployment, and the patch takes out: volume, mount path, ConfigMap.
     pub former: [String; 3],
     /// The volume that holds the server's log, and the directory it is mounted at in both containers.
     pub log_volume: (String, String),
-    /// Directory of the side-car's state.
     pub state: String,
     /// Directory and file name of the webhook's URL.
     pub webhook: (String, String),
     pub metrics_port: u16,
     pub environment: Vec<(String, String)>,
     pub secret: String,
-    /// Kind and name of the store that the secret comes from.
     pub secret_store: (&'static str, String),
-    /// Key and property in that store.
     pub secret_source: (String, String),
     pub operator: Operator,
     /// The right to run programs in the pods too.
@@ -100,7 +96,6 @@ impl ManifestOptions {
         }
     }
 
-    /// Returns a part as Terraform's HCL.
     pub fn terraform(&self, part: ManifestPart) -> String {
         terraform::terraform_text(self, part)
     }
@@ -400,9 +395,7 @@ fn side_car_volumes(wanted: &ManifestOptions) -> Value {
 pub enum Operator {
     /// A ServiceAccount of the namespace; it is part of the manifest.
     ServiceAccount(String),
-    /// A user as the cluster's login names it.
     User(String),
-    /// A group as the cluster's login names it.
     Group(String),
 }
 

@@ -75,7 +75,6 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {
-    /// One entry per address.
     pub ingress: Vec<Ingress>,
 }
 
@@ -121,7 +120,6 @@ impl KubernetesService {
     }
 }
 
-/// An EndpointSlice.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct EndpointSlice {
@@ -170,7 +168,6 @@ pub struct EndpointConditions {
 }
 
 impl Endpoint {
-    /// Returns whether connections are sent to it.
     pub fn is_ready(&self) -> bool {
         self.conditions.ready.unwrap_or(true)
     }
@@ -250,13 +247,11 @@ pub struct Condition {
 pub struct ContainerStatus {
     pub name: String,
     pub ready: bool,
-    /// How often it was started again.
     pub restart_count: u64,
     pub image: String,
     #[serde(rename = "imageID")]
     pub image_id: String,
     pub state: ContainerState,
-    /// What it did before it was started again.
     pub last_state: ContainerState,
 }
 

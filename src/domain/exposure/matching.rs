@@ -143,7 +143,6 @@ pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) ->
 /// How much of the outside can be the source of what a rule looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sources {
-    /// Everybody.
     All,
     /// Nearly everybody: all but some, or a network that is wider than any private one.
     Most,

@@ -49,7 +49,6 @@ pub struct Query<'a> {
     pub inside_port: u16,
     /// The trackers of configured filter rules that are not the pair's.
     pub others: &'a [u32],
-    /// The tracker of the configured filter rule.
     pub tracker: Option<&'a str>,
 }
 
@@ -85,7 +84,6 @@ impl<'a> Path<'a> {
         self.decides.is_none_or(|rule| rule.action == Action::Pass)
     }
 
-    /// Returns whether the deciding rule is one of the exposure's own.
     pub fn decides_itself(&self) -> bool {
         self.decides.is_some_and(|rule| self.is_own(rule))
     }

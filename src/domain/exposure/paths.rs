@@ -141,7 +141,6 @@ struct OutsideDevice {
     certain: bool,
 }
 
-/// What is known beside the rules.
 pub struct Surroundings<'a> {
     service: &'a Service,
     configured: Option<&'a Configured>,
@@ -213,7 +212,6 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    /// Returns whether a rule looks at packets of a device of the outside.
     pub fn is_outside(&self, rule: &Rule) -> bool {
         self.outside
             .iter()
@@ -293,7 +291,6 @@ impl<'a> Surroundings<'a> {
         interfaces.flat_map(interface_addresses).collect()
     }
 
-    /// Returns the device that leads to an address inside.
     fn exit_device(&self, address: IpAddr) -> &str {
         let exit = self
             .configured
@@ -449,7 +446,6 @@ pub struct Walk<'a, 'r> {
     filter: &'r [Rule],
     nat: &'r [Rule],
     managed: Option<&'r Rule>,
-    /// The pass rules of the managed pair.
     own_passes: &'a [&'r Rule],
     /// Rules that are taken as not loaded.
     without: Vec<&'r Rule>,
@@ -735,7 +731,6 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
     }
 
-    /// Returns the rules that look at such a packet.
     fn face(
         &self,
         rules: &'r [Rule],
@@ -1458,7 +1453,6 @@ fn external_of(rule: &Rule, address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// Says whether an address can be routed on the Internet.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

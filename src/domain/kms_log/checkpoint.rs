@@ -30,7 +30,6 @@ pub struct SavedLog {
 }
 
 impl Log {
-    /// Returns what is needed to go on later.
     pub fn save_log(&self) -> SavedLog {
         SavedLog {
             open: self

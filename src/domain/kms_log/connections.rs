@@ -20,7 +20,6 @@ pub struct OpenConnection {
     /// When it last did anything, Unix seconds.
     pub active: i64,
     pub requests: u32,
-    /// A request is being written for it.
     pub busy: bool,
     /// It sent something that is no request.
     pub malformed: bool,
@@ -186,7 +185,6 @@ impl Open {
         words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
     }
 
-    /// Walks the connections that have asked for something.
     pub fn asked_connections(&self) -> impl Iterator<Item = u64> {
         self.asked.iter().copied()
     }

@@ -60,7 +60,6 @@ pub enum RequestOutcome {
 }
 
 word_enum! {
-    /// How sure the log is whose request it was.
     pub enum Attribution {
         /// No other connection could have sent it.
         Certain = "certain",
@@ -130,7 +129,6 @@ word_enum! {
     /// What no honest server and client write, or what was lost. Each is a label of a counter.
     #[derive(PartialOrd, Ord, Hash)]
     pub enum Anomaly {
-        /// A connection was accepted that is open already.
         AcceptedTwice = "accepted_twice",
         /// A connection was closed that was not open.
         ClosedUnopened = "closed_unopened",

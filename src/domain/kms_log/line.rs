@@ -266,7 +266,6 @@ fn block_field_line(text: &[u8]) -> Option<Text<'_>> {
 pub struct LogLines {
     partial: Vec<u8>,
     discarding: bool,
-    /// Lines thrown away for their length.
     pub giants: u64,
     /// Bytes of the last of them, as far as they came.
     pub giant: u64,

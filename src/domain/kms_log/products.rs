@@ -110,7 +110,6 @@ const NAMES: [(&str, &str); 25] = [
     ),
 ];
 
-/// Returns the name of a product this table knows.
 pub fn product_name(id: Guid) -> Option<&'static str> {
     NAMES
         .iter()

@@ -13,7 +13,6 @@ use super::line::Label;
 /// Place of the answer's first line in the order of a request's lines.
 pub const ANSWER: u8 = 12;
 
-/// A request that is being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestBlock {
     pub connection: Option<u64>,

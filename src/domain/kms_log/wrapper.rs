@@ -13,7 +13,6 @@ use super::line::{LineReader, Text};
 /// Longest start of a line that is looked at for what a file seems to be, in bytes.
 const GLANCE: usize = 512;
 
-/// How the server's lines are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wrapping {
@@ -77,12 +76,9 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Takes lines out of their wrapping.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Unwrapper {
-    /// How lines are wrapped, once one made sense.
     pub wrapping: Option<Wrapping>,
-    /// Lines end with a carriage return.
     crlf: bool,
     #[serde(default)]
     year: i16,
@@ -106,7 +102,6 @@ impl Unwrapper {
         self.seems.filter(|_| self.wrapping.is_none())
     }
 
-    /// Returns the server's line inside another.
     pub fn unwrap_line<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         const KINDS: [Wrapping; 4] = [
             Wrapping::Bare,

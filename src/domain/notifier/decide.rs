@@ -185,12 +185,9 @@ pub struct Summary {
     pub activations: u64,
     pub probes: Probes,
     pub posts: u64,
-    /// Requests held back by the window.
     pub duplicates: u64,
-    /// Requests the server refused.
     pub refusals: u64,
     pub anomalies: u64,
-    /// Requests whose client is a guess.
     pub ambiguous: u64,
 }
 

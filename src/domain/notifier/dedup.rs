@@ -36,7 +36,6 @@ pub enum DedupEnding {
     Unanswered,
 }
 
-/// A product's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Product {

@@ -15,13 +15,11 @@ use crate::text::{whole_second, word_enum};
 const LONGEST_NOTE: usize = 2_000;
 
 word_enum! {
-    /// What a line reports.
     #[derive(Default)]
     pub enum Happening {
         Activation = "activation",
         /// A connection without any request.
         Probe = "probe",
-        /// A request that the server refused.
         Refusal = "refusal",
         /// Something that no honest client and server write.
         Anomaly = "anomaly",
@@ -168,7 +166,6 @@ pub struct Held {
     /// Activations and refusals to be posted; the metrics say whether Slack took them.
     pub posts: u64,
     pub duplicates: u64,
-    /// Requests that the server refused.
     pub refusals: u64,
     /// Probes by class; only where the notifier echoes them.
     pub probes: Probes,

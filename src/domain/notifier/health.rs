@@ -68,7 +68,6 @@ pub enum NoPage {
     Unanswered,
 }
 
-/// Everything known about one pod.
 #[derive(Clone, Debug)]
 pub struct PodEvidence {
     pub name: String,
@@ -84,7 +83,6 @@ pub struct PodEvidence {
     pub log: Known<Vec<EventRecord>>,
 }
 
-/// Everything that is judged.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     pub names: &'a ObjectNames,
@@ -101,7 +99,6 @@ pub struct ContainerReport {
     pub image: String,
     pub image_id: String,
     pub ready: bool,
-    /// How often it was started again.
     pub restarts: u64,
     /// `running`, or why it does not run.
     pub state: String,
@@ -173,7 +170,6 @@ pub struct Activations {
 pub struct Rates {
     /// Lines read; the kubelet's probes alone make about 0.5.
     pub lines: Option<f64>,
-    /// Messages that Slack took.
     pub posts: Option<f64>,
 }
 
@@ -271,7 +267,6 @@ pub struct LogSide {
 }
 
 impl LogSide {
-    /// Makes it of the numbers and the output of every pod.
     pub fn of(pods: &[PodEvidence], now: Timestamp) -> Self {
         let readings = pods.iter().filter_map(|pod| pod.first.as_ref().ok());
         let numbers = Numbers::total_of(readings.map(|reading| &reading.numbers));
@@ -532,7 +527,6 @@ fn outbox_trouble(
     Some(format!("{words} for Slack"))
 }
 
-/// Renders how many messages wait.
 pub fn waiting_messages(count: u64) -> String {
     match count {
         0 => "nothing waits".to_owned(),
@@ -615,7 +609,6 @@ fn unparsed_lines(numbers: &Numbers, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Judges the server's clock.
 fn clock_finding(numbers: &Numbers, findings: &mut Vec<Finding>) {
     let Some(skew) = numbers.clock_skew.filter(|skew| skew.abs() > CLOCKS_AGREE) else {
         return;

@@ -17,7 +17,6 @@ pub enum MetricKind {
     Other,
 }
 
-/// One line of the page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Its name, with `_total`.

@@ -78,7 +78,6 @@ pub enum ConfigurationEdit {
     /// Makes alias, port forward, filter rule and caps what the request's service says, changing only what differs.
     Build {
         description: String,
-        /// Caps of the filter rule.
         max_src_conn: Option<u32>,
         rate: Option<Rate>,
         /// Also make or correct the alias, and lead a port forward to elsewhere to the service (`expose apply`);
@@ -212,7 +211,6 @@ pub struct ChangeOutcome {
     pub before: Records,
     /// The records now; equal to `before` unless the ending is [`ChangeEnding::Done`] or [`ChangeEnding::Unproven`].
     pub after: Records,
-    /// Fingerprint of the records before and now.
     pub fingerprints: (String, String),
     /// What was done, in order, for `history ID` and for reports.
     pub steps: Vec<ChangeStep>,
@@ -275,7 +273,6 @@ pub enum OutcomeAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeEnding {
-    /// Written, loaded and proven.
     Done,
     /// It already was so; nothing was written or reloaded.
     NothingToDo,
@@ -304,14 +301,12 @@ pub struct ChangeStep {
     pub detail: String,
 }
 
-/// A way back that is armed on the firewall.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Armed {
     pub id: ChangeId,
     /// Epoch seconds.
     pub reverts_at: i64,
-    /// What it takes back, for people.
     pub what: String,
     pub who: String,
     pub port: u16,

@@ -98,7 +98,6 @@ pub struct Configured {
     pub history: Vec<Revision>,
 }
 
-/// Versions of the box.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct System {

@@ -52,7 +52,6 @@ pub enum RefusalCode {
     SharedRule,
     NoRules,
     HalfMissing,
-    /// The port leads to another target.
     Elsewhere,
     /// The forward is for more ports.
     WiderPort,
@@ -64,7 +63,6 @@ pub enum RefusalCode {
     BadCaps,
     TrackerTaken,
     PortTaken,
-    /// The records to put back are another service's.
     NotOfService,
     NoAlias,
     /// pf could not be asked about the filter rule.

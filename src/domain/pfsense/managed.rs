@@ -6,7 +6,6 @@ use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule,
 use crate::domain::service::Service;
 use crate::text::quoted;
 
-/// The service's records.
 #[derive(Clone, Debug, Default)]
 pub struct ManagedPair<'a> {
     /// Port forwards of the service's port; more than one is not clear.
@@ -75,7 +74,6 @@ pub fn association_of(id: Option<&String>) -> Option<&str> {
 }
 
 impl<'a> ManagedPair<'a> {
-    /// Finds the records of a service.
     pub fn of_service(configured: &'a Configured, service: &Service) -> Self {
         Self::find(configured, &ReadRequest::from(service))
     }
@@ -169,7 +167,6 @@ impl<'a> ManagedPair<'a> {
                 || self.other_inside_port(aliases, service).is_some())
     }
 
-    /// Returns the port forward to the service.
     pub fn own_forward(&self) -> Option<&'a NatRule> {
         self.first_forward().filter(|_| self.is_ours)
     }

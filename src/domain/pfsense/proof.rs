@@ -52,7 +52,6 @@ pub enum PfList {
     Table,
 }
 
-/// What is wanted of the lines that are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PfWant {

@@ -9,7 +9,6 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An element of config.xml.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Element {
     /// `<port>1688</port>`; an empty element is the empty text.

@@ -44,7 +44,6 @@ pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Pla
     Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 
-/// Refuses to open what another service has.
 pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
     let target = nat.target.as_deref().unwrap_or_default();
     let message = format!(

@@ -51,7 +51,6 @@ pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
     .into()
 }
 
-/// Returns what a plan about these files rests on.
 pub fn leftover_facts<'a>(files: impl Iterator<Item = &'a Leftover>) -> BTreeMap<String, String> {
     files
         .map(|file| {

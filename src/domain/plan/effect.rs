@@ -19,7 +19,6 @@ const NAMES: [&str; 2] = ["tracker", "associated-rule-id"];
 /// The longest value that is shown whole, in characters.
 const LONGEST_VALUE: usize = 60;
 
-/// The kinds of records, by the names that people see.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RecordKind {
     Forward,

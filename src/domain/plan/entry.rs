@@ -21,7 +21,6 @@ pub struct Address {
 }
 
 impl Address {
-    /// Wraps a network.
     pub fn new(net: IpNet) -> Self {
         Self {
             net: net.trunc(),

@@ -34,7 +34,6 @@ pub struct Present<'a> {
     pub blocked: Option<usize>,
 }
 
-/// The terms the operator set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     /// Go on although other changes wait to be applied.
@@ -138,7 +137,6 @@ fn clear_pair<'a>(
     Ok(pair)
 }
 
-/// Returns what a plan about the configuration rests on.
 pub(crate) fn seen_configuration(present: &Present<'_>) -> Seen {
     Seen {
         fingerprint: present.configured.fingerprint.clone(),
@@ -459,7 +457,6 @@ pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
     Some(Risk::new("ends-inside", message))
 }
 
-/// Says what becomes of live connections.
 fn draft_connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
     if ends {

@@ -10,7 +10,6 @@ use crate::domain::pfsense::edit::CAP_KEYS;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
 
-/// Returns each entry with the time it was added.
 pub fn entry_facts<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<String, String> {
     let fact = |entry: &Entry| {
         let since = entry.since.map_or_else(

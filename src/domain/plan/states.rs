@@ -20,7 +20,6 @@ use crate::domain::virusprot::entries::is_private;
 /// Most states that are ended one by one: each costs a process on the firewall.
 pub const MOST: usize = 5_000;
 
-/// Whose connections to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatesChoice {
     Clients(Vec<IpAddr>),

@@ -20,7 +20,6 @@ use crate::domain::service::Service;
 use crate::domain::virusprot::entries::{Flag, Surroundings, entry_age};
 use crate::text::format_span;
 
-/// Which entries to free.
 #[derive(Clone, Debug)]
 pub enum TableChoice {
     /// Those older than so many seconds.
@@ -52,7 +51,6 @@ pub enum SourceCounts {
 }
 
 impl SourceCounts {
-    /// Judges by the loaded rules and the service's states.
     pub fn judge(rules: &[Rule], states: &[State], service: &Service, now: Timestamp) -> Self {
         let windows = rules.iter().filter_map(|rule| {
             let options = &rule.state_options;

@@ -130,7 +130,6 @@ impl<'a> ConnectionReader<'a> {
         }
     }
 
-    /// Reads one line without its newline.
     pub fn read_line(&mut self, line: &[u8]) {
         self.log.read_line(line, &mut self.events);
         self.take_over();

@@ -127,7 +127,6 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Judges everything about the firewall itself.
 pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
     [
         speed(facts),
@@ -586,7 +585,6 @@ fn armed_finding(facts: &Facts<'_>) -> Finding {
     }
 }
 
-/// How we logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Whom and where: `admin@10.0.20.1`.
@@ -604,11 +602,9 @@ pub struct Login {
     pub kept_seconds: u64,
     /// It was kept by an earlier command.
     pub reused: bool,
-    /// Commands run through sudo.
     pub sudo: bool,
 }
 
-/// Judges the way to the firewall.
 pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
     let login = match login {
         Ok(login) => login,
@@ -797,7 +793,6 @@ pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
         .fix("`kmsctl notifier manifest --exec` renders the rights with that one.")
 }
 
-/// Judges everything about the rules.
 fn rule_findings(facts: &Facts<'_>) -> Vec<Finding> {
     let paths = facts.exposure.as_ref().ok();
     let paths = paths.and_then(|exposure| path::other_paths(exposure));

@@ -39,7 +39,6 @@ pub enum Attempt {
         milliseconds: u64,
     },
     Refused,
-    /// Nothing came back in time.
     NoAnswer,
     /// The network says that there is no way.
     Unreachable {
@@ -94,7 +93,6 @@ pub struct Observation {
     /// The address that the firewall should see, if known.
     pub address: Option<IpAddr>,
     pub place: Place,
-    /// In order.
     pub attempts: Vec<Attempt>,
     pub control: Control,
     /// Why there are fewer attempts than wanted.
@@ -129,7 +127,6 @@ pub enum Row {
     NobodyListens,
 }
 
-/// The judgement of one observation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Seen {
     pub vantage: String,
@@ -147,7 +144,6 @@ pub struct Seen {
     /// What both ends together mean, where they do.
     pub row: Option<Row>,
     pub why: String,
-    /// In order.
     pub attempts: Vec<Attempt>,
     pub control: Control,
 }
@@ -158,7 +154,6 @@ pub struct Seen {
 pub struct Quorum {
     pub open: usize,
     pub closed: usize,
-    /// Vantages that prove nothing.
     pub inconclusive: usize,
 }
 
@@ -429,7 +424,6 @@ impl fmt::Display for FirewallEvidence {
 }
 
 impl FirewallEvidence {
-    /// Compares two readings.
     pub fn between_readings(
         before: EvidenceSide<'_>,
         after: EvidenceSide<'_>,

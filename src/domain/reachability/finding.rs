@@ -30,7 +30,6 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Makes a finding without a fix.
     pub fn new(check: &'static str, result: CheckResult, evidence: impl Into<String>) -> Self {
         Self {
             check,

@@ -70,7 +70,6 @@ impl Trouble {
     }
 }
 
-/// What one resolver said about the public name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     pub resolver: String,
@@ -104,7 +103,6 @@ pub struct Wan {
 }
 
 impl Wan {
-    /// Finds the addresses of a device.
     pub fn of_device(device: &str, interfaces: &[InterfaceAddress]) -> Self {
         let here = interfaces
             .iter()
@@ -149,14 +147,12 @@ pub enum Verdict {
 }
 }
 
-/// Everything that is known about the path.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     pub service: &'a Service,
     pub names: &'a ObjectNames,
     pub public_address: Option<IpAddr>,
     pub resolutions: &'a [Resolution],
-    /// The firewall's judgement of the pair.
     pub exposure: Known<&'a Exposure>,
     /// Number of entries of the overload table; `None` where it does not exist.
     pub table: Known<Option<u64>>,

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::{Blocked, age_seconds};
 
-/// What happened to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlockChange {
@@ -116,7 +115,6 @@ impl BlockWatch {
     }
 }
 
-/// How long an address was blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BlockPeriod {
     /// The address, or the network with its prefix length.

@@ -10,7 +10,6 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 /// Days looked at before a schedule is taken to never run: 29 February can be eight years away.
 const DAYS: u32 = 366 * 9;
 
-/// When a cron item runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     text: String,

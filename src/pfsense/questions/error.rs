@@ -37,7 +37,6 @@ pub enum FactError {
     /// An answer before it had no end.
     #[error("it was not asked any more, as an answer before it had no end")]
     NotReached,
-    /// More lines than are taken apart.
     #[error("{program} printed more than {most} of them")]
     TooMany { program: String, most: usize },
     /// `Device busy`: the list was cut by a reload, with any exit code.

@@ -137,7 +137,6 @@ fn list_leftovers(world: &World) -> Vec<Leftover> {
     found
 }
 
-/// Removes what was left behind.
 pub fn clean_leftovers(world: &mut World, request: &CleanRequest) -> Cleaned {
     if let Some(holder) = apply::lock_holder(world) {
         return Cleaned::Locked {

@@ -8,13 +8,11 @@ use crate::settings::values;
 use crate::terminal::Tone;
 use crate::text::clean_text;
 
-/// Which lines are wanted.
 #[derive(Debug)]
 pub(super) struct Choice {
     include: RegexSet,
     exclude: RegexSet,
     highlight: Vec<Regex>,
-    /// Nothing after this.
     pub(super) until: Option<Timestamp>,
 }
 
@@ -51,7 +49,6 @@ impl Choice {
         (self.include.is_empty() || self.include.is_match(text)) && !self.exclude.is_match(text)
     }
 
-    /// Returns whether lines are judged by their text at all.
     pub(super) fn reads_text(&self) -> bool {
         !self.include.is_empty() || !self.exclude.is_empty()
     }

@@ -193,7 +193,6 @@ fn parse_state_table(
     Some(())
 }
 
-/// Reads a line of the loginterface's block.
 fn parse_interface_line(
     stats: &mut InterfaceStats,
     section: &mut Section,

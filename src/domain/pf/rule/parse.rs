@@ -39,7 +39,6 @@ pub fn parse_pf_rules(text: &[u8]) -> Parsed<Vec<Rule>> {
     gathered.with_list(rules)
 }
 
-/// Who loaded a list of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loader {
     /// There is no rule.

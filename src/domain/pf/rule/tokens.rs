@@ -13,7 +13,6 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Returns the next word and what follows it.
     fn split(&self) -> Option<(&'a str, &'a str)> {
         let mut depth = 0_u32;
         let mut quoted = false;

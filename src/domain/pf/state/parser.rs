@@ -13,7 +13,6 @@ use super::{State, record};
 /// More lines than any version prints for a state; further ones belong to nothing.
 const MOST_LINES: usize = 16;
 
-/// Parses the state table as it arrives.
 #[derive(Debug, Default)]
 pub struct StateParser {
     /// The record cut by the end of the last chunk.
@@ -30,7 +29,6 @@ pub struct StateParser {
 }
 
 impl StateParser {
-    /// Begins a table.
     pub fn new() -> Self {
         Self::default()
     }

@@ -7,7 +7,6 @@ use crate::text::quoted;
 /// What a command line does with the table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Age {
-    /// Nothing that frees entries.
     NotOurs,
     /// It names the table, and is not understood: a sentence without full stop.
     Unread(String),
