@@ -79,6 +79,13 @@ pub fn entries_here(context: &Context, ids: &BTreeSet<&ChangeId>) -> Result<Vec<
     Ok(folder.into_entries())
 }
 
+/// Reads the last change of an id that the firewall knows, of whichever firewall the record says it is.
+pub fn armed_entry(context: &Context, id: &ChangeId) -> Result<Option<HistoryEntry>> {
+    let mut folder = Folder::of_wanted(1, |plan: &Plan| plan.id == *id);
+    scan_into(context, &mut folder)?;
+    Ok(folder.into_entries().pop())
+}
+
 pub fn ids_here(context: &Context, prefix: &str) -> Result<BTreeSet<ChangeId>> {
     let wanted =
         |plan: &Plan| plan.id.as_str().starts_with(prefix) && context.is_of_this_firewall(plan);

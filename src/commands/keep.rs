@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args as ClapArgs;
 
+use super::undo::check_entry;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
@@ -83,7 +84,10 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
             )),
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
-        let known = report::entries_here(context, &BTreeSet::from([*id]))?.pop();
+        let known = report::armed_entry(context, id)?;
+        if let Some(entry) = &known {
+            check_entry(context, entry)?;
+        }
         let situation = context.situation(reading);
         let now = reading.clock.now.as_second();
         let until = longer.map(|seconds| now.saturating_add_unsigned(seconds));

@@ -116,6 +116,12 @@ fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
     };
     let entries = report::entries_meant(context, id)?;
     let entry = history::find_entry(&entries, id)?;
+    check_entry(context, entry)?;
+    Ok(entry.clone())
+}
+
+/// Refuses an entry of another firewall, or of another context.
+pub(super) fn check_entry(context: &Context, entry: &HistoryEntry) -> Result<()> {
     context.check_firewall(&entry.plan)?;
     let here = context.layers.chosen_context();
     // One box may have two services, and what is proven is about the chosen context's.
@@ -129,7 +135,7 @@ fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
         )
         .hint(format!("Run it with --context {made_in}.")));
     }
-    Ok(entry.clone())
+    Ok(())
 }
 
 /// Says what cannot be taken back.

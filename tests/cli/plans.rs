@@ -803,3 +803,65 @@ fn connections_and_states_are_counted_apart() {
         assert!(shown.stderr.contains("2 of the 74 connections"), "{shown}");
     }
 }
+
+/// Writes a history of these events, chained as kmsctl chains them.
+fn write_history(path: &Path, lines: &[Value]) {
+    use sha2::{Digest as _, Sha256};
+    let (mut previous, mut text) = ("0".repeat(64), String::new());
+    for (number, line) in lines.iter().enumerate() {
+        let rest = format!(
+            "\"previous\":\"{previous}\",\"seq\":{},\"at\":{},\"event\":{}}}",
+            number + 1,
+            line["at"],
+            line["event"]
+        );
+        let digest = Sha256::digest(&rest);
+        previous = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        text += &format!("{{\"hash\":\"{previous}\",{rest}\n");
+    }
+    std::fs::write(path, text).expect("a history");
+    let _ = std::fs::remove_file(path.with_file_name("journal.head"));
+}
+
+/// A record that was edited, with or without its hashes, is as little kept as it is taken back.
+#[test]
+fn keep_checks_a_record_as_undo_does() {
+    let environment = TestEnvironment::new();
+    let made = ["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"];
+    let made = environment.demo(&made).json();
+    let id = made["data"]["id"].as_str().expect("an id").to_owned();
+    let path = environment
+        .home()
+        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let text = std::fs::read_to_string(&path).expect("a history");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record"))
+        .collect();
+    write_history(&path, &lines);
+    let commands = [["keep", &id, "--dry-run"], ["undo", &id, "--dry-run"]];
+    for command in &commands {
+        environment.demo(command).success();
+    }
+    for key in [Value::Null, Value::from("ssh-ed25519 SHA256:AAAA")] {
+        let mut edited = lines.clone();
+        edited[0]["event"]["plan"]["host_key"] = key.clone();
+        write_history(&path, &edited);
+        for command in &commands {
+            let said = environment.demo(command).fails_with(6);
+            assert!(said.contains(&id), "{key}, {command:?}: {said}");
+        }
+    }
+    let mut edited = lines.clone();
+    edited[0]["event"]["context"] = Value::from("elsewhere");
+    write_history(&path, &edited);
+    for command in &commands {
+        let said = environment.demo(command).fails_with(6);
+        assert!(said.contains("elsewhere"), "{command:?}: {said}");
+    }
+    std::fs::write(&path, text.replace("preset tighten", "preset loosen")).expect("a history");
+    for command in &commands {
+        let said = environment.demo(command).fails_with(6);
+        assert!(said.contains("altered"), "{command:?}: {said}");
+    }
+}

@@ -151,3 +151,27 @@ fn caps_of_a_disabled_pair_are_written_only() {
         .success();
     assert!(told.contains("count once the rules are enabled"), "{told}");
 }
+
+#[test]
+fn an_unwritten_report_keeps_the_code_of_the_change() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let line = "fail|-vvPsr";
+    live.firewall
+        .php()
+        .write("pfctl-trouble-after-load", line.as_bytes());
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let output = live
+        .environment
+        .command(&["expose", "revoke", "--yes"])
+        .stdout(full.expect("a full device"))
+        .output()
+        .expect("kmsctl runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("cannot be written"), "{said}");
+    let history = live.environment.run(&["history", "-o", "json"]).json();
+    let id = history["data"]["entries"][0]["id"].as_str();
+    assert!(said.contains(id.expect("an id")), "{said}");
+}
