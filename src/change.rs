@@ -24,7 +24,7 @@ use super::domain::pfsense::leftovers::lock_is_held;
 use super::pfsense::questions::{Question, Reading};
 use crate::domain::history::{EndedAs, Finish, HistoryEvent};
 use crate::domain::pfsense::change::ConfigurationEdit;
-use crate::domain::plan::{Author, Confirm, Operation, Plan, Planned, Refusal, RefusalKind};
+use crate::domain::plan::{Author, Confirm, Operation, Plan, Planned, Refusal, RefusalKind, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Appended;
 use crate::terminal::prompt;
@@ -324,13 +324,19 @@ async fn carry_out(
     };
     let appended = journal.append(context.clock.now(), &started);
     drop(started);
-    let appended = match appended {
-        Ok(appended) => appended,
+    let unrecorded;
+    let (plan, appended) = match appended {
+        Ok(appended) => (plan, appended),
         Err(error) if closes(&plan.change.operation) => {
             context.terminal.caution(&format!(
-                "The history cannot be kept: {error}. It is closed all the same; kmsctl undo does not know it. The firewall keeps what was done: kmsctl expose restore opens again."
+                "The history cannot be kept: {error}. It is closed all the same, and kmsctl undo does not know it."
             ));
-            Appended::default()
+            let mut plan = plan.clone();
+            plan.change.undo = Undo::Impossible(
+                "The firewall keeps what was done: kmsctl expose restore opens it again.".into(),
+            );
+            unrecorded = plan;
+            (&unrecorded, Appended::default())
         }
         Err(error) => {
             return Err(Failure::from(error)

@@ -166,6 +166,18 @@ fn plan_undo(
     terms: Terms,
 ) -> Result<Planned> {
     if !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
+        let own = &context.settings.service.table;
+        if let Operation::TableDelete { table, .. } | Operation::TableAdd { table, .. } =
+            &entry.plan.change.operation
+            && table != own
+        {
+            let id = &entry.plan.id;
+            let of_another = format!(
+                "{id} was a change of another table than {}; nothing was changed.",
+                own.as_str()
+            );
+            return Err(Failure::new(FailureKind::Conflict, of_another));
+        }
         let past = Past::Table(require_answer(&reading.table)?, reading.client);
         return Ok(plan::plan_undo(entry, &past)?);
     }

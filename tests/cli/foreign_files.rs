@@ -271,6 +271,11 @@ fn a_history_that_is_no_file_stops_no_revoke() {
                     "{what}: {closed}"
                 );
                 assert!(closed.stderr.contains("expose restore"), "{what}: {closed}");
+                assert!(
+                    !closed.stderr.contains("kmsctl undo ID"),
+                    "{what}: {closed}"
+                );
+                assert!(closed.stdout.contains("\"undo\": null"), "{what}: {closed}");
             }
             environment
                 .demo(&["expose", "show", "--expect", "closed"])

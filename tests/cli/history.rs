@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::environment::TestEnvironment;
 
@@ -587,6 +588,78 @@ fn a_head_that_is_behind_cries_no_wolf_and_one_that_is_missing_is_named() {
     environment.demo(&["history", "--verify"]).fails_with(3);
     environment.demo(&["demo", "reset"]).success();
     environment.demo(&["history", "--verify"]).success();
+}
+
+/// Replaces words of the history and makes its chain and its head anew, as one who may write the files can.
+fn rewrite(environment: &TestEnvironment, words: &[(&str, &str)]) {
+    let mut previous = kmsctl::journal::BEGINNING.to_owned();
+    let mut lines = String::new();
+    let text = std::fs::read_to_string(journal(environment)).expect("a history");
+    for line in text.lines() {
+        let (_, seq) = line.split_once("\"seq\":").expect("a record");
+        let mut seq = seq.to_owned();
+        for (from, to) in words {
+            seq = seq.replace(from, to);
+        }
+        let rest = format!("\"previous\":\"{previous}\",\"seq\":{seq}");
+        let digest = Sha256::digest(rest.as_bytes());
+        previous = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        lines.push_str(&format!("{{\"hash\":\"{previous}\",{rest}\n"));
+    }
+    assert_ne!(lines, text, "{words:?}");
+    write_head(environment, lines.lines().last().expect("a record"));
+    std::fs::write(journal(environment), lines).expect("a history");
+}
+
+#[test]
+fn a_record_whose_words_are_not_what_it_did_is_refused() {
+    let freed = ["virusprot", "flush"];
+    for (change, words) in [
+        (
+            &["ratelimit", "tighten"][..],
+            &[(
+                "\"command\":\"ratelimit tighten",
+                "\"command\":\"expose show",
+            )][..],
+        ),
+        (
+            &["ratelimit", "tighten"],
+            &[("\"before\":50,\"after\":10", "\"before\":40,\"after\":10")],
+        ),
+        (
+            &["expose", "revoke"],
+            &[(
+                "\"command\":\"expose revoke",
+                "\"command\":\"ratelimit loosen",
+            )],
+        ),
+        (&freed, &[("Free ", "Free 1 of ")]),
+        (
+            &freed,
+            &[
+                ("\"table\":\"virusprot\"", "\"table\":\"sshguard\""),
+                ("from virusprot", "from sshguard"),
+            ],
+        ),
+        (
+            &["virusprot", "add", "203.0.113.99"],
+            &[("Block ", "Block 1 of ")],
+        ),
+    ] {
+        let environment = TestEnvironment::new();
+        done(&environment, change);
+        rewrite(&environment, words);
+        environment.demo(&["history", "--verify"]).success();
+        let (entries, shown) = (blocked(&environment), ["expose", "show", "-o", "json"]);
+        let exposure = environment.demo(&shown).json()["data"].clone();
+        let refused = environment.demo(&["undo", "--yes"]).fails_with(6);
+        assert!(
+            refused.contains("nothing was changed"),
+            "{words:?}: {refused}"
+        );
+        assert_eq!(blocked(&environment), entries);
+        assert_eq!(environment.demo(&shown).json()["data"], exposure);
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::pfsense::change::{ChangeOutcome, ConfigurationEdit};
+use crate::domain::pfsense::change::{ChangeId, ChangeOutcome, ConfigurationEdit};
 
 /// What a change is taken back from.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,7 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
     let Some(finish) = &entry.finish else {
         return Err(refuse_unsettled(id));
     };
+    check_words(entry)?;
     let mut planned = match (&entry.plan.change.operation, now) {
         (Operation::TableDelete { table, .. }, Past::Table(entries, operator)) => {
             Ok(put_back(table, &finish.changed, entries, *operator))
@@ -67,6 +68,47 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
         draft.undoes = Some(id.to_owned());
     }
     Ok(planned)
+}
+
+/// Refuses a record whose words are not those of what it did: who may write the history may make its chain anew, and
+/// these words are shown.
+fn check_words(entry: &HistoryEntry) -> Result<(), Refusal> {
+    let change = &entry.plan.change;
+    let words =
+        |entries: &[PlannedEntry]| address_words(entries.iter().map(|entry| &entry.address));
+    let (group, sentences) = match &change.operation {
+        Operation::TableDelete { table, entries, .. } => (
+            "virusprot",
+            vec![format!("Free {} from {}.", words(entries), table.as_str())],
+        ),
+        Operation::TableAdd { table, entries } => (
+            "virusprot",
+            ["", " again"]
+                .map(|again| format!("Block {}{again} in {}.", words(entries), table.as_str()))
+                .to_vec(),
+        ),
+        Operation::Configuration {
+            change: ConfigurationEdit::Caps { .. },
+            ..
+        } => ("ratelimit", Vec::new()),
+        Operation::Configuration { .. } => ("expose", Vec::new()),
+        _ => return Ok(()),
+    };
+    let command = entry.plan.command.split(' ').next().unwrap_or_default();
+    let fits = [group, "undo", "apply"].contains(&command)
+        && (sentences.is_empty() || sentences.contains(&change.what));
+    if fits {
+        return Ok(());
+    }
+    Err(refuse_other_words(&entry.plan.id))
+}
+
+fn refuse_other_words(id: &ChangeId) -> Refusal {
+    Refusal::new(
+        RefusalKind::Conflict,
+        format!("The history's words for {id} are not those of what it did; nothing was changed."),
+    )
+    .hint("Say what you want instead: kmsctl ratelimit set, kmsctl expose apply, kmsctl virusprot delete")
 }
 
 fn why_not(entry: &HistoryEntry) -> String {
@@ -213,6 +255,11 @@ fn put_records_back(
         .hint("See what they are now: kmsctl expose show; and who changed them: kmsctl history"));
     }
     let outcome = compared_with_store(id, recorded, stored)?;
+    let shown = &entry.plan.change.differences;
+    let written = record_differences(&outcome.before, &outcome.after);
+    if !written.iter().all(|written| shown.contains(written)) {
+        return Err(refuse_other_words(&entry.plan.id));
+    }
     let alias = matches!(
         &entry.plan.change.operation,
         Operation::Configuration {

@@ -70,7 +70,11 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
 }
 
 fn revoke_done(fingerprints: (&str, &str)) -> HistoryEntry {
-    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0").unwrap();
+    let author = Author {
+        command: "expose revoke --delete".into(),
+        ..author()
+    };
+    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author, "0").unwrap();
     let outcome = ChangeOutcome {
         id: plan.id.clone(),
         result: ChangeEnding::Done,
