@@ -2,7 +2,8 @@
 //! and at one moment of the conversation says the same message without end, or nothing more. Loopback only.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -42,11 +43,30 @@ pub fn string(bytes: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], bytes].concat()
 }
 
-/// A running server; its threads end with the test.
+/// A running server; dropping it hangs up. A kept ssh that is flooded would go on for as long as the flood.
 pub struct RawSshd {
     pub port: u16,
     /// The line of known_hosts for it.
     pub known: String,
+    /// The connections so far; none where it was dropped.
+    streams: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+impl Drop for RawSshd {
+    fn drop(&mut self) {
+        for stream in self
+            .streams
+            .lock()
+            .expect("no panic")
+            .take()
+            .into_iter()
+            .flatten()
+        {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // The listener looks up.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
 }
 
 impl RawSshd {
@@ -59,13 +79,23 @@ impl RawSshd {
         let shown = STANDARD.encode(public_blob(&pair()));
         let known = format!("[127.0.0.1]:{port} ssh-ed25519 {shown}\n");
         let (pair, flood) = (pair(), flood.to_vec());
+        let streams = Arc::new(Mutex::new(Some(Vec::new())));
+        let held = Arc::clone(&streams);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                match held.lock().expect("no panic").as_mut() {
+                    Some(all) => all.extend(stream.try_clone()),
+                    None => return,
+                }
                 // The client hangs up at last; that is no failure of the server.
                 let _ = Conversation::hold(stream, &pair, moment, &flood);
             }
         });
-        Self { port, known }
+        Self {
+            port,
+            known,
+            streams,
+        }
     }
 }
 
