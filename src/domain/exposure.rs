@@ -26,6 +26,7 @@ pub mod path;
 pub mod paths;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod upnp;
 
 use crate::text::word_enum;
 pub use complete::{Completeness, looks_complete, looks_complete_translation};

@@ -20,6 +20,7 @@ pub use round::ARRIVED;
 
 use super::agent::{self, ReadRequest};
 use crate::domain::exposure::Exposure;
+use crate::domain::exposure::upnp::enter_upnp_anchor;
 use crate::domain::pf::info::{self, Info, Limits};
 use crate::domain::pf::rule::{self, Rule};
 use crate::domain::pf::source::{self, SourceNode};
@@ -63,6 +64,10 @@ pub enum Question {
     Rules,
     /// Loaded translation rules with counters.
     Translation,
+    /// The filter rules in UPnP's anchor; asked where the lists name it.
+    UpnpRules,
+    /// The translation rules in UPnP's anchor, likewise.
+    UpnpTranslation,
     /// States of the service's port, of one source if named; which are the service's follows from its alias.
     States(Option<IpAddr>),
     /// Source nodes.
@@ -306,6 +311,21 @@ impl Asked {
                 reading.translation = checked(&reply, &[0])
                     .and_then(|()| unread.kept(rule::parse_pf_rules(&reply.stdout)));
             }
+            Question::UpnpRules => {
+                if let (Ok(rules), Ok(inside)) =
+                    (&mut reading.rules, parse_upnp_anchor(&reply, &mut unread))
+                {
+                    enter_upnp_anchor(rules, &inside);
+                }
+            }
+            Question::UpnpTranslation => {
+                if let (Ok(rules), Ok(inside)) = (
+                    &mut reading.translation,
+                    parse_upnp_anchor(&reply, &mut unread),
+                ) {
+                    enter_upnp_anchor(rules, &inside);
+                }
+            }
             Question::States(_) => {
                 reading.states =
                     checked(&reply, &[0]).and_then(|()| unread.kept(reply.into_states()));
@@ -339,6 +359,15 @@ impl Asked {
             }
         }
     }
+}
+
+/// Takes the rules of UPnP's anchor. One that does not exist has none.
+fn parse_upnp_anchor(reply: &Gathered, unread: &mut Unreads<'_>) -> Answer<Vec<Rule>> {
+    if error::is_no_anchor(reply) {
+        return Ok(Vec::new());
+    }
+    check_exit(reply, &[0], unread.program, "")?;
+    unread.kept(rule::parse_pf_rules(&reply.stdout))
 }
 
 /// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.

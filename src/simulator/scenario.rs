@@ -4,8 +4,10 @@
 //! into the overload table.
 
 use super::agent::ledger::Ledger;
+use super::configuration::paths::UPNP_RULES;
 use super::configuration::{Configuration, generate};
 use super::pf::SimulatedPf;
+use super::pf::rule::LoadedRule;
 use crate::domain::pfsense::change::Element;
 use crate::text::word_enum;
 
@@ -73,6 +75,7 @@ scenarios! {
     TableMissing "table-missing" => "The overload table does not exist.",
     Uncapped "uncapped" => "The port is open, without caps.",
     Unproven "unproven" => "After a change neither the new ruleset nor the old one loads.",
+    Upnp "upnp" => "UPnP has opened port 31688 outside for the service too.",
     WriteFails "write-fails" => "The configuration cannot be written.",
 }
 
@@ -92,6 +95,10 @@ impl Scenario {
         }
         let since = pf.since;
         pf.load(&ruleset, since);
+        if self == Self::Upnp {
+            let [filter, rdr] = UPNP_RULES.map(|rules| rules.iter().copied().map(LoadedRule::new));
+            pf.upnp = (filter.collect(), rdr.collect());
+        }
         pf
     }
 

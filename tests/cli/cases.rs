@@ -307,6 +307,72 @@ fn a_second_wan_keeps_a_closing_unproven() {
     }
 }
 
+/// What miniupnpd writes into its anchor for a port that a machine inside has asked for.
+const UPNP_RDR: &str = "rdr on vtnet0 inet proto tcp from any to any port = 31688 keep state label \"KMS\" rtable 0 -> 10.0.20.202 port 1688\n";
+const UPNP_PASS: &str = "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state label \"KMS\" rtable 0\n";
+
+/// Starts a firewall on which UPnP runs, with these rules in its anchor.
+fn start_with_upnp(rdr: &str, pass: &str) -> Option<LiveBox> {
+    let xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("UTF-8");
+    let package = "<installedpackages><miniupnpd><config><enable>on</enable></config></miniupnpd></installedpackages></pfsense>";
+    let xml = xml.replace("</pfsense>", package);
+    let live = LiveBox::of_xml(Options::default(), "russh", Version::V272, xml.as_bytes())?;
+    live.firewall.php().write("upnp-sn", rdr.as_bytes());
+    live.firewall.php().write("upnp-sr", pass.as_bytes());
+    Some(live)
+}
+
+#[test]
+fn a_port_opened_by_upnp_keeps_a_closing_unproven() {
+    let Some(live) = start_with_upnp(UPNP_RDR, UPNP_PASS) else {
+        return;
+    };
+    let opened = "a port opened by UPnP on wan at 192.168.1.2:31688 leads to 10.0.20.202:1688";
+    let planned = live.environment.run(&["expose", "revoke", "--dry-run"]);
+    assert!(planned.to_string().contains(opened), "{planned}");
+    assert!(
+        planned.to_string().contains("in the anchor miniupnpd"),
+        "{planned}"
+    );
+    let said = run(&live, "expose revoke").fails_with(7);
+    assert!(said.contains(opened), "{said}");
+    let shown = exposure(&live);
+    assert_eq!(shown["state"], "half", "{shown:#}");
+    assert_eq!(shown["paths"][0]["kind"], "upnp", "{shown:#}");
+    assert_eq!(shown["paths"][0]["managed"], false, "{shown:#}");
+}
+
+#[test]
+fn an_anchor_without_the_service_leaves_no_note() {
+    let other = [UPNP_RDR, UPNP_PASS].map(|rule| rule.replace("10.0.20.202", "10.0.20.77"));
+    for [rdr, pass] in [["", ""], [&other[0], &other[1]]] {
+        let Some(live) = start_with_upnp(rdr, pass) else {
+            return;
+        };
+        let shown = exposure(&live);
+        assert!(!has_code(&shown, "anchor-unread"), "{shown:#}");
+        assert_eq!(run(&live, "expose revoke").code, Some(0));
+        assert_eq!(exposure(&live)["state"], "closed");
+    }
+}
+
+#[test]
+fn an_unread_anchor_is_a_note() {
+    for spoilt in ["-vvPsn", "-vvPsr"] {
+        for trouble in ["busy", "fail"] {
+            let Some(live) = start_with_upnp(UPNP_RDR, UPNP_PASS) else {
+                return;
+            };
+            let line = format!("{trouble}|-a miniupnpd {spoilt}\n");
+            live.firewall.php().write("pfctl-trouble", line.as_bytes());
+            let shown = exposure(&live);
+            assert!(has_code(&shown, "anchor-unread"), "{line}: {shown:#}");
+            assert_eq!(shown["state"], "open", "{line}");
+            assert_eq!(run(&live, "expose revoke").code, Some(0), "{line}");
+        }
+    }
+}
+
 #[test]
 fn other_limits_are_shown_and_named_when_lower() {
     let case = include_str!("../fixtures/cases/28-caps-plus-other-limits.xml");

@@ -123,7 +123,7 @@ fn wrong_uses_name_a_next_step() {
 }
 
 /// Scenarios whose rules, or what is read of them, differ from those of the usual one.
-const CONDITIONS: [&str; 19] = [
+const CONDITIONS: [&str; 20] = [
     "absent",
     "closed",
     "denied",
@@ -143,6 +143,7 @@ const CONDITIONS: [&str; 19] = [
     "shared-association",
     "table-missing",
     "uncapped",
+    "upnp",
 ];
 
 /// Commands that say what to do next.

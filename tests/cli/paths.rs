@@ -23,9 +23,10 @@ const NONE: &[&str] = &[];
 const WAN2: &[&str] = &["203.0.113.2:1688"];
 const PORT: &[&str] = &["192.168.1.2:21688"];
 const OUTSIDE: &[&str] = &["192.168.1.9:1688"];
+const UPNP: &[&str] = &["192.168.1.2:31688"];
 const IPV6: &[&str] = &["[2001:db8:20::ca]:1688"];
 
-const SHAPES: [Shape; 10] = [
+const SHAPES: [Shape; 11] = [
     shape("floating", "open", NONE, NONE, false, 1),
     shape("group", "open", WAN2, WAN2, true, 6),
     shape("nested-alias", "open", NONE, NONE, true, 0),
@@ -36,6 +37,7 @@ const SHAPES: [Shape; 10] = [
     shape("second-wan", "open", WAN2, WAN2, true, 0),
     shape("shadowed", "half", NONE, NONE, true, 0),
     shape("shared-association", "open", NONE, NONE, false, 6),
+    shape("upnp", "open", UPNP, UPNP, true, 0),
 ];
 
 const fn shape(

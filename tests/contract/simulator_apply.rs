@@ -171,7 +171,7 @@ fn the_simulated_firewall_keeps_the_contract() {
 }
 
 /// The scenarios with another path into the service, or another shape of the pair.
-const PATHS: [Scenario; 10] = [
+const PATHS: [Scenario; 11] = [
     Scenario::Floating,
     Scenario::Group,
     Scenario::NestedAlias,
@@ -182,6 +182,7 @@ const PATHS: [Scenario; 10] = [
     Scenario::SecondWan,
     Scenario::Shadowed,
     Scenario::SharedAssociation,
+    Scenario::Upnp,
 ];
 
 /// Writes an element of config.xml: a list is its name again and again.
@@ -206,6 +207,11 @@ fn php_box_of(demo: &mut DemoBox) -> ChangingBox {
     let (_, after) = rest.split_once("</interfaces>").expect("a section");
     let own = ["nat", "filter", "aliases"].map(section).concat();
     let text = [before, &section("interfaces"), &section("ifgroups"), after].concat();
+    let package = "<installedpackages><miniupnpd><config><enable>on</enable></config></miniupnpd></installedpackages></pfsense>";
+    let text = match demo.scenario {
+        Scenario::Upnp => text.replace("</pfsense>", package),
+        _ => text,
+    };
     let text = text
         .replace("@VERSION@", "23.3")
         .replace("@SYSTEM@", "")
@@ -217,7 +223,7 @@ fn php_box_of(demo: &mut DemoBox) -> ChangingBox {
 /// The loaded rules that have to do with the service, in their order. The stand-in for PHP writes no `reply-to`.
 fn rules_of_service(firewall: &mut impl Firewall) -> Vec<String> {
     let (filter, nat) = firewall.loaded();
-    let words = ["k8s_kms_lb", "10.0.20.202", "10.0.20.50"];
+    let words = ["k8s_kms_lb", "10.0.20.202", "10.0.20.50", "miniupnpd"];
     let lines = filter.lines().chain(nat.lines());
     let lines = lines.filter(|line| words.iter().any(|word| line.contains(word)));
     lines

@@ -64,7 +64,7 @@ pub fn looks_complete_translation(nat: &[Rule]) -> bool {
 }
 
 /// The kind of a translation rule, by which pfctl numbers it.
-fn translation_kind(rule: &Rule) -> &str {
+pub(super) fn translation_kind(rule: &Rule) -> &str {
     match &rule.action {
         Action::Nat => "nat",
         Action::Rdr { .. } => "rdr",

@@ -3,6 +3,7 @@
 use super::matching::{from_anywhere, sees_inbound_tcp};
 use super::path::{OtherRedirection, Path};
 use super::paths::PathIn;
+use super::upnp::UPNP_ANCHOR;
 use super::{CapsView, Loaded, State, alias};
 use crate::domain::pf::rule::{Action, Rule};
 use crate::domain::pfsense::config::ReadRequest;
@@ -106,8 +107,8 @@ pub(super) fn other_paths(
             Warning::new(
                 code,
                 format!(
-                    "A path that kmsctl does not manage: {clause}{caps}. The rule: {}.",
-                    path.rule
+                    "A path that kmsctl does not manage: {clause}{caps}. {}",
+                    path.rule_clause()
                 ),
             )
         })
@@ -165,7 +166,7 @@ pub(super) fn anchors_unread(loaded: Loaded<'_>, service: &Service) -> Vec<Warni
 }
 
 fn anchor_unread((name, list): (&str, &str)) -> Warning {
-    let unread = if name == "miniupnpd" {
+    let unread = if name == UPNP_ANCHOR {
         "UPnP's rules (anchor miniupnpd) are not read: a port that a machine inside has opened by UPnP is not seen here."
             .to_owned()
     } else {

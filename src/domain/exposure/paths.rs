@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
 use super::matching::{On, WIDE, host_network, on_interface, port_included, table_name};
+use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Rule};
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
@@ -87,6 +88,8 @@ pub enum PathKind {
     OneToOne,
     /// The service's address is routed publicly: no translation is needed.
     Routed,
+    /// A port forward in UPnP's anchor: a machine inside has asked for it.
+    Upnp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,12 +115,22 @@ pub struct PathIn {
 }
 
 impl PathIn {
+    /// Returns its rule, and where that stands.
+    pub fn rule_clause(&self) -> String {
+        let place = match self.kind {
+            PathKind::Upnp => format!(", in the anchor {UPNP_ANCHOR}"),
+            _ => String::new(),
+        };
+        format!("The rule{place}: {}.", self.rule)
+    }
+
     /// Says it in a clause: `the forward on opt1 198.51.100.2:1688 leads to 10.0.20.202:1688`.
     pub fn path_clause(&self) -> String {
         let kind = match self.kind {
             PathKind::Forward => "a port forward",
             PathKind::OneToOne => "1:1 NAT",
             PathKind::Routed => "the routed address",
+            PathKind::Upnp => "a port opened by UPnP",
         };
         let sources = if self.sources == "any" {
             String::new()
@@ -495,10 +508,15 @@ impl<'a, 'r> Walk<'a, 'r> {
         after.find_paths()
     }
 
-    /// Returns the rules that count: those of the main ruleset, but for what is taken as not loaded.
+    /// Returns the rules that count: those of the main ruleset and of UPnP's anchor, but for what is taken as not loaded.
     fn rules_of(&self, list: &'r [Rule]) -> impl Iterator<Item = &'r Rule> + use<'r, '_, 'a> {
-        list.iter().filter(|rule| {
-            rule.depth == 0 && !self.without.iter().any(|other| std::ptr::eq(*other, *rule))
+        let mut in_upnp = false;
+        list.iter().filter(move |rule| {
+            if rule.depth == 0 {
+                in_upnp = is_upnp_anchor(rule);
+            }
+            let counts = rule.depth == 0 || (rule.depth == 1 && in_upnp);
+            counts && !self.without.iter().any(|other| std::ptr::eq(*other, *rule))
         })
     }
 
@@ -576,11 +594,16 @@ impl<'a, 'r> Walk<'a, 'r> {
             .iter()
             .take(TRIED)
             .flat_map(|to| ports.iter().take(TRIED).map(move |port| (*to, *port)));
+        let kind = if rule.depth == 0 {
+            PathKind::Forward
+        } else {
+            PathKind::Upnp
+        };
         let mut best: Option<PathIn> = None;
         for (to, port) in tries {
             let end = (self.around.service.address, inside_port(rule, port)?);
             let mut found = PathIn {
-                kind: PathKind::Forward,
+                kind,
                 managed: is_managed,
                 ..new_path(outside, (to, port), end, rule.text.clone())
             };
@@ -598,7 +621,10 @@ impl<'a, 'r> Walk<'a, 'r> {
         best.or_else(|| {
             let begin = (*points.first().filter(|_| is_cut)?, *ports.first()?);
             let end = (self.around.service.address, service);
-            Some(new_path(outside, begin, end, rule.text.clone()))
+            Some(PathIn {
+                kind,
+                ..new_path(outside, begin, end, rule.text.clone())
+            })
         })
     }
 
@@ -944,7 +970,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         marks.extend(settled_marks);
         let passes = |rule: Option<&Rule>| match rule {
             Some(rule) if rule.action == Action::Block => Truth::No,
-            Some(rule) if has_word(rule, &LEADING_ELSEWHERE) => Truth::Maybe,
+            Some(rule) if leads_elsewhere(rule) => Truth::Maybe,
             _ => Truth::Yes,
         };
         let blocks = |rule: &&Rule| rule.action == Action::Block;
@@ -1378,6 +1404,15 @@ fn value_of_word<'r>(rule: &'r Rule, wanted: &str) -> Option<&'r str> {
             words.find(|word| *word == wanted)?;
             words.next().or_else(|| parts.get(place + 1).copied())
         })
+}
+
+/// Says whether a pass rule may lead its connections elsewhere. The routing table 0 is the usual one; UPnP's rules name it.
+fn leads_elsewhere(rule: &Rule) -> bool {
+    let leads = |word: &&str| match *word {
+        "rtable" => value_of_word(rule, word).is_some_and(|table| table != "0"),
+        word => has_word(rule, &[word]),
+    };
+    LEADING_ELSEWHERE.iter().any(leads)
 }
 
 fn has_word(rule: &Rule, wanted: &[&str]) -> bool {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::pair::pair_findings;
+use crate::domain::exposure::paths::PathKind;
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
 use crate::domain::pfsense::config::ReadRequest;
@@ -377,9 +378,13 @@ fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
     let left = &present.exposure.left_open;
     for path in left {
         let clause = path.path_clause();
+        let remedy = match path.kind {
+            PathKind::Upnp => "take it back in pfSense (Status > UPnP & NAT-PMP)",
+            _ => "switch it off in pfSense",
+        };
         draft.risks.push(Risk::new(
             "other-path",
-            format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; switch it off in pfSense. The rule: {}.", path.rule),
+            format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; {remedy}. {}", path.rule_clause()),
         ));
     }
     let unread = present.exposure.unread_anchors();

@@ -19,7 +19,7 @@ pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`
 const UNREAD: &str = "kmsctl changes no rules before it can read config.xml: `kmsctl doctor --problems` says what is in the way.";
 const LOOK: &str = "Look which rule it is: `kmsctl expose show`";
 /// What closes a path that kmsctl does not manage.
-pub(super) const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
+pub(super) const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT, Firewall > Rules; of UPnP: Status > UPnP & NAT-PMP): kmsctl names it and never changes it.";
 /// What mends a forward that leads elsewhere.
 pub(super) const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 

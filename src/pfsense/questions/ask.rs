@@ -1,6 +1,7 @@
 //! Which command answers which question.
 
 use super::Question;
+use crate::domain::exposure::upnp::UPNP_ANCHOR;
 use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
 use crate::domain::shell_word::ShellWord;
@@ -29,6 +30,15 @@ pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
     others.sort_by_key(place);
     if let Some(place) = others.iter().position(|asked| *asked == Question::Crontab) {
         others.insert(place + 1, Question::CronFolder);
+    }
+    // A translation alone, or a filter rule alone, is no path.
+    if let Some(place) = others
+        .iter()
+        .position(|asked| *asked == Question::Translation)
+        && others.contains(&Question::Rules)
+    {
+        others.insert(place + 1, Question::UpnpRules);
+        others.insert(place + 2, Question::UpnpTranslation);
     }
     others.insert(0, Question::Clock);
     others
@@ -103,6 +113,8 @@ pub(super) fn question_command(
         }
         Question::Rules => pfctl(&["-vvPsr"]),
         Question::Translation => pfctl(&["-vvPsn"]),
+        Question::UpnpRules => pfctl(&["-a", UPNP_ANCHOR, "-vvPsr"]),
+        Question::UpnpTranslation => pfctl(&["-a", UPNP_ANCHOR, "-vvPsn"]),
         Question::States(source) => {
             let mut command = pfctl(&["-vvss"]);
             command.filter = Some(OutputFilter {

@@ -96,6 +96,15 @@ pub(super) fn is_busy(reply: &Gathered) -> bool {
     lines.lines().any(|line| line.ends_with(": Device busy"))
 }
 
+/// Says whether pfctl was asked for an anchor that does not exist: up to FreeBSD 14 by the first sentence, then by the other.
+pub(super) fn is_no_anchor(reply: &Gathered) -> bool {
+    let lines = String::from_utf8_lossy(&reply.stderr);
+    let is_word = |line: &str| {
+        line == "pfctl: DIOCGETRULES: Invalid argument" || line == "pfctl: Anchor does not exist."
+    };
+    reply.status == Some(0) && reply.stdout.is_empty() && lines.lines().any(is_word)
+}
+
 pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {

@@ -86,7 +86,11 @@ impl Gathered {
                 }),
                 ..plain
             },
-            Question::Rules | Question::Translation | Question::Sources => Self {
+            Question::Rules
+            | Question::Translation
+            | Question::UpnpRules
+            | Question::UpnpTranslation
+            | Question::Sources => Self {
                 most: MOST_RULE_BYTES,
                 ..plain
             },

@@ -76,7 +76,10 @@ fn holds_foreign(question: &Question, reply: &Gathered) -> bool {
     };
     match question {
         Question::Clock => freebsd::parse_firewall_clock(&reply.stdout).is_none(),
-        Question::Rules | Question::Translation => {
+        Question::Rules
+        | Question::Translation
+        | Question::UpnpRules
+        | Question::UpnpTranslation => {
             any_line(|line| line.starts_with(b"@") || line.starts_with(b" ") || line == b"}")
         }
         Question::Table | Question::AliasTable => {

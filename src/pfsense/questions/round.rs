@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Asked;
 use super::gather::{Gathered, MOST_ARRIVED, MOST_KEPT};
 use super::race::Race;
+use super::{Asked, Question};
+use crate::domain::exposure::upnp::UPNP_ANCHOR;
 use crate::error::Failure;
 use crate::ssh::error::LinkError;
 use crate::ssh::shell::Shell;
@@ -38,8 +39,15 @@ pub(super) async fn ask_round(
             .iter()
             .map(|question| Gathered::new(question, &asked.service)),
     );
-    let all: Vec<usize> = (0..replies.len()).collect();
-    let mut ended = run_commands(shell, &all, &mut replies).await?;
+    let in_upnp = |place: &usize| {
+        let question = place.checked_sub(before).and_then(|at| questions.get(at));
+        matches!(
+            question,
+            Some(Question::UpnpRules | Question::UpnpTranslation)
+        )
+    };
+    let (mut later, first): (Vec<usize>, Vec<usize>) = (0..replies.len()).partition(in_upnp);
+    let mut ended = run_commands(shell, &first, &mut replies).await?;
     if replies
         .iter()
         .take(before)
@@ -55,7 +63,12 @@ pub(super) async fn ask_round(
     while ended {
         let lost = race.lost_answers(questions, replies.get(before..).unwrap_or_default());
         if lost.is_empty() {
-            break;
+            if later.is_empty() || !names_upnp_anchor(&replies) {
+                break;
+            }
+            ended = run_commands(shell, &later, &mut replies).await?;
+            later.clear();
+            continue;
         }
         let again: Vec<usize> = lost.iter().map(|place| before + place).collect();
         if begun.elapsed() + PAUSE > PATIENCE {
@@ -77,6 +90,15 @@ pub(super) async fn ask_round(
         ended = run_commands(shell, &again, &mut replies).await?;
     }
     Ok(replies)
+}
+
+/// Says whether a list names UPnP's anchor, whose rules are then asked too: most firewalls have none.
+fn names_upnp_anchor(replies: &[Gathered]) -> bool {
+    let name = format!("anchor \"{UPNP_ANCHOR}\" ");
+    let finder = memchr::memmem::Finder::new(name.as_bytes());
+    replies
+        .iter()
+        .any(|reply| finder.find(&reply.stdout).is_some())
 }
 
 /// Runs these commands; says whether the round came to its end, which an answer without end keeps it from.

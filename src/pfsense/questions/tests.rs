@@ -190,6 +190,52 @@ fn jobs_of_the_cron_folder_are_seen() {
     assert!(of("", "find: /etc/cron.d: Permission denied\n", 1).is_err());
 }
 
+#[test]
+fn the_rules_of_the_anchor_stand_behind_it() {
+    let counted = |number: usize, rule: &str| {
+        format!("@{number} {rule}\n  [ Evaluations: 1  Packets: 1  Bytes: 1  States: 0 ]\n")
+    };
+    let nat = format!(
+        "{TRANSLATION}{}",
+        counted(5, "rdr-anchor \"miniupnpd\" all")
+    );
+    let rdr = "rdr on vtnet0 inet proto tcp from any to any port = 31688 -> 10.0.20.202 port 1688";
+    let rdr = [counted(0, rdr), counted(1, rdr)].concat();
+    let (_, gap) = rdr.split_once("\n@").unwrap();
+    let gap = format!("@{gap}");
+    let (cut, _) = rdr.rsplit_once("  [").unwrap();
+    for (stdout, stderr, inside) in [
+        (rdr.as_str(), "", Some(2)),
+        ("", "", Some(0)),
+        ("", "pfctl: DIOCGETRULES: Invalid argument\n", Some(0)),
+        ("", "pfctl: Anchor does not exist.\n", Some(0)),
+        ("", BUSY, None),
+        (&rdr, BUSY, None),
+        (cut, "", None),
+        (&gap, "", None),
+        ("", "pfctl: DIOCGETRULES: Bad address\n", None),
+    ] {
+        let reading = answer_or_garbled(&[
+            (Question::Rules, RULES, "", 0),
+            (Question::Translation, &nat, "", 0),
+            (Question::UpnpRules, "", "", 0),
+            (Question::UpnpTranslation, stdout, stderr, 0),
+        ]);
+        let rules = reading.translation.unwrap();
+        let anchor = rules
+            .iter()
+            .position(|rule| rule.text.contains("miniupnpd"));
+        let behind = &rules[anchor.unwrap() + 1..];
+        let read = rules[anchor.unwrap()].block.then_some(behind.len());
+        assert_eq!(read, inside, "{stdout} {stderr}");
+        assert!(
+            behind
+                .iter()
+                .all(|rule| rule.depth == 1 && rule.number.is_none())
+        );
+    }
+}
+
 /// Says whether a rule of the fixtures is kept for the moments: the marks at both ends, those about the service, and a few.
 fn is_kept(rule: &str, place: usize) -> bool {
     let words = [

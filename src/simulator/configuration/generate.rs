@@ -10,6 +10,9 @@ const FILTER: &str = include_str!("../ruleset/filter.txt");
 const TRANSLATION: &str = include_str!("../ruleset/translation.txt");
 /// After this line of the fixed part come the user's rules.
 const USER_RULES: &str = "anchor \"userrules/*\" all";
+/// UPnP's anchors, behind everything else of their lists.
+pub const UPNP_RDR_ANCHOR: &str = "rdr-anchor \"miniupnpd\" all";
+const UPNP_ANCHOR: &str = "anchor \"miniupnpd\" all";
 /// pf's longest label, in bytes.
 const LONGEST_LABEL: usize = 63;
 
@@ -91,9 +94,21 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
     let pairs = configuration.tree.list("nat", "onetoone").iter();
     made.binat
         .extend(pairs.filter_map(|record| one_to_one(configuration, record)));
+    if runs_upnp(configuration) {
+        made.rdr.push(UPNP_RDR_ANCHOR.to_owned());
+        made.filter.push(UPNP_ANCHOR.to_owned());
+    }
     made.groups = interface_groups(configuration);
     made.tables = generate_tables(configuration, &made);
     Ok(made)
+}
+
+fn runs_upnp(configuration: &Configuration) -> bool {
+    let package = configuration
+        .tree
+        .section("installedpackages")
+        .get("miniupnpd");
+    package.is_some_and(|package| package.child_text("enable") == Some("on"))
 }
 
 /// Tables of aliases exist as long as a rule refers to them.

@@ -5,7 +5,7 @@
 //! It decides nothing: changes are `super::agent`'s work.
 
 pub mod generate;
-mod paths;
+pub mod paths;
 pub mod read;
 mod shipped;
 

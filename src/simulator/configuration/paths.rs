@@ -103,9 +103,24 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             let forward = port_forward("tcp", "8443", "10.0.20.50", "Monitoring", ASSOCIATION);
             insert(tree, FORWARDS, 4, forward);
         }
+        Scenario::Upnp => merge(
+            tree,
+            "",
+            json!({"installedpackages": {"miniupnpd": {"enable": "on"}}}),
+        ),
         _ => {}
     }
 }
+
+/// What a machine inside has had opened by UPnP: the filter rules and the redirections in the anchor, as miniupnpd writes them.
+pub const UPNP_RULES: [&[&str]; 2] = [
+    &[
+        "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state label \"KMS\" rtable 0",
+    ],
+    &[
+        "rdr on vtnet0 inet proto tcp from any to any port = 31688 keep state label \"KMS\" rtable 0 -> 10.0.20.202 port 1688",
+    ],
+];
 
 /// Adds a second uplink, with a forward to the service.
 fn add_second_wan(tree: &mut Value, association: &str) {

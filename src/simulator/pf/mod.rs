@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::overload::Generation;
 use crate::domain::pf::rule::Direction;
+use crate::simulator::configuration::generate::UPNP_RDR_ANCHOR;
 pub use load::RuleRef;
 use node::TrackedSource;
 pub use passage::Passage;
@@ -58,6 +59,9 @@ pub struct SimulatedPf {
     /// 1:1 NAT; no simulated packet addresses its outside.
     #[serde(default)]
     pub binat: Vec<LoadedRule>,
+    /// The filter rules and the redirections in UPnP's anchor, which no load touches; no simulated packet meets them.
+    #[serde(default)]
+    pub upnp: (Vec<LoadedRule>, Vec<LoadedRule>),
     /// By id, so in the order they were made.
     pub states: BTreeMap<u64, State>,
     /// Source nodes, in the order they were made.
@@ -110,6 +114,7 @@ impl SimulatedPf {
             nat: Vec::new(),
             rdr: Vec::new(),
             binat: Vec::new(),
+            upnp: (Vec::new(), Vec::new()),
             states: BTreeMap::new(),
             nodes: Vec::new(),
             totals: StateTotals::default(),
@@ -127,6 +132,11 @@ impl SimulatedPf {
     /// The same rules are loaded again while they are being read.
     pub fn load_meanwhile(&mut self) {
         self.reloads += 1;
+    }
+
+    /// Says whether the loaded rules name UPnP's anchor.
+    pub fn has_upnp(&self) -> bool {
+        self.rdr.iter().any(|rule| rule.text == UPNP_RDR_ANCHOR)
     }
 
     pub fn table(&self, name: &str) -> Option<&SimulatedTable> {

@@ -2,6 +2,7 @@
 //! FreeBSD has them. Everything else is refused by name.
 
 use super::PfctlOutput;
+use crate::domain::exposure::upnp::UPNP_ANCHOR;
 
 /// The words of `-s`, in the order abbreviations are looked up; case counts, `-s s` is states and `-s S` Sources.
 const SHOW: [&str; 6] = ["nat", "rules", "Sources", "states", "info", "memory"];
@@ -12,6 +13,8 @@ const TABLE_NAME: usize = 31;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PfctlOptions {
+    /// `-a`, of UPnP's anchor.
+    pub in_upnp: bool,
     /// `-f`.
     pub file: Option<String>,
     /// `-k`, once or twice.
@@ -62,6 +65,8 @@ pub fn parse_options(arguments: &[String]) -> Result<PfctlOptions, PfctlOutput> 
         let of_table = !options.table.is_empty() || !options.addresses.is_empty();
         !arguments.is_empty() && !of_table && options.file.is_none()
     };
+    // Of an anchor only the rules are asked.
+    let whole = whole && (!options.in_upnp || matches!(options.show, Some("nat" | "rules")));
     whole
         .then_some(options)
         .ok_or_else(|| PfctlOutput::unsupported("such a command line"))
@@ -74,6 +79,7 @@ impl PfctlOptions {
             words.find(|word| word.starts_with(value))
         };
         match letter {
+            'a' if value == UPNP_ANCHOR => self.in_upnp = true,
             'f' => self.file = Some(value.to_owned()),
             'K' => self.kill_sources.push(value.to_owned()),
             'k' => self.kill.push(value.to_owned()),

@@ -19,6 +19,9 @@ use crate::simulator::pf::{SimulatedPf, widened_count};
 use crate::simulator::random::scramble_number;
 
 pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
+    if options.in_upnp {
+        return show_upnp(pf, word, options);
+    }
     PfctlOutput::data(match word {
         "rules" => filter_rules(pf, options),
         "nat" => translation_rules(pf, options),
@@ -27,6 +30,19 @@ pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64)
         "info" => info::show_info(pf, options, now),
         _ => info::MEMORY.to_owned(),
     })
+}
+
+fn show_upnp(pf: &SimulatedPf, word: &str, options: &PfctlOptions) -> PfctlOutput {
+    if !pf.has_upnp() {
+        return PfctlOutput::failure(0, "pfctl: DIOCGETRULES: Invalid argument");
+    }
+    let (filter, rdr) = &pf.upnp;
+    let rules = if word == "nat" { rdr } else { filter };
+    let mut text = String::new();
+    for (number, rule) in rules.iter().enumerate() {
+        print_rule(&mut text, pf, number, rule, 0, options);
+    }
+    PfctlOutput::data(text)
 }
 
 fn filter_rules(pf: &SimulatedPf, options: &PfctlOptions) -> String {

@@ -82,6 +82,29 @@ fn check(name: &str, world: &mut World) {
 }
 
 #[test]
+fn the_anchor_of_upnp_has_rules_of_its_own() {
+    let asked =
+        |scenario: Scenario, command: &str| pfctl(&mut World::fresh_world(scenario, 1, 0), command);
+    for (command, rule) in [
+        ("-a miniupnpd -sn", "rdr on "),
+        ("-aminiupnpd -sr", "pass in "),
+    ] {
+        let output = asked(Scenario::Upnp, command);
+        assert!(output.stdout.starts_with(rule.as_bytes()), "{command}");
+        assert_eq!((output.stderr, output.status), (Vec::new(), 0), "{command}");
+        let missing = asked(Scenario::Open, command);
+        assert_eq!(
+            (missing.stdout, missing.status),
+            (Vec::new(), 0),
+            "{command}"
+        );
+        assert_eq!(missing.stderr, b"pfctl: DIOCGETRULES: Invalid argument\n");
+    }
+    let refused = asked(Scenario::Upnp, "-a miniupnpd -vvss");
+    assert_eq!(refused.status, 1, "an anchor has no states of its own");
+}
+
+#[test]
 fn messages_and_exit_codes_are_pfctls() {
     for name in [
         "K-none",

@@ -2,6 +2,7 @@
 
 use super::super::fixtures::*;
 use super::super::paths::PathKind;
+use super::super::upnp::enter_upnp_anchor;
 use super::super::*;
 use super::{codes, expect, judged};
 use crate::domain::pfsense::configured::{Alias, InterfaceConfig, InterfaceGroup};
@@ -525,4 +526,111 @@ fn a_rule_that_leads_elsewhere_is_not_certain() {
         let rules = [pass, "block drop in quick on vtnet2 inet all"];
         assert_eq!(beside(&[forward], &rules).lets_in(), lets_in, "{pass}");
     }
+}
+
+const UPNP_RDR: &str = "rdr on vtnet0 inet proto tcp from any to any port = 31688 keep state label \"KMS\" rtable 0 -> 10.0.20.202 port 1688";
+const UPNP_PASS: &str = "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state label \"KMS\" rtable 0";
+
+/// Puts UPnP's anchors behind everything else, with these rules in them.
+fn with_upnp(filter: &mut Vec<Rule>, nat: &mut Vec<Rule>, inside: [&[&str]; 2]) {
+    let [rdr, pass] =
+        inside.map(|rules| -> Vec<Rule> { rules.iter().map(|rule| printed(rule)).collect() });
+    nat.push(printed("rdr-anchor \"miniupnpd\" all"));
+    filter.push(printed("anchor \"miniupnpd\" all"));
+    enter_upnp_anchor(nat, &rdr);
+    enter_upnp_anchor(filter, &pass);
+}
+
+/// Judges the box with its pair switched off, UPnP beside it, and these rules in UPnP's anchors.
+fn upnp_alone(rdr: &[&str], pass: &[&str]) -> Exposure {
+    judged(|configured, filter, nat| {
+        with_networks(configured);
+        configured.nat[0].disabled = true;
+        configured.filter[0].disabled = true;
+        filter.pop();
+        nat.clear();
+        with_upnp(filter, nat, [rdr, pass]);
+    })
+}
+
+#[test]
+fn a_port_opened_by_upnp_is_a_path() {
+    let by_itself = UPNP_RDR.replace("rdr on", "rdr pass on");
+    let same_port = UPNP_RDR.replace("31688", "1688");
+    let second = UPNP_RDR.replace("vtnet0", "vtnet2");
+    let second_pass = UPNP_PASS.replace("vtnet0", "vtnet2");
+    for (rdr, pass, enters) in [
+        (UPNP_RDR, &[UPNP_PASS][..], "192.168.1.2:31688"),
+        (&by_itself, &[], "192.168.1.2:31688"),
+        (&same_port, &[UPNP_PASS], "192.168.1.2:1688"),
+        (&second, &[&second_pass], "203.0.113.2:31688"),
+    ] {
+        let exposure = upnp_alone(&[rdr], pass);
+        let path = exposure.paths.first().unwrap_or_else(|| panic!("{rdr}"));
+        assert_eq!((path.kind, path.enters.as_str()), (PathKind::Upnp, enters));
+        assert!(path.certain && !path.managed, "{path:#?}");
+        assert_eq!(
+            (exposure.state, exposure.lets_in()),
+            (State::Half, Some(true))
+        );
+        assert_eq!(exposure.unread_anchors(), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn what_upnp_opens_for_others_is_no_path() {
+    let to = |rule: &str, address: &str| rule.replace("10.0.20.202", address);
+    let (other, other_pass) = (to(UPNP_RDR, "10.0.20.77"), to(UPNP_PASS, "10.0.20.77"));
+    let inside = UPNP_RDR.replace("vtnet0", "vtnet1");
+    let udp = UPNP_RDR.replace("tcp", "udp");
+    let port = UPNP_RDR.replace("port 1688", "port 80");
+    for (rdr, pass) in [
+        (&[][..], &[][..]),
+        (&[other.as_str()], &[other_pass.as_str()]),
+        (&[&inside], &[UPNP_PASS]),
+        (&[&udp], &[UPNP_PASS]),
+        (&[&port], &[UPNP_PASS]),
+        // Without a rule that lets it in, the default deny rule decides.
+        (&[UPNP_RDR], &[]),
+        (&[UPNP_RDR], &[&other_pass]),
+        (&[], &[UPNP_PASS]),
+    ] {
+        let exposure = upnp_alone(rdr, pass);
+        assert_eq!(exposure.paths, [], "{rdr:?} {pass:?}");
+        assert_eq!(exposure.state, State::Closed, "{rdr:?} {pass:?}");
+        assert_eq!(exposure.unread_anchors(), Vec::<&str>::new(), "{rdr:?}");
+    }
+}
+
+/// The pair's forward stands before the anchor: only once it is gone, UPnP's one of the same port counts.
+#[test]
+fn the_pair_hides_what_upnp_opened_at_its_port() {
+    let same_port = UPNP_RDR.replace("any port = 31688", "192.168.1.2 port = 1688");
+    let exposure = judged(|configured, filter, nat| {
+        with_networks(configured);
+        with_upnp(filter, nat, [&[&same_port], &[UPNP_PASS]]);
+    });
+    assert_eq!(exposure.state, State::Open, "{:#?}", exposure.why);
+    assert_eq!(exposure.foreign_paths().count(), 0);
+    assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
+    assert_eq!(exposure.left_open[0].kind, PathKind::Upnp);
+}
+
+#[test]
+fn an_anchor_that_is_not_whole_stays_unread() {
+    let mut numbered = printed(UPNP_RDR);
+    numbered.number = Some(1);
+    let nested = printed("rdr-anchor \"more\" all");
+    for inside in [numbered, nested] {
+        let exposure = judged(|_, _, nat| {
+            nat.push(printed("rdr-anchor \"miniupnpd\" all"));
+            enter_upnp_anchor(nat, std::slice::from_ref(&inside));
+        });
+        assert_eq!(exposure.unread_anchors().len(), 1, "{inside:#?}");
+    }
+    let exposure = judged(|_, _, nat| {
+        nat.push(printed("rdr-anchor \"miniupnpd\" on vtnet0 all"));
+        enter_upnp_anchor(nat, &[printed(UPNP_RDR)]);
+    });
+    assert_eq!(exposure.unread_anchors().len(), 1, "it has a condition");
 }
