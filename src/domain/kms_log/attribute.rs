@@ -98,22 +98,33 @@ impl Log {
     ) -> Option<u64> {
         let seen = self.seen_addresses(block);
         let mut best: Option<(CandidateScore, u64)> = None;
-        let mut weigh = |number: u64, connection: &OpenConnection| {
+        let weigh = |best: &mut Option<_>, (number, connection): (u64, &OpenConnection)| {
             let free = !connection.busy || block.connection == Some(number);
             if number <= block.limit && free && allowed(number, connection) {
                 let score = self.score_sender(block, &seen, number, connection);
-                best = best.max(Some((score, number)));
+                *best = (*best).max(Some((score, number)));
             }
-            best.is_some_and(|(best, _)| best.believed && best.free && best.recent)
         };
-        for (number, connection) in self.young_connections(block) {
-            // What is not new is behind any new one, unless something connects it with the machine.
-            if weigh(number, connection) && !is_recent(block, connection) {
-                break;
+        let is_new = |score: CandidateScore| score.believed && score.free && score.recent;
+        let (new, older): (Vec<_>, Vec<_>) = self
+            .young_connections(block)
+            .partition(|(_, connection)| is_recent(block, connection));
+        // The first accepted comes first: none that is as new and says nothing is before it.
+        for candidate in new.into_iter().rev() {
+            let (_, connection) = candidate;
+            let silent = connection.machine.is_none() && !seen.contains(&connection.peer.address);
+            if !silent || !best.is_some_and(|(best, _)| is_new(best) && best.unknown) {
+                weigh(&mut best, candidate);
             }
         }
-        for (number, connection) in self.connected_with(block, &seen) {
-            weigh(number, connection);
+        // What is not new is behind any new one, unless something connects it with the machine.
+        if !best.is_some_and(|(best, _)| is_new(best)) {
+            for candidate in older {
+                weigh(&mut best, candidate);
+            }
+        }
+        for candidate in self.connected_with(block, &seen) {
+            weigh(&mut best, candidate);
         }
         best.map(|(_, number)| number)
     }
