@@ -364,6 +364,31 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
     assert_eq!(checks(&asked), 3 + 5);
 }
 
+/// The budget is the service's, by whichever name it is asked.
+#[test]
+fn two_names_of_one_service_share_its_budget() {
+    let served = Served::start("open");
+    let (url, asked) = stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            (200, results(r#"[{"error":"Connection timed out"}]"#))
+        }
+    });
+    let environment = with_service(&served, &url)
+        .variable("KMSCTL_VANTAGES_OTHER_KIND", "check-host")
+        .variable("KMSCTL_VANTAGES_OTHER_URL", &url);
+    let verify = |name| environment.run(&["verify", "--external", "--from", name]);
+    for _ in 0..2 {
+        let _ = verify("public");
+    }
+    let spent = verify("other");
+    assert!(spent.stdout.contains("times a minute"), "{spent}");
+    let asked = asked.lock().unwrap();
+    let checks = asked.iter().filter(|path| path.starts_with("/check-tcp"));
+    assert_eq!(checks.count(), 5);
+}
+
 #[test]
 fn a_service_is_asked_once_a_second() {
     let served = Served::start("open");
