@@ -3,7 +3,7 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,16 @@ fn refused(environment: &TestEnvironment, arguments: &[&str], wanted: &str) {
 }
 
 const READ: &[&str] = &["config", "check"];
+
+/// Makes a change in the demo; returns where a file of its state lies.
+fn changed_demo(name: &str) -> (TestEnvironment, PathBuf) {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["ratelimit", "tighten", "--yes"])
+        .success();
+    let state = environment.home().join(".local/state/kmsctl/demo");
+    (environment, state.join(name))
+}
 
 #[test]
 fn a_configuration_of_another_user_is_refused() {
@@ -179,14 +189,7 @@ fn a_pipe_in_any_files_place_never_waits() {
     std::thread::scope(|scope| {
         for name in names {
             scope.spawn(move || {
-                let environment = TestEnvironment::new();
-                environment
-                    .demo(&["ratelimit", "tighten", "--yes"])
-                    .success();
-                let file = environment
-                    .home()
-                    .join(".local/state/kmsctl/demo")
-                    .join(name);
+                let (environment, file) = changed_demo(name);
                 let _ = std::fs::remove_file(&file);
                 make_pipe(&file);
                 for arguments in [
@@ -236,14 +239,7 @@ fn a_history_that_is_no_file_stops_no_revoke() {
     };
     for what in ["a directory", "a pipe", "a link to itself"] {
         for name in ["journal.jsonl", "journal.000001.jsonl"] {
-            let environment = TestEnvironment::new();
-            environment
-                .demo(&["ratelimit", "tighten", "--yes"])
-                .success();
-            let history = environment
-                .home()
-                .join(".local/state/kmsctl/demo")
-                .join(name);
+            let (environment, history) = changed_demo(name);
             let _ = std::fs::remove_file(&history);
             puts(what, &history);
             for look in [
@@ -291,14 +287,7 @@ fn a_foreign_history_stops_no_revoke() {
         return;
     }
     for planted in ["journal.jsonl", "journal.head", "aside-1.jsonl"] {
-        let environment = TestEnvironment::new();
-        environment
-            .demo(&["ratelimit", "tighten", "--yes"])
-            .success();
-        let file = environment
-            .home()
-            .join(".local/state/kmsctl/demo")
-            .join(planted);
+        let (environment, file) = changed_demo(planted);
         std::fs::write(&file, "planted\n").expect("a file");
         chown(&file, Some(ANOTHER), None).expect("root may");
         let closed = environment.demo(&["expose", "revoke", "--yes"]);

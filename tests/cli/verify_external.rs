@@ -60,6 +60,24 @@ fn results(value: &str) -> String {
     )
 }
 
+/// A check service whose nodes have no luck.
+fn failing_nodes() -> (String, Asked) {
+    stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            (200, results(r#"[{"error":"Connection timed out"}]"#))
+        }
+    })
+}
+
+/// Counts the checks that a service was asked for.
+fn checks(asked: &Asked) -> usize {
+    let asked = asked.lock().unwrap();
+    let checks = asked.iter().filter(|path| path.starts_with("/check-tcp"));
+    checks.count()
+}
+
 fn with_service(served: &Served, url: &str) -> TestEnvironment {
     let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW");
     served
@@ -280,13 +298,7 @@ fn each_node_is_where_its_own_address_is() {
 #[test]
 fn nodes_that_fail_against_a_closed_firewall_prove_nothing() {
     let served = Served::start("closed");
-    let (url, asked) = stub(|path| {
-        if path.starts_with("/check-tcp") {
-            (200, accepted())
-        } else {
-            (200, results(r#"[{"error":"Connection timed out"}]"#))
-        }
-    });
+    let (url, asked) = failing_nodes();
     for arguments in [
         ["verify", "--external", "--expect", "closed", "-o", "json"].as_slice(),
         &["verify", "--external", "-o", "json"],
@@ -330,13 +342,7 @@ fn one_vantage_that_is_named_twice_tries_once() {
 #[test]
 fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
     let served = Served::start("open");
-    let (url, asked) = stub(|path| {
-        if path.starts_with("/check-tcp") {
-            (200, accepted())
-        } else {
-            (200, results(r#"[{"error":"Connection timed out"}]"#))
-        }
-    });
+    let (url, asked) = failing_nodes();
     let outcome = with_service(&served, &url).run(&["verify", "--external", "-o", "json"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -346,13 +352,6 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
         Some(3),
         "{json:#}"
     );
-    let checks = |asked: &Asked| {
-        let asked = asked.lock().unwrap();
-        asked
-            .iter()
-            .filter(|path| path.starts_with("/check-tcp"))
-            .count()
-    };
     assert_eq!(checks(&asked), 3);
     // The budget counts across runs: two more, then none.
     let environment = with_service(&served, &url);
@@ -368,13 +367,7 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
 #[test]
 fn two_names_of_one_service_share_its_budget() {
     let served = Served::start("open");
-    let (url, asked) = stub(|path| {
-        if path.starts_with("/check-tcp") {
-            (200, accepted())
-        } else {
-            (200, results(r#"[{"error":"Connection timed out"}]"#))
-        }
-    });
+    let (url, asked) = failing_nodes();
     let environment = with_service(&served, &url)
         .variable("KMSCTL_VANTAGES_OTHER_KIND", "check-host")
         .variable("KMSCTL_VANTAGES_OTHER_URL", &url);
@@ -384,9 +377,7 @@ fn two_names_of_one_service_share_its_budget() {
     }
     let spent = verify("other");
     assert!(spent.stdout.contains("times a minute"), "{spent}");
-    let asked = asked.lock().unwrap();
-    let checks = asked.iter().filter(|path| path.starts_with("/check-tcp"));
-    assert_eq!(checks.count(), 5);
+    assert_eq!(checks(&asked), 5);
 }
 
 #[test]

@@ -168,7 +168,6 @@ pub fn plan_freeing(
     }
     let planned: Vec<PlannedEntry> = chosen.iter().map(|entry| (*entry).into()).collect();
     let (count, all) = (planned.len(), entries.len());
-    let free = address_words(planned.iter().map(|entry| &entry.address));
     let confirm = if matches!(choice, TableChoice::All) {
         Confirm::Word("flush".to_owned())
     } else {
@@ -185,7 +184,7 @@ pub fn plan_freeing(
         ));
     }
     Ok(Draft {
-        what: format!("Free {free} from {name}."),
+        what: freeing_sentence(planned.iter().map(|entry| &entry.address), table),
         differences: vec![Difference::new("blocked", all, all - count)],
         checks: vec![format!(
             "None of them is in {name} any more, read back from pf."
@@ -383,7 +382,7 @@ pub fn block(
         .iter()
         .map(|address| (address.to_string(), "nothing".to_owned()));
     Ok(Draft {
-        what: format!("Block {} in {name}.", address_words(&new)),
+        what: blocking_sentence(&new, "", table),
         differences: vec![Difference::new(
             "blocked",
             entries.len(),
@@ -452,8 +451,29 @@ fn people_kept_out(new: &[Address], around: &Surroundings) -> Vec<Risk> {
     risks
 }
 
+/// What freeing does, in one sentence: a plan bears it, and a record is held against it.
+pub(super) fn freeing_sentence<'a>(
+    addresses: impl IntoIterator<Item = &'a Address>,
+    table: &TableName,
+) -> String {
+    format!("Free {} from {}.", address_words(addresses), table.as_str())
+}
+
+/// What blocking does, likewise; `again` is empty, or a word with a space before it.
+pub(super) fn blocking_sentence<'a>(
+    addresses: impl IntoIterator<Item = &'a Address>,
+    again: &str,
+    table: &TableName,
+) -> String {
+    format!(
+        "Block {}{again} in {}.",
+        address_words(addresses),
+        table.as_str()
+    )
+}
+
 /// Counts single addresses, and names networks with how many addresses each holds.
-pub(super) fn address_words<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> String {
+fn address_words<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> String {
     let is_counted = |address: &&Address| address.negated || !is_network(address);
     let (single, networks): (Vec<&Address>, Vec<&Address>) =
         addresses.into_iter().partition(is_counted);

@@ -8,7 +8,7 @@ use super::armed::time_words;
 use super::armed::too_late;
 use super::effect::record_differences;
 use super::exposure::{Present, Terms, check_loadable};
-use super::table::address_words;
+use super::table::{blocking_sentence, freeing_sentence};
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo,
@@ -16,6 +16,9 @@ use super::{
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::pfsense::change::{ChangeId, ChangeOutcome, ConfigurationEdit};
+
+/// What the sentence of an undo has more than that of `virusprot add`.
+const AGAIN: &str = " again";
 
 /// What a change is taken back from.
 #[derive(Clone, Copy, Debug)]
@@ -74,19 +77,16 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
 /// these words are shown.
 fn check_words(entry: &HistoryEntry) -> Result<(), Refusal> {
     let change = &entry.plan.change;
-    let words =
-        |entries: &[PlannedEntry]| address_words(entries.iter().map(|entry| &entry.address));
     let (group, sentences) = match &change.operation {
-        Operation::TableDelete { table, entries, .. } => (
-            "virusprot",
-            vec![format!("Free {} from {}.", words(entries), table.as_str())],
-        ),
-        Operation::TableAdd { table, entries } => (
-            "virusprot",
-            ["", " again"]
-                .map(|again| format!("Block {}{again} in {}.", words(entries), table.as_str()))
-                .to_vec(),
-        ),
+        Operation::TableDelete { table, entries, .. } => {
+            let freed = entries.iter().map(|entry| &entry.address);
+            ("virusprot", vec![freeing_sentence(freed, table)])
+        }
+        Operation::TableAdd { table, entries } => {
+            let blocked = || entries.iter().map(|entry| &entry.address);
+            let sentences = ["", AGAIN].map(|again| blocking_sentence(blocked(), again, table));
+            ("virusprot", sentences.to_vec())
+        }
         Operation::Configuration {
             change: ConfigurationEdit::Caps { .. },
             ..
@@ -213,10 +213,7 @@ fn put_back(
         .iter()
         .map(|entry| (entry.address.to_string(), "nothing".to_owned()));
     Draft {
-        what: format!(
-            "Block {} again in {name}.",
-            address_words(rest.iter().map(|entry| &entry.address))
-        ),
+        what: blocking_sentence(rest.iter().map(|entry| &entry.address), AGAIN, table),
         differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
         checks: vec![format!("{name} exists before anything is added, and holds all of them afterwards, read back from pf.")],
         undo: Undo::Command("frees them again".to_owned()),
