@@ -401,7 +401,10 @@ impl Draft<'_> {
     }
 
     fn check_not_astray(&self) -> Result<(), EditRefusal> {
-        match self.pair.leads_astray(self.service) {
+        match self
+            .pair
+            .leads_astray(&self.configured.aliases, self.service)
+        {
             None => Ok(()),
             Some(to) => {
                 let clause = format!(

@@ -140,16 +140,35 @@ impl<'a> ManagedPair<'a> {
         enabled.or(self.forwards.first()).copied()
     }
 
-    /// Returns where the joined filter rule leads if that is neither the service nor what the forward leads to.
-    pub fn leads_astray(&self, service: &ReadRequest) -> Option<String> {
+    /// Returns what the joined filter rule is for, where that is neither the service's traffic nor what the forward leads to:
+    /// its protocol, destination and port. One that is for more, and for the service too, is the pair's.
+    pub fn leads_astray(&self, aliases: &[Alias], service: &ReadRequest) -> Option<String> {
         let (forward, pass) = (self.first_forward()?, self.passes.first()?);
+        let trimmed =
+            |field: &Option<String>| field.as_deref().unwrap_or_default().trim().to_owned();
         let to = &pass.destination;
-        let address = to.address.as_deref().map(str::trim).unwrap_or_default();
-        let network = to.network.as_deref().map(str::trim).unwrap_or_default();
-        let ours = service.is_named_by(Some(address))
-            || Some(address) == forward.target.as_deref().map(str::trim)
+        let (address, network, port) = (
+            trimmed(&to.address),
+            trimmed(&to.network),
+            trimmed(&to.port),
+        );
+        let protocol = trimmed(&pass.protocol);
+        let is_there = service.is_named_by(Some(&address))
+            || (!address.is_empty() && address == trimmed(&forward.target))
             || (address.is_empty() && network.is_empty());
-        (!ours).then(|| format!("{address}{network}:{}", to.port.as_deref().unwrap_or("any")))
+        let is_port = port.is_empty()
+            || port == trimmed(&forward.local_port)
+            || port_field_covers(aliases, Some(&port), service.port, 0);
+        let other_protocol = !matches!(protocol.as_str(), "" | "any" | "tcp" | "tcp/udp");
+        (!is_there || to.not || !is_port || other_protocol).then(|| {
+            let protocol = Some(protocol + " ").filter(|_| other_protocol);
+            let not = if to.not { "not " } else { "" };
+            let port = if port.is_empty() { "any" } else { &port };
+            format!(
+                "{}{not}{address}{network}:{port}",
+                protocol.unwrap_or_default()
+            )
+        })
     }
 
     /// Returns the inside port of the service's forward where that is not the service's.
@@ -163,7 +182,7 @@ impl<'a> ManagedPair<'a> {
     pub fn keeps_filter_on_closing(&self, aliases: &[Alias], service: &ReadRequest) -> bool {
         !self.forwards.is_empty()
             && (self.passes.len() > 1
-                || self.leads_astray(service).is_some()
+                || self.leads_astray(aliases, service).is_some()
                 || self.other_inside_port(aliases, service).is_some())
     }
 

@@ -408,6 +408,12 @@ fn spared_filter(present: &Present<'_>, pair: &ManagedPair<'_>) -> Option<String
     if let Some(foreign) = &pair.foreign {
         return Some(foreign.foreign_clause());
     }
+    let aliases = present.configured.aliases.as_slice();
+    if let Some(to) = pair.leads_astray(aliases, &present.service.into()) {
+        return Some(format!(
+            "the filter rule that is joined to the port forward is for {to}"
+        ));
+    }
     if pair.own_filter().is_some_and(|filter| !filter.disabled) {
         return Some("the filter rule that lets the service in is not its own".to_owned());
     }
