@@ -153,8 +153,7 @@ fn swap_of(
     let service = (&context.settings.service).into();
     let mut swap = make_swap(configured, change, &service, &ids).map_err(Refusal::from)?;
     if never_ran(context, configured, before) {
-        let asked =
-            |condition: &PfCondition| matches!(condition.wants, PfWant::Reading | PfWant::None);
+        let asked = |condition: &PfCondition| condition.wants == PfWant::None;
         swap.proof.before.retain(asked);
     }
     Ok(swap)

@@ -132,9 +132,19 @@ impl ActionRun {
             FirewallAction::ForgetSource(_)
             | FirewallAction::KillLabel(_)
             | FirewallAction::KillState(_) => parse_killed(reply, pfctl),
-            FirewallAction::Apply(_) => read_agent_reply(reply, paths, nonce)
-                .map(|outcome| Done::Applied(Box::new(outcome))),
-            FirewallAction::Outcome(_) => read_agent_reply(reply, paths, nonce).map(Done::Answered),
+            FirewallAction::Apply(_) => {
+                let outcome: ChangeOutcome = read_agent_reply(reply, paths, nonce)?;
+                Ok(Done::Applied(Box::new(outcome.with_fingerprints())))
+            }
+            FirewallAction::Outcome(_) => {
+                let answer = match read_agent_reply(reply, paths, nonce)? {
+                    OutcomeAnswer::Ended { outcome } => OutcomeAnswer::Ended {
+                        outcome: Box::new(outcome.with_fingerprints()),
+                    },
+                    other => other,
+                };
+                Ok(Done::Answered(answer))
+            }
             FirewallAction::Keep(_) => read_agent_reply(reply, paths, nonce).map(Done::Kept),
             FirewallAction::Clean(_) => read_agent_reply(reply, paths, nonce).map(Done::Cleaned),
         }

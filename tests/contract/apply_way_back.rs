@@ -218,16 +218,23 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     };
     let (firewall, _) = cut("0 nothing");
     let log = firewall.text("moments.log");
-    let restore = log.lines().find(|line| line.ends_with(" kmsctl_mend"));
-    let number = restore.and_then(|line| line.split(' ').next());
-    let number: u64 = number.and_then(|text| text.parse().ok()).expect("a moment");
+    // The number of the moment at which a function begins, after another one.
+    let moment = |name: &str, before: &str| -> u64 {
+        let mut lines = log.lines().skip_while(|line| !line.ends_with(before));
+        let begins = lines.find(|line| line.ends_with(name));
+        let number = begins.and_then(|line| line.split(' ').next());
+        number.and_then(|text| text.parse().ok()).expect("a moment")
+    };
+    let number = moment(" kmsctl_mend", "");
     // Between the good copy's return and the look at it.
-    let (mut firewall, outcome) = cut(&format!("{} writer", number + 6));
+    let looks = moment(" kmsctl_config_path", " kmsctl_time_of");
+    let (mut firewall, outcome) = cut(&format!("{looks} writer"));
     assert!(firewall.config().contains("<hostname>renamed<"));
     assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     is_old(&mut firewall);
     // He has loaded the cut one, waits for pfSense's lock, and saves it over the good one; the job mends that.
-    let (mut firewall, outcome) = cut(&format!("{} writer", number + 3));
+    let holds = moment(" kmsctl_is_another_writers", " kmsctl_mend");
+    let (mut firewall, outcome) = cut(&format!("{holds} writer"));
     assert!(firewall.config().contains("<hostname>firewall<"));
     assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));

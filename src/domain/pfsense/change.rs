@@ -179,9 +179,8 @@ pub struct Separators {
 }
 
 impl Records {
-    /// Returns the fingerprint: SHA-256 in hexadecimal over the canonical JSON of records and separators, as the
-    /// agent computes it where at most one rule of each kind is the service's. Positions do not count: pfSense sorts
-    /// the filter rules when it saves.
+    /// Returns the fingerprint: SHA-256 in hexadecimal over the canonical JSON of records and separators. Positions do
+    /// not count: pfSense sorts the filter rules when it saves.
     pub fn fingerprint(&self) -> String {
         let list = |placed: &Option<Placed>| {
             Element::List(placed.iter().map(|placed| placed.record.clone()).collect())
@@ -211,6 +210,8 @@ pub struct ChangeOutcome {
     pub before: Records,
     /// The records now; equal to `before` unless the ending is [`ChangeEnding::Done`] or [`ChangeEnding::Unproven`].
     pub after: Records,
+    /// Of `before` and `after`; the firewall leaves them out, see [`ChangeOutcome::with_fingerprints`].
+    #[serde(default)]
     pub fingerprints: (String, String),
     /// What was done, in order, for `history ID` and for reports.
     pub steps: Vec<ChangeStep>,
@@ -225,6 +226,17 @@ pub struct ChangeOutcome {
     /// How the armed way back ended, once it has fired.
     #[serde(default)]
     pub reverted: Option<Reverted>,
+}
+
+impl ChangeOutcome {
+    /// Computes the fingerprints of the records, unless an older kmsctl's agent has.
+    #[must_use]
+    pub fn with_fingerprints(mut self) -> Self {
+        if self.fingerprints == Default::default() {
+            self.fingerprints = (self.before.fingerprint(), self.after.fingerprint());
+        }
+        self
+    }
 }
 
 /// What the armed way back did when its time had come.

@@ -30,9 +30,7 @@ pub struct PfCondition {
     /// Patterns: the lines that match all of them are meant.
     pub lines: Vec<String>,
     pub wants: PfWant,
-    /// The pattern that every line must match, with [`PfWant::Every`].
-    pub every: Option<String>,
-    /// What of the lines that do not is put behind the sentence.
+    /// What of the lines that should not be there is put behind the sentence.
     pub shown: Option<String>,
     /// Where it does not hold nothing is proven; otherwise the change is contradicted.
     pub doubts: bool,
@@ -55,12 +53,9 @@ pub enum PfList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PfWant {
-    Reading,
     /// One or more.
     Some,
-    /// None.
     None,
-    Every,
 }
 
 impl PfCondition {
@@ -76,11 +71,15 @@ impl PfCondition {
             name: name.to_owned(),
             lines,
             wants,
-            every: None,
             shown: None,
             doubts: false,
             says: says.into(),
         }
+    }
+
+    /// Wants the list to be read, whatever it holds.
+    fn reading(ask: PfList) -> Self {
+        Self::new(ask, PfWant::None, vec!["/(?!)/".to_owned()], String::new())
     }
 
     fn doubting(self) -> Self {
@@ -128,13 +127,9 @@ struct RecordProof<'a> {
 
 impl RecordProof<'_> {
     fn conditions(&self) -> Vec<PfCondition> {
-        let reading = |ask| PfCondition::new(ask, PfWant::Reading, Vec::new(), String::new());
         // What cannot be read is found before anything is contradicted.
-        let mut conditions = vec![
-            reading(PfList::Rules),
-            reading(PfList::Redirections),
-            reading(PfList::Status),
-        ];
+        let asked = [PfList::Rules, PfList::Redirections, PfList::Status];
+        let mut conditions = asked.map(PfCondition::reading).to_vec();
         self.prove_pass(&mut conditions);
         self.prove_redirect(&mut conditions);
         let status = |pattern: &str, says: &str| {
@@ -186,17 +181,19 @@ impl RecordProof<'_> {
         if rule.sched.as_deref().is_none_or(str::is_empty) {
             conditions.push(condition(PfWant::Some, "pf does not run the filter rule"));
         }
+        let mut forbid = |pattern: String, shown: Option<&str>, says: &str| {
+            let mut condition = condition(PfWant::None, says);
+            condition.lines.push(pattern);
+            condition.shown = shown.map(str::to_owned);
+            conditions.push(condition);
+        };
         if let Some(port) = self.printed_port(rule.destination.port.as_deref(), |_| true) {
-            conditions.push(PfCondition {
-                every: Some(format!("/{port} /")),
-                ..condition(PfWant::Every, "pf runs the filter rule for another port")
-            });
+            let says = "pf runs the filter rule for another port";
+            forbid(format!("/^(?!.*{port} )/"), None, says);
         }
-        conditions.push(PfCondition {
-            every: Some(pattern_of_caps(rule)),
-            shown: Some("/max-src-conn(?:-rate)? [0-9\\/]+/".to_owned()),
-            ..condition(PfWant::Every, "pf runs the filter rule with other caps")
-        });
+        let shown = "/max-src-conn(?:-rate)? [0-9\\/]+/";
+        let says = "pf runs the filter rule with other caps";
+        forbid(pattern_of_other_caps(rule), Some(shown), says);
     }
 
     /// Returns the patterns of pf's lines of a filter rule: by its tracker where that is its own, else also by target and
@@ -321,12 +318,7 @@ impl RecordProof<'_> {
                 ..condition
             });
         };
-        push(PfCondition::new(
-            PfList::Table,
-            PfWant::Reading,
-            Vec::new(),
-            String::new(),
-        ));
+        push(PfCondition::reading(PfList::Table));
         let text = alias.record.child_text("address").unwrap_or_default();
         let mut patterns = Vec::new();
         // Names, other aliases and ranges are made addresses by pfSense.
@@ -343,12 +335,11 @@ impl RecordProof<'_> {
             patterns.push(quoted);
         }
         if !open {
-            let any = vec!["/\\S/".to_owned()];
+            let others = format!("/^(?!\\s*(?:{})\\s*$).*\\S/", patterns.join("|"));
             let says = format!("{table} holds others than its members");
             push(PfCondition {
-                every: Some(format!("/^\\s*(?:{})\\s*$/", patterns.join("|"))),
                 shown: Some("/\\S+/".to_owned()),
-                ..PfCondition::new(PfList::Table, PfWant::Every, any, says)
+                ..PfCondition::new(PfList::Table, PfWant::None, vec![others], says)
             });
         }
     }
@@ -358,8 +349,8 @@ fn tracker_number(tracker: Option<&str>) -> u64 {
     tracker.unwrap_or_default().trim().parse().unwrap_or(0)
 }
 
-/// Returns the pattern of a line that carries the caps that pfSense makes of the record, and no others.
-fn pattern_of_caps(rule: &FilterRule) -> String {
+/// Returns the pattern of a line that does not carry the caps that pfSense makes of the record, or others too.
+fn pattern_of_other_caps(rule: &FilterRule) -> String {
     let (caps, _) = ratelimit::of_configured(rule);
     let connections = caps.max_src_conn.map_or_else(
         || "(?!.*\\bmax-src-conn [0-9])".to_owned(),
@@ -372,7 +363,7 @@ fn pattern_of_caps(rule: &FilterRule) -> String {
             format!("(?=.*\\bmax-src-conn-rate {count}\\/{seconds}(?![0-9]))")
         },
     );
-    format!("/^{connections}{rate}/")
+    format!("/^(?!{connections}{rate})/")
 }
 
 /// Returns the pattern of a range of ports as pf prints it.

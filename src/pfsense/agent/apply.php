@@ -9,21 +9,12 @@ $kmsctl_making = null;
 
 function kmsctl_nothing_stored($request) {
 	$action = $request['action'];
-	return array(
-		'id' => $action['id'],
+	$swap = $action['swap'];
+	unset($action['swap']);
+	return $action + $swap + array(
 		'phase' => 'started',
-		'who' => $action['who'],
-		'kind' => $action['swap']['deletes'] ? 'delete' : 'swap',
-		'what' => $action['what'],
+		'kind' => $swap['deletes'] ? 'delete' : 'swap',
 		'since' => time(),
-		'service' => $request['action']['service'],
-		'reason' => $action['reason'],
-		'revert_at' => $action['revert_at'],
-		'before' => $action['swap']['before'],
-		'after' => $action['swap']['after'],
-		'names' => $action['swap']['names'],
-		'proof' => $action['swap']['proof'],
-		'stays' => $action['swap']['stays'],
 		'attempts' => 0,
 		/* When the last attempt was counted. */
 		'counted' => 0,
@@ -34,14 +25,12 @@ function kmsctl_nothing_stored($request) {
 
 function kmsctl_outcome($request, $result, $message) {
 	$records = kmsctl_present($request['action']['swap']);
-	$fingerprint = kmsctl_fingerprint($records);
 	return array(
 		'id' => $request['action']['id'],
 		'result' => $result,
 		'message' => $message,
 		'before' => $records,
 		'after' => $records,
-		'fingerprints' => array($fingerprint, $fingerprint),
 		'steps' => array(),
 		'reverts_at' => null,
 		'lost_update' => null,
@@ -99,7 +88,8 @@ function kmsctl_locked($request, $holder) {
 /* Everything that is refused before a byte is written; [result, sentence] or null. With a third item that is the step. */
 function kmsctl_preflight($request) {
 	global $config;
-	if (kmsctl_digest($request['action']['service']) !== $request['action']['expect']) {
+	$judged = kmsctl_judged($request['action']['service']);
+	if (hash('sha256', kmsctl_canonical($judged)) !== $request['action']['expect']) {
 		return array('stale', 'the rules, the aliases or the separators have changed since they were shown');
 	}
 	$revert_at = $request['action']['revert_at'];
@@ -126,7 +116,7 @@ function kmsctl_preflight($request) {
 		return array('refused', 'this node is a CARP backup; its rules come from the primary');
 	}
 	$needed = 10 * (int) @filesize(kmsctl_config_path());
-	$free = @disk_free_space(kmsctl_path('conf_path', '/conf'));
+	$free = @disk_free_space(kmsctl_conf());
 	if ($free !== false && $free < $needed) {
 		return array('refused', (int) $free . " bytes are free on the disk of /conf, and a change needs {$needed}: ten times"
 		    . ' the configuration', 'room');
@@ -283,13 +273,11 @@ function kmsctl_after_job($id) {
 
 /* Ends the change: first the fact, then what is no longer needed. */
 function kmsctl_end($stored, $result, $message, $revert_at) {
-	$present = kmsctl_present($stored);
 	$stored['phase'] = 'ended';
 	$stored['revert_at'] = $revert_at;
 	$stored['outcome']['result'] = $result;
 	$stored['outcome']['message'] = $message;
-	$stored['outcome']['after'] = $present;
-	$stored['outcome']['fingerprints'][1] = kmsctl_fingerprint($present);
+	$stored['outcome']['after'] = kmsctl_present($stored);
 	$stored['outcome']['reverts_at'] = $revert_at;
 	if (!kmsctl_save($stored)) {
 		/* On a full disk the job stays armed, and comes to the same end when there is space again. */

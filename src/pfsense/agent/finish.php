@@ -7,29 +7,23 @@
 /* Before pfSense's code is loaded, which takes a second of the firewall's time: has the armed job anything to do? If
  * a full disk has cut config.xml, the file is made whole first: pfSense's code would end, or restore what it likes. */
 function kmsctl_worth_a_look($request) {
-	if ($request['action']['name'] !== 'revert') {
-		return true;
-	}
-	/* The job lies in our directory, which lies beside config.xml. */
-	$path = __DIR__ . "/change-{$request['action']['id']}.json";
-	$stored = kmsctl_read_stored($path);
+	$id = $request['action']['id'];
+	$stored = $request['action']['name'] === 'revert' ? kmsctl_stored($id) : null;
 	if ($stored === null || $stored['phase'] === 'ended') {
 		return $stored === null || kmsctl_is_due($stored);
 	}
-	$lock = @fopen(__DIR__ . '/lock', 'c+e');
-	if ($lock === false || !flock($lock, LOCK_EX | LOCK_NB)) {
+	if (!kmsctl_lock(kmsctl_running($stored))) {
 		/* Another process is at work on it. */
 		return false;
 	}
-	$kept = kmsctl_mend($stored['id'], dirname(__DIR__), null);
+	$kept = kmsctl_mend($id, null);
 	/* Read again under the lock: what was read before may be older than what the process before us has noted. */
-	$stored = $kept === null ? null : kmsctl_read_stored($path);
+	$stored = $kept === null ? null : kmsctl_stored($id);
 	if ($stored !== null) {
 		$stored['outcome']['lost_update'] = $kept;
-		kmsctl_put_file($path, kmsctl_encode($stored));
+		kmsctl_save($stored);
 	}
-	flock($lock, LOCK_UN);
-	fclose($lock);
+	kmsctl_unlock();
 	return true;
 }
 
@@ -73,7 +67,9 @@ function kmsctl_go_on($stored) {
 	}
 	kmsctl_save($stored);
 	if ($stored['attempts'] > 5) {
-		kmsctl_give_up($stored);
+		$message = 'it could not be brought to an end after several attempts; look at the rules';
+		kmsctl_notice($stored, $message);
+		kmsctl_abandon($stored, 'unproven', $message);
 	} elseif ($stored['phase'] === 'started') {
 		kmsctl_resume($stored);
 	} else {
@@ -200,12 +196,6 @@ function kmsctl_not_backed_out($stored, $problem) {
 	kmsctl_save($stored);
 }
 
-function kmsctl_give_up($stored) {
-	$message = 'it could not be brought to an end after several attempts; look at the rules';
-	kmsctl_notice($stored, $message);
-	kmsctl_abandon($stored, 'unproven', $message);
-}
-
 /* Ends what is not brought to an end any more: a change, or its way back. */
 function kmsctl_abandon($stored, $reverted, $message) {
 	if ($stored['phase'] === 'reverting') {
@@ -322,9 +312,7 @@ function kmsctl_call_off($request) {
 	$stored['settled'] = true;
 	$stored['outcome']['result'] = 'refused';
 	$stored['outcome']['message'] = 'it was called off before it arrived';
-	$problem = kmsctl_make_directory();
-	$claimed = $problem === null ? kmsctl_claim($stored) : null;
-	if ($claimed === null) {
+	if (kmsctl_make_directory() !== null || kmsctl_claim($stored) === null) {
 		throw new Exception('the answer cannot be made final: ' . kmsctl_last_error());
 	}
 	return kmsctl_stored($request['action']['id']);

@@ -11,6 +11,12 @@
 $kmsctl_request = json_decode(base64_decode('@REQUEST@'), true);
 $kmsctl_answered = false;
 
+/* A description cut in the middle of a character must not cost the whole. */
+function kmsctl_encode($value) {
+	return json_encode($value, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_LINE_TERMINATORS
+	    | JSON_INVALID_UTF8_SUBSTITUTE);
+}
+
 /* Prints the answer once. Whatever was printed before it, by pfSense or by PHP, stays outside the markers. */
 function kmsctl_answer($answer) {
 	global $kmsctl_request, $kmsctl_answered;
@@ -19,11 +25,9 @@ function kmsctl_answer($answer) {
 	}
 	$kmsctl_answered = true;
 	$nonce = is_array($kmsctl_request) ? $kmsctl_request['nonce'] : '';
-	/* A description cut in the middle of a character must not cost the whole answer. */
-	$flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
-	$json = json_encode($answer, $flags);
+	$json = kmsctl_encode($answer);
 	if ($json === false) {
-		$json = json_encode(kmsctl_error('encode', json_last_error_msg()), $flags);
+		$json = kmsctl_encode(kmsctl_error('encode', json_last_error_msg()));
 	}
 	while (ob_get_level() > 0 && @ob_end_flush()) {
 	}

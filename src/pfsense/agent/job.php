@@ -35,10 +35,6 @@ function kmsctl_put_file($path, $text) {
 	return true;
 }
 
-function kmsctl_encode($value) {
-	return json_encode($value, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE);
-}
-
 function kmsctl_make_directory() {
 	$directory = kmsctl_state_directory();
 	if (!is_dir($directory) && !@mkdir($directory, 0700, true)) {
@@ -129,7 +125,7 @@ function kmsctl_disarm($id) {
 /* As long as config.xml is damaged the copy is what mends it. Its second name is what a process that was ended while
  * it mended has left. */
 function kmsctl_drop_copy($id) {
-	@unlink(kmsctl_hidden_path(kmsctl_path('conf_path', '/conf'), $id));
+	@unlink(kmsctl_hidden_path($id));
 	if (kmsctl_is_whole(@file_get_contents(kmsctl_config_path()))) {
 		@unlink(kmsctl_copy_path($id));
 	}
@@ -142,26 +138,19 @@ function kmsctl_copy_path($id) {
 /* Runs the armed job now, in a process of its own: pfSense's development branch cannot load its ruleset twice in one. */
 function kmsctl_run_job($id) {
 	global $kmsctl_request;
-	$job = kmsctl_job_path($id);
-	if (is_file($job)) {
-		exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg($job) . ' </dev/null >/dev/null 2>&1');
-	}
+	exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg(kmsctl_job_path($id)) . ' </dev/null >/dev/null 2>&1');
 }
 
 /* Waits for whoever has taken the lock meanwhile, cron's own start of the job as a rule; half a minute at most. */
 function kmsctl_wait_for_end($id) {
 	for ($try = 0; $try < 60; $try++) {
 		$stored = kmsctl_stored($id);
-		$lock = @fopen(kmsctl_state_directory() . '/lock', 'c+e');
-		$free = $lock !== false && flock($lock, LOCK_EX | LOCK_NB);
-		if ($lock !== false) {
-			fclose($lock);
-		}
-		if ($free || $stored === null || $stored['phase'] === 'ended') {
-			return;
+		if ($stored === null || $stored['phase'] === 'ended' || kmsctl_lock(kmsctl_running($stored))) {
+			break;
 		}
 		usleep(500000);
 	}
+	kmsctl_unlock();
 }
 
 /* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. What a crash has left of the

@@ -132,24 +132,19 @@ function kmsctl_prove($conditions, $service) {
 	return $conditions === array() ? array('unread', 'nothing says what pf must show') : null;
 }
 
-/* The sentence for lines that do not meet a condition, or null. */
+/* The sentence for lines that do not meet a condition, or null: of those that match all of its patterns it wants some, or
+ * none. */
 function kmsctl_held_against($condition, $lines) {
 	foreach ($condition['lines'] as $pattern) {
 		$lines = preg_grep($pattern, $lines);
 	}
-	switch ($condition['wants']) {
-	case 'reading':
+	if (($lines !== array()) === ($condition['wants'] === 'some')) {
 		return null;
-	case 'some':
-		return $lines === array() ? $condition['says'] : null;
-	case 'none':
-		return $lines === array() ? null : $condition['says'];
 	}
-	$odd = preg_grep($condition['every'], $lines, PREG_GREP_INVERT);
-	if ($odd === array() || $condition['shown'] === null) {
-		return $odd === array() ? null : $condition['says'];
+	if ($condition['shown'] === null) {
+		return $condition['says'];
 	}
-	preg_match_all($condition['shown'], implode("\n", array_slice($odd, 0, 3)), $shown);
+	preg_match_all($condition['shown'], implode("\n", array_slice($lines, 0, 3)), $shown);
 	return "{$condition['says']}: " . ($shown[0] === array() ? 'none' : implode(' ', $shown[0]));
 }
 ?>

@@ -22,7 +22,7 @@ function kmsctl_parse_config() {
 /* A section's list of records; an empty section is the string '', not an array. */
 function kmsctl_list($section, $tag) {
 	$holder = kmsctl_section($section);
-	return isset($holder[$tag]) && is_array($holder[$tag]) ? array_filter($holder[$tag], 'is_array') : array();
+	return isset($holder[$tag]) && is_array($holder[$tag]) ? array_values(array_filter($holder[$tag], 'is_array')) : array();
 }
 
 /* null is an absent element, '' an empty one: <disabled/> disables, an empty number is none. */
@@ -43,80 +43,53 @@ function kmsctl_section($name) {
 }
 
 /* Of each record these fields only; the others may hold what nobody else may see (PPPoE's and CARP's passwords). */
-function kmsctl_fields($record, $keys) {
-	return array_intersect_key($record, array_flip($keys));
+function kmsctl_fields($records, $keys) {
+	return array_map(function ($record) use ($keys) {
+		return array_intersect_key($record, array_flip($keys));
+	}, array_filter($records, 'is_array'));
 }
 
-/* A list's records, as they will be after the next write and parse. */
-function kmsctl_raw_list($section, $tag, $keys = null) {
-	$records = array();
-	foreach (kmsctl_list($section, $tag) as $record) {
-		$records[] = kmsctl_normal($keys === null ? $record : kmsctl_fields($record, $keys));
-	}
-	return $records;
+/* What a change is judged by: every rule whole, the separators and the aliases. Of these the service's own is whole: it is
+ * what a change may touch. A URL of another one can hold a password. */
+function kmsctl_judged($service) {
+	$aliases = kmsctl_list('aliases', 'alias');
+	$own = array_filter($aliases, function ($alias) use ($service) {
+		return kmsctl_text($alias, 'name') === $service['alias'];
+	});
+	return kmsctl_normal(array(
+		'nat' => array('rule' => kmsctl_list('nat', 'rule'), 'onetoone' => kmsctl_list('nat', 'onetoone'),
+		    'separator' => kmsctl_separator('nat')),
+		'filter' => array('rule' => kmsctl_list('filter', 'rule'), 'separator' => kmsctl_separator('filter')),
+		'aliases' => array('alias' => array_replace(kmsctl_fields($aliases, array('name', 'type', 'address')), $own)),
+	));
 }
 
-/* The rule lists whole; elements that are absent stay absent. */
-function kmsctl_rule_sections() {
-	$sections = array();
-	foreach (array('nat' => array('rule', 'onetoone'), 'filter' => array('rule')) as $name => $tags) {
-		$sections[$name] = array('separator' => kmsctl_separator($name));
-		foreach ($tags as $tag) {
-			$sections[$name][$tag] = kmsctl_raw_list($name, $tag);
-		}
-	}
-	return $sections;
-}
-
-/* The service's alias whole: it is what a change may touch. A URL of another one can hold a password. */
-function kmsctl_alias_records($name) {
-	$records = array();
-	foreach (kmsctl_list('aliases', 'alias') as $alias) {
-		$own = kmsctl_text($alias, 'name') === $name;
-		$records[] = kmsctl_normal($own ? $alias : kmsctl_fields($alias, array('name', 'type', 'address')));
-	}
-	return $records;
-}
-
-function kmsctl_sections($request) {
-	$interfaces = array();
-	foreach (kmsctl_section('interfaces') as $name => $interface) {
-		if (is_array($interface)) {
-			$interfaces[$name] = kmsctl_normal(kmsctl_fields($interface, array('enable', 'if', 'descr', 'ipaddr', 'subnet',
-			    'ipaddrv6', 'subnetv6', 'gateway', 'gatewayv6')));
-		}
-	}
-	$flags = array('disablefilter', 'disablenatreflection', 'enablenatreflectionpurenat', 'enablebinatreflection',
-	    'enablenatreflectionhelper', 'disablescrub', 'maximumstates', 'ipv6allow');
-	return kmsctl_rule_sections() + array(
-		'aliases' => array('alias' => kmsctl_alias_records($request['alias'])),
-		'interfaces' => kmsctl_normal($interfaces),
-		'gateways' => array('gateway_item' => kmsctl_raw_list('gateways', 'gateway_item',
+function kmsctl_sections($service) {
+	$system = kmsctl_fields(array(kmsctl_section('system')), array('disablefilter', 'disablenatreflection',
+	    'enablenatreflectionpurenat', 'enablebinatreflection', 'enablenatreflectionhelper', 'disablescrub', 'maximumstates',
+	    'ipv6allow'));
+	/* Jobs that name the table; other commands can hold passwords. */
+	$jobs = array_filter(kmsctl_list('cron', 'item'), function ($item) use ($service) {
+		return in_array($service['table'], preg_split('/\s+/', (string) kmsctl_text($item, 'command')), true);
+	});
+	return kmsctl_judged($service) + kmsctl_normal(array(
+		'interfaces' => kmsctl_fields(kmsctl_section('interfaces'), array('enable', 'if', 'descr', 'ipaddr', 'subnet',
+		    'ipaddrv6', 'subnetv6', 'gateway', 'gatewayv6')),
+		'gateways' => array('gateway_item' => kmsctl_fields(kmsctl_list('gateways', 'gateway_item'),
 		    array('name', 'interface', 'gateway', 'ipprotocol', 'defaultgw', 'disabled'))),
-		'ifgroups' => array('ifgroupentry' => kmsctl_raw_list('ifgroups', 'ifgroupentry', array('ifname', 'members'))),
-		'virtualip' => array('vip' => kmsctl_raw_list('virtualip', 'vip',
+		'ifgroups' => array('ifgroupentry' => kmsctl_fields(kmsctl_list('ifgroups', 'ifgroupentry'),
+		    array('ifname', 'members'))),
+		'virtualip' => array('vip' => kmsctl_fields(kmsctl_list('virtualip', 'vip'),
 		    array('mode', 'interface', 'type', 'subnet', 'subnet_bits', 'descr', 'uniqid'))),
-		'system' => kmsctl_normal(kmsctl_fields(kmsctl_section('system'), $flags)),
-		'cron' => array('item' => kmsctl_cron($request['table'])),
-	);
-}
-
-/* Jobs that name the table; other commands can hold passwords. */
-function kmsctl_cron($table) {
-	$found = array();
-	foreach (kmsctl_list('cron', 'item') as $item) {
-		$words = preg_split('/\s+/', (string) kmsctl_text($item, 'command'));
-		if (in_array($table, $words, true)) {
-			$found[] = kmsctl_normal(kmsctl_fields($item, array('minute', 'hour', 'mday', 'month', 'wday', 'who', 'command')));
-		}
-	}
-	return $found;
+		'system' => $system[0],
+		'cron' => array('item' => kmsctl_fields(array_values($jobs),
+		    array('minute', 'hour', 'mday', 'month', 'wday', 'who', 'command'))),
+	));
 }
 
 function kmsctl_system() {
-	global $config, $g;
-	$etc = isset($g['etc_path']) && is_string($g['etc_path']) ? $g['etc_path'] : '/etc';
-	$version = @file_get_contents("{$etc}/version");
+	global $config;
+	$version = @file_get_contents(kmsctl_path('etc_path', '/etc') . '/version');
 	return array(
 		'version' => is_string($version) ? trim($version) : null,
 		'config_version' => kmsctl_text($config, 'version'),

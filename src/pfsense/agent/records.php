@@ -19,16 +19,12 @@ function kmsctl_normal($value) {
 	return $normal === array() ? '' : $normal;
 }
 
-function kmsctl_is_list($array) {
-	return array_keys($array) === range(0, count($array) - 1);
-}
-
 function kmsctl_sorted($value) {
 	if (!is_array($value)) {
 		return $value;
 	}
 	$sorted = array_map('kmsctl_sorted', $value);
-	if (!kmsctl_is_list($sorted)) {
+	if (array_keys($sorted) !== range(0, count($sorted) - 1)) {
 		ksort($sorted, SORT_STRING);
 	}
 	return $sorted;
@@ -36,15 +32,17 @@ function kmsctl_sorted($value) {
 
 /* JSON with sorted names; the same for two configurations that mean the same. */
 function kmsctl_canonical($value) {
-	$flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_LINE_TERMINATORS
-	    | JSON_INVALID_UTF8_SUBSTITUTE;
-	return json_encode(kmsctl_sorted($value), $flags);
+	return kmsctl_encode(kmsctl_sorted(kmsctl_normal($value)));
+}
+
+function kmsctl_same($one, $other) {
+	return kmsctl_canonical($one) === kmsctl_canonical($other);
 }
 
 /* Everything but the revision, which every write changes. */
 function kmsctl_rest($config) {
 	unset($config['revision']);
-	return hash('sha256', kmsctl_canonical(kmsctl_normal($config)));
+	return hash('sha256', kmsctl_canonical($config));
 }
 
 /* Where each kind of record stands. */
@@ -57,43 +55,30 @@ function kmsctl_separator($section) {
 }
 
 /* Places in a list of the records that are this one: pfSense sorts its lists, so an index is a hint only. */
-function kmsctl_places($list, $record) {
-	$wanted = kmsctl_canonical($record);
-	$found = array();
-	foreach ($list as $index => $present) {
-		if (is_array($present) && kmsctl_canonical(kmsctl_normal($present)) === $wanted) {
-			$found[] = $index;
-		}
-	}
-	return $found;
+function kmsctl_places($list, $placed) {
+	return array_keys(array_filter($list, function ($present) use ($placed) {
+		return is_array($present) && $placed !== null && kmsctl_same($present, $placed['record']);
+	}));
 }
 
-/* Whether a record is what another writer has made of one that is swapped: it has all that one of these names it by. */
-function kmsctl_is_same_object($record, $names) {
-	foreach ($names as $name) {
-		$present = kmsctl_normal(array_intersect_key($record, $name));
-		if (kmsctl_canonical($present) === kmsctl_canonical($name)) {
-			return true;
-		}
-	}
-	return false;
+/* Places of the records that are what another writer has made of one that is swapped: they have all that one of these names
+ * it by. */
+function kmsctl_named_places($list, $names) {
+	return array_keys(array_filter($list, function ($record) use ($names) {
+		return array_filter($names, function ($name) use ($record) {
+			return kmsctl_same(array_intersect_key($record, $name), $name);
+		}) !== array();
+	}));
 }
 
 /* What stands in the place of records that are swapped: those after, those before, or what others have made of them. */
 function kmsctl_present($swap) {
 	$records = array('nat' => null, 'filter' => null, 'alias' => null,
 	    'separators' => array('nat' => kmsctl_separator('nat'), 'filter' => kmsctl_separator('filter')));
-	foreach (kmsctl_kinds() as $kind => $place) {
-		$list = array_values(kmsctl_list($place[0], $place[1]));
-		$places = array();
-		foreach (array($swap['after'][$kind], $swap['before'][$kind]) as $placed) {
-			$places = $places === array() && $placed !== null ? kmsctl_places($list, $placed['record']) : $places;
-		}
-		foreach ($list as $index => $record) {
-			if ($places === array() && isset($swap['names'][$kind]) && kmsctl_is_same_object($record, $swap['names'][$kind])) {
-				$places = array($index);
-			}
-		}
+	foreach (kmsctl_kinds() as $kind => list($section, $tag)) {
+		$list = kmsctl_list($section, $tag);
+		$places = array_merge(kmsctl_places($list, $swap['after'][$kind]), kmsctl_places($list, $swap['before'][$kind]),
+		    kmsctl_named_places($list, isset($swap['names'][$kind]) ? $swap['names'][$kind] : array()));
 		if ($places !== array()) {
 			$records[$kind] = array('index' => $places[0], 'record' => kmsctl_normal($list[$places[0]]));
 		}
@@ -117,20 +102,5 @@ function kmsctl_stand($stored) {
 	$present = $object(kmsctl_present($stored));
 	return $present === $object($stored['before']) ? 'before'
 	    : ($present === $object($stored['after']) ? 'after' : 'otherwise');
-}
-
-/* What names records: their content, wherever they stand. */
-function kmsctl_fingerprint($records) {
-	$of = function ($placed) {
-		return $placed === null ? array() : array($placed['record']);
-	};
-	return hash('sha256', kmsctl_canonical(array('alias' => $of($records['alias']), 'filter' => $of($records['filter']),
-	    'nat' => $of($records['nat']), 'separators' => $records['separators'])));
-}
-
-/* What a swap was judged by: every rule, the aliases and the separators, as they were reported. */
-function kmsctl_digest($service) {
-	return hash('sha256', kmsctl_canonical(kmsctl_rule_sections()
-	    + array('aliases' => array('alias' => kmsctl_alias_records($service['alias'])))));
 }
 ?>

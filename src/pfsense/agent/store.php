@@ -10,8 +10,14 @@ function kmsctl_path($key, $otherwise) {
 	return isset($g[$key]) && is_string($g[$key]) && $g[$key] !== '' ? $g[$key] : $otherwise;
 }
 
+/* Where config.xml lies. The armed job, which looks before pfSense's code is loaded, lies in our directory beside it. */
+function kmsctl_conf() {
+	global $kmsctl_request;
+	return $kmsctl_request['action']['name'] === 'revert' ? dirname(__DIR__) : kmsctl_path('conf_path', '/conf');
+}
+
 function kmsctl_state_directory() {
-	return kmsctl_path('conf_path', '/conf') . '/kmsctl';
+	return kmsctl_conf() . '/kmsctl';
 }
 
 function kmsctl_stored_path($id) {
@@ -23,8 +29,8 @@ function kmsctl_job_path($id) {
 }
 
 /* The second name under which a good copy waits to take the place of a damaged config.xml. */
-function kmsctl_hidden_path($conf, $id) {
-	return "{$conf}/.kmsctl-{$id}.xml";
+function kmsctl_hidden_path($id) {
+	return kmsctl_conf() . "/.kmsctl-{$id}.xml";
 }
 
 /* What is stored of a change; null where it is not all that every kmsctl has stored. */
@@ -121,7 +127,7 @@ function kmsctl_unfinished() {
 function kmsctl_history() {
 	$revision = kmsctl_section('revision');
 	$history = array(kmsctl_entry(kmsctl_text($revision, 'time'), $revision));
-	$cache = @file_get_contents(kmsctl_path('conf_path', '/conf') . '/backup/backup.cache');
+	$cache = @file_get_contents(kmsctl_conf() . '/backup/backup.cache');
 	$backups = $cache === false ? array() : @unserialize($cache, array('allowed_classes' => false));
 	$backups = is_array($backups) ? array_filter($backups, 'is_array') : array();
 	krsort($backups, SORT_NUMERIC);

@@ -17,7 +17,7 @@ function kmsctl_swapped($from, $to) {
 		if ($from[$kind] === null) {
 			array_splice($list, min($to[$kind]['index'], count($list)), 0, array($to[$kind]['record']));
 		} else {
-			$places = kmsctl_places($list, $from[$kind]['record']);
+			$places = kmsctl_places($list, $from[$kind]);
 			if (count($places) !== 1) {
 				return null;
 			}
@@ -32,25 +32,19 @@ function kmsctl_swapped($from, $to) {
 			unset($edited[$section][$tag]);
 		}
 	}
-	kmsctl_swap_separators($edited, $from['separators'], $to['separators']);
-	return $edited;
-}
-
-/* Bars that were moved meanwhile stay where they are. */
-function kmsctl_swap_separators(&$edited, $from, $to) {
-	foreach (array('nat', 'filter') as $section) {
-		if ($from[$section] !== $to[$section]
-		    && kmsctl_canonical(kmsctl_separator($section)) === kmsctl_canonical($from[$section])) {
-			$edited[$section]['separator'] = $to[$section];
+	foreach ($from['separators'] as $section => $bars) {
+		/* Bars that were moved meanwhile stay where they are. */
+		if ($bars !== $to['separators'][$section] && kmsctl_same(kmsctl_separator($section), $bars)) {
+			$edited[$section]['separator'] = $to['separators'][$section];
 		}
 	}
+	return $edited;
 }
 
 /* A value that does not change keeps its bytes, also where JSON could not carry them. */
 function kmsctl_merged($present, $record) {
 	foreach ($record as $key => $value) {
-		if (array_key_exists($key, $present)
-		    && kmsctl_canonical(kmsctl_normal($present[$key])) === kmsctl_canonical($value)) {
+		if (array_key_exists($key, $present) && kmsctl_same($present[$key], $value)) {
 			$record[$key] = $present[$key];
 		}
 	}

@@ -6,7 +6,7 @@
  */
 
 function kmsctl_config_path() {
-	return kmsctl_path('conf_path', '/conf') . '/config.xml';
+	return kmsctl_conf() . '/config.xml';
 }
 
 /* Reads config.xml itself into $config, and returns its text. */
@@ -45,15 +45,10 @@ function kmsctl_revision_time() {
 	return (string) kmsctl_text(kmsctl_section('revision'), 'time');
 }
 
-/* Whether the revision in memory was written by this change. */
-function kmsctl_is_our_revision($id) {
-	return strpos((string) kmsctl_text(kmsctl_section('revision'), 'description'), "kmsctl {$id}: ") !== false;
-}
-
 /* write_config() has saved what it replaced under the time of the revision we had loaded. If that is not what we had
  * loaded, somebody has written in between, and his version is there: it is put where no other backup replaces it. */
 function kmsctl_lost_update($id, $time, $raw) {
-	$backup = kmsctl_path('conf_path', '/conf') . "/backup/config-{$time}.xml";
+	$backup = kmsctl_conf() . "/backup/config-{$time}.xml";
 	$saved = $time === '' ? false : @file_get_contents($backup);
 	if ($saved === false || $saved === $raw) {
 		return null;
@@ -72,26 +67,27 @@ function kmsctl_is_another_writers($id, $raw) {
 /* Puts a good copy in the place of a damaged config.xml: ours, or the version of another writer who came between our reading
  * and our writing. A link and a rename need no space, and pfSense's code is not needed: it would end, or restore what it
  * likes. Returns where what another writer has made of the damaged one (`seen`, if we saw it) is kept, or null. */
-function kmsctl_mend($id, $conf, $seen) {
-	$source = "{$conf}/kmsctl/config-{$id}.xml";
+function kmsctl_mend($id, $seen) {
+	$config = kmsctl_config_path();
+	$source = kmsctl_copy_path($id);
 	$copy = @file_get_contents($source);
 	$lock = function_exists('lock') ? lock('config', LOCK_EX) : null;
-	$cut = @file_get_contents("{$conf}/config.xml");
+	$cut = @file_get_contents($config);
 	$kept = null;
 	if (kmsctl_is_whole($copy) && !kmsctl_is_whole($cut)) {
 		/* He may have loaded and saved the damaged one before we had read it, or since. */
 		if (($seen !== null && $cut !== $seen) || kmsctl_is_another_writers($id, $cut)) {
-			$kept = "{$conf}/kmsctl/lost-{$id}-damaged.xml";
+			$kept = kmsctl_state_directory() . "/lost-{$id}-damaged.xml";
 			@unlink($kept);
-			$kept = @link("{$conf}/config.xml", $kept) ? $kept : null;
+			$kept = @link($config, $kept) ? $kept : null;
 		}
-		$backup = "{$conf}/backup/config-" . kmsctl_time_of($copy) . '.xml';
+		$backup = kmsctl_conf() . '/backup/config-' . kmsctl_time_of($copy) . '.xml';
 		$source = kmsctl_is_whole(@file_get_contents($backup)) ? $backup : $source;
-		$hidden = kmsctl_hidden_path($conf, $id);
-		$mode = @fileperms("{$conf}/config.xml");
+		$hidden = kmsctl_hidden_path($id);
+		$mode = @fileperms($config);
 		@unlink($hidden);
-		if (@link($source, $hidden) && @rename($hidden, "{$conf}/config.xml") && $mode !== false) {
-			@chmod("{$conf}/config.xml", $mode & 0777);
+		if (@link($source, $hidden) && @rename($hidden, $config) && $mode !== false) {
+			@chmod($config, $mode & 0777);
 		}
 	}
 	if ($lock !== null) {
@@ -141,11 +137,8 @@ function kmsctl_not_read_back($edited, $who, $description) {
 }
 
 function kmsctl_differing($one, $other) {
-	$of = function ($config, $name) {
-		return isset($config[$name]) ? kmsctl_canonical(kmsctl_normal($config[$name])) : '""';
-	};
-	return array_values(array_filter(array_keys($one + $other), function ($name) use ($one, $other, $of) {
-		return $of($one, $name) !== $of($other, $name);
+	return array_values(array_filter(array_keys($one + $other), function ($name) use ($one, $other) {
+		return !kmsctl_same(isset($one[$name]) ? $one[$name] : '', isset($other[$name]) ? $other[$name] : '');
 	}));
 }
 
@@ -179,11 +172,12 @@ function kmsctl_write(&$stored, $edited, $raw, $description) {
 		if (kmsctl_rest($config) === $wanted) {
 			return array('written', "revision " . kmsctl_revision_time());
 		}
-		if (!kmsctl_is_our_revision($id)) {
+		$last = (string) kmsctl_text(kmsctl_section('revision'), 'description');
+		if (strpos($last, "kmsctl {$id}: ") === false) {
 			return array('replaced', 'another writer has written after us');
 		}
 	}
-	$kept = kmsctl_mend($id, kmsctl_path('conf_path', '/conf'), $now);
+	$kept = kmsctl_mend($id, $now);
 	$stored['outcome']['lost_update'] = $kept === null ? $stored['outcome']['lost_update'] : $kept;
 	@unlink(kmsctl_path('tmp_path', '/tmp') . '/config.cache');
 	$now = @file_get_contents(kmsctl_config_path());
