@@ -51,7 +51,9 @@ pub(super) async fn execute(
         Operation::Keep { id, until } => {
             keep::keep_temporary_change(context, session, id, *until).await
         }
-        Operation::Clean { paths } => clean::clean_leftovers(context, session, plan, paths).await,
+        Operation::Clean { paths } => {
+            clean::clean_leftovers(context, session, plan, paths, before).await
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::carry::ask_again;
 use super::config::PROOF;
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, Finish};
-use crate::domain::pfsense::leftovers::Cleaned;
+use crate::domain::pfsense::leftovers::{Cleaned, StoredFile};
 use crate::domain::plan::Plan;
 use crate::error::{Failure, FailureKind};
 use crate::pfsense::actions::{Done, FirewallAction};
@@ -18,12 +18,23 @@ pub(super) async fn clean_leftovers(
     session: &mut Session,
     plan: &Plan,
     paths: &[String],
+    before: &Reading,
 ) -> Carried {
+    let found = before
+        .configured
+        .iter()
+        .flat_map(|configured| &configured.leftovers);
+    let planned = found.filter(|file| paths.contains(&file.path));
+    let files = planned.map(|file| StoredFile {
+        path: file.path.clone(),
+        since: file.since,
+        orphaned: false,
+    });
     let request = CleanRequest {
         service: (&context.settings.service).into(),
         id: plan.id.clone(),
         who: context.who(),
-        paths: paths.to_vec(),
+        files: files.collect(),
     };
     // Removing twice is the same as once, so a lost answer may simply be asked for again.
     let said = ask_again(

@@ -86,6 +86,7 @@ pub(super) async fn change_configuration(
         what: wanted.change.edit_words(),
         swap,
         with_pending: wanted.with_pending,
+        forget: configured.forgotten_changes(),
         revert_at: plan
             .change
             .reverts_after
@@ -350,7 +351,17 @@ fn left_alone(outcome: &ChangeOutcome) -> bool {
 
 /// Turns what the agent says into an ending.
 pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) -> Carried {
-    let message = as_sentence(&outcome.message);
+    let message = match &outcome.holder {
+        Some(holder) => {
+            let since = Timestamp::from_second(holder.since).unwrap_or_default();
+            let since = since.strftime("%T");
+            let (who, what) = (&holder.who, &holder.what);
+            as_sentence(&format!(
+                "{who} is making a change since {since} UTC: {what}"
+            ))
+        }
+        None => as_sentence(&outcome.message),
+    };
     let conflict = |hint: &str| Some(Failure::new(FailureKind::Conflict, &message).hint(hint));
     let (ended, failure) = match outcome.result {
         ChangeEnding::Done => (EndedAs::Done, None),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pfsense::config::Sections;
-use kmsctl::domain::pfsense::configured::Configured;
+use kmsctl::domain::pfsense::configured::{Configured, Revisions};
 use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::{AgentError, AgentRequest, ReadRequest};
@@ -42,6 +42,8 @@ pub fn suite(read: impl Fn(&ReadRequest, Fixture) -> Result<Configured, AgentErr
         // These are the contract of changes.
         configured.fingerprint.clear();
         configured.history.clear();
+        configured.revisions = Revisions::default();
+        configured.files.now = 0;
         // The records that the rest is made of are compared by `sections_hold_everything_that_leads_in`.
         configured.sections = Sections::default();
         configured.all_nat.clear();

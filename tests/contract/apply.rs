@@ -8,7 +8,7 @@ use kmsctl::domain::pfsense::change::{
 };
 use kmsctl::domain::pfsense::configured::Configured;
 use kmsctl::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
-use kmsctl::domain::pfsense::leftovers::Cleaned;
+use kmsctl::domain::pfsense::leftovers::{Cleaned, StoredFile};
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::{
     AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest,
@@ -238,6 +238,7 @@ pub fn asked_of(
         what: change.edit_words(),
         swap: make_swap(configured, change, &service, &ids)?,
         with_pending: false,
+        forget: configured.forgotten_changes(),
         revert_at: None,
         service,
     })
@@ -314,11 +315,18 @@ fn prolong(firewall: &mut impl Firewall, name: &str, until: Option<i64>) -> Kept
 
 #[track_caller]
 fn clean(firewall: &mut impl Firewall, paths: Vec<String>) -> Cleaned {
+    let found = reading(firewall).leftovers;
+    let since = |path: &String| found.iter().find(|file| file.path == *path);
+    let files = paths.into_iter().map(|path| StoredFile {
+        since: since(&path).map_or(0, |file| file.since),
+        path,
+        orphaned: false,
+    });
     let asked = CleanRequest {
         service: request(),
         id: id("clean-1"),
         who: "viktor@laptop".into(),
-        paths,
+        files: files.collect(),
     };
     agent::read_reply(&firewall.ask(&AgentRequest::Clean(asked)), &nonce()).expect("an answer")
 }

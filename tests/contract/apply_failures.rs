@@ -250,10 +250,9 @@ fn a_second_operator_is_told_who_is_first() {
     assert_eq!(outcome.result, ChangeEnding::Locked);
     let first = outcome.holder.expect("the holder");
     assert_eq!(
-        (first.who.as_str(), first.since),
-        ("anna@desk", 1_795_350_619)
+        (first.who.as_str(), first.what.as_str(), first.since),
+        ("anna@desk", "exposure disabled", 1_795_350_619)
     );
-    assert!(outcome.message.contains("anna@desk") && outcome.message.contains("exposure disabled"));
     holder.kill().expect("it is killed");
     holder.wait().expect("it ends");
     done(&mut firewall, "c1", wanted());

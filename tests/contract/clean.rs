@@ -2,8 +2,9 @@
 //! ours. What every firewall must do about leftovers is in the contract of changes.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::UNIX_EPOCH;
 
-use kmsctl::domain::pfsense::leftovers::{Cleaned, Leftover};
+use kmsctl::domain::pfsense::leftovers::{Cleaned, Leftover, StoredFile};
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::{AgentRequest, CleanRequest};
 
@@ -12,12 +13,27 @@ use super::agent::changing::ChangingBox;
 use super::agent::{nonce, php, request};
 use super::apply::{caps, done, id, reading};
 
+/// Has these files removed, as old as they are now.
 fn clean(firewall: &ChangingBox, paths: &[String]) -> Cleaned {
+    let since = |path: &String| {
+        let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        let modified = modified.expect("a file").duration_since(UNIX_EPOCH);
+        i64::try_from(modified.expect("a time").as_secs()).expect("of today")
+    };
+    let files = paths.iter().map(|path| StoredFile {
+        path: path.clone(),
+        since: since(path),
+        orphaned: false,
+    });
+    clean_files(firewall, files.collect())
+}
+
+fn clean_files(firewall: &ChangingBox, files: Vec<StoredFile>) -> Cleaned {
     let asked = CleanRequest {
         service: request(),
         id: id("clean-1"),
         who: "viktor@laptop".into(),
-        paths: paths.to_vec(),
+        files,
     };
     let run = firewall.ask(&AgentRequest::Clean(asked));
     assert_eq!(run.stderr, "", "PHP complains");
@@ -153,7 +169,6 @@ fn what_is_not_a_leftover_is_never_removed() {
     done(&mut firewall, "c1", caps(Some(20), None));
     let names = [
         "conf/config.xml",
-        "conf/kmsctl/change-c1.json",
         "conf/kmsctl/../config.xml",
         "etc/version",
     ];
@@ -161,8 +176,20 @@ fn what_is_not_a_leftover_is_never_removed() {
     let Cleaned::Done { removed, kept } = clean(&firewall, &paths) else {
         panic!("locked");
     };
-    assert_eq!((removed.len(), kept.len()), (0, 4), "{removed:?}");
+    assert_eq!((removed.len(), kept.len()), (0, 3), "{removed:?}");
+    // What was written since it was looked at.
+    let name = "conf/kmsctl/change-c1.json";
+    let older = StoredFile {
+        path: path(&firewall, name),
+        since: 1_795_000_000,
+        orphaned: false,
+    };
+    let Cleaned::Done { removed, kept } = clean_files(&firewall, vec![older]) else {
+        panic!("locked");
+    };
+    assert_eq!((removed.len(), kept.len()), (0, 1), "{removed:?}");
     assert!(names.iter().all(|name| firewall.file(name).exists()));
+    assert!(firewall.file(name).exists());
 }
 
 #[test]

@@ -255,7 +255,7 @@ impl Configured {
             .map(cron_item)
             .collect();
         self.filter_disabled = sections.section("system").has_child("disablefilter");
-        self.revision = self.history.first().cloned().unwrap_or_default();
+        self.sort_history();
         self.sort_changes();
         self.fingerprint = self.fingerprint_of_pair(request);
         self.deleted = self.last_deletion(request);

@@ -10,12 +10,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::change::{Armed, Deleted, Expired, RunningChange};
+use super::change::{Armed, Deleted, Element, Expired, RunningChange};
 use super::config::{Sections, members_of_text};
-use super::leftovers::Leftover;
+use super::leftovers::{Leftover, StoredFiles};
 use super::stored::StoredChange;
 
 mod record;
+
+/// How many entries of the configuration history are shown.
+const HISTORY: usize = 30;
 
 /// Everything the agent reports in one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,15 +90,57 @@ pub struct Configured {
     /// What the last deletion of the service's rules took away, where neither rule is there now.
     #[serde(skip)]
     pub deleted: Option<Deleted>,
-    /// Files of kmsctl's that have something to do, and those that are left over.
     #[serde(default)]
+    pub files: StoredFiles,
+    /// Files of kmsctl's that have something to do, and those that are left over.
+    #[serde(skip)]
     pub leftovers: Vec<Leftover>,
     /// Functions that a change needs and the firewall's PHP does not have.
     #[serde(default)]
     pub missing: Vec<String>,
-    /// pfSense's own configuration history, newest first, at most 30 entries.
     #[serde(default)]
+    pub revisions: Revisions,
+    /// pfSense's own configuration history, newest first, at most 30 entries.
+    #[serde(skip)]
     pub history: Vec<Revision>,
+}
+
+/// pfSense's own configuration history, raw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revisions {
+    /// `revision` of config.xml: the one in force.
+    pub revision: Element,
+    /// Of the index of backups: by their time, in any order. The description has the user's name in front; only some versions
+    /// keep the name by itself.
+    pub backups: Element,
+}
+
+impl Revisions {
+    /// Returns the revision in force, and the backups, newest first.
+    fn history(&self) -> Vec<Revision> {
+        let revision = |time: Option<&str>, record: &Element| Revision {
+            time: time.map(str::to_owned),
+            description: record.child_text("description").map(str::to_owned),
+            username: record.child_text("username").map(str::to_owned),
+        };
+        let backups = match &self.backups {
+            Element::Map(backups) => backups.as_slice(),
+            Element::Text(_) | Element::List(_) => &[],
+        };
+        let times = backups.iter().filter_map(|(time, record)| {
+            let number: u64 = time.parse().ok()?;
+            Some((number, revision(Some(time), record)))
+        });
+        let mut older: Vec<(u64, Revision)> = times.collect();
+        older.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+        let present = revision(self.revision.child_text("time"), &self.revision);
+        let older = older.into_iter().map(|(_, revision)| revision);
+        std::iter::once(present)
+            .chain(older)
+            .take(HISTORY)
+            .collect()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,6 +298,15 @@ pub struct Alias {
 }
 
 impl Configured {
+    /// Gives the history its order, and takes out what this PHP need not have.
+    pub(super) fn sort_history(&mut self) {
+        self.history = self.revisions.history();
+        self.revision = self.history.first().cloned().unwrap_or_default();
+        // PHP has it since 8.1; before, a power cut can cost a file of ours.
+        let is_old = self.system.php.starts_with("7.") || self.system.php.starts_with("8.0.");
+        self.missing.retain(|name| !(is_old && name == "fsync"));
+    }
+
     /// Returns the addresses and networks of the service's alias, those of nested aliases too; `None` if one of them is
     /// a name or a list that only the firewall can resolve, or there is no alias.
     pub fn resolved_members(&self) -> Option<Vec<ipnet::IpNet>> {

@@ -21,17 +21,41 @@ pub struct StoredChange {
     pub since: i64,
     pub port: u16,
     pub interface: String,
+    /// The alias of the service.
+    pub alias: String,
     pub ended: bool,
+    /// It ended as it was meant to.
+    pub done: bool,
+    /// It has deleted rules, and is in force.
+    pub deletes: bool,
     /// Its armed job is there; without one nothing has been written yet, or nothing is left to do.
     pub has_job: bool,
     /// Epoch seconds, by the firewall's clock, at which it is taken back.
     pub revert_at: Option<i64>,
     pub reverted: Option<Reverted>,
-    /// What it has deleted of rules of the service's port and interface, if it is in force.
+    /// What it has deleted, if the rules were of the service's port and interface.
     pub took: Option<Records>,
 }
 
+/// As many ended changes of which nothing is armed stay on the firewall, to be asked about.
+const KEPT: usize = 50;
+
 impl StoredChange {
+    pub(super) fn has_ended_unarmed(&self) -> bool {
+        self.ended && self.revert_at.is_none()
+    }
+
+    /// Returns whether it is the only place that has what a deletion took away: until a later change of the rules is in force.
+    pub(super) fn is_needed(&self, changes: &[Self]) -> bool {
+        let replaces = |other: &Self| {
+            (&other.alias, other.port, &other.interface)
+                == (&self.alias, self.port, &self.interface)
+                && other.since > self.since
+                && other.done
+        };
+        self.deletes && !changes.iter().any(replaces)
+    }
+
     fn armed(&self) -> Option<Armed> {
         Some(Armed {
             id: self.id.clone(),
@@ -70,6 +94,16 @@ impl StoredChange {
 }
 
 impl Configured {
+    /// Returns the changes that the firewall may forget when the next one ends: all but the newest, and what is needed.
+    pub fn forgotten_changes(&self) -> Vec<ChangeId> {
+        let ended = self.changes.iter();
+        let ended: Vec<&StoredChange> = ended.filter(|one| one.has_ended_unarmed()).collect();
+        let over = (ended.len() + 1).saturating_sub(KEPT);
+        let old = ended.into_iter().take(over);
+        let old = old.filter(|change| !change.is_needed(&self.changes));
+        old.map(|change| change.id.clone()).collect()
+    }
+
     /// Sorts the changes by what they still do. Whether a deletion was proven does not matter where the rules are gone.
     pub(super) fn sort_changes(&mut self) {
         let changes = || self.changes.iter();
@@ -79,5 +113,6 @@ impl Configured {
         let deletions = changes().rev().filter_map(StoredChange::deleted);
         self.deletions = deletions.take(MOST_DELETIONS).collect();
         (self.armed, self.expired, self.unfinished) = (armed, expired, unfinished);
+        self.leftovers = self.files.find_leftovers(&self.changes);
     }
 }

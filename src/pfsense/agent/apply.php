@@ -57,7 +57,7 @@ function kmsctl_apply($request) {
 	$closes = $request['action']['swap']['closes']
 	    && kmsctl_is_whole(@file_get_contents(kmsctl_config_path()));
 	foreach ($closes ? array() : kmsctl_unfinished() as $other) {
-		kmsctl_run_job($other['id']);
+		kmsctl_finish_by_job($other['id']);
 	}
 	$running = array('id' => $id, 'who' => $request['action']['who'],
 	    'what' => $request['action']['what'], 'since' => time());
@@ -76,13 +76,7 @@ function kmsctl_apply($request) {
 }
 
 function kmsctl_locked($request, $holder) {
-	$outcome = kmsctl_outcome($request, 'locked', 'another change is being made');
-	if ($holder !== null) {
-		$outcome['holder'] = $holder;
-		$since = gmdate('H:i:s', $holder['since']);
-		$outcome['message'] = "{$holder['who']} is making a change since {$since} UTC: {$holder['what']}";
-	}
-	return $outcome;
+	return array('holder' => $holder) + kmsctl_outcome($request, 'locked', 'another change is being made');
 }
 
 /* Everything that is refused before a byte is written; [result, sentence] or null. With a third item that is the step. */
@@ -263,11 +257,18 @@ function kmsctl_interrupted($why) {
 	return $outcome;
 }
 
-/* Lets the job go on with a change. */
+/* Lets the job go on with a change. Where cron has started it meanwhile, that is waited for; half a minute at most. */
 function kmsctl_after_job($id) {
 	kmsctl_unlock();
 	kmsctl_finish_by_job($id);
-	kmsctl_wait_for_end($id);
+	for ($try = 0; $try < 60; $try++) {
+		$stored = kmsctl_stored($id);
+		if ($stored === null || $stored['phase'] === 'ended' || kmsctl_lock(kmsctl_running($stored))) {
+			break;
+		}
+		usleep(500000);
+	}
+	kmsctl_unlock();
 	return kmsctl_stored($id)['outcome'];
 }
 

@@ -48,7 +48,7 @@ function kmsctl_is_due($stored) {
 }
 
 function kmsctl_go_on($stored) {
-	if ($stored['phase'] === 'ended' && $stored['revert_at'] === null) {
+	if (!kmsctl_is_at_work($stored)) {
 		kmsctl_disarm($stored['id']);
 		return;
 	}
@@ -256,10 +256,13 @@ function kmsctl_take_over($request) {
 	return $taken;
 }
 
-/* Brings an interrupted change to an end as far as it can be done now. */
+/* Brings an interrupted change to an end as far as it can be done now: by its job, in a process of its own, as pfSense's
+ * development branch cannot load its ruleset twice in one. */
 function kmsctl_finish_by_job($id) {
-	if (is_file(kmsctl_job_path($id))) {
-		kmsctl_run_job($id);
+	global $kmsctl_request;
+	$job = kmsctl_job_path($id);
+	if (is_file($job)) {
+		exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg($job) . ' </dev/null >/dev/null 2>&1');
 		return;
 	}
 	/* Interrupted before it was armed, so nothing was written. Under the lock: perhaps it is about to be armed. */

@@ -66,11 +66,11 @@ $kmsctl_held = null;
 
 function kmsctl_lock($running) {
 	global $kmsctl_held;
-	$file = @fopen(kmsctl_state_directory() . '/lock', 'c+e');
+	$file = @fopen(kmsctl_lock_path(), 'c+e');
 	if ($file === false || !flock($file, LOCK_EX | LOCK_NB)) {
 		return false;
 	}
-	@chmod(kmsctl_state_directory() . '/lock', 0600);
+	@chmod(kmsctl_lock_path(), 0600);
 	ftruncate($file, 0);
 	rewind($file);
 	fwrite($file, kmsctl_encode($running + array('pid' => getmypid())));
@@ -135,36 +135,17 @@ function kmsctl_copy_path($id) {
 	return kmsctl_state_directory() . "/config-{$id}.xml";
 }
 
-/* Runs the armed job now, in a process of its own: pfSense's development branch cannot load its ruleset twice in one. */
-function kmsctl_run_job($id) {
-	global $kmsctl_request;
-	exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg(kmsctl_job_path($id)) . ' </dev/null >/dev/null 2>&1');
-}
-
-/* Waits for whoever has taken the lock meanwhile, cron's own start of the job as a rule; half a minute at most. */
-function kmsctl_wait_for_end($id) {
-	for ($try = 0; $try < 60; $try++) {
-		$stored = kmsctl_stored($id);
-		if ($stored === null || $stored['phase'] === 'ended' || kmsctl_lock(kmsctl_running($stored))) {
-			break;
-		}
-		usleep(500000);
-	}
-	kmsctl_unlock();
-}
-
-/* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. What a crash has left of the
- * others goes too, but not another writer's lost version: it may be the only one, and is left to `doctor --clean`. */
+/* Of ended changes of which nothing is armed: what a crash has left, and the records that the client wants forgotten. Another
+ * writer's lost version may be the only one, and is left to `doctor --clean`. */
 function kmsctl_prune() {
-	$ended = array_filter(kmsctl_all_stored(), function ($stored) {
-		return $stored['phase'] === 'ended' && $stored['revert_at'] === null;
-	});
-	foreach ($ended as $stored) {
-		kmsctl_disarm($stored['id']);
-	}
-	foreach (array_slice($ended, 0, max(0, count($ended) - 50)) as $stored) {
-		if (!kmsctl_is_needed($stored)) {
-			@unlink(kmsctl_stored_path($stored['id']));
+	global $kmsctl_request;
+	$action = $kmsctl_request['action'];
+	foreach (kmsctl_all_stored() as $stored) {
+		if (!kmsctl_is_at_work($stored)) {
+			kmsctl_disarm($stored['id']);
+			if (in_array($stored['id'], isset($action['forget']) ? $action['forget'] : array(), true)) {
+				@unlink(kmsctl_stored_path($stored['id']));
+			}
 		}
 	}
 }

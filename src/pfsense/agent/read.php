@@ -107,11 +107,8 @@ function kmsctl_dirty() {
 
 /* What kmsctl calls and this PHP, or pfSense's code as far as a read loads it, does not have. */
 function kmsctl_missing() {
-	$needed = array('escapeshellarg', 'exec', 'flock', 'fsync', 'is_subsystem_dirty', 'json_encode', 'link', 'preg_match',
-	    'proc_open', 'write_config');
-	/* PHP has it since 8.1; before, a power cut can cost a file of ours. */
-	$needed = array_diff($needed, PHP_VERSION_ID < 80100 ? array('fsync') : array());
-	return array_values(array_filter($needed, function ($name) {
+	return array_values(array_filter(array('escapeshellarg', 'exec', 'flock', 'fsync', 'is_subsystem_dirty', 'json_encode',
+	    'link', 'preg_match', 'proc_open', 'write_config'), function ($name) {
 		return !function_exists($name);
 	}));
 }
@@ -123,9 +120,9 @@ function kmsctl_read($request) {
 		'dirty' => kmsctl_dirty(),
 		'ha_peer' => (string) kmsctl_text(kmsctl_section('hasync'), 'synchronizetoip') !== '',
 		'changes' => kmsctl_changes($request),
-		'leftovers' => kmsctl_leftovers(),
+		'files' => array('now' => time(), 'files' => kmsctl_files(), 'lock' => kmsctl_lock_standing()),
 		'missing' => kmsctl_missing(),
-		'history' => kmsctl_history(),
+		'revisions' => kmsctl_history(),
 	);
 }
 ?>

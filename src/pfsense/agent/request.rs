@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::pfsense::change::{ChangeId, Swap};
 pub use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::leftovers::StoredFile;
 use crate::domain::shell_word::ShellWord;
 use crate::ssh::script::{Nonce, ScriptCommand};
 
@@ -68,6 +69,8 @@ pub struct ApplyRequest {
     pub swap: Swap,
     /// Go on although changes saved in the GUI wait to be applied: the reload applies them.
     pub with_pending: bool,
+    /// Ended changes whose records it removes at its end.
+    pub forget: Vec<ChangeId>,
     /// Epoch seconds, by the firewall's clock, at which the firewall takes the change back by itself.
     pub revert_at: Option<i64>,
 }
@@ -106,8 +109,8 @@ pub struct CleanRequest {
     pub id: ChangeId,
     /// Who asks, such as `viktor@laptop`.
     pub who: String,
-    /// The files; each is removed only if it still is left over.
-    pub paths: Vec<String>,
+    /// The files; each is removed only if it is as old as it says here, and nothing has to do with it any more.
+    pub files: Vec<StoredFile>,
 }
 
 /// Any of the questions.
@@ -216,6 +219,7 @@ mod tests {
             what: "exposure disabled".into(),
             swap,
             with_pending: false,
+            forget: Vec::new(),
             revert_at: Some(1_795_350_619),
         }))
     }
@@ -246,10 +250,12 @@ mod tests {
                 service: service(),
                 id,
                 who: "viktor@laptop".into(),
-                paths: vec![
-                    "/conf/kmsctl/revert-x.php".into(),
-                    "'); system('id'); ('".into(),
-                ],
+                files: ["/conf/kmsctl/revert-x.php", "'); system('id'); ('"]
+                    .map(|path| StoredFile {
+                        path: path.into(),
+                        ..StoredFile::default()
+                    })
+                    .into(),
             }),
         ]
     }

@@ -28,6 +28,10 @@ function kmsctl_job_path($id) {
 	return kmsctl_state_directory() . "/revert-{$id}.php";
 }
 
+function kmsctl_lock_path() {
+	return kmsctl_state_directory() . '/lock';
+}
+
 /* The second name under which a good copy waits to take the place of a damaged config.xml. */
 function kmsctl_hidden_path($id) {
 	return kmsctl_conf() . "/.kmsctl-{$id}.xml";
@@ -37,9 +41,10 @@ function kmsctl_hidden_path($id) {
 function kmsctl_read_stored($path) {
 	$stored = json_decode((string) @file_get_contents($path), true);
 	$is_whole = isset($stored['id'], $stored['phase'], $stored['who'], $stored['what'], $stored['since'],
-	    $stored['service']['port'], $stored['service']['interface'], $stored['outcome']['result'])
+	    $stored['service']['port'], $stored['service']['interface'], $stored['service']['alias'], $stored['outcome']['result'])
 	    && basename($path) === "change-{$stored['id']}.json" && is_string($stored['who']) && is_string($stored['what'])
 	    && is_int($stored['since']) && is_int($stored['service']['port']) && is_string($stored['service']['interface'])
+	    && is_string($stored['service']['alias'])
 	    && array_key_exists('revert_at', $stored) && ($stored['revert_at'] === null || is_int($stored['revert_at']))
 	    && array_key_exists('reverted', $stored['outcome']);
 	return $is_whole ? $stored : null;
@@ -60,26 +65,26 @@ function kmsctl_all_stored() {
 }
 
 function kmsctl_running($stored) {
-	return array(
-		'id' => $stored['id'],
-		'who' => $stored['who'],
-		'what' => $stored['what'],
-		'since' => $stored['since'],
-	);
+	return array_intersect_key($stored, array_flip(array('id', 'who', 'what', 'since')));
 }
 
 /* The changes that are kept here, oldest first. What they still do is judged by src/domain/pfsense/stored.rs. What a
  * deletion of these rules took away is kept nowhere else. */
 function kmsctl_changes($service) {
 	return array_map(function ($stored) use ($service) {
+		$deletes = isset($stored['kind']) && $stored['kind'] === 'delete' && $stored['phase'] === 'ended'
+		    && in_array($stored['outcome']['result'], array('done', 'unproven'), true);
 		return kmsctl_running($stored) + array(
 			'port' => $stored['service']['port'],
 			'interface' => $stored['service']['interface'],
+			'alias' => $stored['service']['alias'],
 			'ended' => $stored['phase'] === 'ended',
+			'done' => $stored['outcome']['result'] === 'done',
+			'deletes' => $deletes,
 			'has_job' => is_file(kmsctl_job_path($stored['id'])),
 			'revert_at' => $stored['revert_at'],
 			'reverted' => $stored['outcome']['reverted'],
-			'took' => kmsctl_is_about($stored, $service) && kmsctl_is_deletion_in_force($stored) ? $stored['before'] : null,
+			'took' => $deletes && kmsctl_is_about($stored, $service) ? $stored['before'] : null,
 		);
 	}, kmsctl_all_stored());
 }
@@ -89,30 +94,16 @@ function kmsctl_is_about($stored, $service) {
 	return $stored['service']['port'] === $service['port'] && $stored['service']['interface'] === $service['interface'];
 }
 
+/* Whether a change is not at its end, or is to be taken back. */
+function kmsctl_is_at_work($stored) {
+	return $stored['phase'] !== 'ended' || $stored['revert_at'] !== null;
+}
+
 /* Those whose way back is about the same rules. */
 function kmsctl_armed_on($service) {
 	return array_values(array_filter(kmsctl_all_stored(), function ($stored) use ($service) {
 		return $stored['phase'] === 'ended' && $stored['revert_at'] !== null && kmsctl_is_about($stored, $service);
 	}));
-}
-
-function kmsctl_is_deletion_in_force($stored) {
-	return isset($stored['kind']) && $stored['kind'] === 'delete' && $stored['phase'] === 'ended'
-	    && in_array($stored['outcome']['result'], array('done', 'unproven'), true);
-}
-
-/* The only place that has what a deletion took away: kept, whatever its age, until a later change of the rules is in force. */
-function kmsctl_is_needed($stored) {
-	if (!kmsctl_is_deletion_in_force($stored)) {
-		return false;
-	}
-	foreach (kmsctl_all_stored() as $other) {
-		if ($other['service']['alias'] === $stored['service']['alias'] && kmsctl_is_about($other, $stored['service'])
-		    && $other['since'] > $stored['since'] && $other['outcome']['result'] === 'done') {
-			return false;
-		}
-	}
-	return true;
 }
 
 /* Changes whose armed job has something left to do. Without a job nothing has been written yet. */
@@ -122,28 +113,12 @@ function kmsctl_unfinished() {
 	}));
 }
 
-/* pfSense's own history: the revision in force, then its backups by their index, newest first. The index holds the
- * description with the user's name in front; only some versions keep the name by itself. */
+/* pfSense's own history, see src/domain/pfsense/configured.rs. */
 function kmsctl_history() {
-	$revision = kmsctl_section('revision');
-	$history = array(kmsctl_entry(kmsctl_text($revision, 'time'), $revision));
+	$keys = array('time', 'description', 'username');
 	$cache = @file_get_contents(kmsctl_conf() . '/backup/backup.cache');
 	$backups = $cache === false ? array() : @unserialize($cache, array('allowed_classes' => false));
-	$backups = is_array($backups) ? array_filter($backups, 'is_array') : array();
-	krsort($backups, SORT_NUMERIC);
-	foreach ($backups as $time => $backup) {
-		if (is_numeric($time) && count($history) < 30) {
-			$history[] = kmsctl_entry((string) $time, $backup);
-		}
-	}
-	return $history;
-}
-
-function kmsctl_entry($time, $record) {
-	return array(
-		'time' => $time,
-		'description' => kmsctl_text($record, 'description'),
-		'username' => kmsctl_text($record, 'username'),
-	);
+	return kmsctl_normal(array('revision' => array_intersect_key(kmsctl_section('revision'), array_flip($keys)),
+	    'backups' => kmsctl_fields(is_array($backups) ? $backups : array(), $keys)));
 }
 ?>

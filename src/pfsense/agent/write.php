@@ -128,18 +128,15 @@ function kmsctl_not_read_back($edited, $who, $description) {
 		}
 		$present = parse_xml_config($path, $root);
 		@unlink($path);
-		$differ = kmsctl_differing($edited, is_array($present) ? $present : array());
+		$present = is_array($present) ? $present : array();
+		$differ = array_filter(array_keys($edited + $present), function ($name) use ($edited, $present) {
+			return !kmsctl_same(isset($edited[$name]) ? $edited[$name] : '', isset($present[$name]) ? $present[$name] : '');
+		});
 		if ($differ !== array()) {
 			return implode(', ', array_slice($differ, 0, 5));
 		}
 	}
 	return null;
-}
-
-function kmsctl_differing($one, $other) {
-	return array_values(array_filter(array_keys($one + $other), function ($name) use ($one, $other) {
-		return !kmsctl_same(isset($one[$name]) ? $one[$name] : '', isset($other[$name]) ? $other[$name] : '');
-	}));
 }
 
 /*

@@ -100,14 +100,9 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
     if world.ledger.is_void(&request.id) {
         return refused("it was called off before it arrived");
     }
-    if let Some(holder) = lock_holder(world) {
-        let since = jiff::Timestamp::from_second(holder.since).unwrap_or_default();
-        let since = since.strftime("%H:%M:%S");
-        let why = format!(
-            "{} is making a change since {since} UTC: {}",
-            holder.who, holder.what
-        );
-        return Some((ChangeEnding::Locked, why));
+    if lock_holder(world).is_some() {
+        let why = "another change is being made";
+        return Some((ChangeEnding::Locked, why.to_owned()));
     }
     if request.expect != world.configuration.read(&request.service).digest_of_rules() {
         let why = "the rules, the aliases or the separators have changed since they were shown";
@@ -300,7 +295,7 @@ impl Course<'_> {
         let now = world.now.div_euclid(1000);
         world
             .ledger
-            .keep(Stored::new(outcome.clone(), request, now));
+            .keep(Stored::new(outcome.clone(), request, now), &request.forget);
         outcome
     }
 }

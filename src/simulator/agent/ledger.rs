@@ -4,12 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::pfsense::change::{ChangeEnding, ChangeId, ChangeOutcome, Reverted, Swap};
-use crate::domain::pfsense::leftovers::Leftover;
+use crate::domain::pfsense::leftovers::StoredFile;
 use crate::domain::pfsense::stored::StoredChange;
 use crate::pfsense::agent::{ApplyRequest, ReadRequest};
 
-/// How many outcomes stay of which nothing is armed.
-const KEPT: usize = 50;
 /// Cron's step, in seconds.
 const MINUTE: i64 = 60;
 
@@ -20,7 +18,7 @@ pub struct Ledger {
     void: Vec<ChangeId>,
     /// What crashes have left behind.
     #[serde(default)]
-    pub debris: Vec<Leftover>,
+    pub debris: Vec<StoredFile>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,24 +69,19 @@ impl Ledger {
     /// Returns what a crash three days ago has left behind; epoch milliseconds.
     pub fn after_a_crash(now: i64) -> Self {
         let since = now.div_euclid(1000) - 3 * 86_400;
-        let file = |path: &str, why: &str| Leftover {
+        let file = |path: &str| StoredFile {
             path: path.to_owned(),
             since,
-            stale: true,
-            why: why.to_owned(),
+            orphaned: false,
         };
-        let unknown = "no change of this name is kept here";
         Self {
             debris: vec![
-                file("/conf/.kmsctl-5f1e7c0d9a42.xml", "it was never finished"),
-                file("/conf/kmsctl/config-5f1e7c0d9a42.xml", unknown),
-                file(
-                    "/conf/kmsctl/lock",
-                    "the process of anna@desk that held it has ended",
-                ),
-                file("/conf/kmsctl/lost-5f1e7c0d9a42-damaged.xml", unknown),
-                file("/conf/kmsctl/revert-5f1e7c0d9a42.php", unknown),
-                file("/etc/cron.d/kmsctl-5f1e7c0d9a42", unknown),
+                file("/conf/.kmsctl-5f1e7c0d9a42.xml"),
+                file("/conf/kmsctl/config-5f1e7c0d9a42.xml"),
+                file("/conf/kmsctl/lock"),
+                file("/conf/kmsctl/lost-5f1e7c0d9a42-damaged.xml"),
+                file("/conf/kmsctl/revert-5f1e7c0d9a42.php"),
+                file("/etc/cron.d/kmsctl-5f1e7c0d9a42"),
             ],
             ..Self::default()
         }
@@ -104,20 +97,11 @@ impl Ledger {
             .find(|stored| stored.outcome.id == *id)
     }
 
-    /// Keeps a change, and forgets the oldest of those that nothing is armed for.
-    pub fn keep(&mut self, stored: Stored) {
+    /// Keeps a change, and forgets those of these that nothing is armed for.
+    pub fn keep(&mut self, stored: Stored, forgotten: &[ChangeId]) {
+        self.stored
+            .retain(|stored| stored.revert_at.is_some() || !forgotten.contains(&stored.outcome.id));
         self.stored.push(stored);
-        let over = |ledger: &Self| {
-            let settled = |stored: &&Stored| stored.revert_at.is_none();
-            ledger.stored.iter().filter(settled).count() > KEPT
-        };
-        while over(self) {
-            let oldest = |stored: &Stored| stored.revert_at.is_none();
-            let Some(place) = self.stored.iter().position(oldest) else {
-                return;
-            };
-            self.stored.remove(place);
-        }
     }
 
     /// Declares an id void: a request that still travels under it will be refused.
@@ -136,7 +120,7 @@ impl Ledger {
         let change = |stored: &Stored| {
             let outcome = &stored.outcome;
             let in_force = matches!(outcome.result, ChangeEnding::Done | ChangeEnding::Unproven);
-            let is_deletion = stored.deletes && in_force && stored.is_about(service);
+            let deletes = stored.deletes && in_force;
             StoredChange {
                 id: outcome.id.clone(),
                 who: stored.who.clone(),
@@ -144,11 +128,14 @@ impl Ledger {
                 since: stored.since.unwrap_or_default(),
                 port: stored.service.port,
                 interface: stored.service.interface.clone(),
+                alias: stored.service.alias.clone(),
                 ended: true,
+                done: outcome.result == ChangeEnding::Done,
+                deletes,
                 has_job: stored.revert_at.is_some(),
                 revert_at: stored.revert_at,
                 reverted: outcome.reverted.clone(),
-                took: is_deletion.then(|| outcome.before.clone()),
+                took: (deletes && stored.is_about(service)).then(|| outcome.before.clone()),
             }
         };
         self.stored.iter().map(change).collect()

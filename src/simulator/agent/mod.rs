@@ -11,7 +11,7 @@ use super::scenario::Scenario;
 use super::world::World;
 use crate::domain::pfsense::change::{Kept, OutcomeAnswer};
 use crate::domain::pfsense::configured::Configured;
-use crate::domain::pfsense::leftovers::{Cleaned, Leftover, NotRemoved};
+use crate::domain::pfsense::leftovers::{Cleaned, NotRemoved, StoredFile, StoredFiles, StoredLock};
 use crate::domain::pfsense::stored::StoredChange;
 use crate::pfsense::agent::{
     AgentRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, encode_reply,
@@ -58,7 +58,10 @@ pub fn read_configured(world: &World, request: &ReadRequest) -> Configured {
         since: holder.since,
         port: request.port,
         interface: request.interface.clone(),
+        alias: request.alias.clone(),
         ended: false,
+        done: false,
+        deletes: false,
         has_job: true,
         revert_at: None,
         reverted: None,
@@ -66,7 +69,7 @@ pub fn read_configured(world: &World, request: &ReadRequest) -> Configured {
     }));
     let answer = Configured {
         changes,
-        leftovers: list_leftovers(world),
+        files: list_files(world),
         ..world.configuration.read(request)
     };
     answer.shaped_for(request)
@@ -109,32 +112,36 @@ pub fn keep_change(world: &mut World, request: &KeepRequest) -> Kept {
     }
 }
 
-/// Lists what has something to do, and what was left behind.
-fn list_leftovers(world: &World) -> Vec<Leftover> {
-    let mut found = world.ledger.debris.clone();
-    for (id, who, _) in world.ledger.armed() {
+/// Lists the files that lie under kmsctl's names.
+fn list_files(world: &World) -> StoredFiles {
+    let now = world.now.div_euclid(1000);
+    let is_lock = |file: &&StoredFile| file.path == LOCK;
+    let debris = || world.ledger.debris.iter();
+    let dead = debris().find(is_lock).map(|file| (file.since, "anna@desk"));
+    let holder = apply::lock_holder(world);
+    let living = holder
+        .as_ref()
+        .map(|holder| (holder.since, holder.who.as_str()));
+    let lock = living.or(dead).map(|(since, who)| StoredLock {
+        path: LOCK.to_owned(),
+        since,
+        who: who.to_owned(),
+        held: living.is_some(),
+    });
+    let mut files: Vec<StoredFile> = debris().filter(|file| !is_lock(file)).cloned().collect();
+    for (id, ..) in world.ledger.armed() {
         for path in [
             format!("/conf/kmsctl/revert-{id}.php"),
             format!("/etc/cron.d/kmsctl-{id}"),
         ] {
-            found.push(Leftover {
+            files.push(StoredFile {
                 path,
-                since: world.now.div_euclid(1000),
-                stale: false,
-                why: format!("it takes back the change {id} by {who}"),
+                since: now,
+                orphaned: false,
             });
         }
     }
-    if let Some(holder) = apply::lock_holder(world) {
-        found.push(Leftover {
-            path: LOCK.to_owned(),
-            since: holder.since,
-            stale: false,
-            why: format!("{} holds it", holder.who),
-        });
-    }
-    found.sort_by(|one, other| one.path.cmp(&other.path));
-    found
+    StoredFiles { now, files, lock }
 }
 
 pub fn clean_leftovers(world: &mut World, request: &CleanRequest) -> Cleaned {
@@ -143,13 +150,24 @@ pub fn clean_leftovers(world: &mut World, request: &CleanRequest) -> Cleaned {
             holder: Some(holder),
         };
     }
-    let files = list_leftovers(world);
-    let pending = |path: &str| files.iter().any(|file| file.path == path && !file.stale);
-    let (kept, removed): (Vec<String>, Vec<String>) = request
-        .paths
-        .iter()
-        .cloned()
-        .partition(|path| pending(path));
+    let present = list_files(world).files;
+    let armed: Vec<String> = world
+        .ledger
+        .armed()
+        .map(|(id, ..)| id.to_string())
+        .collect();
+    let stays = |file: &&StoredFile| {
+        let is_another = |other: &StoredFile| other.path == file.path && other.since != file.since;
+        present.iter().any(is_another) || armed.iter().any(|id| file.path.contains(id.as_str()))
+    };
+    let (kept, removed): (Vec<&StoredFile>, Vec<&StoredFile>) =
+        request.files.iter().partition(stays);
+    let [kept, removed] = [kept, removed].map(|files| {
+        files
+            .into_iter()
+            .map(|file| file.path.clone())
+            .collect::<Vec<String>>()
+    });
     let debris = &mut world.ledger.debris;
     debris.retain(|file| !removed.contains(&file.path));
     Cleaned::Done {

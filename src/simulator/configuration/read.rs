@@ -4,11 +4,8 @@
 use super::Configuration;
 use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::Sections;
-use crate::domain::pfsense::configured::{Configured, Revision, System};
+use crate::domain::pfsense::configured::{Configured, Revisions, System};
 use crate::pfsense::agent::ReadRequest;
-
-/// How many entries of the configuration history are reported.
-const HISTORY: usize = 30;
 
 impl Configuration {
     pub fn read(&self, request: &ReadRequest) -> Configured {
@@ -26,7 +23,7 @@ impl Configuration {
                 .section("hasync")
                 .child_text("synchronizetoip")
                 .is_some_and(|peer| !peer.is_empty()),
-            history: self.revisions(),
+            revisions: self.revisions(),
             ..Configured::default()
         };
         answer.shaped_for(request)
@@ -63,11 +60,17 @@ impl Configuration {
         Sections(sections)
     }
 
-    /// Returns the revision in force and older ones, newest first.
-    fn revisions(&self) -> Vec<Revision> {
-        let present = std::iter::once(self.tree.section("revision"));
-        let all = present.chain(&self.history).take(HISTORY);
-        all.map(revision_of).collect()
+    fn revisions(&self) -> Revisions {
+        let mut backups = Element::Map(Vec::new());
+        // pfSense names its backups by the second; the last of one replaces the others.
+        for revision in self.history.iter().rev() {
+            let time = revision.child_text("time").unwrap_or_default();
+            backups.set_child(time, revision.clone());
+        }
+        Revisions {
+            revision: self.tree.section("revision").clone(),
+            backups,
+        }
     }
 }
 
@@ -152,14 +155,6 @@ fn names_table(item: &Element, request: &ReadRequest) -> bool {
 /// Returns a text of a rule's `source` or `destination`.
 pub fn side_field<'a>(rule: &'a Element, side: &str, key: &str) -> Option<&'a str> {
     rule.get(side).and_then(|side| side.child_text(key))
-}
-
-fn revision_of(revision: &Element) -> Revision {
-    Revision {
-        time: owned_field(revision, "time"),
-        description: owned_field(revision, "description"),
-        username: owned_field(revision, "username"),
-    }
 }
 
 fn owned_field(record: &Element, key: &str) -> Option<String> {

@@ -62,6 +62,7 @@ fn asked(
         what: change.edit_words(),
         swap: make_swap(&configured, change, &request(), &ids)?,
         with_pending: false,
+        forget: configured.forgotten_changes(),
         revert_at: None,
     })
 }
