@@ -322,8 +322,8 @@ fn unreadable_file(path: &Path, error: &std::io::Error) -> Failure {
         "The configuration file {shown} cannot be read: {error}."
     ));
     failure.hint(match error.kind() {
-        ErrorKind::NotFound if path.is_symlink() => {
-            "It is a link to a file that is not there: make that file or remove the link, or name another file with --config."
+        ErrorKind::NotFound if path.ancestors().any(leads_nowhere) => {
+            "A link leads to what is not there: make that, or remove the link, or name another file with --config."
         }
         ErrorKind::NotFound => {
             "Write one with `kmsctl config init`, or leave out --config to use the built-in values."
@@ -338,17 +338,21 @@ fn unreadable_file(path: &Path, error: &std::io::Error) -> Failure {
     })
 }
 
-/// Returns whether something is at a path, or may be for all that can be seen: a dangling link, or a directory that may not
-/// be searched, is no missing configuration.
+fn leads_nowhere(path: &Path) -> bool {
+    path.is_symlink() && std::fs::metadata(path).is_err()
+}
+
+/// Returns whether something is at a path, or may be for all that can be seen: a dangling link, a directory that may not be
+/// searched, or a file in its place, is no missing configuration. `HOME=/dev/null` is.
 fn may_be_there(path: &Path) -> bool {
     let missing = |error: &std::io::Error| {
         use std::io::ErrorKind::{NotADirectory, NotFound};
         matches!(error.kind(), NotFound | NotADirectory)
     };
-    let dangles = |path: &Path| path.is_symlink() && std::fs::metadata(path).is_err();
+    let in_the_way = |path: &Path| leads_nowhere(path) || path.is_file();
     match std::fs::symlink_metadata(path) {
         Ok(_) => true,
-        Err(error) => !missing(&error) || path.ancestors().any(dangles),
+        Err(error) => !missing(&error) || path.ancestors().any(in_the_way),
     }
 }
 

@@ -171,7 +171,7 @@ fn an_unreadable_file_names_what_helps() {
     std::fs::write(place("bytes"), [0xff, 0xfe]).expect("a file");
     for (name, helps) in [
         ("folder", "Put a file in its place"),
-        ("link", "It is a link to a file that is not there"),
+        ("link", "A link leads to what is not there"),
         ("bytes", "UTF-8"),
         ("missing", "config init"),
     ] {

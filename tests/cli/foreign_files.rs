@@ -107,7 +107,20 @@ fn what_cannot_be_read_is_not_missing() {
     std::fs::remove_dir_all(&directory).expect("it is ours");
     symlink("nowhere", &directory).expect("a link");
     refused(&environment, READ, "cannot be read");
+    refused(&environment, READ, "remove the link");
     std::fs::remove_file(&directory).expect("it is ours");
+    // A file, and a link to one, in the directory's place; then in the place of the directory that holds it.
+    std::fs::write(&directory, "").expect("a file");
+    refused(&environment, READ, "cannot be read");
+    std::fs::rename(&directory, environment.home().join("file")).expect("it is ours");
+    symlink(environment.home().join("file"), &directory).expect("a link");
+    refused(&environment, READ, "cannot be read");
+    std::fs::remove_file(&directory).expect("it is ours");
+    let above = directory.parent().expect("a directory");
+    std::fs::remove_dir_all(above).expect("it is ours");
+    std::fs::write(above, "").expect("a file");
+    refused(&environment, READ, "cannot be read");
+    std::fs::remove_file(above).expect("it is ours");
     // A directory in the file's place, and a link that leads to itself.
     std::fs::create_dir_all(&file).expect("a directory");
     refused(&environment, READ, "cannot be read");
