@@ -78,10 +78,7 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         let ids: Vec<&ChangeId> = ids.into_iter().collect();
         let found = history::only_match(&ids, |id| id.as_str(), meant);
         let id = found.map_err(|error| match error {
-            FindError::Unknown(id) => Failure::usage(format!(
-                "There is no change {}, here or armed on the firewall.",
-                quoted(&id)
-            )),
+            FindError::Unknown(id) => refuse_unknown(context, &id),
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
         let known = report::armed_entry(context, id)?;
@@ -107,4 +104,18 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         plan,
     )
     .await
+}
+
+/// Refuses an id that is nothing of this firewall: as another one's, where the history has it.
+fn refuse_unknown(context: &Context, id: &str) -> Failure {
+    let elsewhere = report::entries_meant(context, id).and_then(|entries| {
+        let entry = history::find_entry(&entries, id).ok();
+        entry.map_or(Ok(()), |entry| check_entry(context, entry))
+    });
+    elsewhere.err().unwrap_or_else(|| {
+        let id = quoted(id);
+        Failure::usage(format!(
+            "There is no change {id}, here or armed on the firewall."
+        ))
+    })
 }
