@@ -645,6 +645,41 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
             &["virusprot", "add", "203.0.113.99"],
             &[("Block ", "Block 1 of ")],
         ),
+        (
+            &["virusprot", "add", "203.0.113.99"],
+            &[(
+                "\"changed\":[{\"address\":\"203.0.113.99",
+                "\"changed\":[{\"address\":\"192.168.1.1",
+            )],
+        ),
+        (
+            &["virusprot", "add", "203.0.113.99", "203.0.113.98"],
+            &[(
+                "\"changed\":[",
+                "\"changed\":[{\"address\":\"192.168.1.1\",\"since\":null},",
+            )],
+        ),
+        (
+            &freed,
+            &[(
+                "\"changed\":[",
+                "\"changed\":[{\"address\":\"128.0.0.0/2\",\"since\":null},",
+            )],
+        ),
+        (
+            &["virusprot", "add", "203.0.113.99"],
+            &[(
+                "\"command\":\"virusprot add",
+                "\"command\":\"virusprot delete",
+            )],
+        ),
+        (
+            &["expose", "revoke"],
+            &[(
+                "\"command\":\"expose revoke",
+                "\"command\":\"expose restore",
+            )],
+        ),
     ] {
         let environment = TestEnvironment::new();
         done(&environment, change);

@@ -859,6 +859,20 @@ fn keep_checks_a_record_as_undo_does() {
         let said = environment.demo(command).fails_with(6);
         assert!(said.contains("elsewhere"), "{command:?}: {said}");
     }
+    for (word, other) in [("command", "expose revoke"), ("change", "")] {
+        let mut edited = lines.clone();
+        let plan = &mut edited[0]["event"]["plan"];
+        if word == "command" {
+            plan[word] = Value::from(other);
+        } else {
+            plan[word]["operation"]["change"] = serde_json::json!({"kind": "delete"});
+        }
+        write_history(&path, &edited);
+        for command in &commands {
+            let said = environment.demo(command).fails_with(6);
+            assert!(said.contains("words"), "{word}, {command:?}: {said}");
+        }
+    }
     std::fs::write(&path, text.replace("preset tighten", "preset loosen")).expect("a history");
     for command in &commands {
         let said = environment.demo(command).fails_with(6);

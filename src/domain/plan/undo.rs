@@ -73,30 +73,43 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
     Ok(planned)
 }
 
-/// Refuses a record whose words are not those of what it did: who may write the history may make its chain anew, and
-/// these words are shown.
+/// Refuses a record whose words are not those of what it did, or that ended with other addresses than it was about: who
+/// may write the history may make its chain anew, and these words are shown.
 fn check_words(entry: &HistoryEntry) -> Result<(), Refusal> {
     let change = &entry.plan.change;
-    let (group, sentences) = match &change.operation {
+    let mut sentences = Vec::new();
+    let mut meant: &[PlannedEntry] = &[];
+    let commands: &[&str] = match &change.operation {
         Operation::TableDelete { table, entries, .. } => {
             let freed = entries.iter().map(|entry| &entry.address);
-            ("virusprot", vec![freeing_sentence(freed, table)])
+            sentences.push(freeing_sentence(freed, table));
+            meant = entries;
+            &["virusprot delete", "virusprot expire", "virusprot flush"]
         }
         Operation::TableAdd { table, entries } => {
             let blocked = || entries.iter().map(|entry| &entry.address);
-            let sentences = ["", AGAIN].map(|again| blocking_sentence(blocked(), again, table));
-            ("virusprot", sentences.to_vec())
+            sentences.extend(["", AGAIN].map(|again| blocking_sentence(blocked(), again, table)));
+            meant = entries;
+            &["virusprot add"]
         }
-        Operation::Configuration {
-            change: ConfigurationEdit::Caps { .. },
-            ..
-        } => ("ratelimit", Vec::new()),
-        Operation::Configuration { .. } => ("expose", Vec::new()),
+        Operation::Configuration { change, .. } => match change {
+            ConfigurationEdit::Caps { .. } => &["ratelimit"],
+            ConfigurationEdit::Disable | ConfigurationEdit::Delete => &["expose revoke"],
+            ConfigurationEdit::Build { alias: true, .. } => &["expose apply"],
+            ConfigurationEdit::Enable | ConfigurationEdit::Build { .. } => &["expose restore"],
+            ConfigurationEdit::PutBack { .. } => &["expose restore", "expose revoke"],
+        },
         _ => return Ok(()),
     };
-    let command = entry.plan.command.split(' ').next().unwrap_or_default();
-    let fits = [group, "undo", "apply"].contains(&command)
-        && (sentences.is_empty() || sentences.contains(&change.what));
+    let command = format!("{} ", entry.plan.command);
+    let begins = |words: &&str| command.starts_with(&format!("{words} "));
+    let meant: HashSet<Address> = meant.iter().map(|entry| entry.address).collect();
+    let changed = entry.finish.iter().flat_map(|finish| &finish.changed);
+    let fits = (commands.iter().any(begins) || ["undo", "apply"].iter().any(begins))
+        && (sentences.is_empty() || sentences.contains(&change.what))
+        && changed
+            .into_iter()
+            .all(|entry| meant.contains(&entry.address));
     if fits {
         return Ok(());
     }
@@ -309,6 +322,7 @@ pub fn plan_keep(
     if let Some(line) = known.and_then(|entry| entry.broken.line()) {
         return Err(refuse_broken(id, line));
     }
+    known.map_or(Ok(()), check_words)?;
     let mut armed = present.configured.armed.iter();
     let Some(armed) = armed.find(|armed| armed.id.as_str() == id) else {
         check_stands(id, known, present)?;
