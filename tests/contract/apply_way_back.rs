@@ -249,6 +249,47 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     is_old(&mut firewall);
 }
 
+/// Of a deletion so little is left of a full disk's write that the file is empty: no page of pfSense's loads that.
+#[test]
+fn an_empty_configuration_is_saved_by_no_page() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = ChangingBox::new(Version::Master, Fixture::Editor).with_moments();
+    let request = asked(&mut firewall, "c1", ConfigurationEdit::Delete);
+    let before = firewall.config();
+    firewall.trouble("disk-full-4096 1");
+    firewall.php().write("at", b"kmsctl_interrupted writer");
+    let outcome = send(&mut firewall, request);
+    assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
+    assert!(!firewall.file("written-by-another").exists());
+    assert_eq!(firewall.config(), before);
+}
+
+/// What another writer saves of a file that is cut is cut as well; a restart takes the newest backup instead of it.
+#[test]
+fn a_restart_restores_what_another_writer_cut() {
+    if !php::available() {
+        return;
+    }
+    let log = cut_way_back("0 nothing").0.text("moments.log");
+    let mut lines = log
+        .lines()
+        .skip_while(|line| !line.ends_with(" kmsctl_mend"));
+    let holds = lines.find(|line| line.ends_with(" kmsctl_is_another_writers"));
+    let holds = holds
+        .and_then(|line| line.split(' ').next())
+        .expect("a moment");
+    let (mut firewall, _, _) = cut_way_back(&format!("{holds} writer"));
+    assert!(firewall.config().contains("<hostname>renamed<"));
+    let _ = std::fs::remove_file(firewall.file("at"));
+    firewall.boot();
+    assert!(firewall.config().contains("<hostname>firewall<"));
+    assert!(!firewall.file("written-by-another").exists());
+    firewall.tick();
+    is_taken_back(&mut firewall);
+}
+
 /// A way back whose own write is cut on a full disk, with something happening at a moment; and, of an undisturbed one,
 /// the moment at which the mending begins, and how many it has.
 fn cut_way_back(at: &str) -> (ChangingBox, u64, u64) {
