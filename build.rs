@@ -1,5 +1,5 @@
-//! Gives the commit and its date to `kmsctl --version` and to the metrics page, as `KMSCTL_VERSION`, `KMSCTL_COMMIT` and
-//! `KMSCTL_COMMIT_DATE`.
+//! Gives the commit and its date to `kmsctl --version` and to the metrics page, as `BUILD_VERSION`, `BUILD_COMMIT` and
+//! `BUILD_COMMIT_DATE`.
 //!
 //! A development build names no commit: each commit would compile the library again. Where nothing says which commit it
 //! is (a source archive), the version stands alone, as a wrong commit is worse than none.
@@ -35,13 +35,13 @@ fn main() {
         [] => format!("{version} (development build)"),
         known => format!("{version} ({})", known.join(" ")),
     };
-    println!("cargo:rustc-env=KMSCTL_VERSION={shown}");
+    println!("cargo:rustc-env=BUILD_VERSION={shown}");
     println!(
-        "cargo:rustc-env=KMSCTL_COMMIT={}",
+        "cargo:rustc-env=BUILD_COMMIT={}",
         commit.unwrap_or_default()
     );
     println!(
-        "cargo:rustc-env=KMSCTL_COMMIT_DATE={}",
+        "cargo:rustc-env=BUILD_COMMIT_DATE={}",
         date.unwrap_or_default()
     );
 }

@@ -38,7 +38,7 @@ pub const EXIT_STATUS: &str = "    0  done, nothing to do, or as expected
 #[derive(Debug, Parser)]
 #[command(
     name = "kmsctl",
-    version = env!("KMSCTL_VERSION"),
+    version = env!("BUILD_VERSION"),
     max_term_width = 100,
     disable_help_subcommand = false
 )]

@@ -49,7 +49,7 @@ pub async fn run_command(context: &Context, command: &Command) -> Result<()> {
         Command::Util(arguments) => util::run_util(context, arguments),
         Command::Verify(arguments) => Box::pin(verify::run_verify(context, arguments)).await,
         Command::Version => {
-            let version = env!("KMSCTL_VERSION");
+            let version = env!("BUILD_VERSION");
             context.terminal.write(&format!("kmsctl {version}\n"))
         }
         Command::Virusprot(arguments) => virusprot::run_virusprot(context, arguments).await,

@@ -245,8 +245,8 @@ fn register_constants(page: &mut Registry) {
     build
         .get_or_create(&build_labels(
             env!("CARGO_PKG_VERSION"),
-            env!("KMSCTL_COMMIT"),
-            env!("KMSCTL_COMMIT_DATE"),
+            env!("BUILD_COMMIT"),
+            env!("BUILD_COMMIT_DATE"),
         ))
         .set(1);
     page.register(

@@ -44,69 +44,88 @@ fn no_answer_fills_the_memory() {
 }
 
 #[test]
-fn an_interrupt_ends_every_answer() {
-    for (transport, moments) in [("russh", &[700, 1500, 3000][..]), ("openssh", &[1000])] {
-        let Some(hostile) = Hostile::start(transport) else {
-            return;
-        };
-        for case in CASES {
-            for after in moments {
-                let took = hostile.interrupt(case, Duration::from_millis(*after));
-                eprintln!("{}: interrupted after {after} ms: {took:?}", case.0);
-                assert!(took <= MOST_PATIENCE, "{transport}, {}: {took:?}", case.0);
-            }
-        }
+fn an_interrupt_ends_every_built_in_answer() {
+    interrupt_every_answer("russh", &[700, 1500, 3000]);
+}
+
+#[test]
+fn an_interrupt_ends_every_openssh_answer() {
+    interrupt_every_answer("openssh", &[1000]);
+}
+
+/// Interrupts each answer once, at the moments in turn: all of them at all moments is the bench's.
+fn interrupt_every_answer(transport: &str, moments: &[u64]) {
+    let Some(hostile) = Hostile::start(transport) else {
+        return;
+    };
+    for (case, after) in CASES.iter().zip(moments.iter().cycle()) {
+        let took = hostile.interrupt(case, Duration::from_millis(*after));
+        eprintln!("{}: interrupted after {after} ms: {took:?}", case.0);
+        assert!(took <= MOST_PATIENCE, "{transport}, {}: {took:?}", case.0);
     }
+}
+
+#[test]
+fn a_typed_interrupt_ends_every_built_in_answer() {
+    type_interrupt_at_every_answer("russh");
+}
+
+#[test]
+fn a_typed_interrupt_ends_every_openssh_answer() {
+    type_interrupt_at_every_answer("openssh");
 }
 
 /// As an operator does it, at a terminal, where ssh gets the signal too.
-#[test]
-fn a_typed_interrupt_ends_every_answer() {
-    for transport in ["russh", "openssh"] {
-        let Some(hostile) = Hostile::start(transport) else {
-            return;
-        };
-        for case in CASES.iter().filter(|case| case.1 != "cut") {
-            hostile.answer(case.1, case.2, case.3);
-            let mut command = hostile.environment.command(case.4);
-            command.args(["--timeout", "60s", "--no-pager"]);
-            let mut terminal =
-                rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
-            std::thread::sleep(Duration::from_millis(700));
-            let start = Instant::now();
-            // What has ended already takes no key.
-            let _ = terminal.send_control('c');
-            let said = terminal.exp_eof().expect("it ends");
-            let took = start.elapsed();
-            assert!(took <= MOST_PATIENCE, "{transport}, {}: {took:?}", case.0);
-            assert!(said.len() < 64 << 10, "{transport}, {}", case.0);
-        }
+fn type_interrupt_at_every_answer(transport: &str) {
+    let Some(hostile) = Hostile::start(transport) else {
+        return;
+    };
+    for case in CASES.iter().filter(|case| case.1 != "cut") {
+        hostile.answer(case.1, case.2, case.3);
+        let mut command = hostile.environment.command(case.4);
+        command.args(["--timeout", "60s", "--no-pager"]);
+        let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
+        std::thread::sleep(Duration::from_millis(700));
+        let start = Instant::now();
+        // What has ended already takes no key.
+        let _ = terminal.send_control('c');
+        let said = terminal.exp_eof().expect("it ends");
+        let took = start.elapsed();
+        assert!(took <= MOST_PATIENCE, "{transport}, {}: {took:?}", case.0);
+        assert!(said.len() < 64 << 10, "{transport}, {}", case.0);
     }
 }
 
 #[test]
-fn a_time_limit_ends_every_answer() {
+fn a_limit_ends_every_built_in_answer() {
+    limit_every_answer("russh");
+}
+
+#[test]
+fn a_limit_ends_every_openssh_answer() {
+    limit_every_answer("openssh");
+}
+
+fn limit_every_answer(transport: &str) {
     const LIMIT: Duration = Duration::from_secs(1);
-    for transport in ["russh", "openssh"] {
-        let Some(hostile) = Hostile::start(transport) else {
-            return;
-        };
-        for case in CASES {
-            hostile.answer(case.1, case.2, case.3);
-            let mut command = hostile.environment.command(case.4);
-            command.args(["--timeout", "1s"]);
-            let run = measured(command);
-            assert!(
-                run.took <= LIMIT + MOST_PATIENCE,
-                "{transport}, {}: {run:?}",
-                case.0
-            );
-            assert!(
-                run.code.is_some_and(|code| code <= 8),
-                "{transport}, {}: {run:?}",
-                case.0
-            );
-        }
+    let Some(hostile) = Hostile::start(transport) else {
+        return;
+    };
+    for case in CASES {
+        hostile.answer(case.1, case.2, case.3);
+        let mut command = hostile.environment.command(case.4);
+        command.args(["--timeout", "1s"]);
+        let run = measured(command);
+        assert!(
+            run.took <= LIMIT + MOST_PATIENCE,
+            "{transport}, {}: {run:?}",
+            case.0
+        );
+        assert!(
+            run.code.is_some_and(|code| code <= 8),
+            "{transport}, {}: {run:?}",
+            case.0
+        );
     }
 }
 
