@@ -6,6 +6,8 @@ use std::process::Stdio;
 use rexpect::session::PtySession;
 
 use crate::support::environment::TestEnvironment;
+use crate::support::live::{LiveBox, program, until};
+use crate::support::processes;
 
 fn watch_status(environment: &TestEnvironment) -> PtySession {
     let like = environment.command(&[]);
@@ -44,6 +46,43 @@ fn keys_scroll_and_end_a_live_view() {
     terminal.exp_string("ended 0").expect("the end");
     let modes = terminal.exp_eof().expect("the modes");
     assert!(modes.contains(" icanon"), "{modes}");
+}
+
+/// What comes while nothing waits for it, such as between the connection and the first screen, ends the next wait.
+#[test]
+fn an_interrupt_between_two_waits_counts() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let started = live.environment.home().join("started");
+    let kubectl = live.environment.home().join("kubectl");
+    program(
+        &kubectl,
+        &format!("#!/bin/sh\ntouch '{}'\nexec sleep 2\n", started.display()),
+    );
+    for command in ["status", "states", "virusprot show"] {
+        let _ = std::fs::remove_file(&started);
+        let mut words: Vec<&str> = command.split(' ').collect();
+        words.push("--watch=1s");
+        let mut command = live.environment.command(&words);
+        command
+            .env("KMSCTL_CLUSTER_ENABLED", "yes")
+            .env("KMSCTL_CLUSTER_KUBECTL", &kubectl)
+            .stdout(Stdio::null());
+        let mut child = command.spawn().expect("kmsctl starts");
+        until("kubectl runs", || started.exists());
+        processes::signal(child.id(), "INT");
+        let mut code = None;
+        until("it ends", || {
+            code = child.try_wait().expect("its state");
+            code.is_some()
+        });
+        assert_eq!(
+            code.and_then(|status| status.code()),
+            Some(130),
+            "{words:?}"
+        );
+    }
 }
 
 #[test]
