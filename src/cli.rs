@@ -2,9 +2,12 @@
 //! `commands`; parsing touches nothing.
 
 mod complete;
+mod dispatch;
 mod examples;
 mod tree;
+pub mod util;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
@@ -12,13 +15,14 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use crate::commands::contexts::peer::PairWork;
 use crate::commands::{
     apply, config, demo, doctor, exporter, expose, history, keep, notifier, ratelimit, rule,
-    runbook, states, status, undo, util, verify, virusprot,
+    runbook, states, status, undo, verify, virusprot,
 };
 use crate::settings::keys;
 use crate::simulator::Scenario;
 use crate::text::nearest_word;
 
-pub use complete::{answer_shell, registration_script};
+pub use complete::answer_shell;
+pub use dispatch::run_command;
 pub use examples::examples_of;
 pub use tree::{command_tree, nearest_command};
 
@@ -105,6 +109,29 @@ fn demo_scenario(name: &str) -> Result<String, String> {
 }
 
 impl Global {
+    /// Returns the flags as words again, without those that choose a context.
+    pub fn words(&self) -> Vec<OsString> {
+        let layers = self
+            .layers()
+            .into_iter()
+            .filter(|(key, ..)| *key != "context");
+        let values = layers.flat_map(|(_, flag, text)| [flag.into(), text.into()]);
+        let config = self
+            .config
+            .iter()
+            .flat_map(|path| ["--config".into(), path.into()]);
+        let demo = self
+            .demo
+            .iter()
+            .map(|scenario| format!("--demo={scenario}").into());
+        let switches = [(self.quiet, "--quiet"), (self.verbose, "--verbose")];
+        let switches = switches
+            .into_iter()
+            .filter(|(is_on, _)| *is_on)
+            .map(|(_, flag)| flag.into());
+        values.chain(config).chain(demo).chain(switches).collect()
+    }
+
     /// Returns the flags that are configuration keys: (key, flag, text).
     pub fn layers(&self) -> Vec<(&'static str, &'static str, String)> {
         let flags = [

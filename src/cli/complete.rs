@@ -7,17 +7,16 @@ use std::path::Path;
 
 use clap::Command;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
-use clap_complete::env::{CompleteEnv, Shells};
+use clap_complete::env::CompleteEnv;
 
 use super::tree::command_tree;
 use crate::app::last_reading;
+use crate::commands::config::completion::COMPLETION_VARIABLE;
 use crate::domain::history::Folder;
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Scenario;
 use crate::text::clean_text;
-
-const VARIABLE: &str = "COMPLETE";
 
 type Values = fn() -> Vec<CompletionCandidate>;
 
@@ -42,27 +41,10 @@ pub fn answer_shell() -> Result<bool, clap::Error> {
     let arguments = std::env::args_os();
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(command_tree)
-        .var(VARIABLE)
+        .var(COMPLETION_VARIABLE)
         .bin("kmsctl")
         .completer("kmsctl")
         .try_complete(arguments, directory.as_deref())
-}
-
-/// Returns the script that makes a shell ask; it names the commands for people who read it.
-pub fn registration_script(shell: &str) -> Option<String> {
-    let mut script = Vec::new();
-    let shells = Shells::builtins();
-    shells
-        .completer(shell)?
-        .write_registration(VARIABLE, "kmsctl", "kmsctl", "kmsctl", &mut script)
-        .ok()?;
-    let tree = command_tree();
-    let commands = tree
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set());
-    let names: Vec<&str> = commands.map(Command::get_name).collect();
-    let script = String::from_utf8_lossy(&script).trim_end().to_owned();
-    Some(format!("{script}\n# Completes: {}\n", names.join(" ")))
 }
 
 pub(super) fn with_values(command: Command, path: &str) -> Command {

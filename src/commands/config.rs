@@ -1,7 +1,7 @@
 //! `kmsctl config`: log in and write one, show every value with where it came from, check without connecting, list the
 //! contexts.
 
-mod completion;
+pub mod completion;
 mod init;
 
 use std::path::{Path, PathBuf};

@@ -27,13 +27,15 @@ fn rust_files(under: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The part of a file before its unit tests.
+/// The part of a file before its unit tests; `mod tests;` alone is a file of its own.
 fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text)
 }
 
 #[test]
-fn the_domain_touches_no_world_and_none_of_the_others() {
+fn the_domain_touches_no_world() {
     let forbidden = [
         "tokio",
         "std::fs",
@@ -45,20 +47,6 @@ fn the_domain_touches_no_world_and_none_of_the_others() {
         "Timestamp::now",
         "SystemTime",
         "Instant::now",
-        "crate::app",
-        "crate::change",
-        "crate::journal",
-        "crate::kubectl",
-        "crate::notifier",
-        "crate::pfsense",
-        "crate::ssh",
-        "crate::vantage",
-        "crate::terminal",
-        "crate::commands",
-        "crate::settings",
-        "crate::simulator",
-        "crate::clock",
-        "crate::error",
     ];
     for (path, text) in rust_files("src/domain") {
         // What only the unit tests read, such as how many cases are wanted.
@@ -75,25 +63,36 @@ fn the_domain_touches_no_world_and_none_of_the_others() {
     }
 }
 
-/// What each room may name of the crate beside itself, from the top of the house to its foundation. `clock`, `error`,
-/// `own_files`, `plain_file` and `text` may be named by every room.
-const ROOMS: [(&str, &[&str]); 13] = [
+/// What each room may name of the crate beside itself, from the top of the house to its foundation: never what stands above
+/// it. `clock`, `error`, `own_files`, `plain_file` and `text` may be named by every room.
+const ROOMS: [(&str, &[&str]); 16] = [
+    ("start", &["cli", "app", "settings", "terminal"]),
+    (
+        "cli",
+        &[
+            "commands",
+            "app",
+            "simulator",
+            "settings",
+            "journal",
+            "terminal",
+            "domain",
+        ],
+    ),
     (
         "commands",
         &[
-            // The generated files are made of the whole command tree.
-            "cli",
             "change",
             "vantage",
             "app",
-            "pfsense",
-            "exporter",
-            "kubectl",
-            "notifier",
             "simulator",
+            "exporter",
+            "notifier",
+            "kubectl",
+            "pfsense",
             "ssh",
-            "journal",
             "settings",
+            "journal",
             "terminal",
             "domain",
         ],
@@ -101,16 +100,16 @@ const ROOMS: [(&str, &[&str]); 13] = [
     (
         "change",
         &[
-            "vantage", "app", "pfsense", "journal", "settings", "terminal", "domain",
+            "vantage", "app", "pfsense", "settings", "journal", "terminal", "domain",
         ],
     ),
     (
         "vantage",
         &[
             "app",
+            "simulator",
             "kubectl",
             "pfsense",
-            "simulator",
             "ssh",
             "settings",
             "terminal",
@@ -120,11 +119,11 @@ const ROOMS: [(&str, &[&str]); 13] = [
     (
         "app",
         &[
-            "pfsense",
             "simulator",
+            "pfsense",
             "ssh",
-            "journal",
             "settings",
+            "journal",
             "terminal",
             "domain",
         ],
@@ -137,15 +136,17 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("notifier", &["settings", "domain"]),
     ("kubectl", &["settings", "domain"]),
     ("pfsense", &["ssh", "domain"]),
-    ("settings", &["domain"]),
     ("ssh", &["settings", "domain"]),
+    ("settings", &["domain"]),
     ("journal", &["domain"]),
     ("terminal", &["domain"]),
+    ("domain", &[]),
 ];
+
+const FOUNDATIONS: [&str; 5] = ["clock", "error", "own_files", "plain_file", "text"];
 
 #[test]
 fn every_room_names_only_what_is_below() {
-    let foundations = ["clock", "error", "own_files", "plain_file", "text"];
     for (room, below) in ROOMS {
         let mut files = rust_files("src");
         files.retain(|(path, _)| within(path, &[room]));
@@ -156,7 +157,7 @@ fn every_room_names_only_what_is_below() {
                 let named = &named[..end.unwrap_or(named.len())];
                 assert!(!named.is_empty(), "{}: one room a `use`", path.display());
                 assert!(
-                    named == room || below.contains(&named) || foundations.contains(&named),
+                    named == room || below.contains(&named) || FOUNDATIONS.contains(&named),
                     "{} names {named}, which is not below {room}",
                     path.display()
                 );
@@ -166,14 +167,34 @@ fn every_room_names_only_what_is_below() {
 }
 
 #[test]
-fn no_two_rooms_name_each_other() {
-    for (room, below) in ROOMS {
-        for (other, its) in ROOMS {
+fn rooms_stand_above_what_they_name() {
+    for (place, (room, below)) in ROOMS.iter().enumerate() {
+        for named in *below {
+            let stands = ROOMS.iter().position(|(other, _)| other == named);
             assert!(
-                !(below.contains(&other) && its.contains(&room)),
-                "{room} and {other} are a ring"
+                stands > Some(place),
+                "{room} names {named}, which stands above it"
             );
         }
+    }
+    let mut rooms: Vec<&str> = ROOMS
+        .iter()
+        .map(|(room, _)| *room)
+        .chain(FOUNDATIONS)
+        .collect();
+    rooms.extend(["lib", "main"]);
+    for (path, _) in rust_files("src") {
+        let path = path
+            .strip_prefix(root().join("src"))
+            .expect("a source file");
+        let first = path
+            .components()
+            .next()
+            .expect("a name")
+            .as_os_str()
+            .to_string_lossy();
+        let room = first.trim_end_matches(".rs");
+        assert!(rooms.contains(&room), "{room} stands in no table");
     }
 }
 
@@ -192,12 +213,13 @@ fn processes_start_in_few_places() {
         let edges = [
             "ssh/control_master.rs",
             "src/kubectl.rs",
+            "terminal/pager.rs",
             // kmsctl itself, once a context.
             "commands/contexts.rs",
         ];
         let edge = edges.iter().any(|place| path.ends_with(place));
         assert!(
-            edge || !code(&text).contains("process::Command"),
+            edge || !(code(&text).contains("process::") && code(&text).contains("Command::new(")),
             "{} starts a process",
             path.display()
         );
@@ -277,12 +299,12 @@ fn completions_and_man_pages_are_fresh() {
         let file = std::fs::read_to_string(root().join("completions").join(name)).expect(name);
         assert_eq!(
             file,
-            kmsctl::commands::util::completion_script(shell),
+            kmsctl::cli::util::completion_script(shell),
             "{name}: run `tests/generate`"
         );
     }
     let fresh = tempfile::tempdir().expect("a folder");
-    kmsctl::commands::util::write_man_pages(fresh.path()).expect("man pages");
+    kmsctl::cli::util::write_man_pages(fresh.path()).expect("man pages");
     let names = |folder: &Path| {
         let mut names: Vec<_> = std::fs::read_dir(folder)
             .expect("man pages")

@@ -4,12 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
 use crate::app::Context;
-use crate::commands::util;
 use crate::error::Result;
 use crate::settings::Environment;
 use crate::terminal::prompt;
+
+/// Where a shell that asks for completions says which shell it is.
+pub const COMPLETION_VARIABLE: &str = "COMPLETE";
 
 const SYSTEM_PLACES: [(Shell, &str); 4] = [
     (Shell::Bash, "/usr/share/bash-completion/completions/kmsctl"),
@@ -36,7 +39,7 @@ pub fn offer_completion(context: &Context) -> Result<()> {
     if !prompt::ask_yes_no(context.terminal, &question)? {
         return Ok(());
     }
-    super::init::write_new(&place, &util::completion_script(shell))?;
+    super::init::write_new(&place, &registration_script(shell))?;
     context.terminal.say(&format!("Wrote {}.", place.display()));
     context.terminal.hint(&match (shell, place.parent()) {
         (Shell::Zsh, Some(folder)) => format!(
@@ -49,6 +52,23 @@ pub fn offer_completion(context: &Context) -> Result<()> {
         _ => "It works in the next shell.".to_owned(),
     });
     Ok(())
+}
+
+/// Returns the script that makes a shell ask kmsctl itself, which knows values as well.
+pub fn registration_script(shell: Shell) -> String {
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let written = shells.completer(&shell.to_string()).map(|completer| {
+        completer.write_registration(
+            COMPLETION_VARIABLE,
+            "kmsctl",
+            "kmsctl",
+            "kmsctl",
+            &mut script,
+        )
+    });
+    debug_assert!(matches!(written, Some(Ok(()))), "every shell has a script");
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Returns the operator's shell and where it looks for a user's own completions; `None` for a shell without such a place.

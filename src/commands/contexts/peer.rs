@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::{ContextAnswer, ContextRow, describe_contexts, list_answers, own_words, run_words};
 use crate::app::{Context, wait_for_interrupt};
 use crate::change::ChangeFlags;
-use crate::cli::Command;
 use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::{View, prompt};
 
@@ -27,13 +26,16 @@ pub enum PairWork<'a> {
 }
 
 /// Runs a command on both nodes, where the firewall is a pair and the command is about both; `None` leaves it to the
-/// context's own node.
+/// context's own node. `global` are the words of the command line that every command takes.
 ///
 /// # Errors
 /// Those of the nodes; 7 where one of them was changed and the other was not.
-pub async fn run_on_pair(context: &Context, command: &Command) -> Option<Result<()>> {
+pub async fn run_on_pair(
+    context: &Context,
+    work: PairWork<'_>,
+    global: &[OsString],
+) -> Option<Result<()>> {
     let peer = context.settings.firewall.peer.as_deref()?;
-    let work = command.pair_work();
     if matches!(work, PairWork::Own) {
         return None;
     }
@@ -43,7 +45,9 @@ pub async fn run_on_pair(context: &Context, command: &Command) -> Option<Result<
     rows.sort_by_key(|row| row.name != chosen);
     Some(match work {
         PairWork::Looks => super::look_in_contexts(context, &rows).await,
-        PairWork::ChangesTable(flags) => Box::pin(change_both_tables(context, &rows, flags)).await,
+        PairWork::ChangesTable(flags) => {
+            Box::pin(change_both_tables(context, &rows, flags, global)).await
+        }
         PairWork::ChangesRules => Err(refuse_rules(chosen, peer)),
         PairWork::Own => Ok(()),
     })
@@ -66,6 +70,7 @@ async fn change_both_tables(
     context: &Context,
     rows: &[ContextRow],
     flags: &ChangeFlags,
+    global: &[OsString],
 ) -> Result<()> {
     flags.someone_can_confirm(context.terminal)?;
     let words = own_words();
@@ -137,7 +142,7 @@ async fn change_both_tables(
         let apply = ["apply".into(), file.into_os_string()]
             .into_iter()
             .chain(flags);
-        let asked = global_words(&words).into_iter().chain(apply).collect();
+        let asked = global.iter().cloned().chain(apply).collect();
         let command = plan.get("command").and_then(Value::as_str);
         let done = run_words(context, row, asked).await?;
         answers.push((done, command.unwrap_or("virusprot").to_owned()));
@@ -209,23 +214,4 @@ fn unplanned(answer: &ContextAnswer) -> Failure {
 fn read_plan(file: &Path) -> Value {
     let text = std::fs::read(file).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// Keeps those words of a command line that every command takes.
-fn global_words(words: &[OsString]) -> Vec<OsString> {
-    const WITH_VALUE: [&str; 5] = ["--config", "--output", "-o", "--color", "--timeout"];
-    const ALONE: [&str; 4] = ["--quiet", "-q", "--verbose", "-v"];
-    let mut kept = Vec::new();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let text = word.to_string_lossy();
-        let name = text.split('=').next().unwrap_or_default();
-        if WITH_VALUE.contains(&name) {
-            kept.push(word.clone());
-            kept.extend(words.next().filter(|_| name == text).cloned());
-        } else if ALONE.contains(&name) || name == "--demo" || text.starts_with("-o") {
-            kept.push(word.clone());
-        }
-    }
-    kept
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Subcommand};
 use clap_complete::Shell;
 
+use super::{EXIT_STATUS, command_tree, examples_of};
 use crate::app::Context;
-use crate::cli::EXIT_STATUS;
+use crate::commands::config::completion::registration_script;
 use crate::error::{Failure, Result};
 
 /// What kmsctl keeps on this machine, for the man pages.
@@ -62,15 +63,24 @@ pub fn run_util(context: &Context, arguments: &Args) -> Result<()> {
     }
 }
 
-/// Returns the completion script of a shell: it asks kmsctl itself, which knows values as well.
+/// Returns the completion script of a shell; it names the commands for people who read it.
 pub fn completion_script(shell: Shell) -> String {
-    crate::cli::registration_script(&shell.to_string()).unwrap_or_default()
+    let tree = command_tree();
+    let commands = tree
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let names: Vec<&str> = commands.map(clap::Command::get_name).collect();
+    format!(
+        "{}\n# Completes: {}\n",
+        registration_script(shell).trim_end(),
+        names.join(" ")
+    )
 }
 
 pub fn write_man_pages(directory: &Path) -> Result<usize> {
     // A page for every `help` of every group would be most of the pages.
     // The version alone: the pages are the same whichever commit they were built from.
-    let mut tree = without_help(crate::cli::command_tree()).version(env!("CARGO_PKG_VERSION"));
+    let mut tree = without_help(command_tree()).version(env!("CARGO_PKG_VERSION"));
     // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
     tree.build();
     write_page_and_subpages(&tree, "", directory).map_err(|error| {
@@ -98,7 +108,7 @@ fn write_page_and_subpages(
     }
     text.extend(man_section("EXIT STATUS", EXIT_STATUS.lines()).bytes());
     text.extend(man_section("FILES", FILES.lines()).bytes());
-    let examples = crate::cli::examples_of(path).iter();
+    let examples = examples_of(path).iter();
     let examples: Vec<String> = examples
         .map(|example| format!("kmsctl {example}"))
         .collect();

@@ -1,0 +1,332 @@
+//! One run of kmsctl: everything that is decided before any connection, and the exit code of what came of it.
+
+use std::io::Write as _;
+
+use crate::app::Context;
+use crate::cli::{self, Cli};
+use crate::clock::Clock;
+use crate::error::{Failure, FailureKind, Result};
+use crate::settings::{Environment, Layers, Settings};
+use crate::terminal::{Carried, ColorChoice, Mode, Pager, Terminal};
+use crate::text;
+
+/// Runs a parsed command line and returns the exit code.
+pub fn run_kmsctl(cli: &Cli) -> u8 {
+    let environment = Environment::of_process();
+    let context = match build_context(cli, environment) {
+        Ok(context) => context,
+        Err((terminal, failure)) => {
+            terminal.fail(&failure);
+            return failure.kind.exit_code();
+        }
+    };
+    match within_runtime(&context, cli) {
+        Ok(()) => 0,
+        Err(failure) => {
+            match failure.kind {
+                FailureKind::ReaderGone => {}
+                // The data has said so already; this is talk, unless there is something to do next.
+                FailureKind::No | FailureKind::Inconclusive | FailureKind::Interrupted
+                    if failure.hints.is_empty() =>
+                {
+                    context.terminal.say(&failure.message);
+                }
+                _ => context.terminal.fail(&failure),
+            }
+            failure.kind.exit_code()
+        }
+    }
+}
+
+/// Prints what the parser has to say (help, version, or a usage error) and returns the exit code. Where JSON was asked for,
+/// a usage error is JSON too; the words are looked at, as nothing was parsed.
+pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    let help = matches!(error.kind(), DisplayHelp | DisplayVersion);
+    let environment = Environment::of_process();
+    let mut forms = words.iter().enumerate().filter_map(|(place, word)| {
+        if word == "-o" || word == "--output" {
+            return words.get(place + 1).map(String::as_str);
+        }
+        let short = word.strip_prefix("-o");
+        word.strip_prefix("--output=")
+            .or_else(|| Some(short?.trim_start_matches('=')))
+    });
+    let mode = forms
+        .next_back()
+        .or_else(|| environment.variable("KMSCTL_OUTPUT"))
+        .and_then(Mode::named)
+        .unwrap_or_default();
+    if !help && matches!(mode, Mode::Json | Mode::Ndjson) {
+        let text = error.to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
+        let failure = match nearest(error) {
+            Some(command) => Failure::usage(message).hint(did_you_mean(&command)),
+            None => Failure::usage(message),
+        };
+        terminal.fail(&failure.hint("Run the command with --help."));
+        return FailureKind::Usage.exit_code();
+    }
+    if help {
+        let mut stdout = anstream::stdout();
+        let written = write!(stdout, "{}", error.render().ansi()).and_then(|()| stdout.flush());
+        return match written {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
+                let failure = Failure::failed(format!("The output cannot be written: {error}."));
+                terminal.fail(&failure);
+                failure.kind.exit_code()
+            }
+            Ok(()) | Err(_) => 0,
+        };
+    }
+    if words
+        .iter()
+        .any(|word| word.len() > 200 || word.chars().any(text::acts_on_terminal))
+    {
+        let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
+    } else {
+        let _ = error.print();
+    }
+    // clap knows the commands of one place only.
+    let suggested = error.get(clap::error::ContextKind::SuggestedSubcommand);
+    if let Some(command) = nearest(error).filter(|_| suggested.is_none()) {
+        Terminal::new(mode, ColorChoice::Auto, environment.no_color, false, false)
+            .hint(&did_you_mean(&command));
+    }
+    FailureKind::Usage.exit_code()
+}
+
+/// Renders a usage error in which no word of the command line acts on the terminal, looks like a line of its own, or fills
+/// the screen.
+fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
+    let mut rendered = error.render().to_string();
+    // The renderer takes what looks like colours out of the words, too.
+    let plain = |part: &str| anstream::adapter::strip_str(part).to_string();
+    let mut parts: Vec<String> = words
+        .iter()
+        .flat_map(|word| {
+            [
+                Some(word.as_str()),
+                word.split_once('=').map(|(_, value)| value),
+                word.get(2..),
+            ]
+        })
+        .flatten()
+        .flat_map(|part| [part.to_owned(), plain(part)])
+        .filter(|part| part.contains('\n'))
+        .collect();
+    // The longest come first: one word may be part of another.
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    for part in parts {
+        rendered = rendered.replace(&part, &text::clean_text(&part));
+    }
+    rendered
+        .lines()
+        .map(|line| format!("{}\n", text::shorten_words(&text::clean_text(line))))
+        .collect()
+}
+
+/// Returns the command that a wrong one most likely means.
+fn nearest(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    match error.get(ContextKind::InvalidSubcommand)? {
+        ContextValue::String(word) => cli::nearest_command(word),
+        _ => None,
+    }
+}
+
+fn did_you_mean(command: &str) -> String {
+    format!("Did you mean `kmsctl {command}`?")
+}
+
+/// Decides everything that can be decided before any connection. The terminal comes back with a failure, so that
+/// the failure is shown in the form that was asked for.
+fn build_context(
+    cli: &Cli,
+    mut environment: Environment,
+) -> std::result::Result<Context, (Terminal, Failure)> {
+    let global = &cli.global;
+    let no_color = environment.no_color || environment.dumb_terminal;
+    let word = global
+        .output
+        .as_deref()
+        .or_else(|| environment.variable("KMSCTL_OUTPUT"));
+    let early = Terminal::new(
+        word.and_then(Mode::named).unwrap_or_default(),
+        ColorChoice::Auto,
+        no_color,
+        false,
+        false,
+    );
+    let switched = |flag: bool, name: &str| {
+        switch_setting(flag, name, &environment).map_err(|failure| (early, failure))
+    };
+    let quiet = switched(global.quiet, "KMSCTL_QUIET")?;
+    let verbose = switched(global.verbose, "KMSCTL_VERBOSE")?;
+    let demo = switched(global.demo.is_some(), "KMSCTL_DEMO")?;
+    choose_scenario(global, &mut environment);
+    let early = early.carrying(carried(global, &environment, demo));
+    let (layers, mut problem) = read_layers(global, &environment, demo);
+    let settings = match Settings::resolve(&layers, &environment) {
+        Ok(mut settings) => {
+            settings.firewall.peer.take_if(|_| global.alone);
+            settings
+        }
+        Err(failure) => {
+            problem = problem.or(Some(failure));
+            Layers::built_in()
+                .and_then(|layers| Settings::resolve(&layers, &environment))
+                .map_err(|failure| (early, failure))?
+        }
+    };
+    let terminal = if problem.is_some() {
+        Terminal::new(early.mode, ColorChoice::Auto, no_color, quiet, verbose)
+    } else {
+        let mode = Mode::named(&settings.output).unwrap_or_default();
+        let color = ColorChoice::named(&settings.color).unwrap_or_default();
+        Terminal::new(mode, color, no_color, quiet, verbose)
+    };
+    let terminal = terminal
+        .carrying(carried(global, &environment, demo))
+        .paging(pager(global, &environment));
+    if let Some(failure) = problem
+        .as_ref()
+        .filter(|_| !cli.command.does_without_configuration())
+        .filter(|_| !global.all_contexts || layers.contexts.is_empty())
+    {
+        return Err((terminal, failure.without_cause()));
+    }
+    if global.all_contexts && !cli.command.reads_every_context() {
+        let failure = Failure::usage(
+            "--all-contexts is for status, doctor, verify, expose show and virusprot show or history, without --watch; every other command takes exactly one context.",
+        );
+        return Err((terminal, failure.hint("Name it with --context.")));
+    }
+    let needs_one = !demo && !global.all_contexts && !cli.command.does_without_configuration();
+    if needs_one && layers.lack_a_context() {
+        let failure = Failure::usage(
+            "The configuration names its firewalls in contexts only, and none is chosen.",
+        );
+        let names = layers.context_names();
+        return Err((
+            terminal,
+            failure.hint(format!("Choose one with --context: {names}.")),
+        ));
+    }
+    let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
+    terminal.warn(&layers.warnings);
+    Ok(Context {
+        terminal,
+        demo,
+        demo_name: layers.demo_name(),
+        settings,
+        layers,
+        problem,
+        environment,
+        clock,
+        config_named: global.config.clone(),
+        seen: std::sync::OnceLock::new(),
+    })
+}
+
+/// Starts the demo in the scenario that `--demo=SCENARIO` names.
+fn choose_scenario(global: &cli::Global, environment: &mut Environment) {
+    let named = global.demo.as_deref().filter(|name| !name.is_empty());
+    if let Some(scenario) = named {
+        let name = "KMSCTL_DEMO_SCENARIO".to_owned();
+        environment.variables.insert(name, scenario.to_owned());
+    }
+}
+
+/// Reads the layers. The demo stands alone: of files it reads only one that its own command line names.
+fn read_layers(
+    global: &cli::Global,
+    environment: &Environment,
+    demo: bool,
+) -> (Layers, Option<Failure>) {
+    let alone = demo.then(|| environment.without_configuration());
+    let read_by = alone.as_ref().unwrap_or(environment);
+    Layers::read(read_by, global.config.as_deref(), &global.layers())
+}
+
+/// Returns the flags of this run that the commands it prints must carry.
+fn carried(
+    global: &cli::Global,
+    environment: &Environment,
+    demo: bool,
+) -> Option<&'static Carried> {
+    let named = global.config.as_ref().map(|path| path.to_string_lossy());
+    let variable = environment.variable("KMSCTL_CONFIG").filter(|_| !demo);
+    let config = named.as_deref().or(variable);
+    let mut flags = Vec::new();
+    flags.extend(config.map(|path| ("--config", Some(path))));
+    let variable = environment.variable("KMSCTL_CONTEXT");
+    let context = global.context.as_deref().or(variable);
+    flags.extend(context.map(|name| ("--context", Some(name))));
+    flags.extend(global.alone.then_some(("--alone", None)));
+    let scenario = global.demo.as_deref().filter(|name| !name.is_empty());
+    let scenario = scenario.map(|scenario| format!("--demo={scenario}"));
+    flags.extend(demo.then(|| (scenario.as_deref().unwrap_or("--demo"), None)));
+    if flags.is_empty() {
+        return None;
+    }
+    let tree = cli::command_tree();
+    let commands = tree
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned());
+    // One for the whole run, as the run itself is one.
+    Carried::new(&flags, commands.collect()).map(|carried| &*Box::leak(Box::new(carried)))
+}
+
+/// Returns the operator's pager, unless it is not wanted.
+fn pager(global: &cli::Global, environment: &Environment) -> Option<&'static Pager> {
+    if global.no_pager || environment.dumb_terminal {
+        return None;
+    }
+    let named = environment.pager.clone();
+    Some(Box::leak(Box::new(Pager {
+        command: named.unwrap_or_else(|| "less".to_owned()),
+        has_less_options: environment.has_less_options,
+    })))
+}
+
+/// Returns whether a switch is on, by its flag or its environment name; a word that is neither yes nor no is refused,
+/// so that invented data is not mistaken for real data because of `KMSCTL_DEMO=off`.
+fn switch_setting(flag: bool, name: &str, environment: &Environment) -> Result<bool> {
+    match environment.variable(name).map(str::to_lowercase).as_deref() {
+        Some("1" | "true" | "yes" | "on") => Ok(true),
+        None | Some("0" | "false" | "no" | "off") => Ok(flag),
+        Some(word) => Err(Failure::usage(format!(
+            "{name}={word} is neither yes nor no."
+        ))),
+    }
+}
+
+/// `KMSCTL_DEMO_NOW` stops the demo's clock, so that documentation and tests can show the same answer twice.
+fn fixed_clock(environment: &Environment) -> Result<Clock> {
+    match environment.variable("KMSCTL_DEMO_NOW") {
+        None => Ok(Clock::System),
+        Some(text) => text.parse().map(Clock::Fixed).map_err(|_| {
+            Failure::usage("KMSCTL_DEMO_NOW wants a time such as 2026-01-02T03:04:05Z.")
+        }),
+    }
+}
+
+fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
+    let result = runtime.block_on(cli::run_command(context, cli));
+    // What is still blocked (a resolver, say) must not hold the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    let _ = std::io::stdout().flush();
+    result
+}
