@@ -244,8 +244,7 @@ pub(super) fn read_pf_view(reading: &Reading) -> PfView {
             .as_ref()
             .ok()
             .and_then(|limits| limits.get("states").copied().flatten()),
-        overload_insertions: info
-            .and_then(|info| info.limit_counters.get("overload table insertion").copied()),
+        overload_insertions: info.and_then(|info| info.overload_insertions),
         version: reading
             .configured
             .as_ref()

@@ -521,8 +521,7 @@ impl ReaderNote {
 /// Returns pf's status, if it came whole. A pfctl that may not ask the kernel can print a status that it made up, and
 /// exit with 0.
 fn whole(info: Info, program: &str) -> Answer<Info> {
-    let nothing_counted = info.state_table.is_none() && info.counters.is_empty();
-    if info.host_id.is_none() && info.checksum.is_none() && nothing_counted {
+    if !info.is_of_kernel {
         return Err(FactError::Unprivileged {
             program: program.to_owned(),
         });

@@ -1,34 +1,27 @@
 //! `pfctl -vvPsr` and `pfctl -vvPsn`: filter and translation rules with their counters.
 //!
-//! A rule's text stays as printed and is the rule's printed form; the fields are a reading of it. The fields
+//! A rule's text stays as printed; the fields are a reading of it. The fields
 //! stop where kmsctl's judgement stops, but the reading knows every word pfctl can print, so that a rule with
 //! a condition unknown to it is reported and not mistaken for one without.
 
 mod body;
 mod labels;
 mod parse;
-mod print;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use parse::{Loader, parse_loader, parse_one, parse_pf_rules};
-pub use print::{DisplayRule, print_rules};
-
-use super::Verbosity;
 
 /// A loaded rule, as far as kmsctl judges rules; the rest stays in [`Rule::text`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// `@N`: the number states refer to. Scrub and filter rules are numbered separately.
     pub number: Option<u32>,
-    /// `(ID)` after the number: where pfSense up to 2.4 printed the tracker.
-    pub bracket: Option<u32>,
     /// How many anchors' braces enclose it: 0 is the main ruleset, the one states refer to.
     pub depth: u32,
     /// An anchor printed with its contents in braces: those rules follow, one deeper.
@@ -59,7 +52,7 @@ pub struct Rule {
     pub state_options: StateOptions,
     /// `label "…"`, raw, in order.
     pub labels: Vec<String>,
-    /// `ridentifier N`: pfSense's tracker. Several rules can share it.
+    /// `ridentifier N`, up to pfSense 2.4 `(N)` after the number: pfSense's tracker. Several rules can share it.
     pub ridentifier: Option<u32>,
     /// What follows `->` in a translation rule (on FreeBSD 15 also `rdr-to`, `nat-to`, `af-to`), table counts
     /// removed: `<k8s_kms_lb> round-robin`, `192.168.1.30 port 5060:5070`.
@@ -69,12 +62,6 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Prints the rule as pfctl does at this verbosity, with what is known of its counters; no newline at the
-    /// end. Anchors' braces and indentation are [`print::print_rules`]'s.
-    pub fn display(&self, verbosity: Verbosity) -> DisplayRule<'_> {
-        DisplayRule::new(self, verbosity)
-    }
-
     /// Returns pfSense's tracker: the ridentifier, else the number in a label `id:N` or `id=N`.
     pub fn tracker(&self) -> Option<u32> {
         let from_label = || {
@@ -260,41 +247,6 @@ pub struct RuleCounters {
     pub states: u64,
     /// States made since the rule was loaded last (0 with `-g`, which does not print it).
     pub state_creations: u64,
-    /// Who loaded it.
-    pub inserted: Option<Inserted>,
-    /// Its source nodes (FreeBSD 15).
-    pub source_nodes: Option<NodeCounts>,
-    /// When it last matched (`-vv`, from FreeBSD 14).
-    pub last_active: Option<LastActive>,
-}
-
-/// `Inserted: uid U pid P`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inserted {
-    /// The user; not printed by pfSense up to 2.4.
-    pub uid: Option<u32>,
-    /// The process.
-    pub pid: u32,
-}
-
-/// `Source Nodes: N Limit: N NAT/RDR: N Route: N` (FreeBSD 15).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeCounts {
-    /// All.
-    pub all: u64,
-    /// For limits.
-    pub limit: u64,
-    /// For sticky translation.
-    pub translation: u64,
-    /// For sticky routes.
-    pub route: u64,
-}
-
-/// `Last Active Time: …`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastActive {
-    /// `N/A`.
-    Never,
-    /// Whole seconds, read as UTC.
-    At(Timestamp),
+    /// The process that loaded it: the number of `Inserted: uid 0 pid N`.
+    pub loader: Option<u32>,
 }

@@ -1,8 +1,7 @@
-//! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters; what `-T test` and the
-//! changing commands say of each address.
+//! `pfctl -t TABLE -T show -v`: addresses, and when they were added; what `-T test` and the changing commands say of
+//! each address.
 
 mod parse;
-mod print;
 #[cfg(test)]
 mod tests;
 
@@ -10,9 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 pub use parse::{parse_changes, parse_table_entries, parse_test};
-pub use print::DisplayEntry;
 
-use super::Verbosity;
 use crate::text::quoted;
 
 /// One entry of a pf table.
@@ -24,37 +21,6 @@ pub struct Entry {
     pub net: IpNet,
     /// The "Cleared" time (whole seconds, read as UTC): when the entry was added, or its statistics last zeroed.
     pub since: Option<Timestamp>,
-    /// Only for tables declared with `counters` (virusprot is not).
-    pub counters: Option<EntryCounters>,
-}
-
-impl Entry {
-    /// Prints the entry as `-T show` does, with `-v` also what is known of it; no newline at the end.
-    pub fn display(&self, verbosity: Verbosity) -> DisplayEntry<'_> {
-        DisplayEntry::new(self, verbosity)
-    }
-}
-
-/// Packets and bytes of an [`Entry`], by direction and verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EntryCounters {
-    /// Blocked inbound.
-    pub in_block: Traffic,
-    /// Passed inbound.
-    pub in_pass: Traffic,
-    /// Blocked outbound.
-    pub out_block: Traffic,
-    /// Passed outbound.
-    pub out_pass: Traffic,
-}
-
-/// A packet and byte count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
 }
 
 /// A line of `-T test -vv`, or of `-T add|delete|expire|… -v`: an address and what became of it.

@@ -47,7 +47,6 @@ fn entry(text: &str, age: i64) -> TableEntry {
         negated: address.negated,
         net: address.net,
         since: Timestamp::from_second(now().as_second() - age).ok(),
-        counters: None,
     }
 }
 

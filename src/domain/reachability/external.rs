@@ -497,7 +497,7 @@ fn same_rules(before: &[Rule], after: &[Rule]) -> bool {
     before.len() == after.len()
         && before.iter().zip(after).all(|(before, after)| {
             let packets = |rule: &Rule| rule.counters.as_ref().map(|counters| counters.packets);
-            let loader = |rule: &Rule| rule.counters.as_ref()?.inserted;
+            let loader = |rule: &Rule| rule.counters.as_ref()?.loader;
             // A reload that changes nothing starts some counters from zero and keeps others; another process made it.
             before.text == after.text
                 && packets(before) <= packets(after)

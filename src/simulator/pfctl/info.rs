@@ -1,11 +1,10 @@
-//! `pfctl -si` and `-sm`.
+//! `pfctl -si` and `-sm`, as pfctl of FreeBSD 14 prints them.
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::options::PfctlOptions;
-use crate::domain::pf::Verbosity;
-use crate::domain::pf::info::{COUNTERS, Info, LIMIT_COUNTERS, Lookups, Syncookies};
-use crate::simulator::pf::{SimulatedPf, widened_count};
+use crate::domain::pf::ClockTime;
+use crate::simulator::pf::SimulatedPf;
 use crate::simulator::random::scramble_number;
 
 /// pfSense sets source nodes as high as states, and raises the table limit.
@@ -15,68 +14,96 @@ frags         hard limit     5000
 table-entries hard limit   400000
 ";
 
+/// "Counters"; nothing in the simulated traffic moves any but the first.
+const COUNTERS: [&str; 16] = [
+    "match",
+    "bad-offset",
+    "fragment",
+    "short",
+    "normalize",
+    "memory",
+    "bad-timestamp",
+    "congestion",
+    "ip-option",
+    "proto-cksum",
+    "state-mismatch",
+    "state-insert",
+    "state-limit",
+    "src-limit",
+    "synproxy",
+    "map-failed",
+];
+
 /// Prints `-si`, with `-v` or without.
 pub fn show_info(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
-    let verbosity = if options.verbose > 0 {
-        Verbosity::Verbose
-    } else {
-        Verbosity::Plain
-    };
-    format!("{}\n", simulated_info(pf, now).display(verbosity))
-}
-
-/// Returns what the simulated pf would say of itself at `now` (Unix milliseconds).
-fn simulated_info(pf: &SimulatedPf, now: i64) -> Info {
-    let totals = &pf.totals;
-    let counters = COUNTERS.iter().filter(|name| **name != "translate"); // of FreeBSD 15
-    Info {
-        enabled: pf.enabled,
-        running_seconds: u64::try_from((now - pf.since) / 1000).ok(),
-        debug: Some("Urgent".to_owned()),
-        states: Some(widened_count(pf.states.len())),
-        state_table: Some(Lookups {
-            searches: totals.searches,
-            inserts: totals.inserts,
-            removals: totals.removals,
-        }),
-        source_nodes: Some(widened_count(pf.nodes.len())),
-        source_table: Some(Lookups {
-            searches: totals.nodes.0,
-            inserts: totals.nodes.1,
-            removals: totals.nodes.2,
-        }),
-        checksum: Some(ruleset_checksum(pf)),
-        host_id: Some(pf.host_id),
-        limit_counters: named_counters(&LIMIT_COUNTERS, |name| match name {
-            "max-src-conn" => totals.source_connections,
-            "max-src-conn-rate" => totals.source_rates,
-            "overload table insertion" => totals.overload_insertions,
-            "overload flush states" => totals.overload_flushes,
-            _ => 0,
-        }),
-        // Nothing in the simulated traffic moves the others.
-        counters: named_counters(counters, |name| match name {
-            "match" => totals.matches,
-            _ => 0,
-        }),
-        interface: None,
-        syncookies: Some(Syncookies {
-            mode: "never".to_owned(),
-            active: "inactive".to_owned(),
-        }),
-        reassemble: Some("yes".to_owned()),
+    let (totals, verbose) = (&pf.totals, options.verbose > 0);
+    let seconds = u64::try_from((now - pf.since) / 1000).unwrap_or(0);
+    let state = if pf.enabled { "Enabled" } else { "Disabled" };
+    let clock = ClockTime(seconds % 86_400);
+    let status = format!("Status: {state} for {} days {clock}", seconds / 86_400);
+    let mut text = format!("{status:<44}{:>15}\n\n", "Debug: Urgent");
+    if verbose {
+        let (id, checksum) = (pf.host_id, ruleset_checksum(pf));
+        let _ = writeln!(text, "Hostid:   0x{id:08x}\nChecksum: {checksum}\n");
     }
+    let _ = writeln!(text, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate");
+    print_present(&mut text, pf.states.len());
+    let searches = [
+        ("searches", totals.searches),
+        ("inserts", totals.inserts),
+        ("removals", totals.removals),
+    ];
+    print_counters(&mut text, searches, seconds);
+    if verbose {
+        text.push_str("Source Tracking Table\n");
+        print_present(&mut text, pf.nodes.len());
+        let (searches, inserts, removals) = totals.nodes;
+        let searches = [
+            ("searches", searches),
+            ("inserts", inserts),
+            ("removals", removals),
+        ];
+        print_counters(&mut text, searches, seconds);
+    }
+    text.push_str("Counters\n");
+    let counters = COUNTERS.map(|name| (name, if name == "match" { totals.matches } else { 0 }));
+    print_counters(&mut text, counters, seconds);
+    if verbose {
+        text.push_str("Limit Counters\n");
+        let limits = [
+            ("max states per rule", 0),
+            ("max-src-states", 0),
+            ("max-src-nodes", 0),
+            ("max-src-conn", totals.source_connections),
+            ("max-src-conn-rate", totals.source_rates),
+            ("overload table insertion", totals.overload_insertions),
+            ("overload flush states", totals.overload_flushes),
+            ("synfloods detected", 0),
+            ("syncookies sent", 0),
+            ("syncookies validated", 0),
+        ];
+        print_counters(&mut text, limits, seconds);
+        let _ = writeln!(text, "Syncookies\n  {:<25} never", "mode");
+        let _ = writeln!(
+            text,
+            "  {:<25} inactive\nReassemble {:>24} ",
+            "active", "yes"
+        );
+    }
+    text
 }
 
-/// Returns `names` with the number that `number` gives each.
-fn named_counters<'a>(
-    names: impl IntoIterator<Item = &'a &'static str>,
-    number: impl Fn(&str) -> u64,
-) -> BTreeMap<String, u64> {
-    names
-        .into_iter()
-        .map(|name| ((*name).to_owned(), number(name)))
-        .collect()
+fn print_present(text: &mut String, present: usize) {
+    let _ = writeln!(text, "  {:<25} {present:>14} {:>14}", "current entries", "");
+}
+
+fn print_counters<const N: usize>(text: &mut String, counters: [(&str, u64); N], seconds: u64) {
+    for (name, total) in counters {
+        // Doubles, as in pfctl: the last digit of a rounded rate depends on it.
+        #[expect(clippy::cast_precision_loss, reason = "pfctl divides doubles")]
+        let rate = total as f64 / seconds.max(1) as f64;
+        let _ = writeln!(text, "  {name:<25} {total:>14} {rate:>14.1}/s");
+    }
 }
 
 /// Changes when the rules do; the real one is MD5 over them.

@@ -7,6 +7,8 @@ mod options;
 mod show;
 mod tables;
 
+use jiff::Timestamp;
+
 use super::pf::SimulatedPf;
 use super::random::scramble_number;
 use super::scenario::Scenario;
@@ -128,6 +130,12 @@ fn race_with_load(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
 fn entry_count(pf: &SimulatedPf, table: &str) -> String {
     pf.table(table)
         .map_or_else(|| "*".to_owned(), |table| table.entries.len().to_string())
+}
+
+/// Prints Unix milliseconds in C's `ctime` form, in UTC.
+fn printed_time(milliseconds: i64) -> String {
+    let time = Timestamp::from_second(milliseconds.div_euclid(1000)).unwrap_or_default();
+    time.strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
 #[cfg(test)]

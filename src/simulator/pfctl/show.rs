@@ -3,19 +3,13 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use jiff::Timestamp;
-
 use super::options::PfctlOptions;
-use super::{PfctlOutput, entry_count, info};
-use crate::domain::pf::Verbosity;
-use crate::domain::pf::rule::{Inserted, LastActive, RuleCounters};
-use crate::domain::pf::source::{PrintedRate, SourceNode};
+use super::{PfctlOutput, entry_count, info, printed_time};
 use crate::domain::pf::state as printed;
-use crate::domain::pf::table::Traffic;
-use crate::simulator::pf::node::TrackedSource;
+use crate::domain::pf::{ClockTime, Verbosity};
+use crate::simulator::pf::SimulatedPf;
 use crate::simulator::pf::rule::LoadedRule;
 use crate::simulator::pf::state::{Protocol, State, StateChain, Tracked};
-use crate::simulator::pf::{SimulatedPf, widened_count};
 use crate::simulator::random::scramble_number;
 
 pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
@@ -92,23 +86,23 @@ fn print_rule(
     if options.verbose == 0 {
         return;
     }
-    let last = rule
-        .last_active
-        .and_then(|at| Timestamp::from_second(at.div_euclid(1000)).ok());
-    let counters = RuleCounters {
-        evaluations: rule.evaluations,
-        packets: rule.packets.0 + rule.packets.1,
-        bytes: rule.bytes.0 + rule.bytes.1,
-        states: widened_count(states),
-        state_creations: rule.creations,
-        inserted: Some(Inserted {
-            uid: Some(0),
-            pid: pf.loader(),
-        }),
-        source_nodes: None,
-        last_active: Some(last.map_or(LastActive::Never, LastActive::At)),
-    };
-    let _ = writeln!(text, "{}", counters.display(rule_verbosity(options)));
+    let (packets, bytes) = (rule.packets.0 + rule.packets.1, rule.bytes.0 + rule.bytes.1);
+    let _ = writeln!(
+        text,
+        "  [ Evaluations: {:<8}  Packets: {packets:<8}  Bytes: {bytes:<10}  States: {states:<6}]",
+        rule.evaluations
+    );
+    let (pid, creations) = (pf.loader(), rule.creations);
+    let _ = writeln!(
+        text,
+        "  [ Inserted: uid 0 pid {pid} State Creations: {creations:<6}]"
+    );
+    if options.verbose >= 2 {
+        let last = rule
+            .last_active
+            .map_or_else(|| "N/A".to_owned(), printed_time);
+        let _ = writeln!(text, "  [ Last Active Time: {last} ]");
+    }
 }
 
 /// Adds the number of entries to tables and dynamic addresses, as `-vv` does for `from` and `to`.
@@ -202,41 +196,34 @@ fn whole_seconds(milliseconds: i64) -> u64 {
     u64::try_from(milliseconds / 1000).unwrap_or(0)
 }
 
+/// FreeBSD 14's kernel exports neither the rate nor the time left, so pfctl prints zeros.
 fn show_sources(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     let mut text = String::new();
     for node in &pf.nodes {
+        let target = match node.address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
         let _ = writeln!(
             text,
-            "{}",
-            as_printed_source(node, now).display(rule_verbosity(options))
+            "{} -> {target} ( states {}, connections {}, rate 0.0/0s )",
+            node.address, node.states, node.connections
         );
+        if options.verbose > 0 {
+            let age = ClockTime(whole_seconds(now - node.created));
+            let expires = if node.states == 0 {
+                ", expires in 00:00:00"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                text,
+                "   age {age}{expires}, {} pkts, {} bytes, filter rule {}",
+                node.packets, node.bytes, node.rule.number
+            );
+        }
     }
     text
-}
-
-/// FreeBSD 14's kernel exports neither the rate nor the time left, so pfctl prints zeros.
-fn as_printed_source(node: &TrackedSource, now: i64) -> SourceNode {
-    let target = match node.address {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    SourceNode {
-        address: node.address,
-        target,
-        states: node.states,
-        connections: node.connections,
-        printed_rate: PrintedRate::default(),
-        age_seconds: Some(whole_seconds(now - node.created)),
-        expires_seconds: (node.states == 0).then_some(0),
-        traffic: Some(Traffic {
-            packets: node.packets,
-            bytes: node.bytes,
-        }),
-        rule: u32::try_from(node.rule.number)
-            .ok()
-            .map(|rule| ("filter".to_owned(), rule)),
-        kind: None,
-    }
 }
 
 fn rule_verbosity(options: &PfctlOptions) -> Verbosity {

@@ -4,12 +4,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 
-use super::PfctlOutput;
 use super::options::PfctlOptions;
-use crate::domain::pf::Verbosity;
-use crate::domain::pf::table::Entry;
+use super::{PfctlOutput, printed_time};
 use crate::simulator::pf::SimulatedPf;
 use crate::simulator::pf::table::{SimulatedTable, table_net};
 
@@ -81,21 +78,12 @@ fn net_text(net: &IpNet) -> String {
 }
 
 fn show_table(table: &SimulatedTable, options: &PfctlOptions) -> String {
-    let verbosity = if options.verbose == 0 {
-        Verbosity::Plain
-    } else {
-        Verbosity::Verbose
-    };
     let mut lines = String::new();
     for (net, since) in &table.entries {
-        let since = Timestamp::from_second(since.div_euclid(1000)).ok();
-        let entry = Entry {
-            negated: false,
-            net: *net,
-            since,
-            counters: None,
-        };
-        let _ = writeln!(lines, "{}", entry.display(verbosity));
+        let _ = writeln!(lines, "   {}", net_text(net));
+        if options.verbose > 0 {
+            let _ = writeln!(lines, "\tCleared:     {}", printed_time(*since));
+        }
     }
     lines
 }

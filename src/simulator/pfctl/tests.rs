@@ -177,6 +177,23 @@ fn loaded_rules_print_as_the_generated_ones() {
 }
 
 #[test]
+fn status_lines_stand_where_pfctls_do() {
+    // Numbers are right-aligned, so that blanks in their place leave all else where it is.
+    let shape = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.contains("0x"));
+        lines
+            .map(|line| line.replace(|letter: char| letter.is_ascii_digit() || letter == '.', " "))
+            .collect()
+    };
+    let mut world = sampled();
+    world.pf.since = world.now - 1_234_567_000;
+    for (command, file) in [("-vsi", "si-v.14.txt"), ("-si", "si.14.txt")] {
+        let printed = String::from_utf8(pfctl(&mut world, command).stdout).unwrap();
+        assert_eq!(shape(&printed), shape(&sample(file)), "{command}");
+    }
+}
+
+#[test]
 fn what_kmsctl_never_asks_is_refused() {
     for command in [
         "-F states",

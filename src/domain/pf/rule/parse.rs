@@ -4,7 +4,7 @@ use super::super::lines::{self, Bounded, Parsed};
 use super::super::text::{is_closed, parse_ctime, take_digits, take_labelled, whole_number};
 use super::labels::{self, Parts};
 use super::tokens::{Tokens, without_counts};
-use super::{Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body};
+use super::{Endpoint, Rule, RuleCounters, StateOptions, body};
 
 /// More rules than this are not looked at: pfSense takes minutes to load as many.
 const MOST_RULES: usize = 10_000;
@@ -62,7 +62,7 @@ pub fn parse_loader(text: &[u8]) -> Loader {
             continue;
         };
         let words = std::str::from_utf8(words).unwrap_or_default();
-        let Some((Inserted { pid, .. }, _)) = parse_inserted(words) else {
+        let Some((pid, _)) = parse_inserted(words) else {
             return Loader::Unknown;
         };
         if found.is_some_and(|found| found != pid) {
@@ -84,18 +84,17 @@ pub fn parse_one(text: &str) -> Option<Rule> {
 
 /// Reads `[@N[(ID)] ]TEXT[ {]`, and returns whether every word of it was known.
 fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
-    let (number, bracket, text) = split_rule_number(line)?;
+    let (number, tracker, text) = split_rule_number(line)?;
     let is_anchor = text.split(' ').next()?.ends_with("anchor");
     let (text, block) = match text.strip_suffix(" {") {
         Some(text) if is_anchor => (text, true),
         _ => (text, false),
     };
     let (mut rule, understood) = rule_text(text)?;
-    rule.ridentifier = rule.ridentifier.or(bracket.filter(|id| *id > 0));
+    rule.ridentifier = rule.ridentifier.or(tracker.filter(|id| *id > 0));
     Some((
         Rule {
             number,
-            bracket,
             depth,
             block,
             ..rule
@@ -115,8 +114,8 @@ fn split_rule_number(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
     if after.is_empty() {
         return Some((rule, None, text));
     }
-    let bracket = whole_number(after.strip_prefix('(')?.strip_suffix(')')?)?;
-    Some((rule, Some(bracket), text))
+    let tracker = whole_number(after.strip_prefix('(')?.strip_suffix(')')?)?;
+    Some((rule, Some(tracker), text))
 }
 
 fn rule_text(text: &str) -> Option<(Rule, bool)> {
@@ -126,7 +125,6 @@ fn rule_text(text: &str) -> Option<(Rule, bool)> {
     let mut words = Tokens::new(head);
     let mut rule = Rule {
         number: None,
-        bracket: None,
         depth: 0,
         block: false,
         text: text.to_owned(),
@@ -181,16 +179,15 @@ fn counter_line(rule: &mut Rule, line: &str) -> Option<()> {
     }
     let counters = rule.counters.as_mut()?;
     if let Some(rest) = line.strip_prefix("Inserted: ") {
-        let (inserted, creations) = parse_inserted(rest)?;
+        let (loader, creations) = parse_inserted(rest)?;
         counters.state_creations = creations;
-        return counters.inserted.replace(inserted).is_none().then_some(());
+        return counters.loader.replace(loader).is_none().then_some(());
     }
     if let Some(time) = line.strip_prefix("Last Active Time: ") {
-        let last = last_active(time)?;
-        return counters.last_active.replace(last).is_none().then_some(());
+        let time = time.strip_suffix(']')?.trim_matches(' ');
+        return (time == "N/A" || parse_ctime(time).is_some()).then_some(());
     }
-    let nodes = source_nodes(line)?;
-    counters.source_nodes.replace(nodes).is_none().then_some(())
+    skip_source_nodes(line)
 }
 
 /// Reads `Evaluations: 90        Packets: 2183      Bytes: 2000042     States: 17    ]`.
@@ -208,36 +205,24 @@ fn parse_evaluations(line: &str) -> Option<RuleCounters> {
     })
 }
 
-/// Reads `[uid 0 ]pid 20038 State Creations: 1024  ]`.
-fn parse_inserted(line: &str) -> Option<(Inserted, u64)> {
-    let (uid, rest) = match take_labelled(line, "uid") {
-        Some((uid, rest)) => (Some(u32::try_from(uid).ok()?), rest),
-        None => (None, line),
+/// Reads `[uid 0 ]pid 20038 State Creations: 1024  ]`: the process and the number.
+fn parse_inserted(line: &str) -> Option<(u32, u64)> {
+    // Not printed by pfSense up to 2.4.
+    let rest = match take_labelled(line, "uid") {
+        Some((_, rest)) => rest,
+        None => line,
     };
     let (pid, rest) = take_labelled(rest, "pid")?;
     let (creations, rest) = take_labelled(rest, "State Creations:")?;
     let pid = u32::try_from(pid).ok()?;
-    is_closed(rest).then_some((Inserted { uid, pid }, creations))
+    is_closed(rest).then_some((pid, creations))
 }
 
-/// Reads `Fri Sep 19 20:09:28 2025 ]` or `N/A ]`.
-fn last_active(text: &str) -> Option<LastActive> {
-    match text.strip_suffix(']')?.trim_matches(' ') {
-        "N/A" => Some(LastActive::Never),
-        time => parse_ctime(time).map(LastActive::At),
-    }
-}
-
-/// Reads `Source Nodes: 3      Limit: 3      NAT/RDR: 0      Route: 0      ]`.
-fn source_nodes(line: &str) -> Option<NodeCounts> {
-    let (all, rest) = take_labelled(line, "Source Nodes:")?;
-    let (limit, rest) = take_labelled(rest, "Limit:")?;
-    let (translation, rest) = take_labelled(rest, "NAT/RDR:")?;
-    let (route, rest) = take_labelled(rest, "Route:")?;
-    is_closed(rest).then_some(NodeCounts {
-        all,
-        limit,
-        translation,
-        route,
-    })
+/// Reads over `Source Nodes: 3      Limit: 3      NAT/RDR: 0      Route: 0      ]` (FreeBSD 15).
+fn skip_source_nodes(line: &str) -> Option<()> {
+    let (_, rest) = take_labelled(line, "Source Nodes:")?;
+    let (_, rest) = take_labelled(rest, "Limit:")?;
+    let (_, rest) = take_labelled(rest, "NAT/RDR:")?;
+    let (_, rest) = take_labelled(rest, "Route:")?;
+    is_closed(rest).then_some(())
 }

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::super::lines::{self, Bounded, Parsed};
 use super::super::text;
 use super::super::text::{is_closed, parse_ctime, take_labelled};
-use super::{Entry, EntryCounters, Found, Mark, Marked, Traffic};
+use super::{Entry, Found, Mark, Marked};
 
 /// More entries than this are not looked at: pfSense's own limit is 400,000, for all tables together.
 const MOST_ENTRIES: usize = 400_000;
@@ -23,7 +23,6 @@ pub fn parse_table_entries(text: &[u8]) -> Parsed<Vec<Entry>> {
                     negated,
                     net,
                     since: None,
-                    counters: None,
                 });
                 true
             }
@@ -105,23 +104,10 @@ fn parse_entry_detail(entry: &mut Entry, line: &str) -> Option<()> {
         let since = parse_ctime(value)?;
         return entry.since.replace(since).is_none().then_some(());
     }
-    let traffic = parse_traffic(value)?;
-    let counters = entry.counters.get_or_insert_with(EntryCounters::default);
-    let place = match name {
-        "In/Block" => &mut counters.in_block,
-        "In/Pass" => &mut counters.in_pass,
-        "Out/Block" => &mut counters.out_block,
-        "Out/Pass" => &mut counters.out_pass,
-        _ => return None,
-    };
-    *place = traffic;
-    Some(())
-}
-
-/// Reads `    [ Packets: 12345              Bytes: 987654             ]`.
-fn parse_traffic(text: &str) -> Option<Traffic> {
-    let rest = text.trim_start_matches(' ').strip_prefix('[')?;
-    let (packets, rest) = take_labelled(rest, "Packets:")?;
-    let (bytes, rest) = take_labelled(rest, "Bytes:")?;
-    is_closed(rest).then_some(Traffic { packets, bytes })
+    // The counters that a table has with the word `counters`; virusprot has none.
+    let known = ["In/Block", "In/Pass", "Out/Block", "Out/Pass"].contains(&name);
+    let rest = value.trim_start_matches(' ').strip_prefix('[')?;
+    let (_, rest) = take_labelled(rest, "Packets:")?;
+    let (_, rest) = take_labelled(rest, "Bytes:")?;
+    (known && is_closed(rest)).then_some(())
 }
