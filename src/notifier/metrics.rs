@@ -8,7 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,217 +24,100 @@ type Labels = Vec<(&'static str, String)>;
 
 type Counters = Family<Labels, Counter>;
 
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    activations: Counters,
-    skipped: Counters,
-    probes: Counters,
-    requests: Counters,
-    posts: Counters,
-    anomalies: Counters,
-    rotations: Counters,
-    /// Unix seconds of the last activation.
-    pub last_activation: Gauge,
-    /// Unix seconds of the last line's stamp.
-    pub last_line: Gauge,
-    /// Seconds by which the server's stamps are ahead of the clock here.
-    pub clock_skew: Gauge,
-    /// 0 while lines come and none of them is the server's.
-    pub understood: Gauge,
-    /// 1 while the log is open and can be read.
-    pub log_open: Gauge,
-    /// Unix seconds of the last look at the log that did not fail.
-    pub last_read: Gauge,
-    /// Bytes of the log not read yet.
-    pub lag: Gauge,
-    pub queue: Gauge,
-    /// Unix seconds of the last message Slack took.
-    pub last_success: Gauge,
-    /// 1 where there is a webhook.
-    pub configured: Gauge,
-    /// Unix seconds of the last message Slack refused for good.
-    pub last_rejected: Gauge,
-    /// Unix seconds at which the outbox had no room the last time.
-    pub last_dropped: Gauge,
-    pub open: Gauge,
-    pub lines: Counter,
-    /// Lines not understood.
-    pub unparsed: Counter,
-    pub ambiguous: Counter,
-    /// Keys the window forgot too early.
-    pub evicted: Counter,
-    /// Checkpoints that could not be written.
-    pub failed_checkpoints: Counter,
-    /// Events that were not echoed.
-    pub echo_dropped: Counter,
-    /// 1 while the shared window answers.
-    pub window_up: Gauge,
-    pub window_errors: Counter,
-    /// Activations posted without an answer from the shared window.
-    pub window_unchecked: Counter,
-    products: Mutex<BTreeSet<String>>,
-    heartbeat: Mutex<Option<Instant>>,
-    ready: AtomicBool,
-}
-
-impl Default for Metrics {
-    /// Registers every series and creates those whose labels are known, so that a first increment is seen.
-    fn default() -> Self {
-        let mut registry = Registry::default();
-        let page = &mut registry;
-        let metrics = Self {
-            activations: register_metric(
-                page,
-                "kms_activations",
-                "Activations outside the dedup window, posted to Slack or not: those too old to be posted and those the server did not answer too; without a webhook there is no window, and all count",
-            ),
-            skipped: register_metric(
-                page,
-                "kms_activations_dedup_skipped",
-                "Activations that were not posted, as the same client and product was within the window",
-            ),
-            probes: register_metric(
-                page,
-                "kms_connection_probes",
-                "Connections that closed without any request, by class of their address",
-            ),
-            requests: register_metric(page, "kms_requests", "Requests by what the server did"),
-            posts: register_metric(
-                page,
-                "kms_slack_posts",
-                "Messages to Slack by what became of each try; dropped counts activations the outbox had no room for",
-            ),
-            anomalies: register_metric(
-                page,
-                "kms_log_anomalies",
-                "What no honest client and server write, by kind",
-            ),
-            rotations: register_metric(page, "kms_log_rotations", "Rotations of the log by kind"),
-            last_activation: register_metric(
-                page,
-                "kms_last_activation_timestamp_seconds",
-                "Time of the last activation, those within the dedup window included; 0 before the first",
-            ),
-            last_line: register_metric(
-                page,
-                "kms_log_last_line_timestamp_seconds",
-                "Time of the last line of the log: its stamp taken as UTC, less what the server's clock is off by; 0 before the first",
-            ),
-            clock_skew: register_metric(
-                page,
-                "kms_log_clock_skew_seconds",
-                "By how much the stamps of lines that were just written are ahead of the notifier's clock; negative where they are behind",
-            ),
-            last_read: register_metric(
-                page,
-                "kms_log_last_read_timestamp_seconds",
-                "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure",
-            ),
-            understood: register_metric(
-                page,
-                "kms_log_understood",
-                "0 while lines come and none of them is the KMS server's",
-            ),
-            log_open: register_metric(
-                page,
-                "kms_log_open",
-                "1 while the log is open; 0 where it does not exist yet or cannot be read",
-            ),
-            lag: register_metric(
-                page,
-                "kms_log_read_lag_bytes",
-                "Bytes of the log that are not read yet",
-            ),
-            open: register_metric(
-                page,
-                "kms_open_connections",
-                "Connections that are open by the log",
-            ),
-            window_up: register_metric(
-                page,
-                "kms_dedup_store_up",
-                "1 while the shared dedup window answers; 1 always where none is shared",
-            ),
-            queue: register_metric(
-                page,
-                "kms_slack_queue_length",
-                "Activations not posted to Slack yet",
-            ),
-            last_success: register_metric(
-                page,
-                "kms_slack_last_success_timestamp_seconds",
-                "Time of the last message that Slack took, 0 before the first",
-            ),
-            configured: register_metric(
-                page,
-                "kms_slack_configured",
-                "1 where the notifier was started with a webhook; 0 where it only counts and posts nothing",
-            ),
-            last_rejected: register_metric(
-                page,
-                "kms_slack_last_rejected_timestamp_seconds",
-                "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since",
-            ),
-            last_dropped: register_metric(
-                page,
-                "kms_slack_last_dropped_timestamp_seconds",
-                "Time at which the outbox last had no room for an activation, 0 before the first",
-            ),
-            lines: register_metric(page, "kms_log_lines", "Lines of the log that were read"),
-            unparsed: register_metric(
-                page,
-                "kms_log_unparsed_lines",
-                "Lines that no known server writes",
-            ),
-            ambiguous: register_metric(
-                page,
-                "kms_attribution_ambiguous",
-                "Requests whose client is a guess",
-            ),
-            evicted: register_metric(
-                page,
-                "kms_dedup_evicted",
-                "Clients and products forgotten before their window ended, as there were too many",
-            ),
-            failed_checkpoints: register_metric(
-                page,
-                "kms_checkpoint_failures",
-                "Checkpoints that could not be written",
-            ),
-            echo_dropped: register_metric(
-                page,
-                "kms_echo_dropped",
-                "Events that --echo gave up, as no process read them from stdout",
-            ),
-            window_errors: register_metric(
-                page,
-                "kms_dedup_store_errors",
-                "Tries at the shared dedup window that failed",
-            ),
-            window_unchecked: register_metric(
-                page,
-                "kms_dedup_unchecked",
-                "Activations posted without an answer from the shared dedup window",
-            ),
-            products: Mutex::default(),
-            heartbeat: Mutex::default(),
-            ready: AtomicBool::new(false),
-            registry: Registry::default(),
-        };
-        register_constants(page);
-        metrics.create_series();
-        Self {
-            registry,
-            ..metrics
+/// Declares each number once: its field, its type, its name on the page and its help there.
+macro_rules! metrics_page {
+    ($($visibility:vis $field:ident: $kind:ident = $name:literal, $help:literal;)*) => {
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            products: Mutex<BTreeSet<String>>,
+            heartbeat: Mutex<Option<Instant>>,
+            ready: AtomicBool,
+            $(#[doc = $help] $visibility $field: $kind,)*
         }
-    }
+
+        impl Default for Metrics {
+            /// Registers every series and creates those whose labels are known, so that a first increment is seen.
+            fn default() -> Self {
+                let mut page = Registry::default();
+                $(
+                    let $field = $kind::default();
+                    page.register($name, $help, $field.clone());
+                )*
+                register_constants(&mut page);
+                let metrics = Self {
+                    registry: page,
+                    products: Mutex::default(),
+                    heartbeat: Mutex::default(),
+                    ready: AtomicBool::new(false),
+                    $($field,)*
+                };
+                metrics.create_series();
+                metrics
+            }
+        }
+    };
 }
 
-fn register_metric<M: Metric + Clone + Default>(page: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    page.register(name, help, metric.clone());
-    metric
+metrics_page! {
+    activations: Counters = "kms_activations",
+        "Activations outside the dedup window, posted to Slack or not: those too old to be posted and those the server did not answer too; without a webhook there is no window, and all count";
+    skipped: Counters = "kms_activations_dedup_skipped",
+        "Activations that were not posted, as the same client and product was within the window";
+    probes: Counters = "kms_connection_probes",
+        "Connections that closed without any request, by class of their address";
+    requests: Counters = "kms_requests",
+        "Requests by what the server did";
+    posts: Counters = "kms_slack_posts",
+        "Messages to Slack by what became of each try; dropped counts activations the outbox had no room for";
+    anomalies: Counters = "kms_log_anomalies",
+        "What no honest client and server write, by kind";
+    rotations: Counters = "kms_log_rotations",
+        "Rotations of the log by kind";
+    pub last_activation: Gauge = "kms_last_activation_timestamp_seconds",
+        "Time of the last activation, those within the dedup window included; 0 before the first";
+    pub last_line: Gauge = "kms_log_last_line_timestamp_seconds",
+        "Time of the last line of the log: its stamp taken as UTC, less what the server's clock is off by; 0 before the first";
+    pub clock_skew: Gauge = "kms_log_clock_skew_seconds",
+        "By how much the stamps of lines that were just written are ahead of the notifier's clock; negative where they are behind";
+    pub last_read: Gauge = "kms_log_last_read_timestamp_seconds",
+        "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure";
+    pub understood: Gauge = "kms_log_understood",
+        "0 while lines come and none of them is the KMS server's";
+    pub log_open: Gauge = "kms_log_open",
+        "1 while the log is open; 0 where it does not exist yet or cannot be read";
+    pub lag: Gauge = "kms_log_read_lag_bytes",
+        "Bytes of the log that are not read yet";
+    pub open: Gauge = "kms_open_connections",
+        "Connections that are open by the log";
+    pub window_up: Gauge = "kms_dedup_store_up",
+        "1 while the shared dedup window answers; 1 always where none is shared";
+    pub queue: Gauge = "kms_slack_queue_length",
+        "Activations not posted to Slack yet";
+    pub last_success: Gauge = "kms_slack_last_success_timestamp_seconds",
+        "Time of the last message that Slack took, 0 before the first";
+    pub configured: Gauge = "kms_slack_configured",
+        "1 where the notifier was started with a webhook; 0 where it only counts and posts nothing";
+    pub last_rejected: Gauge = "kms_slack_last_rejected_timestamp_seconds",
+        "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since";
+    pub last_dropped: Gauge = "kms_slack_last_dropped_timestamp_seconds",
+        "Time at which the outbox last had no room for an activation, 0 before the first";
+    pub lines: Counter = "kms_log_lines",
+        "Lines of the log that were read";
+    pub unparsed: Counter = "kms_log_unparsed_lines",
+        "Lines that no known server writes";
+    pub ambiguous: Counter = "kms_attribution_ambiguous",
+        "Requests whose client is a guess";
+    pub evicted: Counter = "kms_dedup_evicted",
+        "Clients and products forgotten before their window ended, as there were too many";
+    pub failed_checkpoints: Counter = "kms_checkpoint_failures",
+        "Checkpoints that could not be written";
+    pub echo_dropped: Counter = "kms_echo_dropped",
+        "Events that --echo gave up, as no process read them from stdout";
+    pub window_errors: Counter = "kms_dedup_store_errors",
+        "Tries at the shared dedup window that failed";
+    pub window_unchecked: Counter = "kms_dedup_unchecked",
+        "Activations posted without an answer from the shared dedup window";
 }
 
 fn register_constants(page: &mut Registry) {
