@@ -397,7 +397,7 @@ fn closing_step(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service
 /// Returns the tracker of a rule that no other configured rule carries.
 fn sole_tracker(configured: Option<&Configured>, own: &FilterRule) -> Option<u32> {
     let id = tracker_of(own)?;
-    let rules = configured?.every_filter_rule().iter();
+    let rules = configured?.all_filter.iter();
     let bearers = rules.filter(|rule| tracker_of(rule) == Some(id));
     (bearers.count() == 1).then_some(id)
 }
@@ -489,7 +489,7 @@ fn beside_others(alone: State, paths: &[PathIn]) -> State {
 /// Returns the trackers of enabled filter rules that are not the pair's: what pf has loaded of them is theirs.
 fn trackers_of_others(configured: &Configured, own: Option<&FilterRule>) -> Vec<u32> {
     let mine = own.and_then(tracker_of);
-    let rules = configured.every_filter_rule().iter();
+    let rules = configured.all_filter.iter();
     rules
         .filter(|rule| !rule.disabled)
         .filter_map(tracker_of)

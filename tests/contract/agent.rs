@@ -160,10 +160,8 @@ fn sections_hold_everything_that_leads_in() {
             (configured.all_filter.len(), configured.filter.len()),
             (5, 2)
         );
-        assert_eq!(
-            configured.one_to_one[0].external.as_deref(),
-            Some("192.168.1.5")
-        );
+        let pairs = configured.sections.list("nat", "onetoone");
+        assert_eq!(pairs[0].child_text("external"), Some("192.168.1.5"));
         let names: Vec<&str> = configured
             .aliases
             .iter()

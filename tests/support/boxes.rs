@@ -48,7 +48,6 @@ impl Version {
             version: some(version),
             config_version: some(config_version),
             php: String::new(),
-            timezone: some("Europe/Sofia"),
         }
     }
 }
@@ -276,7 +275,6 @@ impl Fixture {
             Self::NatPage => {
                 (filter[0].kind, filter[0].statetype, filter[0].caps) =
                     (None, None, CapFields::default());
-                (filter[0].os, filter[0].tagged) = (None, None);
             }
             Self::PassAssociation => {
                 nat[0].association = some("pass");
@@ -433,8 +431,6 @@ fn filter_rule() -> FilterRule {
             max_src_conn_rates: some("60"),
             statetimeout: some(""),
         },
-        os: some(""),
-        tagged: some(""),
         ..FilterRule::default()
     }
 }

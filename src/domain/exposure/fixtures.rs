@@ -108,6 +108,16 @@ pub fn configured() -> Configured {
     }
 }
 
+/// Fills the lists of every record, where a test has said only which ones concern the service.
+pub fn fill_lists(configured: &mut Configured) {
+    if configured.all_nat.is_empty() {
+        configured.all_nat.clone_from(&configured.nat);
+    }
+    if configured.all_filter.is_empty() {
+        configured.all_filter.clone_from(&configured.filter);
+    }
+}
+
 pub fn host(host: &str, port: Option<&str>) -> Endpoint {
     Endpoint {
         negated: false,

@@ -19,6 +19,7 @@ fn judged(change: impl FnOnce(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>)) 
     let mut filter = vec![default_deny(), block_table(), pass()];
     let mut nat = vec![rdr()];
     change(&mut configured, &mut filter, &mut nat);
+    fixtures::fill_lists(&mut configured);
     judge(
         Some(&configured),
         Loaded {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::change::{Deleted, Element};
 use super::configured::{
-    Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule, OneToOne,
+    Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule,
     VirtualAddress,
 };
 use super::edit::are_of_service;
@@ -233,11 +233,6 @@ impl Configured {
             .iter()
             .find(|alias| alias.name == request.alias);
         self.alias = alias.cloned();
-        self.one_to_one = sections
-            .list("nat", "onetoone")
-            .iter()
-            .map(OneToOne::of_record)
-            .collect();
         self.interfaces = parse_interfaces(sections);
         let named = |interface: &&InterfaceConfig| interface.name == request.interface;
         self.interface = self.interfaces.iter().find(named).cloned();

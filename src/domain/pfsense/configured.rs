@@ -37,9 +37,6 @@ pub struct Configured {
     /// Every filter rule, floating ones and those of interface groups too, in order.
     #[serde(skip)]
     pub all_filter: Vec<FilterRule>,
-    /// 1:1 NAT, in order.
-    #[serde(skip)]
-    pub one_to_one: Vec<OneToOne>,
     /// Every alias, nested ones and those of ports too.
     #[serde(skip)]
     pub aliases: Vec<Alias>,
@@ -151,8 +148,6 @@ pub struct System {
     /// `version` of config.xml, such as `23.3`.
     pub config_version: Option<String>,
     pub php: String,
-    /// The box's time zone (`Europe/Sofia`), in which its cron runs; absent is pfSense's own default, UTC.
-    pub timezone: Option<String>,
 }
 
 /// `revision` of config.xml.
@@ -248,10 +243,6 @@ pub struct FilterRule {
     pub sched: Option<String>,
     /// The gateway or gateway group the traffic is sent to.
     pub gateway: Option<String>,
-    /// The operating system the client must look like.
-    pub os: Option<String>,
-    /// The mark a packet must bear.
-    pub tagged: Option<String>,
     pub caps: CapFields,
     /// What else limits or marks its traffic, as typed: element and value.
     pub conditions: Vec<(&'static str, String)>,
@@ -346,24 +337,6 @@ impl Configured {
         let here = enabled.filter(|interface| narrowest(interface).is_some());
         // Of several the first.
         here.rev().max_by_key(narrowest)
-    }
-
-    /// Returns every port forward, or those that touch the service where only they are known.
-    pub fn every_forward(&self) -> &[NatRule] {
-        if self.all_nat.is_empty() {
-            &self.nat
-        } else {
-            &self.all_nat
-        }
-    }
-
-    /// Returns every filter rule, or those that concern the service where only they are known.
-    pub fn every_filter_rule(&self) -> &[FilterRule] {
-        if self.all_filter.is_empty() {
-            &self.filter
-        } else {
-            &self.all_filter
-        }
     }
 }
 
@@ -469,22 +442,4 @@ pub struct InterfaceGroup {
     pub name: String,
     /// `wan`, `opt1`, ….
     pub members: Vec<String>,
-}
-
-/// A `<nat><onetoone>`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OneToOne {
-    /// `<disabled>` is present.
-    pub disabled: bool,
-    /// `<nobinat>` is present: an exception.
-    pub exception: bool,
-    /// `wan`, `opt1`, ….
-    pub interface: String,
-    /// `inet`, `inet6`.
-    pub ipprotocol: Option<String>,
-    /// The outside address, or `wanip`: with the network's size of `source` it is a network.
-    pub external: Option<String>,
-    pub source: Side,
-    pub destination: Side,
-    pub descr: Option<String>,
 }

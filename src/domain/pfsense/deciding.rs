@@ -27,7 +27,7 @@ pub fn find_floating_pass<'a>(
     configured: &'a Configured,
     service: &ReadRequest,
 ) -> Option<&'a FilterRule> {
-    let mut rules = configured.every_filter_rule().iter();
+    let mut rules = configured.all_filter.iter();
     rules.find(|rule| {
         rule.floating
             && !rule.disabled
@@ -64,7 +64,7 @@ pub fn lets_named_sources_in(
     passes: bool,
     service: &ReadRequest,
 ) -> bool {
-    let filters = configured.every_filter_rule().iter();
+    let filters = configured.all_filter.iter();
     let forwards = configured.nat.iter();
     let sources = filters
         .map(|rule| &rule.source)
@@ -92,7 +92,7 @@ fn leaves_for_service(
     let exit = configured.exit_interface(service.address);
     let exit = exit.map_or("", |interface| interface.name.as_str());
     let mut leaves = true;
-    for rule in configured.every_filter_rule() {
+    for rule in &configured.all_filter {
         let looks = rule.floating
             && !rule.disabled
             && matches!(rule.direction.as_deref(), Some("out" | "any"))
@@ -138,7 +138,7 @@ fn rule_before_for<'a>(
             && holds_client(configured, &rule.source, client) == Some(true)
             && matches_service(configured, rule, service) == Some(true)
     };
-    let rules = configured.every_filter_rule().iter();
+    let rules = configured.all_filter.iter();
     rules.filter(decides).min_by_key(|rule| place(rule))
 }
 

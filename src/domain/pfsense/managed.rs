@@ -216,7 +216,7 @@ fn find_foreign<'a>(
     let id = association_of(forward.association.as_ref())?;
     let has_it = |rule: &&&FilterRule| association_of(rule.association.as_ref()) == Some(id);
     let linked: Vec<&FilterRule> = linked.iter().filter(has_it).copied().collect();
-    let shared_with = configured.every_forward().iter().find(|other| {
+    let shared_with = configured.all_nat.iter().find(|other| {
         forwards.iter().all(|own| own.index != other.index)
             && association_of(other.association.as_ref()) == Some(id)
     });

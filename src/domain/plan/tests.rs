@@ -219,7 +219,8 @@ struct Box_ {
 }
 
 impl Box_ {
-    fn new(configured: Configured, filter: &[Rule], nat: &[Rule]) -> Self {
+    fn new(mut configured: Configured, filter: &[Rule], nat: &[Rule]) -> Self {
+        fixtures::fill_lists(&mut configured);
         let service = fixtures::service();
         let loaded = Loaded {
             filter,
@@ -274,6 +275,9 @@ impl Box_ {
 
     fn changed(mut self, change: impl Fn(&mut Configured)) -> Self {
         change(&mut self.configured);
+        self.configured.all_nat.clear();
+        self.configured.all_filter.clear();
+        fixtures::fill_lists(&mut self.configured);
         self.configured.sections = sections_of(&self.configured);
         self.configured.aliases = self.configured.alias.iter().cloned().collect();
         self

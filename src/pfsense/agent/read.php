@@ -94,7 +94,6 @@ function kmsctl_system() {
 		'version' => is_string($version) ? trim($version) : null,
 		'config_version' => kmsctl_text($config, 'version'),
 		'php' => PHP_VERSION,
-		'timezone' => kmsctl_text(kmsctl_section('system'), 'timezone'),
 	);
 }
 

@@ -149,8 +149,6 @@ fn configured_rule() -> FilterRule {
         descr: Some(format!("NAT {DESCRIPTION}")),
         association: Some(ASSOCIATION.to_owned()),
         statetype: Some("keep state".to_owned()),
-        os: empty(),
-        tagged: empty(),
         caps,
         ..FilterRule::default()
     }

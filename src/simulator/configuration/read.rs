@@ -14,7 +14,6 @@ impl Configuration {
                 version: Some("2.7.2-RELEASE".to_owned()),
                 config_version: owned_field(&self.tree.0, "version"),
                 php: "8.2.11".to_owned(),
-                timezone: owned_field(self.tree.section("system"), "timezone"),
             },
             sections: self.sections(request),
             dirty: self.dirty.clone(),

@@ -1,7 +1,7 @@
 //! Rules read from raw records, field by field: what was saved can then be judged
 //! like what is configured.
 
-use super::{Alias, CapFields, FilterRule, NatRule, OneToOne, Side};
+use super::{Alias, CapFields, FilterRule, NatRule, Side};
 use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::edit::CAP_KEYS;
 
@@ -47,8 +47,6 @@ impl FilterRule {
             statetype: owned_text(rule, "statetype"),
             sched: owned_text(rule, "sched"),
             gateway: owned_text(rule, "gateway"),
-            os: owned_text(rule, "os"),
-            tagged: owned_text(rule, "tagged"),
             caps: CapFields {
                 max: owned_text(rule, "max"),
                 max_src_nodes: owned_text(rule, "max-src-nodes"),
@@ -126,22 +124,6 @@ impl Alias {
             name: owned_text(record, "name").unwrap_or_default(),
             kind: owned_text(record, "type"),
             address: owned_text(record, "address"),
-        }
-    }
-}
-
-impl OneToOne {
-    /// Reads a record of `nat/onetoone`.
-    pub fn of_record(record: &Element) -> Self {
-        Self {
-            disabled: record.has_child("disabled"),
-            exception: record.has_child("nobinat"),
-            interface: owned_text(record, "interface").unwrap_or_default(),
-            ipprotocol: owned_text(record, "ipprotocol"),
-            external: owned_text(record, "external"),
-            source: Side::of_record(record, "source"),
-            destination: Side::of_record(record, "destination"),
-            descr: owned_text(record, "descr"),
         }
     }
 }

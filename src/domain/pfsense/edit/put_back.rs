@@ -67,7 +67,7 @@ impl Draft<'_> {
             association_of(rule.association.as_ref()) == joined
                 && wanted_pass.as_ref().is_some_and(same)
         };
-        let mut rules = self.configured.every_filter_rule().iter();
+        let mut rules = self.configured.all_filter.iter();
         let is_linked = joined.is_some() && rules.any(is_its_filter);
         let is_it =
             |rule: &&&NatRule| is_linked && association_of(rule.association.as_ref()) == joined;
