@@ -116,3 +116,67 @@ impl Configured {
         self.leftovers = self.files.find_leftovers(&self.changes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(number: i64) -> StoredChange {
+        StoredChange {
+            id: ChangeId::new(&format!("c{number}")).unwrap(),
+            who: "viktor@laptop".into(),
+            what: "caps".into(),
+            since: number,
+            port: 1688,
+            interface: "wan".into(),
+            alias: "k8s_kms_lb".into(),
+            ended: true,
+            done: true,
+            deletes: false,
+            has_job: false,
+            revert_at: None,
+            reverted: None,
+            took: None,
+        }
+    }
+
+    fn forgotten(changes: Vec<StoredChange>) -> Vec<String> {
+        let configured = Configured {
+            changes,
+            ..Configured::default()
+        };
+        let forgotten = configured.forgotten_changes();
+        forgotten.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_newest_fifty_stay_with_the_one_that_is_made() {
+        assert_eq!(forgotten((0..49).map(change).collect()), [""; 0]);
+        assert_eq!(forgotten((0..51).map(change).collect()), ["c0", "c1"]);
+    }
+
+    #[test]
+    fn what_has_something_to_do_or_is_needed_is_not_forgotten() {
+        let mut changes: Vec<StoredChange> = (0..54).map(change).collect();
+        changes[0].ended = false;
+        changes[1].revert_at = Some(4_000_000_000);
+        // Of another service, so that no later change has put anything in its place.
+        changes[2].deletes = true;
+        changes[2].port = 1689;
+        // Of this one: the next change is in force instead.
+        changes[3].deletes = true;
+        assert_eq!(forgotten(changes), ["c3", "c4"]);
+    }
+
+    #[test]
+    fn a_deletion_is_needed_until_a_later_change_is_in_force() {
+        let mut changes: Vec<StoredChange> = (0..3).map(change).collect();
+        changes[1].deletes = true;
+        assert!(!changes[1].is_needed(&changes));
+        changes[2].done = false;
+        assert!(changes[1].is_needed(&changes));
+        changes[2].done = true;
+        changes[2].alias = "another".into();
+        assert!(changes[1].is_needed(&changes));
+    }
+}
