@@ -1,6 +1,6 @@
 //! One spelling for one address: an IPv4 address also has an IPv6 form (`::ffff:198.51.100.7`), and both mean the
 //! same host. Not for what pf matches: pf keeps the two families apart, so an entry in the mapped form never blocks
-//! an IPv4 packet, and what is printed or handed to pfctl stays as it was.
+//! an IPv4 packet, and what is printed or handed to pfctl stays as it was. And which addresses are public.
 
 use std::net::IpAddr;
 
@@ -28,9 +28,119 @@ pub fn canonical_net(net: IpNet) -> IpNet {
         .map_or(net, IpNet::V4)
 }
 
+/// Networks that no client on the internet has an address of (RFC 6890).
+const SPECIAL: [&str; 16] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/128",
+    "::1/128",
+    "::ffff:0:0/96",
+    "64:ff9b::/96",
+    "fc00::/7",
+    "fe80::/10",
+    "ff00::/8",
+];
+
+/// Returns whether a network touches addresses that no client on the internet has, itself or as a part.
+pub fn touches_special(net: &IpNet) -> bool {
+    let net = canonical_net(*net);
+    let special = SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok());
+    special
+        .into_iter()
+        .any(|special| special.contains(&net) || net.contains(&special))
+}
+
+/// Returns whether a client on the internet can have the address; of IPv6, only `2000::/3` is given out.
+pub fn is_public(address: IpAddr) -> bool {
+    let given_out = match canonical_address(address) {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => v6.segments().first().is_some_and(|first| first >> 13 == 1),
+    };
+    given_out && !touches_special(&IpNet::from(address))
+}
+
+/// Returns whether the address is of a network, a cable or a machine of its own: what a router in front translates.
+/// Written without [`SPECIAL`], as it is asked of every entry and every state.
+pub fn is_private(address: &IpAddr) -> bool {
+    match canonical_address(*address) {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || shared
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || is_link_local(address),
+    }
+}
+
+pub fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn private_special_and_public_agree() {
+        // Private; special, but no network's own; public; not given out yet.
+        let judged = |text: &str| {
+            let address: IpAddr = text.parse().unwrap();
+            let special = touches_special(&IpNet::from(address));
+            (is_private(&address), special, is_public(address))
+        };
+        for text in [
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "::1",
+            "::ffff:10.0.0.1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert_eq!(judged(text), (true, true, false), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "224.0.0.1",
+            "240.0.0.1",
+            "::",
+            "64:ff9b::1",
+            "ff02::1",
+        ] {
+            assert_eq!(judged(text), (false, true, false), "{text}");
+        }
+        for text in [
+            "100.128.0.1",
+            "172.32.0.1",
+            "198.51.100.7",
+            "::ffff:198.51.100.7",
+            "2001:db8::7",
+            "3fff::1",
+        ] {
+            assert_eq!(judged(text), (false, false, true), "{text}");
+        }
+        assert_eq!(judged("4000::1"), (false, false, false));
+    }
+
+    #[test]
+    fn a_network_that_holds_private_addresses_is_special() {
+        let touches = |text: &str| touches_special(&text.parse().unwrap());
+        assert!(touches("8.0.0.0/6") && touches("0.0.0.0/0") && touches("10.1.0.0/24"));
+        assert!(!touches("198.51.100.0/24") && !touches("2001:db8::/32"));
+    }
 
     #[test]
     fn mapped_addresses_are_the_ipv4_ones() {

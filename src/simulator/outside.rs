@@ -13,8 +13,8 @@ use russh::{Channel, ChannelId, ChannelOpenFailure};
 use super::inside::{BIND_ACK, PUBLIC};
 use super::server::SharedWorld;
 use super::world::Reached;
+use crate::domain::address::is_private;
 use crate::domain::reachability::kms_bind::BIND;
-use crate::domain::virusprot::entries::is_private;
 
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 77));
 pub const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53)), 53);

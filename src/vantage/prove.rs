@@ -12,6 +12,7 @@ use super::one;
 use super::one::{Prepared, Times};
 use crate::app::situation::QUESTIONS;
 use crate::app::{Context, Session, answer_or_warning, require_answer, wait_for_interrupt};
+use crate::domain::address::is_private;
 use crate::domain::exposure::Exposure;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::reachability::external;
@@ -21,7 +22,6 @@ use crate::domain::reachability::external::{
 use crate::domain::reachability::finding::Finding;
 use crate::domain::reachability::path;
 use crate::domain::reachability::whole::judge_whole;
-use crate::domain::virusprot::entries::is_private;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Answer, FactError, Question, Reader, Reading};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Task;
 use super::probe::{ProbeAttempt, ProbeRoute};
-use crate::domain::virusprot::entries::is_private;
+use crate::domain::address::is_private;
 use crate::settings::target::Target;
 use crate::ssh::error::LinkError;
 use crate::ssh::target::{Link, Secret};

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::matching::{On, WIDE, host_network, on_interface, port_included, table_name};
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
+use crate::domain::address::is_public;
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Rule};
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
@@ -1485,25 +1486,6 @@ fn external_of(rule: &Rule, address: IpAddr) -> Option<IpAddr> {
             Some(IpAddr::V6(external.into()))
         }
         _ => None,
-    }
-}
-
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            let shared = first == 100 && (64..128).contains(&second);
-            !address.is_private()
-                && !address.is_loopback()
-                && !address.is_link_local()
-                && !address.is_multicast()
-                && !address.is_unspecified()
-                && !shared
-        }
-        IpAddr::V6(address) => {
-            let [first, ..] = address.segments();
-            first & 0xe000 == 0x2000
-        }
     }
 }
 

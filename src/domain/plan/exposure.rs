@@ -9,6 +9,7 @@ use super::effect::{listed_kinds, record_differences, touched_kinds, way_back};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
+use crate::domain::address::is_private;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::pair::pair_findings;
 use crate::domain::exposure::paths::PathKind;
@@ -21,7 +22,6 @@ use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
-use crate::domain::virusprot::entries::is_private;
 use crate::text::quoted;
 
 /// What was read, for plans about the configuration.

@@ -11,11 +11,11 @@ use super::exposure::ends_inside;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo, counted,
 };
+use crate::domain::address::is_private;
 use crate::domain::connections::{self, Half};
 use crate::domain::pf::rule::{Direction, Rule};
 use crate::domain::pf::state::State;
 use crate::domain::service::Service;
-use crate::domain::virusprot::entries::is_private;
 
 /// Most states that are ended one by one: each costs a process on the firewall.
 pub const MOST: usize = 5_000;

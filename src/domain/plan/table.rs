@@ -11,7 +11,7 @@ use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted, named,
 };
-use crate::domain::address::{canonical_address, canonical_net};
+use crate::domain::address::{canonical_address, canonical_net, touches_special};
 use crate::domain::connections::tally_sources;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::state::State;
@@ -507,33 +507,6 @@ fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
     reason.map(|(_, why)| *why).or_else(|| {
         touches_special(&address.net).then_some("it touches addresses that are not public")
     })
-}
-
-/// Whether a network touches addresses that no client on the internet has (RFC 6890), itself or as a part.
-fn touches_special(net: &IpNet) -> bool {
-    const SPECIAL: [&str; 16] = [
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-        "::/128",
-        "::1/128",
-        "::ffff:0:0/96",
-        "64:ff9b::/96",
-        "fc00::/7",
-        "fe80::/10",
-        "ff00::/8",
-    ];
-    let net = canonical_net(*net);
-    let special = SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    special
-        .into_iter()
-        .any(|special| special.contains(&net) || net.contains(&special))
 }
 
 fn freeing_risks(table: &str, missing: &[String]) -> Vec<Risk> {

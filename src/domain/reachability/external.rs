@@ -8,6 +8,7 @@
 use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
 pub use super::path::{Expected, Verdict};
+use crate::domain::address::is_private;
 use crate::domain::connections;
 use crate::domain::connections::Half;
 use crate::domain::exposure::{Counters, Exposure};
@@ -16,7 +17,6 @@ use crate::domain::pf::state::State;
 use crate::domain::pf::table::Entry;
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
-use crate::domain::virusprot::entries::is_private;
 use crate::domain::warning::Warning;
 use crate::text::word_enum;
 use ipnet::IpNet;

@@ -7,6 +7,7 @@ use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
 use super::whole;
 use super::whole::{half_remedy, judge_whole};
+use crate::domain::address::is_private;
 use crate::domain::cluster::objects::{
     Announcement, EndpointSlice, KubernetesService, ObjectList, ObjectNames, Pod,
 };
@@ -14,7 +15,6 @@ use crate::domain::exposure::paths::PathIn;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
-use crate::domain::virusprot::entries::is_private;
 use crate::text::{format_span, word_enum};
 use std::net::IpAddr;
 use std::time::Duration as Span;

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::expiry::Judged;
-use crate::domain::address::{canonical_address, canonical_net};
+use crate::domain::address::{canonical_address, canonical_net, is_link_local, is_private};
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::warning::Warning;
@@ -219,28 +219,6 @@ fn name_some(addresses: &[&str]) -> Option<String> {
         [] => None,
         [one] => Some((*one).to_owned()),
         [first, ..] => Some(format!("{first} (and {} more)", addresses.len() - 1)),
-    }
-}
-
-/// Returns whether an address is not a public one.
-pub fn is_private(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            let shared = first == 100 && (64..128).contains(&second);
-            v4.is_private() || v4.is_link_local() || v4.is_loopback() || shared
-        }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(mapped) => is_private(&IpAddr::V4(mapped)),
-            None => v6.is_unique_local() || v6.is_loopback() || is_link_local(address),
-        },
-    }
-}
-
-fn is_link_local(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 
