@@ -23,8 +23,7 @@ use super::app::{Context, Session};
 use super::domain::pfsense::leftovers::lock_is_held;
 use super::pfsense::questions::{Question, Reading};
 use crate::domain::history::{EndedAs, Finish, HistoryEvent};
-use crate::domain::pfsense::change::ConfigurationEdit;
-use crate::domain::plan::{Author, Confirm, Operation, Plan, Planned, Refusal, RefusalKind, Undo};
+use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Appended;
 use crate::terminal::prompt;
@@ -222,7 +221,7 @@ async fn from_reading(
     };
     // Two plans of one moment differ by what the history held before them.
     let held = match context.journal()?.count() {
-        Err(error) if !closes(&draft.operation) => return Err(error.into()),
+        Err(error) if !draft.operation.only_closes() => return Err(error.into()),
         counted => counted.unwrap_or_default(),
     };
     let salt = held.to_string();
@@ -327,7 +326,7 @@ async fn carry_out(
     let unrecorded;
     let (plan, appended) = match appended {
         Ok(appended) => (plan, appended),
-        Err(error) if closes(&plan.change.operation) => {
+        Err(error) if plan.change.operation.only_closes() => {
             context.terminal.caution(&format!(
                 "The history cannot be kept: {error}. It is closed all the same, and kmsctl undo does not know it."
             ));
@@ -371,24 +370,9 @@ async fn carry_out(
     }
 }
 
-/// Returns whether it only closes: what no history stops, whether it cannot be written or is none.
-fn closes(operation: &Operation) -> bool {
-    use ConfigurationEdit::{Delete, Disable};
-    matches!(
-        operation,
-        Operation::Configuration {
-            change: Disable | Delete,
-            ..
-        }
-    )
-}
-
 /// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
 fn note_ending(context: &Context, plan: &Plan, carried: &Carried) {
-    let ended = HistoryEvent::Ended {
-        id: plan.id.to_string(),
-        finish: Box::new(carried.finish.clone()),
-    };
+    let ended = HistoryEvent::ended(&plan.id, carried.finish.clone());
     let noted = context
         .journal()
         .and_then(|journal| Ok(journal.append(context.clock.now(), &ended)?));

@@ -2,9 +2,11 @@
 //! was checked, the history, the configuration). Root is no exception, as it would believe what another user planted.
 
 use std::fs::{self, DirBuilder, Metadata};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 /// Returns the id of the user that this process acts as.
 pub fn own_user() -> u32 {
@@ -23,6 +25,21 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
     if mode & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
+    Ok(())
+}
+
+/// Replaces a file at once and for its owner only (a temporary file has 0600): a reader sees the old bytes or the new
+/// ones. Nothing is flushed to the disk.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn replace_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
     Ok(())
 }
 

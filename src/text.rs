@@ -139,6 +139,17 @@ pub fn counted<N: std::fmt::Display + Copy + PartialEq + From<u8>>(
     format!("{number} {word}")
 }
 
+/// Prints bytes in hexadecimal.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
 /// Returns a moment as it is printed: RFC 3339 has no fraction of a second then.
 pub fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)

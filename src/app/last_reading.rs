@@ -1,7 +1,6 @@
 //! What the last reading of each context found, kept on this machine so that a shell's Tab key can offer the blocked
 //! addresses and `config contexts` the state without a connection. It decides nothing: a change reads anew.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::domain::service::Service;
-use crate::own_files::make_private_directory;
+use crate::own_files::{make_private_directory, replace_private_file};
 use crate::pfsense::questions::Reading;
 use crate::plain_file::read_plain_file;
 
@@ -78,11 +77,8 @@ fn write_remembered(
     last: &LastReading,
 ) -> std::io::Result<()> {
     make_private_directory(directory)?;
-    // A temporary file is its owner's alone.
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&serde_json::to_vec(last)?)?;
-    file.persist(remembered_file(directory, context))?;
-    Ok(())
+    let text = serde_json::to_vec(last)?;
+    replace_private_file(&remembered_file(directory, context), &text)
 }
 
 /// Returns what the last reading of a context found, where it was of this firewall.

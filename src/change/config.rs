@@ -274,7 +274,7 @@ async fn judge_outcome(
     reading: Option<Reading>,
 ) -> Carried {
     let mut carried = of_outcome(outcome, reading);
-    if only_closes(wanted.change)
+    if wanted.change.only_closes()
         && let Some(failure) = carried.failure.take()
     {
         carried.failure = Some(failure.hint(context.settings.service.closing_by_hand()));
@@ -314,13 +314,6 @@ fn is_disabled(context: &Context, reading: &Reading) -> bool {
         let pair = ManagedPair::of_service(configured, &context.settings.service);
         pair.own_filter().is_some_and(|filter| filter.disabled)
     })
-}
-
-fn only_closes(change: &ConfigurationEdit) -> bool {
-    matches!(
-        change,
-        ConfigurationEdit::Disable | ConfigurationEdit::Delete
-    )
 }
 
 /// Says what speaks against the change, and what could not be read that would: neither is proven.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -55,12 +55,7 @@ pub fn load_plan(path: &Path) -> Result<Plan> {
         Failure::usage(format!("{} cannot be read: {error}.", path.display()))
             .hint("A change writes a plan with --plan-out FILE.")
     };
-    let file =
-        plain_file::open_plain_file(path, OpenOptions::new().read(true)).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(LARGEST + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    let text = plain_file::read_plain_text(path, LARGEST + 1).map_err(unreadable)?;
     if text.len() as u64 > LARGEST {
         return Err(Failure::usage(format!(
             "{} is larger than any plan.",

@@ -31,10 +31,7 @@ pub async fn settle_entry(
     if entry.finish.as_ref() == Some(&finish) {
         return Ok(None);
     }
-    let ended = HistoryEvent::Ended {
-        id: entry.plan.id.to_string(),
-        finish: Box::new(finish.clone()),
-    };
+    let ended = HistoryEvent::ended(&entry.plan.id, finish.clone());
     context.journal()?.append(context.clock.now(), &ended)?;
     Ok(Some(finish))
 }
@@ -69,10 +66,7 @@ pub fn note_expired(context: &Context, reading: &Reading) -> Result<bool> {
         let Some(finish) = entry.learnt_ending(&expired) else {
             continue;
         };
-        let ended = HistoryEvent::Ended {
-            id: entry.plan.id.to_string(),
-            finish: Box::new(finish),
-        };
+        let ended = HistoryEvent::ended(&entry.plan.id, finish);
         context.journal()?.append(context.clock.now(), &ended)?;
         learnt = true;
     }

@@ -43,6 +43,16 @@ pub enum HistoryEvent {
     },
 }
 
+impl HistoryEvent {
+    /// Makes the record of how a change of this id has ended.
+    pub fn ended(id: &ChangeId, finish: Finish) -> Self {
+        Self::Ended {
+            id: id.to_string(),
+            finish: Box::new(finish),
+        }
+    }
+}
+
 /// How a change ended, as the operator reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -29,7 +29,7 @@ use super::firewall_identity::FirewallIdentity;
 use super::pf::table::TableName;
 use super::pfsense::change::{ChangeId, ConfigurationEdit};
 use super::pfsense::edit::{EditRefusal, RefusalCode};
-use crate::text::counted;
+use crate::text::{counted, hexadecimal};
 
 pub use armed::{NO_WAY_BACK, time_words, too_late};
 pub use build::plan_apply;
@@ -321,6 +321,13 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Returns whether it only closes; see [`ConfigurationEdit::only_closes`].
+    pub fn only_closes(&self) -> bool {
+        matches!(self, Self::Configuration { change, .. } if change.only_closes())
+    }
+}
+
 /// What planning came to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Planned {
@@ -526,17 +533,6 @@ impl Plan {
         let text = serde_json::to_vec(self).unwrap_or_default();
         hexadecimal(&Sha256::digest(text))
     }
-}
-
-/// Prints bytes in hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// Names up to three, and how many more there are.

@@ -6,8 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::JournalError;
 use crate::domain::history::HistoryEvent;
-use crate::domain::plan::hexadecimal;
-use crate::text::whole_second;
+use crate::text::{hexadecimal, whole_second};
 
 /// The longest line, in bytes: a flush of the largest table that pfSense lets pf have, 400,000 entries, fits.
 pub const LONGEST_LINE: usize = 64 << 20;

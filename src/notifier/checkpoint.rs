@@ -16,6 +16,7 @@ use crate::domain::kms_log::checkpoint::SavedLog;
 use crate::domain::notifier::decide::Post;
 use crate::domain::notifier::dedup::DedupKey;
 use crate::plain_file::read_plain_file;
+use crate::text::hexadecimal;
 
 /// Everything the notifier must not forget.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -169,7 +170,7 @@ fn write_checkpoint(path: &Path, body: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(checkpoint_digest(body).as_bytes())?;
+    file.write_all(hexadecimal(&Sha256::digest(body)).as_bytes())?;
     file.write_all(b"\n")?;
     file.write_all(body)?;
     file.sync_all()
@@ -190,17 +191,10 @@ fn read_checkpoint(path: &Path) -> Read {
     let whole = || {
         let line = memchr::memchr(b'\n', &bytes)?;
         let (sum, body) = (bytes.get(..line)?, bytes.get(line + 1..)?);
-        (sum == checkpoint_digest(body).as_bytes()).then_some(())?;
+        (sum == hexadecimal(&Sha256::digest(body)).as_bytes()).then_some(())?;
         serde_json::from_slice(body).ok()
     };
     whole().map_or(Read::Broken, |checkpoint| Read::Whole(Box::new(checkpoint)))
-}
-
-fn checkpoint_digest(body: &[u8]) -> String {
-    Sha256::digest(body)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! been silent for a while, and generations that came and went between two looks, or while the notifier was down, are found
 //! beside the log. Polled, as notifications do not come through on every volume.
 
+use crate::text::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
@@ -463,11 +464,11 @@ pub struct Head {
 
 impl Head {
     fn from_bytes(bytes: &[u8]) -> Self {
-        let sum = Sha256::digest(bytes);
-        let sum = sum.iter().take(16).map(|byte| format!("{byte:02x}"));
+        let mut sum = hexadecimal(&Sha256::digest(bytes));
+        sum.truncate(32);
         Self {
             length: bytes.len(),
-            sum: sum.collect(),
+            sum,
         }
     }
 

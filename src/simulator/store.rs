@@ -2,7 +2,6 @@
 //! runs do not mix. Knows files, not what is in the world.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use super::SimulatorError;
 use super::scenario::Scenario;
 use super::world::World;
 use crate::journal::Journal;
-use crate::own_files;
+use crate::own_files::{make_private_directory, replace_private_file};
 use crate::plain_file;
 
 /// The form of the state file; raised when an older kmsctl could not read it.
@@ -54,7 +53,7 @@ struct SavedWorld<W> {
 impl WorldStore {
     /// Opens the directory, making it if need be (0700), and waits up to two seconds for another run to end.
     pub async fn open(directory: &Path) -> Result<Self, SimulatorError> {
-        own_files::make_private_directory(directory).map_err(|why| error_at(directory, why))?;
+        make_private_directory(directory).map_err(|why| error_at(directory, why))?;
         let mut lock = take_lock(directory)?;
         for _ in 0..PATIENCE.0 {
             if lock.is_some() {
@@ -169,15 +168,9 @@ impl WorldStore {
         Ok(self.path(&name))
     }
 
-    /// Replaces a file at once and for its owner only (a temporary file has 0600).
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), SimulatorError> {
         let path = self.path(name);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-            file.write_all(bytes)?;
-            file.persist(&path).map_err(|why| why.error)
-        };
-        write().map(drop).map_err(|why| error_at(&path, why))
+        replace_private_file(&path, bytes).map_err(|why| error_at(&path, why))
     }
 }
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use openssh::Session;
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -34,6 +33,7 @@ use crate::domain::firewall_identity::FirewallIdentity;
 use crate::own_files;
 use crate::plain_file;
 use crate::settings::target::Target;
+use crate::text::hexadecimal;
 
 /// How long a master may take to answer on its local socket.
 const ALIVE: Duration = Duration::from_secs(2);
@@ -216,7 +216,9 @@ async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master,
     place.clear().await;
     let launched = launch_master(target, &place.socket, target.control_persist).await?;
     // Without it no other run uses this master; a full disk must not stop this one.
-    let unwritten = write_private(&place.verified, &launched.verified.to_text()).err();
+    let unwritten =
+        own_files::replace_private_file(&place.verified, launched.verified.to_text().as_bytes())
+            .err();
     let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
     Ok(Master {
         session: Arc::new(session),
@@ -419,10 +421,8 @@ impl ControlDirectory {
                 ),
             )
         );
-        let name = Sha256::digest(identity)
-            .iter()
-            .take(8)
-            .fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+        let mut name = hexadecimal(&Sha256::digest(identity));
+        name.truncate(16);
         let at = |suffix: &str| target.runtime_directory.join(format!("{name}{suffix}"));
         let place = Self {
             socket: at(""),
@@ -535,11 +535,4 @@ fn check_length(socket: &Path) -> Result<(), LinkError> {
         )),
         _ => Ok(()),
     }
-}
-
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(path);
-    let mut file = NamedTempFile::new_in(directory)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }

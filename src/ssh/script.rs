@@ -21,6 +21,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::domain::shell_word::ShellWord;
+use crate::text::hexadecimal;
 
 /// The constant remote command line, the same words in sh, tcsh and pfSense's `rc.initial`.
 pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";
@@ -43,10 +44,7 @@ pub struct Nonce(String);
 impl Nonce {
     /// Makes a nonce of the given bytes.
     pub fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes.iter().fold(String::from("kmsctl"), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        Self(format!("kmsctl{}", hexadecimal(&bytes)))
     }
 
     /// Returns the text that stands in the markers.

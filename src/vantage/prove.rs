@@ -5,11 +5,12 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::join_in_order;
 use super::one;
 use super::one::{Prepared, Times};
+use super::resolver;
 use crate::app::situation::QUESTIONS;
 use crate::app::{Context, Session, answer_or_warning, require_answer, wait_for_interrupt};
 use crate::domain::address::is_private;
@@ -393,25 +394,9 @@ fn outside_address(reading: &Reading) -> Option<IpAddr> {
 }
 
 async fn system_resolve(host: &str) -> Resolved {
-    let answer = match timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await {
-        Ok(Ok(found)) => {
-            let mut addresses: Vec<IpAddr> = Vec::new();
-            for address in found.map(|address| address.ip()) {
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-            Ok(addresses)
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "no answer within {}",
-            format_span(RESOLVE.as_secs())
-        )),
-    };
     Resolved {
         by: "this machine's resolver".to_owned(),
         from_outside: false,
-        answer,
+        answer: resolver::look_up(host, RESOLVE).await,
     }
 }

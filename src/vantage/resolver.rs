@@ -26,15 +26,27 @@ const LARGEST: usize = 4 << 10;
 
 /// Asks the system's resolver, which may hang for as long as it is configured to: the deadline bounds it.
 pub async fn ask_system_resolver(name: &str, deadline: Duration) -> Resolution {
-    let answer = match timeout(deadline, tokio::net::lookup_host((name, 0))).await {
-        Ok(Ok(addresses)) => Ok(addresses.map(|address| address.ip()).collect()),
+    Resolution::new("the system's resolver", true, look_up(name, deadline).await)
+}
+
+/// Returns the addresses that the system's resolver gives, in its order and each once.
+pub async fn look_up(name: &str, deadline: Duration) -> Result<Vec<IpAddr>, String> {
+    match timeout(deadline, tokio::net::lookup_host((name, 0))).await {
+        Ok(Ok(found)) => {
+            let mut addresses = Vec::new();
+            for address in found.map(|address| address.ip()) {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            Ok(addresses)
+        }
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!(
             "it did not answer within {}",
             format_span(deadline.as_secs())
         )),
-    };
-    Resolution::new("the system's resolver", true, answer)
+    }
 }
 
 pub async fn ask_resolver(name: &str, server: SocketAddr) -> Resolution {

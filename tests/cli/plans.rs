@@ -115,7 +115,7 @@ fn forge(environment: &TestEnvironment, plan: &Value) {
     let mut plan: kmsctl::domain::plan::Plan = serde_json::from_str(&text).expect("a plan");
     plan.digest.clear();
     let digest = sha2::Sha256::digest(serde_json::to_vec(&plan).expect("a plan"));
-    plan.digest = kmsctl::domain::plan::hexadecimal(&digest);
+    plan.digest = kmsctl::text::hexadecimal(&digest);
     let text = serde_json::to_vec(&plan).expect("a plan");
     std::fs::write(environment.home().join("plan.json"), text).expect("a plan");
 }

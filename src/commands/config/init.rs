@@ -16,6 +16,7 @@ use crate::domain::pf::rule::Rule;
 use crate::domain::pfsense::configured::Configured;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::Kubectl;
+use crate::own_files::replace_private_file;
 use crate::pfsense::questions::{Question, Reading};
 use crate::plain_file::read_plain_text;
 use crate::settings::target::Target;
@@ -225,16 +226,7 @@ impl Wizard<'_> {
         let path = self.draft_path();
         make_directory_of(&path)?;
         let text = render_answers(&self.answers, &Layers::built_in()?);
-        let write = || {
-            use std::io::Write as _;
-            let directory = path.parent().unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
-            file.write_all(text.as_bytes())?;
-            file.persist(&path).map_err(io::Error::from)
-        };
-        write()
-            .map(drop)
-            .map_err(|error| not_written(&path, &error))
+        replace_private_file(&path, text.as_bytes()).map_err(|error| not_written(&path, &error))
     }
 
     fn take_up_draft(&mut self) {

@@ -20,6 +20,7 @@ use crate::vantage::{inside, join_in_order};
 use jiff::{SignedDuration, Timestamp};
 use std::future::Future;
 use std::time::Duration;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Most pods that are asked: a deployment in a bad way can have very many.
 pub const MOST_PODS: usize = 8;
@@ -603,7 +604,10 @@ impl Layout {
             } else {
                 cut_to_width(&cell, *width)
             };
-            line.push_str(&format!("{cell:width$}  "));
+            // Padded by columns: some characters take two.
+            let blanks = (width + COLUMN_GAP).saturating_sub(cell.width());
+            line.push_str(&cell);
+            line.push_str(&" ".repeat(blanks));
         }
         self.fit_line(line.trim_end())
     }
@@ -648,10 +652,15 @@ impl Layout {
 }
 
 fn cut_to_width(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    let kept = text.chars().take(width.saturating_sub(1));
+    // The first column is the ellipsis's.
+    let mut used = 1;
+    let kept = text.chars().take_while(|character| {
+        used += character.width().unwrap_or(0);
+        used <= width
+    });
     kept.chain(std::iter::once('…')).collect()
 }
 
@@ -670,13 +679,16 @@ mod tests {
             workstation: Some("x\x1b[2Jy".into()),
             ..EventRecord::default()
         };
+        let wide = EventRecord {
+            product: Some("事務所のとても長い名前の製品でどの列にも入らない".into()),
+            ..record.clone()
+        };
         for width in [20, 79, 80, 100, 140, 200] {
             let layout = Layout::new(Some(width));
-            for line in [layout.title_row(), layout.render_event(&record)] {
-                assert!(
-                    line.chars().count() <= usize::from(width),
-                    "{width}: {line}"
-                );
+            for record in [&record, &wide] {
+                for line in [layout.title_row(), layout.render_event(record)] {
+                    assert!(line.width() <= usize::from(width), "{width}: {line}");
+                }
             }
         }
         let whole = Layout::new(None).render_event(&record);

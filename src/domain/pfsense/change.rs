@@ -11,7 +11,7 @@ pub use crate::domain::pfsense::record::Element;
 
 use super::proof::PfProof;
 use crate::domain::pf::rule::Rate;
-use crate::text::{format_span, quoted};
+use crate::text::{format_span, hexadecimal, quoted};
 
 /// The name of one change, made by the client before anything happens: the agent does the same change once only, and
 /// the client asks for its outcome by it. Letters, digits and `-`, 1 to 48 of them: it names files on the firewall.
@@ -87,6 +87,11 @@ pub enum ConfigurationEdit {
 }
 
 impl ConfigurationEdit {
+    /// Returns whether it only closes: what no history stops, whether it cannot be written or is none.
+    pub fn only_closes(&self) -> bool {
+        matches!(self, Self::Disable | Self::Delete)
+    }
+
     /// Says what it does, for the lock's holder and for pfSense's configuration history.
     pub fn edit_words(&self) -> String {
         match self {
@@ -195,7 +200,7 @@ impl Records {
             ("nat".to_owned(), list(&self.nat)),
             ("separators".to_owned(), separators),
         ]);
-        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical_json()))
+        hexadecimal(&Sha256::digest(whole.canonical_json()))
     }
 }
 

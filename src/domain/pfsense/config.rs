@@ -18,6 +18,7 @@ use super::managed::ManagedPair;
 use super::separators::separators_of;
 use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
+use crate::text::hexadecimal;
 
 /// How deep aliases of ports are followed into aliases.
 const ALIAS_DEPTH: u8 = 4;
@@ -286,7 +287,7 @@ impl Configured {
                 ]),
             ),
         ]);
-        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical_json()))
+        hexadecimal(&Sha256::digest(whole.canonical_json()))
     }
 
     /// What another alias had is another service's. While a rule of the service is there nothing is to be put back.
@@ -307,7 +308,7 @@ impl Configured {
         let sections = ["aliases", "filter", "nat"];
         let named = |name: &str| (name.to_owned(), self.sections.section(name).clone());
         let whole = Element::Map(sections.map(named).into());
-        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical_json()))
+        hexadecimal(&Sha256::digest(whole.canonical_json()))
     }
 }
 

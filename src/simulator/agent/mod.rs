@@ -23,11 +23,6 @@ pub fn run_agent(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
     if world.scenario == Scenario::PhpMissing {
         return PfctlOutput::failure(127, "sh: /usr/local/bin/php: not found");
     }
-    if let [flag] = arguments
-        && (flag == "-v" || flag == "--version")
-    {
-        return PfctlOutput::data("PHP 8.2.11 (cli) (built: Dec  6 2023 20:04:21) (NTS)\n");
-    }
     let request = if arguments.is_empty() {
         AgentRequest::decode(input)
     } else {
