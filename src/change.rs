@@ -48,7 +48,7 @@ impl From<Refusal> for Failure {
 }
 
 /// What a change ended in, and what was read to prove it.
-pub struct Carried {
+pub struct Execution {
     finish: Finish,
     /// `None` where the firewall could not be read any more.
     reading: Option<Reading>,
@@ -56,7 +56,7 @@ pub struct Carried {
     failure: Option<Failure>,
 }
 
-impl Carried {
+impl Execution {
     fn from_failure(failure: Failure) -> Self {
         Self {
             finish: Finish::new(EndedAs::Failed, &failure.message),
@@ -225,8 +225,7 @@ async fn from_reading(
         counted => counted.unwrap_or_default(),
     };
     let salt = held.to_string();
-    let plan = Plan::seal(draft, author, &salt)
-        .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
+    let plan = Plan::seal(draft, author, &salt);
     if flags.shows_only() {
         if let Some(path) = &flags.plan_out {
             saved::save_plan(&plan, path)?;
@@ -371,7 +370,7 @@ async fn carry_out(
 }
 
 /// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
-fn note_ending(context: &Context, plan: &Plan, carried: &Carried) {
+fn note_ending(context: &Context, plan: &Plan, carried: &Execution) {
     let ended = HistoryEvent::ended(&plan.id, carried.finish.clone());
     let noted = context
         .journal()

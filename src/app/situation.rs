@@ -10,7 +10,7 @@ use crate::domain::connections::{ConnectedSource, tally_sources};
 use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::pfsense::configured::{Configured, FilterRule};
 use crate::domain::pfsense::managed::ManagedPair;
-use crate::domain::plan::{self, Live, Present};
+use crate::domain::plan::{self, Live, PlanBasis};
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
@@ -137,8 +137,8 @@ impl<'a> Situation<'a> {
     }
 
     /// Returns what plans about the configuration are made from; it must have been read.
-    pub fn present(&self) -> Result<Present<'_>> {
-        Ok(Present {
+    pub fn present(&self) -> Result<PlanBasis<'_>> {
+        Ok(PlanBasis {
             configured: require_answer(&self.reading.configured)?,
             exposure: self.exposure()?,
             service: self.service,

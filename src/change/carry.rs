@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Carried, clean, config, keep, states, table};
+use super::{Execution, clean, config, keep, states, table};
 use crate::app::{Context, Session};
 use crate::domain::plan::{Operation, Plan};
 use crate::error::{FailureKind, Result};
@@ -19,7 +19,7 @@ pub(super) async fn execute(
     plan: &Plan,
     before: &Reading,
     read_at: Timestamp,
-) -> Carried {
+) -> Execution {
     match &plan.change.operation {
         Operation::TableDelete {
             table,

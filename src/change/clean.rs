@@ -1,7 +1,7 @@
 //! Removes what kmsctl left behind on the firewall, and proves that it is gone. The firewall looks again at each file,
 //! under its lock: what got something to do meanwhile stays.
 
-use super::Carried;
+use super::Execution;
 use super::carry::ask_again;
 use super::config::PROOF;
 use crate::app::{Context, Session};
@@ -19,7 +19,7 @@ pub(super) async fn clean_leftovers(
     plan: &Plan,
     paths: &[String],
     before: &Reading,
-) -> Carried {
+) -> Execution {
     let found = before
         .configured
         .iter()
@@ -47,7 +47,7 @@ pub(super) async fn clean_leftovers(
     let (mut said, reading) = match said {
         Ok(said) => said,
         Err(failure) => {
-            return Carried::not_verified(
+            return Execution::not_verified(
                 &format!("It is not known what was removed: {}", failure.message),
                 None,
             );
@@ -55,21 +55,21 @@ pub(super) async fn clean_leftovers(
     };
     let mut carried = match said.pop() {
         Some(Ok(Done::Cleaned(cleaned))) => of_cleaned(cleaned, paths, &reading),
-        Some(Err(error)) => Carried::from_failure(Failure::from(&error)),
-        _ => Carried::not_verified("The firewall did not say what it did.", None),
+        Some(Err(error)) => Execution::from_failure(Failure::from(&error)),
+        _ => Execution::not_verified("The firewall did not say what it did.", None),
     };
     carried.reading = Some(reading);
     carried
 }
 
-fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried {
+fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Execution {
     let (removed, kept) = match cleaned {
         Cleaned::Done { removed, kept } => (removed, kept),
         Cleaned::Locked { holder } => {
             let who = holder.map_or_else(String::new, |holder| {
                 format!(": {} by {}", holder.what, holder.who)
             });
-            return Carried::from_failure(
+            return Execution::from_failure(
                 Failure::new(
                     FailureKind::Conflict,
                     format!("Another change is being made{who}; nothing was removed."),
@@ -79,7 +79,7 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
         }
     };
     if let Some(first) = kept.first() {
-        return Carried::not_verified(
+        return Execution::not_verified(
             &format!(
                 "{} of {} files were removed. {} is still there: {}.",
                 removed.len(),
@@ -91,18 +91,18 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
         );
     }
     let Ok(configured) = &reading.configured else {
-        return Carried::not_verified("It could not be read back what is left.", None);
+        return Execution::not_verified("It could not be read back what is left.", None);
     };
     let there = configured
         .leftovers
         .iter()
         .find(|file| file.stale && paths.contains(&file.path));
     if let Some(file) = there {
-        return Carried::not_verified(&format!("{} is still there.", file.path), None);
+        return Execution::not_verified(&format!("{} is still there.", file.path), None);
     }
     let count = removed.len();
     let files = if count == 1 { "file" } else { "files" };
-    Carried {
+    Execution {
         finish: Finish::new(EndedAs::Done, format!("{count} {files} removed.")),
         reading: None,
         failure: None,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::carry::{ActionReplies, ask_again, run_actions};
-use super::{Carried, disproof, states};
+use super::{Execution, disproof, states};
 use crate::app::{Context, Session};
 use crate::domain::exposure::Part;
 use crate::domain::history::{EndedAs, Finish};
@@ -67,15 +67,15 @@ pub(super) async fn change_configuration(
     session: &mut Session,
     wanted: &ConfigurationChange<'_>,
     before: &Reading,
-) -> Carried {
+) -> Execution {
     let plan = wanted.plan;
     let configured = match &before.configured {
         Ok(configured) => configured,
-        Err(error) => return Carried::from_failure(Failure::from(error)),
+        Err(error) => return Execution::from_failure(Failure::from(error)),
     };
     let swap = match swap_of(context, configured, wanted.change, before, &plan.id) {
         Ok(swap) => swap,
-        Err(failure) => return Carried::from_failure(failure),
+        Err(failure) => return Execution::from_failure(failure),
     };
     let request = ApplyRequest {
         service: (&context.settings.service).into(),
@@ -104,7 +104,7 @@ pub(super) async fn change_configuration(
         Ok((mut said, reading)) => match said.pop() {
             Some(Ok(Done::Applied(outcome))) => Ok((outcome, Some(reading))),
             Some(Err(error @ FactError::ProgramMissing { .. })) => {
-                return Carried::from_failure(Failure::from(&error));
+                return Execution::from_failure(Failure::from(&error));
             }
             // PHP began and its answer is not whole: only the firewall knows how far it came.
             _ => fetch_outcome(context, session, &plan.id).await,
@@ -175,7 +175,8 @@ pub(super) fn check_edit(context: &Context, before: &Reading, draft: &Draft) -> 
     else {
         return Ok(());
     };
-    let id = ChangeId::new("planned").ok_or_else(|| Failure::failed("There is no id."))?;
+    // What is only checked has no id yet.
+    let id = ChangeId::from_hash([0; 32]);
     swap_of(context, configured, change, before, &id).map(drop)
 }
 
@@ -191,14 +192,14 @@ fn reverts_at(context: &Context, before: &Reading, read_at: Timestamp, after: u6
         .saturating_add(after)
 }
 
-fn interrupted_change(id: &ChangeId) -> Carried {
-    Carried::from_interrupt(
+fn interrupted_change(id: &ChangeId) -> Execution {
+    Execution::from_interrupt(
         "Interrupted. The firewall may have begun the change: it brings it to an end or takes it back by itself.",
         &format!("Ask it how it ended: kmsctl history {id}"),
     )
 }
 
-type Learnt = std::result::Result<(Box<ChangeOutcome>, Option<Reading>), Box<Carried>>;
+type Learnt = std::result::Result<(Box<ChangeOutcome>, Option<Reading>), Box<Execution>>;
 
 /// Asks the firewall how a change ended whose answer was lost.
 async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) -> Learnt {
@@ -207,7 +208,7 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
             "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
         );
         let next = format!("Ask it when it can be reached again: kmsctl history {id}");
-        Box::new(Carried::not_known(&message, &next))
+        Box::new(Execution::not_known(&message, &next))
     };
     for _ in 0..ASKED {
         let said = match outcome_of(context, session, id, true).await {
@@ -221,8 +222,9 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
             (Ok(OutcomeAnswer::Ended { outcome }), reading) => return Ok((outcome, Some(reading))),
             (Ok(OutcomeAnswer::Unknown), reading) => {
                 let message = "The connection was lost before the firewall began the change; nothing was changed.";
-                let mut carried =
-                    Carried::from_failure(Failure::failed(message).hint("Run the command again."));
+                let mut carried = Execution::from_failure(
+                    Failure::failed(message).hint("Run the command again."),
+                );
                 carried.reading = Some(reading);
                 return Err(Box::new(carried));
             }
@@ -272,7 +274,7 @@ async fn judge_outcome(
     before: &Reading,
     outcome: Box<ChangeOutcome>,
     reading: Option<Reading>,
-) -> Carried {
+) -> Execution {
     let mut carried = of_outcome(outcome, reading);
     if wanted.change.only_closes()
         && let Some(failure) = carried.failure.take()
@@ -329,7 +331,7 @@ fn speaks_against(
     };
     let members = reading.map(|reading| &reading.alias_table);
     disproof::contradiction(wanted.change, wanted.plan.change.turns_exposure(), exposure)
-        .or_else(|| disproof::of_caps(&wanted.plan.change, exposure))
+        .or_else(|| disproof::contradicting_caps(&wanted.plan.change, exposure))
         .or_else(|| disproof::of_alias(exposure, members?))
 }
 
@@ -343,7 +345,7 @@ fn left_alone(outcome: &ChangeOutcome) -> bool {
 }
 
 /// Turns what the agent says into an ending.
-pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) -> Carried {
+pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) -> Execution {
     let message = match &outcome.holder {
         Some(holder) => {
             let since = Timestamp::from_second(holder.since).unwrap_or_default();
@@ -405,7 +407,7 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
     };
     let mut finish = Finish::new(ended, message);
     finish.outcome = Some(outcome);
-    Carried {
+    Execution {
         finish,
         reading,
         failure,
@@ -418,7 +420,7 @@ async fn end_connections(
     context: &Context,
     session: &mut Session,
     before: &Reading,
-    carried: &mut Carried,
+    carried: &mut Execution,
 ) {
     let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
         return connections_left(carried, "they could not be read.");
@@ -466,7 +468,7 @@ async fn end_connections(
 
 /// States keep the labels of the rule that made them, also when it is not loaded any more: those it had before the change.
 /// Where it was not loaded then either, or has none (pfSense 2.6), the states go by their ids.
-fn labels_of_rule(before: &Reading, carried: &Carried) -> Vec<String> {
+fn labels_of_rule(before: &Reading, carried: &Execution) -> Vec<String> {
     let outcome = carried.finish.outcome.as_ref();
     let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
     let tracker = record
@@ -477,7 +479,7 @@ fn labels_of_rule(before: &Reading, carried: &Carried) -> Vec<String> {
 }
 
 /// Says that connections are left. That something else is not proven either stays in the first place.
-fn connections_left(carried: &mut Carried, why: &str) {
+fn connections_left(carried: &mut Execution, why: &str) {
     const NEXT: &str = "End them: kmsctl states kill --all";
     let failure = if let Some(failure) = carried.failure.take() {
         failure.hint(format!("Not all connections were ended: {why} {NEXT}"))

@@ -68,7 +68,7 @@ pub(super) fn contradiction(
 
 /// Says which of the caps that a plan to put records back names pf does not run: what is put back comes from a history,
 /// and the plan shows what the operator agreed to.
-pub(super) fn of_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
+pub(super) fn contradicting_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
     let puts_back = matches!(
         &plan.operation,
         Operation::Configuration { change, .. } if matches!(change, ConfigurationEdit::PutBack { .. })
@@ -274,14 +274,21 @@ mod tests {
             reverts_after: None,
             undoes: None,
         };
-        assert_eq!(of_caps(&plan(put_back(), 50, "10/60"), &open()), None);
-        let words = of_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
-        assert!(words.contains("max_src_conn is not"), "{words}");
-        let words = of_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
-        assert!(words.contains("rate is not"), "{words}");
-        assert_eq!(of_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
         assert_eq!(
-            of_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()),
+            contradicting_caps(&plan(put_back(), 50, "10/60"), &open()),
+            None
+        );
+        let words =
+            contradicting_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
+        assert!(words.contains("max_src_conn is not"), "{words}");
+        let words = contradicting_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
+        assert!(words.contains("rate is not"), "{words}");
+        assert_eq!(
+            contradicting_caps(&plan(put_back(), 40_000, "10/60"), &shut()),
+            None
+        );
+        assert_eq!(
+            contradicting_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()),
             None
         );
     }

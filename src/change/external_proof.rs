@@ -2,7 +2,7 @@
 //! comes of it, the change stays as it is: taking back a closing would open the service, and a temporary change has its
 //! way back armed on the firewall.
 
-use super::Carried;
+use super::Execution;
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, ExternalOutcome, Finish};
 use crate::domain::reachability::external::{Expected, Row, Verdict};
@@ -62,7 +62,7 @@ pub(super) async fn prove_externally(
     context: &Context,
     session: &mut Session,
     wanted: &ExternalProof,
-    carried: &mut Carried,
+    carried: &mut Execution,
 ) {
     let (outside, failure) =
         look_from_outside(context, session, wanted, FailureKind::Unproven).await;

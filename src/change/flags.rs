@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::external_proof::ExternalProof;
-use crate::domain::plan::{self, Terms};
+use crate::domain::plan::{self, ChangeOptions};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::settings::values;
@@ -110,8 +110,8 @@ impl Temporary {
         command
     }
 
-    pub fn to_terms(&self) -> Result<Terms> {
-        Ok(Terms {
+    pub fn to_terms(&self) -> Result<ChangeOptions> {
+        Ok(ChangeOptions {
             with_pending: self.with_pending,
             reverts_after: self.for_.as_deref().map(parse_timer).transpose()?,
         })

@@ -1,7 +1,7 @@
 //! Makes a temporary change permanent, or prolongs it: disarms its rollback timer and proves that nothing is armed any
 //! more, or sets its time and proves that.
 
-use super::Carried;
+use super::Execution;
 use super::carry::ask_again;
 use super::config::PROOF;
 use crate::app::{Context, Session};
@@ -22,7 +22,7 @@ pub(super) async fn keep_temporary_change(
     session: &mut Session,
     id: &ChangeId,
     until: Option<i64>,
-) -> Carried {
+) -> Execution {
     let request = KeepRequest {
         service: (&context.settings.service).into(),
         id: id.clone(),
@@ -40,20 +40,20 @@ pub(super) async fn keep_temporary_change(
         Ok(said) => said,
         Err(failure) if failure.kind == FailureKind::Interrupted => {
             let message = format!("Interrupted; it is not known whether {id} is kept.");
-            return Carried::from_interrupt(&message, LOOK);
+            return Execution::from_interrupt(&message, LOOK);
         }
         Err(failure) => {
             let message = format!("It is not known whether {id} is kept: {}", failure.message);
-            return Carried::not_known(&message, LOOK);
+            return Execution::not_known(&message, LOOK);
         }
     };
     let as_wished = is_as_wished(&reading, id, until);
     let mut carried = match kept {
         Ok(kept) => of_kept(id, until, kept),
         Err(error) if !as_wished || matches!(error, FactError::ProgramMissing { .. }) => {
-            Carried::from_failure(Failure::from(&error))
+            Execution::from_failure(Failure::from(&error))
         }
-        Err(error) => Carried::not_verified(
+        Err(error) => Execution::not_verified(
             &format!("It is not known whether {id} is kept: {error}."),
             None,
         ),
@@ -63,7 +63,7 @@ pub(super) async fn keep_temporary_change(
             None => "is still armed to revert",
             Some(_) => "is not armed for the new time",
         };
-        carried = Carried::not_verified(&format!("{id} {but}."), None);
+        carried = Execution::not_verified(&format!("{id} {but}."), None);
     }
     carried.reading = Some(reading);
     carried
@@ -94,8 +94,8 @@ fn is_as_wished(reading: &Reading, id: &ChangeId, until: Option<i64>) -> bool {
         || armed.is_some_and(|armed| until.is_some_and(|until| until <= armed.reverts_at))
 }
 
-fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Carried {
-    let carried = |ended, message: String| Carried {
+fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Execution {
+    let carried = |ended, message: String| Execution {
         finish: Finish::new(ended, message),
         reading: None,
         failure: None,
@@ -108,7 +108,7 @@ fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Carried {
             );
             carried(EndedAs::Done, message)
         }
-        Kept::NotArmed if until.is_some() => Carried::from_failure(Failure::new(
+        Kept::NotArmed if until.is_some() => Execution::from_failure(Failure::new(
             FailureKind::Conflict,
             format!("Nothing is armed any more to take back {id}; nothing was prolonged."),
         )),
@@ -117,11 +117,11 @@ fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Carried {
             EndedAs::Done,
             format!("Nothing is armed to take back {id}."),
         ),
-        Kept::Reverted { reverted } => Carried::from_failure(Failure::new(
+        Kept::Reverted { reverted } => Execution::from_failure(Failure::new(
             FailureKind::Conflict,
             too_late(id.as_str(), &reverted),
         )),
-        Kept::Locked { holder } => Carried::from_failure(
+        Kept::Locked { holder } => Execution::from_failure(
             Failure::new(
                 FailureKind::Conflict,
                 format!(

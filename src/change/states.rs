@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Carried;
+use super::Execution;
 use super::carry::{ActionReplies, ask_again, run_actions};
 use crate::app::{Context, Session};
 use crate::domain::address::is_private;
@@ -43,14 +43,14 @@ pub(super) async fn end_states(
     states: &[PlannedState],
     clients: &[IpAddr],
     before: &Reading,
-) -> Carried {
+) -> Execution {
     match kill_states_in_rounds(context, session, labels, states, before).await {
         Ok(killing) => judge_killing(killing, clients),
-        Err(failure) if failure.kind == FailureKind::Interrupted => Carried::from_interrupt(
+        Err(failure) if failure.kind == FailureKind::Interrupted => Execution::from_interrupt(
             "Interrupted while states were being ended; some may be left.",
             LOOK,
         ),
-        Err(failure) => Carried::not_known(
+        Err(failure) => Execution::not_known(
             &format!(
                 "It is not known which states were ended: {}",
                 failure.message
@@ -60,7 +60,7 @@ pub(super) async fn end_states(
     }
 }
 
-fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
+fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Execution {
     let said = killing.ended_sentence();
     let Killing {
         killed,
@@ -95,7 +95,7 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
             ))
         }
     };
-    Carried {
+    Execution {
         finish,
         reading: Some(reading),
         failure,

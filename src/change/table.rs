@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::Carried;
+use super::Execution;
 use super::carry::{ask_again, run_actions};
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, Finish};
@@ -34,7 +34,7 @@ pub(super) async fn free_entries(
     table: &TableName,
     entries: &[PlannedEntry],
     forget: &[IpAddr],
-) -> Carried {
+) -> Execution {
     let delete = FirewallAction::Delete(table.clone(), addresses_of(entries));
     let forgets = forget.iter().copied().map(FirewallAction::ForgetSource);
     let mut actions: Vec<FirewallAction> = forgets.chain([delete]).collect();
@@ -68,7 +68,7 @@ pub(super) async fn free_entries(
 }
 
 /// Says what became of pf's counts, where entries were freed at all.
-fn say_forgotten(carried: &mut Carried, wanted: usize, refusals: &[FactError]) {
+fn say_forgotten(carried: &mut Execution, wanted: usize, refusals: &[FactError]) {
     if wanted == 0 || carried.finish.changed.is_empty() {
         return;
     }
@@ -97,7 +97,7 @@ pub(super) async fn block_entries(
     session: &mut Session,
     table: &TableName,
     entries: &[PlannedEntry],
-) -> Carried {
+) -> Execution {
     let change = Direction::Add;
     let action = FirewallAction::Add(table.clone(), addresses_of(entries));
     let doing = format!("Blocking {} …", counted(entries.len(), "entry", "entries"));
@@ -116,13 +116,13 @@ fn judge_reply(
     entries: &[PlannedEntry],
     direction: Direction,
     reading: Reading,
-) -> Carried {
+) -> Execution {
     match reply {
         Some(Ok(Done::Changed(changed))) => {
             compare_table(entries, Some(&changed), direction, reading)
         }
         Some(Err(error)) => refused_change(&error, reading),
-        _ => Carried::not_verified("The firewall did not say what it did.", Some(reading)),
+        _ => Execution::not_verified("The firewall did not say what it did.", Some(reading)),
     }
 }
 
@@ -134,7 +134,7 @@ async fn ask_table_again(
     entries: &[PlannedEntry],
     direction: Direction,
     failure: Failure,
-) -> Carried {
+) -> Execution {
     let interrupted = failure.kind == FailureKind::Interrupted;
     let asked = ask_again(context, session, Vec::new(), PROOF).await;
     match asked {
@@ -143,12 +143,12 @@ async fn ask_table_again(
         }
         Ok((_, reading)) => compare_table(entries, None, direction, reading),
         Err(again) if interrupted || again.kind == FailureKind::Interrupted => {
-            Carried::from_interrupt(
+            Execution::from_interrupt(
                 "Interrupted; it is not known whether the table was changed.",
                 LOOK,
             )
         }
-        Err(again) => Carried::not_known(
+        Err(again) => Execution::not_known(
             &format!(
                 "The connection was lost during the change, and the firewall cannot be asked what happened: {}",
                 again.message
@@ -159,9 +159,9 @@ async fn ask_table_again(
 }
 
 /// What was seen right after an interruption need not be the last of it.
-fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
+fn stopped_change(mut carried: Execution, entries: &[PlannedEntry]) -> Execution {
     let seen = carried.finish.changed.len();
-    let unfinished = Carried::from_interrupt(
+    let unfinished = Execution::from_interrupt(
         &format!(
             "Interrupted. Asked right afterwards, {seen} of {} entries were changed; what was sent already may follow.",
             entries.len()
@@ -174,8 +174,8 @@ fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
     carried
 }
 
-fn refused_change(error: &FactError, reading: Reading) -> Carried {
-    let mut carried = Carried::from_failure(Failure::from(error));
+fn refused_change(error: &FactError, reading: Reading) -> Execution {
+    let mut carried = Execution::from_failure(Failure::from(error));
     carried.reading = Some(reading);
     carried
 }
@@ -186,9 +186,9 @@ fn compare_table(
     said: Option<&[Address]>,
     direction: Direction,
     reading: Reading,
-) -> Carried {
+) -> Execution {
     let Ok(now) = &reading.table else {
-        return Carried::not_verified(
+        return Execution::not_verified(
             "The table could not be read back, so nothing is proven.",
             Some(reading),
         );
@@ -227,7 +227,7 @@ fn compare_table(
             Failure::new(FailureKind::Unproven, message)
         }
     });
-    Carried {
+    Execution {
         finish,
         reading: Some(reading),
         failure,

@@ -351,7 +351,7 @@ fn journal_finding(context: &Context) -> Finding {
             failure.message,
             "Without a history nothing is changed: look at the file and its rights.",
         ),
-        Ok((journal, chain)) => doctor::journal_chain_finding(&doctor::LeftoverChain {
+        Ok((journal, chain)) => doctor::journal_chain_finding(&doctor::HistoryHealth {
             unwritable: journal
                 .unwritable_path()
                 .map(|(path, why)| format!("{} cannot be written: {why}.", path.display())),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args as ClapArgs, Subcommand};
 use tokio::time::Instant as TokioInstant;
 
-use super::log_side::{self, Heard};
+use super::log_side::{self, KmsActivity};
 use super::{states, status, virusprot};
 use crate::app::{Context, OpenedSession, wait_for_interrupt};
 use crate::domain::virusprot::block_log::{BlockEvent, BlockWatch};
@@ -136,7 +136,7 @@ pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
         policy: LoginPolicy::default(),
         files: login_files(context),
         opened: None,
-        heard: (None, Heard::default()),
+        heard: (None, KmsActivity::default()),
         activations: arguments
             .events_file
             .clone()
@@ -204,7 +204,7 @@ struct Exporter<'a> {
     policy: LoginPolicy,
     files: Vec<PathBuf>,
     opened: Option<OpenedSession>,
-    heard: (Option<Instant>, Heard),
+    heard: (Option<Instant>, KmsActivity),
     activations: Option<ActivationFile>,
     posts: (CustomerPosts, bool),
     /// The last trouble, which is said once.
@@ -328,7 +328,10 @@ impl Exporter<'_> {
     async fn ask_for_customers(&mut self) {
         if let Some(file) = &mut self.activations {
             let read = file.read_clients(self.context.clock.now());
-            let heard = read.as_ref().map(Heard::from_file).unwrap_or_default();
+            let heard = read
+                .as_ref()
+                .map(KmsActivity::from_file)
+                .unwrap_or_default();
             self.heard = (Some(Instant::now()), heard);
             let start = "Who is a customer is not known, as the file of events cannot be read";
             self.note_result(start, read.map(drop));

@@ -11,7 +11,7 @@ use super::notifier::status;
 use super::notifier::status::{held_text, probes_text};
 use crate::app::Context;
 use crate::domain::address::canonical_address;
-use crate::domain::notifier::event_log::{EventRecord, Happening};
+use crate::domain::notifier::event_log::{EventKind, EventRecord};
 use crate::domain::notifier::health::{LogSide, PodEvidence};
 use crate::domain::reachability::path::Known;
 use crate::domain::virusprot::entries::age_seconds;
@@ -23,7 +23,7 @@ use crate::vantage::inside;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
+pub struct KmsActivity {
     /// Totals; `None` where no cluster is configured.
     pub side: Option<LogSide>,
     /// When each client was activated last, in the last 24 hours.
@@ -31,10 +31,10 @@ pub struct Heard {
 }
 
 /// Asks the cluster, where one is configured and the service is KMS. What goes wrong stands in [`LogSide::unknown`].
-pub async fn fetch_kms_activity(context: &Context) -> Heard {
+pub async fn fetch_kms_activity(context: &Context) -> KmsActivity {
     let kubectl = inside::inside_kubectl(context);
     let Some(kubectl) = kubectl.filter(|_| context.settings.service.speaks_kms) else {
-        return Heard::default();
+        return KmsActivity::default();
     };
     let patience = context.settings.cluster.timeout.min(PATIENCE);
     let asked = tokio::time::timeout(patience, status::gather_pipeline(context, &kubectl, false));
@@ -48,8 +48,8 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
         }
     };
     match pods {
-        Ok(pods) if pods.is_empty() => Heard::failed("there is no pod"),
-        Ok(pods) => Heard {
+        Ok(pods) if pods.is_empty() => KmsActivity::failed("there is no pod"),
+        Ok(pods) => KmsActivity {
             side: Some(LogSide::of(&pods, context.clock.now())),
             clients: activated_clients(
                 pods.iter()
@@ -57,11 +57,11 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
                     .flatten(),
             ),
         },
-        Err(trouble) => Heard::failed(&trouble.why),
+        Err(trouble) => KmsActivity::failed(&trouble.why),
     }
 }
 
-impl Heard {
+impl KmsActivity {
     pub fn from_file(clients: &BTreeMap<IpAddr, Timestamp>) -> Self {
         Self {
             side: Some(LogSide::default()),
@@ -84,7 +84,7 @@ fn activated_clients<'a>(
     records: impl Iterator<Item = &'a EventRecord>,
 ) -> BTreeMap<IpAddr, Timestamp> {
     let mut clients = BTreeMap::new();
-    for record in records.filter(|record| record.event == Happening::Activation) {
+    for record in records.filter(|record| record.event == EventKind::Activation) {
         if let (Some(address), Some(at)) = (record.address, record.at) {
             let newest = clients.entry(canonical_address(address)).or_insert(at);
             *newest = (*newest).max(at);

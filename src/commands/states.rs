@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::log_side::{self, Heard};
+use super::log_side::{self, KmsActivity};
 use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::app::{Context, answer_or_warning, require_answer};
@@ -70,7 +70,7 @@ pub async fn run_states(context: &Context, arguments: &Args) -> Result<()> {
         Question::States(one.map(|net| net.addr())),
         Question::Configured,
     ];
-    let build = |reading: &Reading, before: Option<&Reading>, heard: &Heard| {
+    let build = |reading: &Reading, before: Option<&Reading>, heard: &KmsActivity| {
         states_view(context, arguments, reading, before, heard)
     };
     let beside = async || Box::pin(log_side::fetch_kms_activity(context)).await;
@@ -167,7 +167,7 @@ fn states_view(
     arguments: &Args,
     reading: &Reading,
     before: Option<&Reading>,
-    heard: &Heard,
+    heard: &KmsActivity,
 ) -> Result<View> {
     let situation = context.situation(reading);
     let (exposure, mut warnings) = (situation.exposure()?, situation.warnings());

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::history::{ArmedRow, armed_commands};
-use super::log_side::{self, Heard};
+use super::log_side::{self, KmsActivity};
 use super::rule::RuleView;
 use super::verify::{Expect, judge_expected};
 use super::{ratelimit, states, virusprot};
@@ -96,7 +96,7 @@ pub(super) struct PfView {
 /// Runs `kmsctl status`.
 pub async fn run_status(context: &Context, arguments: &Args) -> Result<()> {
     let judged = std::cell::RefCell::new(Ok(()));
-    let build = |reading: &Reading, _: Option<&Reading>, heard: &Heard| {
+    let build = |reading: &Reading, _: Option<&Reading>, heard: &KmsActivity| {
         let (view, exposure) = status_view(context, reading, heard)?;
         if let Some(expect) = arguments.expect {
             *judged.borrow_mut() = exposure.and_then(|exposure| judge_expected(&exposure, expect));
@@ -112,7 +112,7 @@ pub async fn run_status(context: &Context, arguments: &Args) -> Result<()> {
 fn status_view(
     context: &Context,
     reading: &Reading,
-    heard: &Heard,
+    heard: &KmsActivity,
 ) -> Result<(View, Result<Exposure>)> {
     let situation = context.situation(reading);
     let (judged, mut warnings) = (situation.exposure(), situation.warnings());

@@ -8,7 +8,7 @@ use crate::change::{ChangeFlags, report};
 use crate::domain::history;
 use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::change::{ChangeId, ChangeOutcome};
-use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
+use crate::domain::plan::{self, ChangeOptions, Operation, Past, Planned, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::text::whole_second;
@@ -45,7 +45,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
             return Err(failure);
         }
     };
-    let terms = Terms {
+    let terms = ChangeOptions {
         with_pending: arguments.with_pending,
         reverts_after: None,
     };
@@ -163,7 +163,7 @@ fn plan_undo(
     entry: &HistoryEntry,
     stored: Option<&ChangeOutcome>,
     reading: &Reading,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Planned> {
     if !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
         let own = &context.settings.service.table;

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::log_side::Heard;
+use super::log_side::KmsActivity;
 use crate::app::{Context, answer_or_warning, require_answer};
 use crate::change::ChangeFlags;
 use crate::domain::address::canonical_address;
@@ -121,7 +121,7 @@ impl TableView {
 pub fn assess_table(
     context: &Context,
     reading: &Reading,
-    heard: &Heard,
+    heard: &KmsActivity,
     warnings: &mut Vec<Warning>,
 ) -> Result<TableView> {
     let entries = require_answer(&reading.table)?;

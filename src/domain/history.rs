@@ -581,7 +581,7 @@ pub fn deletions_on(
 
 /// A change that pfSense's own configuration history lists: this operator's or another's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OtherFirewall {
+pub struct ListedChange {
     /// When it was written.
     pub at: Option<Timestamp>,
     /// The change's id.
@@ -592,7 +592,7 @@ pub struct OtherFirewall {
     pub what: String,
 }
 
-impl OtherFirewall {
+impl ListedChange {
     /// Returns whether this entry is the firewall taking the change back: the agent's words for that begin so.
     pub fn is_revert(&self) -> bool {
         self.what.starts_with("taken back")
@@ -601,9 +601,9 @@ impl OtherFirewall {
 
 /// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
 /// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
-pub fn revision_of_other_firewall(
+pub fn parse_listed_change(
     revision: &super::pfsense::configured::Revision,
-) -> Option<OtherFirewall> {
+) -> Option<ListedChange> {
     let username = revision.username.as_deref()?;
     let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
     let description = revision.description.as_deref()?;
@@ -612,7 +612,7 @@ pub fn revision_of_other_firewall(
         .map_or(description, |rest| rest.trim_start_matches([':', ' ']));
     let (id, what) = entry.strip_prefix("kmsctl ")?.split_once(": ")?;
     let seconds = revision.time.as_deref().and_then(|time| time.parse().ok());
-    Some(OtherFirewall {
+    Some(ListedChange {
         at: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()),
         id: id.to_owned(),
         who: who.to_owned(),

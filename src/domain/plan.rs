@@ -36,7 +36,7 @@ pub use build::plan_apply;
 pub use caps::{WantedCaps, caps_of_preset, check_caps, plan_caps, rate_value};
 pub use clean::{leftover_facts as clean_facts, plan_cleaning};
 pub use entry::{Address, PlannedEntry};
-pub use exposure::{Present, Terms, plan_revoke};
+pub use exposure::{ChangeOptions, PlanBasis, plan_revoke};
 pub use facts::{configuration_facts, entry_facts, state_facts};
 pub use opening::{SavedRecords, plan_restore};
 pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
@@ -446,9 +446,8 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Seals a draft. `salt` distinguishes two plans of the same moment: how long the history is. `None`
-    /// never happens: an id made of hexadecimal digits is one.
-    pub fn seal(draft: Draft, author: Author, salt: &str) -> Option<Self> {
+    /// Seals a draft. `salt` distinguishes two plans of the same moment: how long the history is.
+    pub fn seal(draft: Draft, author: Author, salt: &str) -> Self {
         let hash = Sha256::new()
             .chain_update(salt)
             .chain_update(author.made_at.to_string())
@@ -458,10 +457,9 @@ impl Plan {
             ))
             .chain_update(serde_json::to_vec(&draft).unwrap_or_default())
             .finalize();
-        let id: String = hexadecimal(&hash).chars().take(12).collect();
         let mut plan = Self {
             schema: SCHEMA.to_owned(),
-            id: ChangeId::new(&id)?,
+            id: ChangeId::from_hash(hash.into()),
             made_at: author.made_at,
             firewall: author.firewall,
             host_keys: author.identity.other_keys(),
@@ -473,7 +471,7 @@ impl Plan {
             digest: String::new(),
         };
         plan.digest = plan.computed_digest();
-        Some(plan)
+        plan
     }
 
     /// Reads a saved plan and checks that it is whole, ours and unedited.

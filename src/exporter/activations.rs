@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::address::canonical_address;
 use crate::domain::kms_log::line::LogLines;
-use crate::domain::notifier::event_log::{EventRecord, Happening};
+use crate::domain::notifier::event_log::{EventKind, EventRecord};
 use crate::plain_file::open_plain_file;
 
 /// Most clients that are remembered; the newest of more are not.
@@ -86,7 +86,7 @@ impl ActivationFile {
 fn activated_client(line: &[u8], now: Timestamp) -> Option<(IpAddr, Timestamp)> {
     let record = EventRecord::read_line(std::str::from_utf8(line).ok()?, None);
     let at = record.at?.min(now);
-    let activated = record.event == Happening::Activation && now.duration_since(at) <= DAY;
+    let activated = record.event == EventKind::Activation && now.duration_since(at) <= DAY;
     activated.then_some((canonical_address(record.address?), at))
 }
 

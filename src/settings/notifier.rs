@@ -119,7 +119,7 @@ impl Notifier {
     }
 }
 
-fn broken_webhook(name: &str, problem: &str) -> Failure {
+fn wrong_key_value(name: &str, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{name}`: {problem}."))
 }
 
@@ -139,14 +139,14 @@ fn whole_seconds(text: &str) -> Result<Duration> {
     let seconds = values::parse_duration(&format!("{text}s")).ok();
     seconds.filter(|_| digits).ok_or_else(|| {
         let problem = format!("`{text}` is not a number of seconds, such as 3600");
-        broken_webhook("DEDUP_WINDOW_SECONDS", &problem)
+        wrong_key_value("DEDUP_WINDOW_SECONDS", &problem)
     })
 }
 
 fn port_alone(text: &str) -> Result<SocketAddr> {
     let port: NonZeroU16 = text.parse().map_err(|_| {
         let problem = format!("`{text}` is not a port from 1 to 65535");
-        broken_webhook("METRICS_PORT", &problem)
+        wrong_key_value("METRICS_PORT", &problem)
     })?;
     Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get())))
 }

@@ -7,7 +7,7 @@ use crate::app::situation::Situation;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::plan;
-use crate::domain::plan::{Confirm, Draft, Planned, Risk, StatesChoice, Terms};
+use crate::domain::plan::{ChangeOptions, Confirm, Draft, Planned, Risk, StatesChoice};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
@@ -127,7 +127,11 @@ fn without_unread(mut draft: Box<Draft>, reading: &Reading) -> Planned {
 }
 
 /// Plans to end connections where the rules need no change.
-fn connections_only(situation: &Situation<'_>, sentence: String, terms: Terms) -> Result<Planned> {
+fn connections_only(
+    situation: &Situation<'_>,
+    sentence: String,
+    terms: ChangeOptions,
+) -> Result<Planned> {
     let live = situation.live().map_err(|unread| {
         let message = format!("{sentence} Connections: not read. {}", unread.message);
         let failure = Failure::new(FailureKind::Unproven, message);

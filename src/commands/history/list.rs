@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{ArmedRow, armed_line};
 use crate::app::{Context, answer_or_warning};
 use crate::domain::history;
-use crate::domain::history::{HistoryEntry, OtherFirewall};
+use crate::domain::history::{HistoryEntry, ListedChange};
 use crate::domain::pfsense::change::Reverted;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::warning::Warning;
@@ -96,7 +96,7 @@ pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
     }
 }
 
-fn row_elsewhere(elsewhere: OtherFirewall, firewall: &str) -> HistoryRow {
+fn row_elsewhere(elsewhere: ListedChange, firewall: &str) -> HistoryRow {
     HistoryRow {
         at: elsewhere.at,
         id: elsewhere.id,
@@ -180,15 +180,15 @@ fn history_rows(
 ) -> Vec<HistoryRow> {
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
     let recorded = configured.iter().flat_map(|configured| &configured.history);
-    let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = recorded
-        .filter_map(history::revision_of_other_firewall)
+    let (ours, others): (Vec<ListedChange>, Vec<ListedChange>) = recorded
+        .filter_map(history::parse_listed_change)
         .partition(|other| ids.contains(&other.id.as_str()));
     let mut rows: Vec<HistoryRow> = entries.iter().map(history_row).collect();
     if configured.is_some() {
         for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
             let mut recorded = ours.iter().filter(|recorded| recorded.id == row.id);
             row.reverted =
-                Some(row.reverted == Some(true) || recorded.any(OtherFirewall::is_revert));
+                Some(row.reverted == Some(true) || recorded.any(ListedChange::is_revert));
         }
     }
     rows.extend(

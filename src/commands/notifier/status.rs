@@ -3,7 +3,7 @@
 use crate::app::{Context, wait_for_interrupt};
 use crate::commands::verify;
 use crate::domain::cluster::objects::{KubernetesService, Pod};
-use crate::domain::notifier::event_log::{EventRecord, Happening, Held, split_kubectl_stamp};
+use crate::domain::notifier::event_log::{EventKind, EventRecord, Held, split_kubectl_stamp};
 use crate::domain::notifier::health::{
     ContainerReport, Evidence, Health, MetricsReading, NoPage, PodEvidence, PodReport, Report,
     judge_pipeline, waiting_messages,
@@ -616,7 +616,7 @@ impl Layout {
         let at = record
             .at
             .map_or_else(String::new, |at| whole_second(at).to_string());
-        if record.event == Happening::Note {
+        if record.event == EventKind::Note {
             let text = record.text.as_deref().unwrap_or_default();
             return self.fit_line(&format!("{at:20}  {:10}  {}", "note", clean_text(text)));
         }
@@ -671,7 +671,7 @@ mod tests {
     #[test]
     fn rows_fit_every_terminal_and_stay_whole_in_a_pipe() {
         let record = EventRecord {
-            event: Happening::Activation,
+            event: EventKind::Activation,
             at: "2026-03-01T12:00:00.25Z".parse().ok(),
             address: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
             port: Some(50_001),

@@ -173,7 +173,7 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         (Some(_), Some((_, last))) => last,
         _ => now.as_second(),
     };
-    let terms = Terms {
+    let terms = PreviewTerms {
         caps,
         loaded,
         from: end.saturating_sub(since),
@@ -184,7 +184,7 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     context.terminal.show(&view)
 }
 
-struct Terms {
+struct PreviewTerms {
     caps: Caps,
     loaded: Option<Caps>,
     /// Unix seconds.
@@ -196,7 +196,7 @@ fn make_preview(
     context: &Context,
     reading: Option<&Reading>,
     mut seen: SeenConnections,
-    terms: &Terms,
+    terms: &PreviewTerms,
     warnings: &mut Vec<Warning>,
 ) -> Result<Preview> {
     check_sources(&seen)?;

@@ -6,7 +6,7 @@ use super::{QUESTIONS, assess_table};
 use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
-use crate::commands::log_side::{self, Heard};
+use crate::commands::log_side::{self, KmsActivity};
 use crate::domain::virusprot::entries;
 use crate::domain::virusprot::entries::Blocked;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
@@ -55,7 +55,7 @@ pub(super) async fn show_blocked(context: &Context, arguments: &Show) -> Result<
         .transpose()
         .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
     let older_than = older_than.map(|duration| duration.as_secs());
-    let build = |reading: &Reading, _: Option<&Reading>, heard: &Heard| {
+    let build = |reading: &Reading, _: Option<&Reading>, heard: &KmsActivity| {
         blocked_view(context, reading, heard, older_than, arguments.sort)
     };
     let beside = async || Box::pin(log_side::fetch_kms_activity(context)).await;
@@ -65,7 +65,7 @@ pub(super) async fn show_blocked(context: &Context, arguments: &Show) -> Result<
 fn blocked_view(
     context: &Context,
     reading: &Reading,
-    heard: &Heard,
+    heard: &KmsActivity,
     older_than: Option<u64>,
     sort: Sort,
 ) -> Result<View> {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::dedup::{Dedup, DedupKey};
-use super::event_log::Happening;
+use super::event_log::EventKind;
 use super::slack::Notice;
 use super::source::{ClientSource, classify_source};
 use crate::domain::kms_log::products;
@@ -30,7 +30,7 @@ word_enum! {
 /// An event with everything that is said about it; the schema of `notifier.replay`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decided {
-    pub event: Happening,
+    pub event: EventKind,
     pub address: Option<IpAddr>,
     pub port: Option<u16>,
     pub source: Option<ClientSource>,
@@ -104,23 +104,23 @@ impl DecisionRules {
                 address: Some(peer.address),
                 port: Some(peer.port),
                 source: Some(self.source_of(peer.address)),
-                ..Decided::without_request(Happening::Probe, *at, decision)
+                ..Decided::without_request(EventKind::Probe, *at, decision)
             },
             KmsEvent::Anomaly { at, peer, kind } => Decided {
                 address: peer.map(|peer| peer.address),
                 port: peer.map(|peer| peer.port),
                 source: peer.map(|peer| self.source_of(peer.address)),
                 kind: Some(kind.name().to_owned()),
-                ..Decided::without_request(Happening::Anomaly, *at, decision)
+                ..Decided::without_request(EventKind::Anomaly, *at, decision)
             },
         }
     }
 
     fn describe_request(&self, request: &KmsRequest, decision: Decision) -> Decided {
         let (event, kind) = match request.outcome {
-            RequestOutcome::Refused(code) => (Happening::Refusal, Some(format!("0x{code:08X}"))),
-            RequestOutcome::Unanswered => (Happening::Activation, Some("unanswered".to_owned())),
-            RequestOutcome::Answered => (Happening::Activation, None),
+            RequestOutcome::Refused(code) => (EventKind::Refusal, Some(format!("0x{code:08X}"))),
+            RequestOutcome::Unanswered => (EventKind::Activation, Some("unanswered".to_owned())),
+            RequestOutcome::Answered => (EventKind::Activation, None),
         };
         Decided {
             address: Some(request.peer.address),
@@ -142,7 +142,7 @@ fn is_too_old(request: &KmsRequest, not_before: Option<i64>) -> bool {
 }
 
 impl Decided {
-    fn without_request(event: Happening, at: i64, decision: Decision) -> Self {
+    fn without_request(event: EventKind, at: i64, decision: Decision) -> Self {
         Self {
             event,
             address: None,

@@ -16,7 +16,7 @@ const LONGEST_NOTE: usize = 2_000;
 
 word_enum! {
     #[derive(Default)]
-    pub enum Happening {
+    pub enum EventKind {
         Activation = "activation",
         /// A connection without any request.
         Probe = "probe",
@@ -36,7 +36,7 @@ word_enum! {
 pub struct EventRecord {
     /// When it happened; for a note, when it was printed.
     pub at: Option<Timestamp>,
-    pub event: Happening,
+    pub event: EventKind,
     pub address: Option<IpAddr>,
     pub port: Option<u16>,
     pub source: Option<ClientSource>,
@@ -56,7 +56,7 @@ impl EventRecord {
     pub fn read_line(line: &str, printed: Option<Timestamp>) -> Self {
         let event = serde_json::from_str(line)
             .ok()
-            .filter(|record: &Self| record.event != Happening::Note)
+            .filter(|record: &Self| record.event != EventKind::Note)
             .or_else(|| parse_old_script_line(line));
         let mut record = event.unwrap_or_else(|| Self {
             text: Some(line.chars().take(LONGEST_NOTE).collect()),
@@ -100,9 +100,9 @@ fn parse_old_script_line(line: &str) -> Option<EventRecord> {
     let rest = line.strip_prefix("[slack-notifier] ")?;
     let (word, fields) = rest.split_once(": ")?;
     let (event, decision) = match word {
-        "probe" => (Happening::Probe, "count"),
-        "sent" => (Happening::Activation, "post"),
-        "dedup-skip" => (Happening::Activation, "duplicate"),
+        "probe" => (EventKind::Probe, "count"),
+        "sent" => (EventKind::Activation, "post"),
+        "dedup-skip" => (EventKind::Activation, "duplicate"),
         _ => return None,
     };
     let plain = |name: &str| {
@@ -138,9 +138,9 @@ pub struct EventFilter {
 impl EventFilter {
     pub fn lets_pass(&self, record: &EventRecord) -> bool {
         let kind = match record.event {
-            Happening::Probe => self.probes,
-            Happening::Activation | Happening::Refusal => true,
-            Happening::Anomaly | Happening::Note => !self.activations,
+            EventKind::Probe => self.probes,
+            EventKind::Activation | EventKind::Refusal => true,
+            EventKind::Anomaly | EventKind::Note => !self.activations,
         };
         kind && self
             .source
@@ -205,7 +205,7 @@ impl Held {
 
     fn count_event(&mut self, record: &EventRecord) {
         match record.event {
-            Happening::Activation => {
+            EventKind::Activation => {
                 self.activations += 1;
                 add_probe(&mut self.activations_by_class, record.source);
                 if let Some(client) = record.source.zip(record.address) {
@@ -223,10 +223,10 @@ impl Held {
                     });
                 }
             }
-            Happening::Refusal => self.refusals += 1,
-            Happening::Probe => add_probe(&mut self.probes, record.source),
-            Happening::Anomaly => self.anomalies += 1,
-            Happening::Note => {}
+            EventKind::Refusal => self.refusals += 1,
+            EventKind::Probe => add_probe(&mut self.probes, record.source),
+            EventKind::Anomaly => self.anomalies += 1,
+            EventKind::Note => {}
         }
         match record.decision.as_deref() {
             Some("post") => self.posts += 1,
@@ -247,7 +247,7 @@ mod tests {
             r#"{"event":"activation","address":"203.0.113.9","port":50001,"source":"external","product":"P","at":"2026-03-01T10:00:00Z","decision":"post","kind":null,"new":1}"#,
             None,
         );
-        assert_eq!(record.event, Happening::Activation);
+        assert_eq!(record.event, EventKind::Activation);
         assert_eq!(record.source, Some(ClientSource::External));
         assert_eq!(record.at, "2026-03-01T10:00:00Z".parse().ok());
         let printed = "2026-03-01T11:00:00Z".parse().ok();
@@ -255,7 +255,7 @@ mod tests {
             "[slack-notifier] sent: ip=192.168.1.230 source=external product='Windows 10' host='it's me'",
             printed,
         );
-        assert_eq!(script.event, Happening::Activation);
+        assert_eq!(script.event, EventKind::Activation);
         assert_eq!(script.product.as_deref(), Some("Windows 10"));
         assert_eq!(script.workstation.as_deref(), Some("it's me"));
         assert_eq!(script.at, printed);
@@ -274,7 +274,7 @@ mod tests {
             let note = EventRecord::read_line(line, printed);
             assert_eq!(
                 (note.event, note.text.as_deref()),
-                (Happening::Note, Some(line))
+                (EventKind::Note, Some(line))
             );
         }
     }
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(split_kubectl_stamp("no stamp"), (None, "no stamp"));
     }
 
-    fn record_at(event: Happening, source: ClientSource, at: i64) -> EventRecord {
+    fn record_at(event: EventKind, source: ClientSource, at: i64) -> EventRecord {
         EventRecord {
             event,
             at: Timestamp::from_second(at).ok(),
@@ -300,11 +300,11 @@ mod tests {
     #[test]
     fn filters_combine_and_a_period_is_tallied() {
         let list = [
-            record_at(Happening::Activation, ClientSource::External, 100),
-            record_at(Happening::Activation, ClientSource::External, 300),
-            record_at(Happening::Refusal, ClientSource::ClusterNode, 200),
-            record_at(Happening::Probe, ClientSource::External, 250),
-            record_at(Happening::Note, ClientSource::External, 250),
+            record_at(EventKind::Activation, ClientSource::External, 100),
+            record_at(EventKind::Activation, ClientSource::External, 300),
+            record_at(EventKind::Refusal, ClientSource::ClusterNode, 200),
+            record_at(EventKind::Probe, ClientSource::External, 250),
+            record_at(EventKind::Note, ClientSource::External, 250),
         ];
         let passing = |filter: EventFilter| {
             list.iter()

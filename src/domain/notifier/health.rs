@@ -7,7 +7,7 @@ use crate::domain::cluster::objects::{
     ContainerStatus, KubernetesEvent, KubernetesService, ObjectNames, Pod,
 };
 use crate::domain::kms_log::log::IDLE_SECONDS;
-use crate::domain::notifier::event_log::Happening;
+use crate::domain::notifier::event_log::EventKind;
 use crate::domain::notifier::prometheus::{Page, growth_per_second};
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::{CheckResult, Finding};
@@ -461,7 +461,7 @@ fn unreadable_log(
         let text = record
             .text
             .as_deref()
-            .filter(|_| record.event == Happening::Note)?;
+            .filter(|_| record.event == EventKind::Note)?;
         let own = text.starts_with("The log ") && text.contains(" cannot be read: ");
         own.then_some((record.at, text))
     });

@@ -27,6 +27,13 @@ impl ChangeId {
             .then(|| Self(text.to_owned()))
     }
 
+    /// Makes the id of a change out of a hash: its first twelve digits in hexadecimal.
+    pub fn from_hash(hash: [u8; 32]) -> Self {
+        let mut id = hexadecimal(&hash);
+        id.truncate(12);
+        Self(id)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,6 @@
 //! What an armed way back means for other plans: what it takes away again is not done, and two of them would cross.
 
-use super::exposure::{Present, Terms};
+use super::exposure::{ChangeOptions, PlanBasis};
 use super::{Planned, Refusal, RefusalKind};
 use crate::domain::pfsense::change::{Armed, Reverted};
 use crate::text::format_span;
@@ -10,7 +10,7 @@ pub const NO_WAY_BACK: &str =
     "No way back was armed: there is no change that --for could take back.";
 
 /// Returns the ways back that are armed on the rules of this service: another's does not concern it.
-pub(super) fn armed_on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
+pub(super) fn armed_on<'a>(present: &PlanBasis<'a>) -> impl Iterator<Item = &'a Armed> {
     let service = present.service;
     let armed = present.configured.armed.iter();
     armed.filter(|armed| armed.port == service.port && armed.interface == service.interface)
@@ -19,8 +19,8 @@ pub(super) fn armed_on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Ar
 /// Says that there is nothing to do, where that holds for as long as the operator wants it: what an armed way back takes
 /// away again is not done.
 pub(super) fn nothing_to_do(
-    present: &Present<'_>,
-    terms: Terms,
+    present: &PlanBasis<'_>,
+    terms: ChangeOptions,
     why: &str,
 ) -> Result<Planned, Refusal> {
     let more = match (armed_on(present).next(), terms.reverts_after) {
@@ -56,7 +56,10 @@ pub fn time_words(seconds: i64) -> String {
 }
 
 /// Refuses to arm a second rollback timer on the same rules.
-pub(super) fn refuse_crossing(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
+pub(super) fn refuse_crossing(
+    present: &PlanBasis<'_>,
+    terms: ChangeOptions,
+) -> Result<(), Refusal> {
     match (armed_on(present).next(), terms.reverts_after) {
         (Some(armed), Some(_)) => Err(refuse_while_armed(
             armed,

@@ -4,8 +4,8 @@
 
 use super::armed::{nothing_to_do, refuse_crossing};
 use super::effect::{listed_kinds, touched_kinds};
-use super::exposure::{Present, Terms, draft_change, ready_pair, switching_title};
-use super::opening::{of_caps, promised_exposure, refuse_taken};
+use super::exposure::{ChangeOptions, PlanBasis, draft_change, ready_pair, switching_title};
+use super::opening::{promised_exposure, refuse_taken, state_of_caps};
 use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
@@ -17,7 +17,11 @@ use crate::domain::service::Service;
 use crate::text::quoted;
 
 /// Plans to make alias, port forward, filter rule and caps what the configuration says.
-pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
+pub fn plan_apply(
+    present: &PlanBasis<'_>,
+    caps: Caps,
+    terms: ChangeOptions,
+) -> Result<Planned, Refusal> {
     caps::check_caps(caps)?;
     let pair = ready_pair(present, terms)?;
     let mut draft = draft_building(present, &pair, caps, true, terms)?;
@@ -41,7 +45,7 @@ pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Pla
     draft
         .differences
         .extend(caps::loaded_differences(present, filter, caps));
-    Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
+    Ok(promised_exposure(draft, nat, filter, present, state_of_caps(caps)).into())
 }
 
 pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
@@ -110,11 +114,11 @@ pub(super) fn side_words(side: &Side) -> String {
 
 /// Drafts the building. `alias` is for `apply`, which may make the alias and lead a forward to elsewhere here.
 pub(super) fn draft_building(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
     caps: Caps,
     alias: bool,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
     let service = present.service;
     let (nat, filter) = (pair.first_forward(), pair.passes.first().copied());

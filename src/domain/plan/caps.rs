@@ -1,8 +1,8 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
 use super::armed::{nothing_to_do, refuse_crossing};
-use super::exposure::{Present, Terms, not_recorded, ready_pair};
-use super::opening::of_caps;
+use super::exposure::{ChangeOptions, PlanBasis, not_recorded, ready_pair};
+use super::opening::state_of_caps;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
     named,
@@ -75,9 +75,9 @@ pub fn check_caps(caps: Caps) -> Result<(), Refusal> {
 }
 
 pub fn plan_caps(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     wanted: &WantedCaps,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     check_caps(wanted.caps)?;
     let pair = ready_pair(present, terms)?;
@@ -207,7 +207,7 @@ pub(crate) fn caps_differences(before: Caps, after: Caps) -> Vec<Difference> {
 
 /// Returns the caps that pf runs now and will run, where they are not what config.xml says.
 pub(super) fn loaded_differences(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     filter: Option<&FilterRule>,
     wanted: Caps,
 ) -> Vec<Difference> {
@@ -227,8 +227,12 @@ pub(super) fn loaded_differences(
 }
 
 /// Returns what the exposure turns to, where the pair's own rule decides about its connections.
-fn turned_exposure(present: &Present<'_>, filter: &FilterRule, wanted: Caps) -> Option<Difference> {
-    let (exposure, promised) = (present.exposure, of_caps(wanted));
+fn turned_exposure(
+    present: &PlanBasis<'_>,
+    filter: &FilterRule,
+    wanted: Caps,
+) -> Option<Difference> {
+    let (exposure, promised) = (present.exposure, state_of_caps(wanted));
     let request = ReadRequest::from(present.service);
     let decides = exposure.filter.loaded
         && exposure.nat.loaded
@@ -256,7 +260,12 @@ fn caps_checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
     checks
 }
 
-fn caps_risks(present: &Present<'_>, filter: &FilterRule, wanted: Caps, terms: Terms) -> Vec<Risk> {
+fn caps_risks(
+    present: &PlanBasis<'_>,
+    filter: &FilterRule,
+    wanted: Caps,
+    terms: ChangeOptions,
+) -> Vec<Risk> {
     let (now, _) = ratelimit::of_configured(filter);
     let mut risks = super::exposure::change_risks(present, terms);
     let is_out = !filter.disabled && !present.exposure.filter.loaded;
@@ -319,7 +328,7 @@ fn caps_risks(present: &Present<'_>, filter: &FilterRule, wanted: Caps, terms: T
 }
 
 /// Says that the exposure stays half, where another loaded rule keeps connections of the pair out.
-fn shadowed(present: &Present<'_>) -> Option<Risk> {
+fn shadowed(present: &PlanBasis<'_>) -> Option<Risk> {
     let codes = ["shadowed", "kept-behind"];
     let mut why = present.exposure.why.iter();
     let finding = why.find(|finding| codes.contains(&finding.code))?;
@@ -333,7 +342,7 @@ fn at_least(wanted: Option<u32>, now: Option<u32>) -> bool {
 }
 
 /// Names the sources that hold more connections now than they may then.
-fn sources_above(present: &Present<'_>, limit: u32) -> Option<Risk> {
+fn sources_above(present: &PlanBasis<'_>, limit: u32) -> Option<Risk> {
     let over: Vec<String> = present
         .sources
         .iter()

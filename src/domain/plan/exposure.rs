@@ -26,7 +26,7 @@ use crate::text::quoted;
 
 /// What was read, for plans about the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Present<'a> {
+pub struct PlanBasis<'a> {
     pub configured: &'a Configured,
     pub exposure: &'a Exposure,
     pub service: &'a Service,
@@ -36,7 +36,7 @@ pub struct Present<'a> {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct ChangeOptions {
     /// Go on although other changes wait to be applied.
     pub with_pending: bool,
     /// Seconds after which the firewall takes it back.
@@ -45,15 +45,15 @@ pub struct Terms {
 
 /// Refuses where no change of the configuration can be made safely; otherwise finds the pair.
 pub(crate) fn ready_pair<'a>(
-    present: &Present<'a>,
-    terms: Terms,
+    present: &PlanBasis<'a>,
+    terms: ChangeOptions,
 ) -> Result<ManagedPair<'a>, Refusal> {
     check_loadable(present, terms)?;
     clear_pair(present, false, false)
 }
 
 /// Refuses where nothing can be written and loaded safely, whichever rules are meant.
-pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
+pub(super) fn check_loadable(present: &PlanBasis<'_>, terms: ChangeOptions) -> Result<(), Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first() {
         return Err(refuse_unfinished(running));
@@ -70,7 +70,7 @@ pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), 
 
 /// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
 /// what waits in the GUI and what is armed never prevent closing.
-fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<ManagedPair<'a>, Refusal> {
+fn ready_to_close<'a>(present: &PlanBasis<'a>, delete: bool) -> Result<ManagedPair<'a>, Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first()
         && lock_is_held(&configured.leftovers)
@@ -107,7 +107,7 @@ fn check_filtering(configured: &Configured) -> Result<(), Refusal> {
 /// Finds the pair where it is clear which rules are meant. To close is to disable the forward, whatever its filter rules
 /// are.
 fn clear_pair<'a>(
-    present: &Present<'a>,
+    present: &PlanBasis<'a>,
     closes: bool,
     deletes: bool,
 ) -> Result<ManagedPair<'a>, Refusal> {
@@ -138,7 +138,7 @@ fn clear_pair<'a>(
     Ok(pair)
 }
 
-pub(crate) fn seen_configuration(present: &Present<'_>) -> Seen {
+pub(crate) fn seen_configuration(present: &PlanBasis<'_>) -> Seen {
     Seen {
         fingerprint: present.configured.fingerprint.clone(),
         facts: super::configuration_facts(present.configured, present.service),
@@ -150,7 +150,7 @@ pub(super) const PLANNED_ASSOCIATION: &str = "nat_planned";
 
 /// Computes what a change makes of the records.
 pub(super) fn planned_swap(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     change: &ConfigurationEdit,
 ) -> Result<Swap, Refusal> {
     let ids = EditIds {
@@ -162,7 +162,7 @@ pub(super) fn planned_swap(
     Ok(make_swap(present.configured, change, &service, &ids)?)
 }
 
-pub(crate) fn change_risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
+pub(crate) fn change_risks(present: &PlanBasis<'_>, terms: ChangeOptions) -> Vec<Risk> {
     // What else is put in force comes first.
     let mut risks = pending_risks(present);
     for armed in armed::armed_on(present) {
@@ -188,7 +188,7 @@ pub(crate) fn change_risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
 }
 
 /// Returns the risk that loading the rules loads more than the change.
-pub(super) fn pending_risks(present: &Present<'_>) -> Vec<Risk> {
+pub(super) fn pending_risks(present: &PlanBasis<'_>) -> Vec<Risk> {
     let dirty = &present.configured.dirty;
     let waits = format!(
         "Loading the rules also activates what others saved and did not apply ({}).",
@@ -209,8 +209,8 @@ impl Draft {
 }
 
 pub(super) fn draft_change(
-    present: &Present<'_>,
-    terms: Terms,
+    present: &PlanBasis<'_>,
+    terms: ChangeOptions,
     change: ConfigurationEdit,
     title: impl FnOnce(&Swap) -> String,
 ) -> Result<(Draft, Swap), Refusal> {
@@ -235,7 +235,12 @@ pub(super) fn draft_change(
 }
 
 /// Titles a change that switches rules on or off, by those that it touches.
-pub(super) fn switching_title(aim: &str, verb: &str, swap: &Swap, present: &Present<'_>) -> String {
+pub(super) fn switching_title(
+    aim: &str,
+    verb: &str,
+    swap: &Swap,
+    present: &PlanBasis<'_>,
+) -> String {
     let (_, altered) = touched_kinds(swap);
     if altered.is_empty() {
         let why = if pair_runs(present) {
@@ -249,7 +254,7 @@ pub(super) fn switching_title(aim: &str, verb: &str, swap: &Swap, present: &Pres
 }
 
 /// Whether pf runs the pair as config.xml has it. Only the firewall can compare all the other rules.
-fn pair_runs(present: &Present<'_>) -> bool {
+fn pair_runs(present: &PlanBasis<'_>) -> bool {
     let exposure = present.exposure;
     exposure.nat.loaded
         && exposure.filter.loaded
@@ -257,7 +262,7 @@ fn pair_runs(present: &Present<'_>) -> bool {
 }
 
 /// Says that a change of what pf runs alone is in no record, and how its caps come back.
-pub(super) fn not_recorded(present: &Present<'_>) -> Undo {
+pub(super) fn not_recorded(present: &PlanBasis<'_>) -> Undo {
     if pair_runs(present) {
         return Undo::Impossible("config.xml stays as it is.".to_owned());
     }
@@ -281,20 +286,20 @@ pub(super) fn standing_word(disabled: bool) -> &'static str {
 
 /// Plans to close the exposure. `connections` are ended afterwards if wanted.
 pub fn plan_revoke(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     delete: bool,
     end_connections: bool,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     let planned = plan_closing(present, delete, end_connections, terms);
     planned.map_err(|refusal| refusal.hint(present.service.closing_by_hand()))
 }
 
 fn plan_closing(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     delete: bool,
     end_connections: bool,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     let pair = ready_to_close(present, delete)?;
     let state = present.exposure.state;
@@ -303,7 +308,7 @@ fn plan_closing(
     let crossed = armed::armed_on(present)
         .next()
         .filter(|_| asked.reverts_after.is_some());
-    let terms = Terms {
+    let terms = ChangeOptions {
         with_pending: true,
         reverts_after: asked.reverts_after.filter(|_| crossed.is_none()),
     };
@@ -331,10 +336,10 @@ fn plan_closing(
 
 /// Drafts the closing, without a word about connections.
 fn draft_closing(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
     delete: bool,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
     let aim = "Close the exposure";
     let (change, verb) = if delete {
@@ -374,7 +379,7 @@ fn draft_closing(
 }
 
 /// Names the paths that are left once the pair is closed, and what the exposure is then.
-fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
+fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
     let left = &present.exposure.left_open;
     for path in left {
         let clause = path.path_clause();
@@ -403,7 +408,7 @@ fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
 }
 
 /// Says why no filter rule is disabled with the forward, where one lets the service in.
-fn spared_filter(present: &Present<'_>, pair: &ManagedPair<'_>) -> Option<String> {
+fn spared_filter(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<String> {
     pair.own_forward()?;
     if let Some(foreign) = &pair.foreign {
         return Some(foreign.foreign_clause());
@@ -429,7 +434,7 @@ fn spared_filter(present: &Present<'_>, pair: &ManagedPair<'_>) -> Option<String
 }
 
 /// Returns the risk of what closes and ends no connections, where there are any.
-pub(super) fn live_on(present: &Present<'_>) -> Option<Risk> {
+pub(super) fn live_on(present: &PlanBasis<'_>) -> Option<Risk> {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
     (connections > 0).then(|| {
         Risk::new(
@@ -444,7 +449,7 @@ pub(super) fn live_on(present: &Present<'_>) -> Option<Risk> {
 }
 
 /// Names those who are not outside: their connections end too.
-fn from_inside(present: &Present<'_>, all: u64) -> Option<Risk> {
+fn from_inside(present: &PlanBasis<'_>, all: u64) -> Option<Risk> {
     let inside = present.sources.iter();
     let inside = inside.filter(|source| is_private(&source.address));
     ends_inside(inside.map(|source| source.states).sum(), all)
@@ -468,7 +473,7 @@ pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
     Some(Risk::new("ends-inside", message))
 }
 
-fn draft_connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
+fn draft_connections(draft: &mut Draft, present: &PlanBasis<'_>, ends: bool) {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
     if ends {
         let difference = Difference::new("connections", connections, 0);
@@ -510,7 +515,11 @@ fn for_good(armed: &Armed) -> Risk {
 }
 
 /// What is closed for a while only is closed for good: what would open it again is disarmed.
-fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Planned, Refusal> {
+fn closed_already(
+    present: &PlanBasis<'_>,
+    terms: ChangeOptions,
+    why: &str,
+) -> Result<Planned, Refusal> {
     let Some(armed) = armed::armed_on(present).next() else {
         return nothing_to_do(present, terms, why);
     };
@@ -532,7 +541,11 @@ fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Plan
 }
 
 /// Drafts the loading of a configuration that has no rules of the exposure, where pf runs some.
-fn draft_unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Result<Draft, Refusal> {
+fn draft_unloading(
+    present: &PlanBasis<'_>,
+    ends: bool,
+    terms: ChangeOptions,
+) -> Result<Draft, Refusal> {
     let change = ConfigurationEdit::PutBack {
         records: Box::default(),
         alias: false,
@@ -548,9 +561,9 @@ fn draft_unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Result<Dr
 
 /// Plans where the configuration has no rules of the exposure; `None` where pf still runs some.
 fn no_rules(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Option<Planned>, Refusal> {
     let state = present.exposure.state;
     if state == State::Absent || state == State::Closed {

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use super::armed::{nothing_to_do, refuse_crossing};
 use super::build::{draft_building, leads_elsewhere, limited_clause};
 use super::effect::lost_fields;
-use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair, switching_title};
+use super::exposure::{
+    ChangeOptions, PlanBasis, draft_change, planned_swap, ready_pair, switching_title,
+};
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
@@ -59,7 +61,7 @@ impl SavedRecords {
     }
 
     /// Says which fields are lost where the rules are built anew, as far as the history here has them.
-    fn losses(&self, present: &Present<'_>, built: &Draft) -> Result<String, Refusal> {
+    fn losses(&self, present: &PlanBasis<'_>, built: &Draft) -> Result<String, Refusal> {
         if let Some(line) = self.broken {
             return Ok(format!(
                 "Which of their fields are lost is not known: line {line} of the history is not as it was written."
@@ -91,10 +93,10 @@ impl SavedRecords {
 
 /// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it.
 pub fn plan_restore(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     saved: Option<&SavedRecords>,
     caps: Caps,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     let pair = ready_pair(present, terms)?;
     let state = present.exposure.state;
@@ -159,12 +161,12 @@ pub fn plan_restore(
         format!("No saved records of this service were found ({none}), {anew}.")
     };
     draft.risks.push(Risk::new("built-anew", message));
-    Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
+    Ok(promised_exposure(draft, nat, filter, present, state_of_caps(caps)).into())
 }
 
 /// Refuses to open behind a rule of port forwards that pf meets first.
 pub(super) fn refuse_taken(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     forward: Option<&NatRule>,
 ) -> Result<(), Refusal> {
     let request = ReadRequest::from(present.service);
@@ -216,9 +218,9 @@ fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
 }
 
 fn draft_enabling(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
     let title = |swap: &Swap| switching_title("Open the exposure", "enable", swap, present);
     let (mut draft, _) = draft_change(present, terms, ConfigurationEdit::Enable, title)?;
@@ -232,9 +234,9 @@ fn carried_caps(filter: &FilterRule) -> String {
 }
 
 fn putting_back(
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     saved: &SavedRecords,
-    terms: Terms,
+    terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
     let (nat, filter) = saved.saved_rules();
     let mut records = saved.records.clone();
@@ -265,10 +267,10 @@ fn putting_back(
 fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
     let passes = nat.is_some_and(NatRule::passes_by_itself);
     let filter = filter.filter(|_| !passes);
-    of_caps(filter.map_or_else(Caps::default, |rule| ratelimit::of_configured(rule).0))
+    state_of_caps(filter.map_or_else(Caps::default, |rule| ratelimit::of_configured(rule).0))
 }
 
-pub(super) fn of_caps(caps: Caps) -> State {
+pub(super) fn state_of_caps(caps: Caps) -> State {
     if caps.is_empty() {
         State::Uncapped
     } else {
@@ -281,7 +283,7 @@ pub(super) fn promised_exposure(
     mut draft: Draft,
     nat: Option<&NatRule>,
     filter: Option<&FilterRule>,
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     promised: State,
 ) -> Draft {
     let state = present.exposure.state;
@@ -298,7 +300,7 @@ pub(super) fn promised_exposure(
     let first = find_rule_before(present.configured, filter, &request).filter(|_| !passes);
     let floating = find_floating_pass(present.configured, &request).filter(|_| !builds);
     let promised = match first.filter(|rule| rule.is_pass()) {
-        Some(first) => of_caps(ratelimit::of_configured(first).0),
+        Some(first) => state_of_caps(ratelimit::of_configured(first).0),
         None => promised,
     };
     let shadow = first.filter(|rule| rule.is_block());

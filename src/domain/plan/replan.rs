@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{
-    Address, Difference, Draft, Live, Operation, Past, Plan, Planned, PlannedEntry, Present,
-    Refusal, RefusalKind, SavedRecords, SourceCounts, StatesChoice, TableChoice, Terms, WantedCaps,
-    block, caps_of_preset, plan_apply, plan_caps, plan_cleaning, plan_freeing, plan_keep,
-    plan_kill, plan_restore, plan_revoke, plan_undo,
+    Address, ChangeOptions, Difference, Draft, Live, Operation, Past, Plan, PlanBasis, Planned,
+    PlannedEntry, Refusal, RefusalKind, SavedRecords, SourceCounts, StatesChoice, TableChoice,
+    WantedCaps, block, caps_of_preset, plan_apply, plan_caps, plan_cleaning, plan_freeing,
+    plan_keep, plan_kill, plan_restore, plan_revoke, plan_undo,
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
@@ -37,7 +37,7 @@ pub enum Ground<'a> {
     ),
     /// The service's states, and the labels of the exposure's loaded rule.
     States(Live<'a>, Vec<String>),
-    Configuration(Present<'a>, &'a [Preset]),
+    Configuration(PlanBasis<'a>, &'a [Preset]),
     /// What kmsctl has left behind on the firewall, and the firewall's time.
     Leftovers(&'a [Leftover], Timestamp),
 }
@@ -127,7 +127,7 @@ fn chosen(entries: &[PlannedEntry], now: &[TableEntry]) -> TableChoice {
 
 fn edit_again(
     draft: &Draft,
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
     presets: &[Preset],
     origins: Origins<'_>,
 ) -> Result<Planned, Refusal> {
@@ -139,7 +139,7 @@ fn edit_again(
     else {
         return Err(untrue("it does not change the configuration"));
     };
-    let terms = Terms {
+    let terms = ChangeOptions {
         with_pending: *with_pending,
         reverts_after: draft.reverts_after,
     };

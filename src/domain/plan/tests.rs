@@ -104,7 +104,7 @@ fn flushing() -> Draft {
 }
 
 fn sealed() -> Plan {
-    Plan::seal(flushing(), author(), "0").unwrap()
+    Plan::seal(flushing(), author(), "0")
 }
 
 const STATES: &str = "all tcp 10.0.20.202:1688 (192.168.1.2:1688) <- 198.51.100.23:50122       ESTABLISHED:ESTABLISHED
@@ -283,9 +283,9 @@ impl Box_ {
         self
     }
 
-    fn plan<T>(&self, plan: impl Fn(&Present<'_>) -> T) -> T {
+    fn plan<T>(&self, plan: impl Fn(&PlanBasis<'_>) -> T) -> T {
         let service = fixtures::service();
-        plan(&Present {
+        plan(&PlanBasis {
             configured: &self.configured,
             exposure: &self.exposure,
             service: &service,
@@ -307,7 +307,7 @@ impl Box_ {
             caps: Caps { max_src_conn, rate },
             preset: None,
         };
-        self.plan(|present| plan_caps(present, &wanted, Terms::default()))
+        self.plan(|present| plan_caps(present, &wanted, ChangeOptions::default()))
     }
 }
 
@@ -329,11 +329,11 @@ fn change_of(draft: &Draft) -> &ConfigurationEdit {
 }
 
 fn revoked(on: &Box_, delete: bool) -> Result<Planned, Refusal> {
-    on.plan(|present| plan_revoke(present, delete, true, Terms::default()))
+    on.plan(|present| plan_revoke(present, delete, true, ChangeOptions::default()))
 }
 
 fn restored(on: &Box_, saved: Option<&SavedRecords>) -> Result<Planned, Refusal> {
-    on.plan(|present| plan_restore(present, saved, default_caps(), Terms::default()))
+    on.plan(|present| plan_restore(present, saved, default_caps(), ChangeOptions::default()))
 }
 
 /// The exposure's records, as they are saved.
@@ -378,7 +378,7 @@ fn saved(records: Records) -> SavedRecords {
 }
 
 fn applied(on: &Box_) -> Result<Planned, Refusal> {
-    on.plan(|present| plan_apply(present, default_caps(), Terms::default()))
+    on.plan(|present| plan_apply(present, default_caps(), ChangeOptions::default()))
 }
 
 fn done(plan: &Plan, finish: Finish) -> HistoryEntry {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::armed::time_words;
 use super::armed::too_late;
 use super::effect::record_differences;
-use super::exposure::{Present, Terms, check_loadable};
+use super::exposure::{ChangeOptions, PlanBasis, check_loadable};
 use super::table::{blocking_sentence, freeing_sentence};
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
@@ -26,7 +26,7 @@ pub enum Past<'a> {
     /// Table entries, as they are now; and where the operator works from, which is never blocked again.
     Table(&'a [TableEntry], Option<IpAddr>),
     /// The configuration, as it is now; and what the firewall itself keeps of the change, which alone is written.
-    Configuration(Present<'a>, Terms, Option<&'a ChangeOutcome>),
+    Configuration(PlanBasis<'a>, ChangeOptions, Option<&'a ChangeOutcome>),
 }
 
 /// Plans to take back a change of the history.
@@ -244,8 +244,8 @@ fn put_back(
 fn put_records_back(
     entry: &HistoryEntry,
     (recorded, stored): (&ChangeOutcome, Option<&ChangeOutcome>),
-    present: &Present<'_>,
-    terms: Terms,
+    present: &PlanBasis<'_>,
+    terms: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
     // Duplicates and rules that others share are no obstacle: the records say which rules are meant.
@@ -317,7 +317,7 @@ pub fn plan_keep(
     id: &str,
     until: Option<i64>,
     known: Option<&HistoryEntry>,
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
 ) -> Result<Planned, Refusal> {
     if let Some(line) = known.and_then(|entry| entry.broken.line()) {
         return Err(refuse_broken(id, line));
@@ -371,7 +371,7 @@ pub fn plan_keep(
 fn check_stands(
     id: &str,
     known: Option<&HistoryEntry>,
-    present: &Present<'_>,
+    present: &PlanBasis<'_>,
 ) -> Result<(), Refusal> {
     let refuse = |why: String| {
         Err(Refusal::new(RefusalKind::Conflict, why).hint(format!(

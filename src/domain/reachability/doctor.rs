@@ -470,7 +470,7 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
 
 /// The history on this machine.
 #[derive(Clone, Debug)]
-pub struct LeftoverChain<'a> {
+pub struct HistoryHealth<'a> {
     /// Where and why it cannot be written; one sentence.
     pub unwritable: Option<String>,
     pub open: Option<String>,
@@ -484,7 +484,7 @@ pub struct LeftoverChain<'a> {
 }
 
 /// Judges the history on this machine.
-pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
+pub fn journal_chain_finding(chain: &HistoryHealth<'_>) -> Finding {
     let check = "journal";
     if let Some((line, what)) = chain.broken {
         return Finding::wrong(

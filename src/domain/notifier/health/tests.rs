@@ -1,7 +1,7 @@
 //! The judgement, case by case.
 
 use super::*;
-use crate::domain::notifier::event_log::Happening;
+use crate::domain::notifier::event_log::EventKind;
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::CheckResult;
 use crate::domain::reachability::path::Trouble;
@@ -323,7 +323,7 @@ fn an_unreadable_log_is_named() {
 
 fn activation(source: ClientSource, address: &str) -> EventRecord {
     EventRecord {
-        event: Happening::Activation,
+        event: EventKind::Activation,
         at: Some(now()),
         source: Some(source),
         address: address.parse().ok(),

@@ -4,8 +4,9 @@ use super::*;
 
 #[test]
 fn apply_names_what_differs_and_nothing_else() {
-    let applied =
-        |on: &Box_| on.plan(|present| plan_apply(present, default_caps(), Terms::default()));
+    let applied = |on: &Box_| {
+        on.plan(|present| plan_apply(present, default_caps(), ChangeOptions::default()))
+    };
     assert!(nothing(applied(&Box_::open())).contains("what the configuration says"));
     let wrong = Box_::open().changed(|configured| {
         configured.nat[0].target = Some("k8s_shared_lb".into());

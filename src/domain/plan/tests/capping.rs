@@ -134,7 +134,7 @@ fn others_work_is_in_the_way() {
         pending.caps(Some(9), None).unwrap_err().kind,
         RefusalKind::Conflict
     );
-    let terms = Terms {
+    let terms = ChangeOptions {
         with_pending: true,
         reverts_after: Some(7200),
     };

@@ -638,7 +638,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
     let sections = Sections(sections.clone());
     let (configured, exposure, _) = judged(&sections);
     let (service, request) = (fixtures::service(), ReadRequest::from(&fixtures::service()));
-    let present = Present {
+    let present = PlanBasis {
         configured: &configured,
         exposure: &exposure,
         service: &service,
@@ -653,7 +653,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         }),
     };
     let wanted = |caps| WantedCaps { caps, preset: None };
-    let terms = Terms::default();
+    let terms = ChangeOptions::default();
     let plans = [
         ("revoke", plan_revoke(&present, false, false, terms)),
         ("revoke --delete", plan_revoke(&present, true, false, terms)),

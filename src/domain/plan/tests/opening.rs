@@ -243,7 +243,7 @@ fn restore_enables_or_puts_back_or_builds() {
 fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
     let code = "revert-activates-pending";
     for reverts_after in [None, Some(7200)] {
-        let terms = Terms {
+        let terms = ChangeOptions {
             with_pending: false,
             reverts_after,
         };
@@ -266,7 +266,7 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
 
 #[test]
 fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
-    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0").unwrap();
+    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0");
     let found = |result: ChangeEnding, ended: EndedAs| {
         let mut finish = Finish::new(ended, "So.");
         finish.outcome = Some(Box::new(ChangeOutcome {
@@ -380,7 +380,7 @@ fn any_side() -> Side {
 fn a_missing_preset_is_refused_on_replan() {
     let absent = Box_::absent();
     for planned in [restored(&absent, None), applied(&absent)] {
-        let plan = Plan::seal(draft(planned), author(), "0").unwrap();
+        let plan = Plan::seal(draft(planned), author(), "0");
         let again = |presets: &[Preset]| {
             absent.plan(|present| {
                 let ground = Ground::Configuration(*present, presets);

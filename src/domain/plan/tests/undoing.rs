@@ -74,7 +74,7 @@ fn revoke_done(fingerprints: (&str, &str)) -> HistoryEntry {
         command: "expose revoke --delete".into(),
         ..author()
     };
-    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author, "0").unwrap();
+    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author, "0");
     let outcome = ChangeOutcome {
         id: plan.id.clone(),
         result: ChangeEnding::Done,
@@ -100,7 +100,7 @@ fn undone_on_absent(entry: &HistoryEntry) -> Result<Planned, Refusal> {
 }
 
 fn undone_with(entry: &HistoryEntry, stored: Option<&ChangeOutcome>) -> Result<Planned, Refusal> {
-    let terms = Terms::default();
+    let terms = ChangeOptions::default();
     Box_::absent().plan(|present| plan_undo(entry, &Past::Configuration(*present, terms, stored)))
 }
 
@@ -164,7 +164,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         undoes: Some(first.id.to_string()),
         ..first.change.clone()
     };
-    let second = Plan::seal(undoing, author(), "2").unwrap();
+    let second = Plan::seal(undoing, author(), "2");
     let started = |plan: &Plan| HistoryEvent::Started {
         plan: Box::new(plan.clone()),
         by: None,
@@ -213,7 +213,7 @@ fn the_firewalls_own_history_tells_of_other_operators() {
             description: Some(description.into()),
             username: Some(username.into()),
         };
-    let words = history::revision_of_other_firewall(&revision(
+    let words = history::parse_listed_change(&revision(
         "kmsctl (vera@desk)",
         "kmsctl (vera@desk): kmsctl c1: caps per source: 10: night",
     ))
@@ -223,14 +223,14 @@ fn the_firewalls_own_history_tells_of_other_operators() {
         ("c1", "vera@desk", "caps per source: 10: night")
     );
     assert_eq!(
-        history::revision_of_other_firewall(&revision(
+        history::parse_listed_change(&revision(
             "admin@10.0.10.5 (Local Database)",
             "kmsctl c1: x"
         )),
         None
     );
     assert_eq!(
-        history::revision_of_other_firewall(&revision("kmsctl (vera@desk)", "nonsense")),
+        history::parse_listed_change(&revision("kmsctl (vera@desk)", "nonsense")),
         None
     );
 }
@@ -334,7 +334,14 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         ..saved(records("1688"))
     };
     let restored = |on: &Box_| {
-        on.plan(|present| plan_restore(present, Some(&saved), default_caps(), Terms::default()))
+        on.plan(|present| {
+            plan_restore(
+                present,
+                Some(&saved),
+                default_caps(),
+                ChangeOptions::default(),
+            )
+        })
     };
     let refusal = restored(&Box_::absent()).unwrap_err();
     assert!(refusal.message.starts_with("Line 7 "), "{refusal}");
@@ -430,9 +437,9 @@ fn the_way_back_of_another_service_concerns_nobody_else() {
                 interface: interface.into(),
             }];
         });
-        let terms = Terms {
+        let terms = ChangeOptions {
             reverts_after: Some(60),
-            ..Terms::default()
+            ..ChangeOptions::default()
         };
         // No closing is refused because of a timer: it lasts, and says so.
         let crossing = draft(armed.plan(|present| plan_revoke(present, false, false, terms)));
@@ -442,7 +449,8 @@ fn the_way_back_of_another_service_concerns_nobody_else() {
             "{port} {interface}"
         );
         assert_eq!(codes(&crossing).contains(&"for-left-out"), concerns);
-        let idle = armed.plan(|present| plan_apply(present, default_caps(), Terms::default()));
+        let idle =
+            armed.plan(|present| plan_apply(present, default_caps(), ChangeOptions::default()));
         assert_eq!(idle.is_err(), concerns, "{port} {interface}");
         let disarming = draft(revoked(&armed, false));
         let words = codes(&disarming).contains(&"armed");
