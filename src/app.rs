@@ -13,7 +13,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::domain::virusprot::entries::Surroundings;
-use super::pfsense::questions::{ARRIVED, Answer, Paths, Question, Reader, Reading};
+use super::pfsense::questions::{
+    ARRIVED, Answer, AskedQuestions, Paths, Question, Reader, Reading,
+};
 use super::ssh::script::{Nonce, Script};
 use super::ssh::shell::Shell;
 use super::ssh::target::{Link, Secret};
@@ -71,7 +73,7 @@ impl Session {
     }
 
     /// Opens a shell that runs this script, or gives it to the one that has run the script before.
-    async fn shell(&mut self, script: &Script) -> Result<Shell> {
+    pub async fn shell(&mut self, script: &Script) -> Result<Shell> {
         if let Some(mut shell) = self.idle.take()
             && shell.is_still_there().await
         {
@@ -307,16 +309,15 @@ impl Context {
         .await
     }
 
-    /// Returns a shell that runs a script on a connection: `script` is given the firewall's paths and the agent's nonce.
-    pub async fn shell_over(
-        &self,
-        session: &mut Session,
-        script: impl FnOnce(&Paths, &Nonce) -> Script,
-    ) -> Result<(Shell, Paths, Nonce)> {
-        let nonce = random_nonce()?;
-        let paths = self.paths();
-        let shell = session.shell(&script(&paths, &nonce)).await?;
-        Ok((shell, paths, nonce))
+    /// Prepares questions about the service, with the firewall's paths and a nonce of their own.
+    pub fn prepare_questions(&self, questions: &[Question]) -> Result<AskedQuestions> {
+        let service = self.settings.service.clone();
+        Ok(AskedQuestions::new(
+            questions,
+            service,
+            self.paths(),
+            random_nonce()?,
+        ))
     }
 
     /// Asks once more over an open shell, within the time-out.
@@ -437,11 +438,9 @@ impl Context {
 
     /// Opens a shell on a connection that can answer the questions again and again.
     pub async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Reader> {
-        let service = &self.settings.service;
-        let script =
-            |paths: &Paths, nonce: &Nonce| Reader::script(questions, service, paths, nonce);
-        let (shell, paths, nonce) = self.shell_over(session, script).await?;
-        Ok(Reader::new(shell, questions, service.clone(), paths, nonce))
+        let asked = self.prepare_questions(questions)?;
+        let shell = session.shell(&asked.script()).await?;
+        Ok(Reader::new(shell, asked))
     }
 
     /// The simulated firewall has pfSense's own paths; those configured for the real one do not count.

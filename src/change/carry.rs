@@ -65,16 +65,13 @@ pub(super) async fn run_actions(
     actions: Vec<FirewallAction>,
     proof: &[Question],
 ) -> Result<ActionReplies> {
-    let service = context.settings.service.clone();
     let spinner = context.terminal.spinner(doing);
     let replies = context
         .within_time(Box::pin(async {
-            let (shell, paths, nonce) = context
-                .shell_over(session, |paths, nonce| {
-                    ActionRun::render_script(&actions, proof, &service, paths, nonce)
-                })
-                .await?;
-            let mut errand = ActionRun::new(shell, actions, proof, service.clone(), paths, nonce);
+            let proof = context.prepare_questions(proof)?;
+            let script = ActionRun::render_script(&actions, &proof);
+            let shell = session.shell(&script).await?;
+            let mut errand = ActionRun::new(shell, actions, proof);
             let said = errand.run_actions().await;
             session.keep_shell(errand.into_shell()).await;
             said

@@ -10,12 +10,11 @@ use serde::de::DeserializeOwned;
 
 use super::agent;
 use super::agent::{AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest};
-use super::questions::{FactError, Paths, Question, Reader, ReaderNote, Reading};
+use super::questions::{AskedQuestions, FactError, Paths, Reader, ReaderNote, Reading};
 use crate::domain::pf::table::{self, Mark, TableName};
 use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::leftovers::Cleaned;
 use crate::domain::plan::{Address, PlannedState};
-use crate::domain::service::Service;
 use crate::domain::shell_word::ShellWord;
 use crate::error::Failure;
 use crate::ssh::script::{NOT_RUN, Nonce, Script, ScriptCommand};
@@ -57,33 +56,19 @@ pub struct ActionRun {
 
 impl ActionRun {
     /// Renders the script: the actions in order, then the questions.
-    pub fn render_script(
-        actions: &[FirewallAction],
-        proof: &[Question],
-        service: &Service,
-        paths: &Paths,
-        agent_nonce: &Nonce,
-    ) -> Script {
+    pub fn render_script(actions: &[FirewallAction], proof: &AskedQuestions) -> Script {
         let mut commands: Vec<ScriptCommand> = Vec::new();
         for action in actions {
-            commands_of(action, paths, agent_nonce, &mut commands);
+            commands_of(action, proof.paths(), proof.agent_nonce(), &mut commands);
         }
-        let questions = Reader::script(proof, service, paths, agent_nonce);
-        commands.extend(questions.commands);
+        commands.extend(proof.script().commands);
         Script { commands }
     }
 
     /// Wraps an open shell that was given [`ActionRun::render_script`] of the same actions and questions.
-    pub fn new(
-        shell: Shell,
-        actions: Vec<FirewallAction>,
-        proof: &[Question],
-        service: Service,
-        paths: Paths,
-        agent_nonce: Nonce,
-    ) -> Self {
+    pub fn new(shell: Shell, actions: Vec<FirewallAction>, proof: AskedQuestions) -> Self {
         Self {
-            survey: Reader::new(shell, proof, service, paths, agent_nonce),
+            survey: Reader::new(shell, proof),
             actions,
         }
     }
@@ -112,8 +97,8 @@ impl ActionRun {
         action: &FirewallAction,
         replies: &[ReaderNote],
     ) -> Result<Done, FactError> {
-        let paths = self.survey.paths();
-        let nonce = self.survey.agent_nonce();
+        let paths = self.survey.asked().paths();
+        let nonce = self.survey.asked().agent_nonce();
         let Some(reply) = replies.last() else {
             return Err(FactError::NotAsked);
         };
@@ -281,7 +266,8 @@ mod tests {
             php: ShellWord::fixed("/usr/local/bin/php"),
         };
         let nonce = Nonce::new([7; 16]);
-        let script = ActionRun::render_script(actions, &[], &fixtures::service(), &paths, &nonce);
+        let proof = AskedQuestions::new(&[], fixtures::service(), paths, nonce.clone());
+        let script = ActionRun::render_script(actions, &proof);
         String::from_utf8(script.render(&nonce)).unwrap()
     }
 

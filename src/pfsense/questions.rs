@@ -138,28 +138,32 @@ pub struct Reading {
 /// One remote shell that answers the same questions as often as it is asked.
 pub struct Reader {
     shell: Shell,
-    asked: Arc<Asked>,
+    asked: Arc<AskedQuestions>,
 }
 
-/// What was asked of whom; what the answers mean depends on it.
-struct Asked {
+/// What is asked of whom; what the answers mean depends on it.
+pub struct AskedQuestions {
     service: Service,
     paths: Paths,
     questions: Vec<Question>,
     agent_nonce: Nonce,
 }
 
-impl Reader {
+impl AskedQuestions {
+    pub fn new(questions: &[Question], service: Service, paths: Paths, agent_nonce: Nonce) -> Self {
+        Self {
+            service,
+            paths,
+            questions: in_order(questions),
+            agent_nonce,
+        }
+    }
+
     /// Renders the script of the questions; the clock comes first.
-    pub fn script(
-        questions: &[Question],
-        service: &Service,
-        paths: &Paths,
-        agent_nonce: &Nonce,
-    ) -> Script {
-        let questions = in_order(questions);
-        let commands = questions.iter().enumerate().map(|(place, question)| {
-            let mut command = question_command(question, service, paths, agent_nonce);
+    pub fn script(&self) -> Script {
+        let commands = self.questions.iter().enumerate().map(|(place, question)| {
+            let mut command =
+                question_command(question, &self.service, &self.paths, &self.agent_nonce);
             if *question == Question::Configured {
                 command.starts_ahead = place;
             }
@@ -170,20 +174,20 @@ impl Reader {
         }
     }
 
-    /// Wraps an open shell that was given [`Reader::script`] of the same questions.
-    pub fn new(
-        shell: Shell,
-        questions: &[Question],
-        service: Service,
-        paths: Paths,
-        agent_nonce: Nonce,
-    ) -> Self {
-        let asked = Asked {
-            service,
-            paths,
-            questions: in_order(questions),
-            agent_nonce,
-        };
+    /// Returns the nonce that the agent's answers carry.
+    pub(super) fn agent_nonce(&self) -> &Nonce {
+        &self.agent_nonce
+    }
+
+    /// Returns where things are on the firewall.
+    pub(super) fn paths(&self) -> &Paths {
+        &self.paths
+    }
+}
+
+impl Reader {
+    /// Wraps an open shell that was given the script of these questions.
+    pub fn new(shell: Shell, asked: AskedQuestions) -> Self {
         Self {
             shell,
             asked: Arc::new(asked),
@@ -218,14 +222,8 @@ impl Reader {
         Ok((notes, reading?))
     }
 
-    /// Returns the nonce that the agent's answers carry.
-    pub(super) fn agent_nonce(&self) -> &Nonce {
-        &self.asked.agent_nonce
-    }
-
-    /// Returns where things are on the firewall.
-    pub(super) fn paths(&self) -> &Paths {
-        &self.asked.paths
+    pub(super) fn asked(&self) -> &AskedQuestions {
+        &self.asked
     }
 
     /// Returns the shell, to ask something else in it.
@@ -239,7 +237,7 @@ impl Reader {
     }
 }
 
-impl Asked {
+impl AskedQuestions {
     /// Takes every answer apart, one after the other: what a big one held is gone before the next one.
     fn reading(&self, replies: Vec<Gathered>) -> Result<Reading, Failure> {
         let mut reading = Reading::empty(read_clock(replies.first())?);

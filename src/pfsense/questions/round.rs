@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::gather::{Gathered, MOST_ARRIVED, MOST_KEPT};
 use super::race::Race;
-use super::{Asked, Question};
+use super::{AskedQuestions, Question};
 use crate::domain::exposure::upnp::UPNP_ANCHOR;
 use crate::error::Failure;
 use crate::ssh::error::LinkError;
@@ -29,7 +29,7 @@ tokio::task_local! {
 /// Runs the script once, in which so many commands stand before the questions, and returns all replies.
 pub(super) async fn ask_round(
     shell: &mut Shell,
-    asked: &Asked,
+    asked: &AskedQuestions,
     before: usize,
 ) -> Result<Vec<Gathered>, Failure> {
     let questions = &asked.questions;

@@ -16,8 +16,8 @@ const RULES: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsr.tx
 const TRANSLATION: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt");
 const BUSY: &str = "pfctl: DIOCGETRULE: Device busy\n";
 
-fn asked(questions: &[Question]) -> Asked {
-    Asked {
+fn asked(questions: &[Question]) -> AskedQuestions {
+    AskedQuestions {
         service: fixtures::service(),
         paths: Paths {
             crontab: ShellWord::fixed("/etc/crontab"),
