@@ -43,16 +43,32 @@ pub fn replace_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that is another user's, or a link to one that another user has made.
+/// Refuses a directory that is another user's, or a link to one that another user has made, or one in a directory of
+/// kmsctl's that is another user's, who may put another in its place.
 ///
 /// # Errors
 /// Those of the operating system; `PermissionDenied` with a sentence where it is another user's.
 pub fn check_own_directory(path: &Path) -> io::Result<()> {
-    let link = fs::symlink_metadata(path)?;
-    if link.is_symlink() && link.uid() != own_user() && link.uid() != 0 {
-        return Err(foreign_owner(&link));
+    let is_named = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name == "kmsctl" || name.starts_with("kmsctl-"))
+    };
+    let above = path.ancestors().position(is_named).unwrap_or(0);
+    for directory in path.ancestors().take(above + 1) {
+        let link = fs::symlink_metadata(directory)?;
+        let found = fs::metadata(directory)?;
+        let by_another = |found: &&Metadata| found.uid() != own_user() && found.uid() != 0;
+        if let Some(foreign) = [&link, &found].into_iter().find(by_another) {
+            return Err(foreign_owner(foreign));
+        }
     }
     check_own(&fs::metadata(path)?)
+}
+
+/// Says whether a directory is there and is neither this user's nor root's.
+pub fn belongs_to_another(path: &Path) -> bool {
+    let found = fs::metadata(path).map(|found| found.uid());
+    found.is_ok_and(|owner| owner != own_user() && owner != 0)
 }
 
 /// Refuses what is another user's.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::own_files::own_user;
+use crate::own_files::{belongs_to_another, own_user};
 
 /// Names the side-car had before kmsctl, and where secrets of its pod come from; `notifier run` honours them where
 /// nothing else is set.
@@ -86,7 +86,8 @@ impl Environment {
             config_home: path("XDG_CONFIG_HOME"),
             data_home: path("XDG_DATA_HOME"),
             state_home: path("XDG_STATE_HOME"),
-            runtime: path("XDG_RUNTIME_DIR"),
+            // That of the user who became root is none of root's: what lies in it can be replaced at any moment.
+            runtime: path("XDG_RUNTIME_DIR").filter(|path| !belongs_to_another(path)),
             is_demo: false,
             not_text: std::env::vars_os()
                 .find(|(name, value)| ours(name) && !is_text(name, value))

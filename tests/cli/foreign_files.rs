@@ -389,8 +389,48 @@ fn planted_directories_are_refused_for_root_too() {
             "{planted}: {outcome}"
         );
         assert_ne!(outcome.code, Some(0));
+        if planted != "r/kmsctl" {
+            // What lies in another user's directory can be replaced by that user, whose ever it is now.
+            for below in ["of root", "missing"] {
+                chown(&path_of_demo, Some(0), None).expect("root may");
+                if below == "missing" {
+                    std::fs::remove_dir_all(&path_of_demo).expect("it is ours");
+                }
+                let outcome = environment.run(arguments);
+                assert!(
+                    outcome.stderr.contains("another user"),
+                    "{below}: {outcome}"
+                );
+                assert_ne!(outcome.code, Some(0), "{below}");
+            }
+        }
         chown(&path, Some(0), None).expect("root may");
     }
+}
+
+/// `su` and `sudo -E` keep the variable: root's sockets are not put where another user may replace them.
+#[test]
+fn the_runtime_directory_of_another_user_is_not_used() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new().private_runtime();
+    let runtime = environment.home().join("r");
+    let status = ["status", "--timeout", "5s"];
+    let run = |environment: &TestEnvironment| {
+        let mut command = environment.command(&status);
+        let command = command.env("KMSCTL_FIREWALL_HOST", "127.0.0.1");
+        command
+            .env("KMSCTL_FIREWALL_PORT", "1")
+            .output()
+            .expect("kmsctl runs")
+    };
+    chown(&runtime, Some(ANOTHER), None).expect("root may");
+    run(&environment);
+    assert!(!runtime.join("kmsctl").exists());
+    chown(&runtime, Some(0), None).expect("root may");
+    run(&environment);
+    assert!(runtime.join("kmsctl").exists());
 }
 
 /// A history that another user planted is not believed: what it says would be offered as this user's own undo.
@@ -456,24 +496,28 @@ fn planted_sockets_in_tmp_are_refused() {
     }
     let environment = TestEnvironment::new();
     let binary = Path::new(env!("CARGO_BIN_EXE_kmsctl"));
-    let script = format!(
-        "exec 3<'{}' && mount -t tmpfs tmpfs /tmp && chmod 1777 /tmp && mkdir -m 700 /tmp/kmsctl-0 && chown {ANOTHER} /tmp/kmsctl-0 && cd / && \
-         exec env -i PATH=\"$PATH\" HOME=/nonexistent KMSCTL_FIREWALL_HOST=127.0.0.1 KMSCTL_FIREWALL_PORT=1 /proc/self/fd/3 status",
-        binary.display()
-    );
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", &script])
-        .current_dir(environment.home())
-        .output()
-        .expect("unshare is there");
-    let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("mount:") || said.contains("unshare:") {
-        eprintln!("SKIPPED: the planted /tmp/kmsctl-0 because there is no mount namespace: {said}");
-        return;
+    for (arguments, mode, code) in [("status", 700, 2), ("--demo status", 777, 1)] {
+        let script = format!(
+            "exec 3<'{}' && mount -t tmpfs tmpfs /tmp && chmod 1777 /tmp && mkdir -m {mode} /tmp/kmsctl-0 && chown {ANOTHER} /tmp/kmsctl-0 && cd / && \
+             exec env -i PATH=\"$PATH\" KMSCTL_FIREWALL_HOST=127.0.0.1 KMSCTL_FIREWALL_PORT=1 /proc/self/fd/3 {arguments}",
+            binary.display()
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script])
+            .current_dir(environment.home())
+            .output()
+            .expect("unshare is there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("mount:") || said.contains("unshare:") {
+            eprintln!(
+                "SKIPPED: the planted /tmp/kmsctl-0 because there is no mount namespace: {said}"
+            );
+            return;
+        }
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains("/tmp/kmsctl-0") && said.contains("another user"),
+            "{said}"
+        );
     }
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("/tmp/kmsctl-0") && said.contains("another user"),
-        "{said}"
-    );
 }
