@@ -201,6 +201,26 @@ fn logs_in(log: &str) -> bool {
 
 fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let host = context.host.to_owned();
+    let closed = |reason: &str| {
+        let stage = if logs_in(log) {
+            "authentication"
+        } else {
+            "the handshake"
+        };
+        LinkError::Closed {
+            host: context.host.to_owned(),
+            stage,
+            reason: reason.to_owned(),
+        }
+    };
+    // `Received disconnect from ADDRESS port PORT:CODE: WORDS`: the words are the server's, and none of ssh's own.
+    if let Some(rest) = line.strip_prefix("Received disconnect from ")
+        && !rest.ends_with(": Too many authentication failures")
+    {
+        let code = rest.split_once(" port ").map_or(rest, |(_, code)| code);
+        let words = code.splitn(3, ':').nth(2).unwrap_or(rest);
+        return Some(closed(words.trim()));
+    }
     if let Some((_, rest)) = line.split_once("Could not resolve hostname ") {
         let (name, reason) = rest.split_once(": ").unwrap_or((rest, "not found"));
         return Some(LinkError::NameUnknown {
@@ -242,15 +262,7 @@ fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<Lin
         "ssh_dispatch_run_fatal: ",
     ];
     let hung_up = hung_up.iter().any(|start| line.starts_with(start));
-    hung_up.then(|| LinkError::Closed {
-        host,
-        stage: if logs_in(log) {
-            "authentication"
-        } else {
-            "the handshake"
-        },
-        reason: line.to_owned(),
-    })
+    hung_up.then(|| closed(line))
 }
 
 /// Reads `HOST port PORT: REASON`.
@@ -344,6 +356,18 @@ mod tests {
             (
                 "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 127.0.0.1 port 9\r\n",
                 "fw closed the connection during the handshake: kex_exchange_identification: Connection closed by remote host.",
+            ),
+            (
+                "Received disconnect from 127.0.0.1 port 9:11: Locked out: the login timed out\r\nDisconnected from 127.0.0.1 port 9\r\n",
+                "fw closed the connection during the handshake: Locked out: the login timed out.",
+            ),
+            (
+                "Received disconnect from ::1 port 9:2: ssh: connect to host evil port 1: no\r\nDisconnected from ::1 port 9\r\n",
+                "fw closed the connection during the handshake: ssh: connect to host evil port 1: no.",
+            ),
+            (
+                "Received disconnect from 127.0.0.1 port 9:2: Too many authentication failures\r\nDisconnected from 127.0.0.1 port 9\r\n",
+                "fw refused the user: Too many authentication failures.",
             ),
             (
                 "/root/.ssh/config: line 1: Bad configuration option: foo\r\n/root/.ssh/config: terminating, 1 bad configuration options\r\n",
