@@ -39,10 +39,17 @@ pub fn find_floating_pass<'a>(
     })
 }
 
-/// Says whether a rule is for some packets only of those that it is about.
+/// Says whether a rule is for some packets only of those that it is about, or may lead what it passes elsewhere.
 fn is_conditional(rule: &FilterRule) -> bool {
-    let mut conditions = rule.conditions.iter();
-    conditions.any(|(key, _)| CONDITIONS.contains(key))
+    conditions_of(rule).next().is_some()
+}
+
+/// Returns on what it depends beside addresses and ports whether a rule's packets arrive: `os Linux`.
+pub fn conditions_of(rule: &FilterRule) -> impl Iterator<Item = String> {
+    let counts = |key: &str| CONDITIONS.contains(&key) || (key == "gateway" && rule.is_pass());
+    let conditions = rule.conditions.iter();
+    let counting = conditions.filter(move |(key, _)| counts(key));
+    counting.map(|(key, value)| format!("{key} {value}"))
 }
 
 /// Finds the enabled rule that decides about connections from addresses that no rule names, before the pair's filter rule
@@ -111,6 +118,33 @@ fn leaves_for_service(
     leaves
 }
 
+/// Returns when pf meets a rule: floating ones first, then those of groups, then those of the interface.
+fn place_of(rule: &FilterRule, service: &ReadRequest) -> (u8, u32) {
+    let kind = match rule.interface.as_deref() {
+        _ if rule.floating => 0,
+        Some(name) if name == service.interface => 2,
+        _ => 1,
+    };
+    (kind, rule.index)
+}
+
+/// Returns the rules that pf may meet before the pair's, and end with.
+fn rules_before<'a>(
+    configured: &'a Configured,
+    own: Option<&FilterRule>,
+    service: &ReadRequest,
+) -> impl Iterator<Item = &'a FilterRule> {
+    let ours = own.map_or((2, u32::MAX), |rule| place_of(rule, service));
+    let rules = configured.all_filter.iter();
+    rules.filter(move |rule| {
+        !rule.disabled
+            && (rule.is_pass() || rule.is_block())
+            && (!rule.floating || rule.quick && rule.direction.as_deref() != Some("out"))
+            && place_of(rule, service) < ours
+            && is_on_interface(configured, rule, &service.interface)
+    })
+}
+
 /// Finds the rule for a client; without one, for addresses that no rule names.
 fn rule_before_for<'a>(
     configured: &'a Configured,
@@ -118,28 +152,37 @@ fn rule_before_for<'a>(
     service: &ReadRequest,
     client: Option<IpAddr>,
 ) -> Option<&'a FilterRule> {
-    // pf meets floating rules first, then those of groups, then those of the interface.
-    let place = |rule: &FilterRule| {
-        let kind = match rule.interface.as_deref() {
-            _ if rule.floating => 0,
-            Some(name) if name == service.interface => 2,
-            _ => 1,
-        };
-        (kind, rule.index)
-    };
-    let ours = own.map_or((2, u32::MAX), place);
     let decides = |rule: &&FilterRule| {
-        !rule.disabled
-            && (rule.is_pass() || rule.is_block())
-            && (!rule.floating || rule.quick && rule.direction.as_deref() != Some("out"))
-            && place(rule) < ours
-            && !is_conditional(rule)
-            && is_on_interface(configured, rule, &service.interface)
+        !is_conditional(rule)
             && holds_client(configured, &rule.source, client) == Some(true)
             && matches_service(configured, rule, service) == Some(true)
     };
-    let rules = configured.all_filter.iter();
-    rules.filter(decides).min_by_key(|rule| place(rule))
+    let rules = rules_before(configured, own, service).filter(decides);
+    rules.min_by_key(|rule| place_of(rule, service))
+}
+
+/// Finds a rule before `end` of which it is not known whether it decides about addresses that no rule names, and otherwise than
+/// by passing or blocking as is known; without `strangers` about any address.
+pub fn find_open_rule<'a>(
+    configured: &'a Configured,
+    end: Option<&FilterRule>,
+    (passes, strangers): (bool, bool),
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    let mut rules = rules_before(configured, end, service);
+    rules.find(|rule| {
+        let from = &rule.source;
+        let nets = side_networks(configured, from);
+        let holds = match (strangers, nets) {
+            // Addresses that no rule names are in no list.
+            (true, None) => (!from.not).then_some(false),
+            (true, Some(_)) => holds_client(configured, from, None),
+            (false, nets) => nets.map(|_| true),
+        };
+        let truths = [holds, matches_service(configured, rule, service)];
+        let is_open = is_conditional(rule) || truths.contains(&None) && rule.is_pass() != passes;
+        is_open && !truths.contains(&Some(false))
+    })
 }
 
 /// Says whether a filter rule can let connections to the service in, from some source.

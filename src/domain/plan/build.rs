@@ -11,6 +11,7 @@ use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
 use crate::domain::pfsense::config::port_field_is;
 use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
+use crate::domain::pfsense::deciding::conditions_of;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
@@ -74,12 +75,17 @@ pub(super) fn limited_clause(nat: Option<&NatRule>, filter: Option<&FilterRule>)
     let of_nat = nat.map(|rule| ("port forward", &rule.source));
     let of_filter = filter.map(|rule| ("filter rule", &rule.source));
     let anybody = |side: &Side| source_clause(side) == "any";
-    let said: Vec<String> = of_nat
+    let mut said: Vec<String> = of_nat
         .into_iter()
         .chain(of_filter)
         .filter(|(_, side)| !anybody(side))
         .map(|(rule, side)| format!("the {rule}'s source is {}", quoted(&side_words(side))))
         .collect();
+    let asked: Vec<String> = filter.into_iter().flat_map(conditions_of).collect();
+    if !asked.is_empty() {
+        let asked = quoted(&asked.join(", "));
+        said.push(format!("the filter rule also depends on {asked}"));
+    }
     (!said.is_empty()).then(|| {
         format!(
             "Not everybody may connect: {}. That stays as it is.",

@@ -15,8 +15,8 @@ use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::{
-    find_floating_pass, find_forward_before, find_rule_before, lets_named_sources_in,
-    lets_service_in,
+    find_floating_pass, find_forward_before, find_open_rule, find_rule_before,
+    lets_named_sources_in, lets_service_in,
 };
 use crate::domain::pfsense::edit::are_of_service;
 use crate::domain::pfsense::managed::ManagedPair;
@@ -262,6 +262,12 @@ fn putting_back(
     Ok(promised_exposure(draft, nat, filter, present, promised))
 }
 
+fn called_filter(rule: &FilterRule) -> String {
+    let name = quoted(rule.descr.as_deref().unwrap_or_default());
+    let tracker = rule.tracker.as_deref().unwrap_or("none");
+    format!("the filter rule {name} (tracker {tracker})")
+}
+
 /// Returns what the exposure is where these two are in force: a forward that passes by itself has no caps, and a rule
 /// without caps neither.
 fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
@@ -305,11 +311,19 @@ pub(super) fn promised_exposure(
     };
     let shadow = first.filter(|rule| rule.is_block());
     let shadow = shadow.map(|shadow| {
-        let name = shadow.descr.as_deref().unwrap_or_default();
-        let tracker = shadow.tracker.as_deref().unwrap_or("none");
-        format!("the filter rule {} (tracker {tracker}), which blocks the service's traffic first and is left as it is", quoted(name))
+        let rule = called_filter(shadow);
+        format!("{rule}, which blocks the service's traffic first and is left as it is")
     });
     let some_get_in = lets_named_sources_in(present.configured, nat, filter, passes, &request);
+    // Those whom it spares meet what follows.
+    let (end, known) = match &shadow {
+        Some(_) if !some_get_in => (first, (false, true)),
+        Some(_) => (filter, (true, false)),
+        None => (first.or(filter), (true, true)),
+    };
+    let open_rule = find_open_rule(present.configured, end, known, &request);
+    let open_rule = open_rule.filter(|_| !passes).map(called_filter);
+    let shadow = shadow.filter(|_| open_rule.is_none());
     let shadow = shadow.filter(|shadow| {
         if some_get_in {
             let words =
@@ -343,6 +357,10 @@ pub(super) fn promised_exposure(
             ),
         );
     } else if let Some(words) = limited_clause(nat, filter.or(floating)) {
+        draft.risks.push(Risk::new("source-limited", words));
+    } else if let Some(rule) = open_rule {
+        let words =
+            format!("Who gets in depends on {rule}, which stands first and is left as it is.");
         draft.risks.push(Risk::new("source-limited", words));
     } else if state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());

@@ -159,6 +159,53 @@ fn rules_without_caps_are_promised_as_what_they_are() {
 }
 
 #[test]
+fn what_depends_on_more_than_the_rules_say_is_not_promised() {
+    let conditions = [
+        ("os", "Linux"),
+        ("tagged", "guest"),
+        ("dscp", "af11"),
+        ("sched", "Workdays"),
+        ("gateway", "WAN2GW"),
+    ];
+    let first = |kind: &str, condition: (&'static str, &str)| {
+        let mut rule = fixtures::filter_rule();
+        (rule.index, rule.kind, rule.association) = (0, Some(kind.into()), None);
+        rule.descr = Some("first".into());
+        rule.conditions = vec![(condition.0, condition.1.to_owned())];
+        rule
+    };
+    let unsaid = |planned: Result<Planned, Refusal>, words: &str| {
+        let plan = draft(planned);
+        assert_eq!(plan.turns_exposure(), None, "{words}");
+        let risk = plan.risks.iter().find(|risk| risk.code == "source-limited");
+        let risk = risk.unwrap_or_else(|| panic!("{words}: {:?}", plan.risks));
+        assert!(risk.message.contains(words), "{}", risk.message);
+    };
+    for condition in conditions {
+        let own = Box_::closed().changed(|configured| {
+            configured.filter[0].conditions = vec![(condition.0, condition.1.to_owned())];
+        });
+        let words = format!("{} {}", condition.0, condition.1);
+        unsaid(restored(&own, None), &words);
+        for kind in ["block", "pass"] {
+            if (kind, condition.0) == ("block", "gateway") {
+                continue;
+            }
+            let mut before = Box_::closed();
+            let rules = &mut before.configured.all_filter;
+            rules.insert(0, first(kind, condition));
+            unsaid(restored(&before, None), "the filter rule \"first\"");
+        }
+    }
+    // pfSense reads no gateway of a rule that blocks.
+    let mut shut = Box_::closed();
+    let rules = &mut shut.configured.all_filter;
+    rules.insert(0, first("block", ("gateway", "WAN2GW")));
+    let turned = draft(restored(&shut, None)).turns_exposure();
+    assert_eq!(turned.map(|(_, after)| after.name()), Some("half"));
+}
+
+#[test]
 fn what_another_service_had_is_not_put_back() {
     let mut targets = vec![records("1689")];
     for (kind, text) in [("target", "k8s_old_lb"), ("interface", "opt1")] {
