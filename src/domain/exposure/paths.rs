@@ -7,7 +7,7 @@
 //! leaves both answers standing, and the path is then not certain; it is never taken for closed.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::matching::{On, WIDE, host_network, on_interface, port_included, table_name};
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
 use crate::domain::address::is_public;
-use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Rule};
+use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Keep, Rule};
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
 use crate::domain::ratelimit::Caps;
@@ -37,7 +37,7 @@ pub const UNDECIDABLE: [&str; 11] = [
     "user",
 ];
 /// Words of a pass rule after which kmsctl cannot say where the connection goes: it is let in, and perhaps led elsewhere.
-pub const LEADING_ELSEWHERE: [&str; 3] = ["divert-to", "route-to", "rtable"];
+pub const LEADING_ELSEWHERE: [&str; 5] = ["af-to", "divert-to", "rdr-to", "route-to", "rtable"];
 /// Tables of pfSense's own that hold offenders and bogons, never the service or the outside at large.
 const SYSTEM_TABLES: [&str; 6] = [
     "bogons",
@@ -172,11 +172,18 @@ impl<'a> Surroundings<'a> {
         device: Option<&str>,
         named: impl Iterator<Item = &'n Rule>,
     ) -> Self {
+        let devices = named.filter_map(|rule| rule.interface.as_ref());
+        let devices: BTreeSet<&str> = devices.map(|interface| interface.name.as_str()).collect();
+        // One that is switched off counts while pf still has rules for it.
+        let is_in_use = |interface: &InterfaceConfig| {
+            let device = interface.device.as_deref();
+            interface.is_enabled() || device.is_some_and(|device| devices.contains(device))
+        };
         let mut outside: Vec<OutsideDevice> = configured
             .map(|configured| configured.interfaces.as_slice())
             .unwrap_or_default()
             .iter()
-            .filter(|interface| is_outside(interface, service))
+            .filter(|interface| is_outside(interface, service) && is_in_use(interface))
             .filter_map(|interface| outside_device(interface, service))
             .collect();
         if let Some(device) = device
@@ -194,10 +201,8 @@ impl<'a> Surroundings<'a> {
             );
         }
         if configured.is_none() {
-            let devices = named.filter_map(|rule| rule.interface.as_ref());
-            let devices = devices.map(|interface| interface.name.as_str());
             let is_device = |name: &&str| name.ends_with(|letter: char| letter.is_ascii_digit());
-            for device in devices.filter(is_device).chain([OTHER_DEVICE]) {
+            for device in devices.into_iter().filter(is_device).chain([OTHER_DEVICE]) {
                 if !outside.iter().any(|other| other.device == device) {
                     let name = Some(device).filter(|device| *device != OTHER_DEVICE);
                     outside.push(OutsideDevice {
@@ -323,8 +328,7 @@ fn is_named_outside(interface: &InterfaceConfig, service: &Service) -> bool {
 fn is_outside(interface: &InterfaceConfig, service: &Service) -> bool {
     let device = interface.device.as_deref().unwrap_or_default();
     let is_vpn = VPN_DEVICES.iter().any(|vpn| device.starts_with(vpn));
-    is_named_outside(interface, service)
-        || (interface.is_enabled() && interface.has_gateway() && !is_vpn)
+    is_named_outside(interface, service) || (interface.has_gateway() && !is_vpn)
 }
 
 fn outside_device(interface: &InterfaceConfig, service: &Service) -> Option<OutsideDevice> {
@@ -568,6 +572,8 @@ impl<'a, 'r> Walk<'a, 'r> {
             for address in self.around.service_addresses() {
                 paths.extend(self.follow_routed(outside, address));
             }
+            let filter = self.rules_of(self.filter);
+            paths.extend(filter.filter_map(|rule| self.follow_translating(outside, rule)));
         }
         paths.sort_by_key(|path: &PathIn| (!path.managed, !path.certain));
         paths.dedup();
@@ -629,6 +635,47 @@ impl<'a, 'r> Walk<'a, 'r> {
         })
     }
 
+    /// Follows a filter rule of FreeBSD 15 that translates what it meets (`rdr-to`, `af-to`). What rules do with the result is
+    /// not followed: it may lead in.
+    fn follow_translating(&self, outside: &OutsideDevice, rule: &'r Rule) -> Option<PathIn> {
+        let service = self.around.service;
+        let is_tcp = rule.protocol.as_deref().is_none_or(|name| name == "tcp");
+        let looks = matches!(rule.action, Action::Pass | Action::Match)
+            && rule.direction != Some(Direction::Out)
+            && is_tcp
+            && self.around.sees_device(rule, &outside.device) > Truth::No
+            && sees_syn(rule) > Truth::No;
+        let is_ours = match rule.family {
+            Some(Family::Inet) => service.address.is_ipv4(),
+            Some(Family::Inet6) => service.address.is_ipv6(),
+            None => true,
+        };
+        let ports = self.ports_of(rule);
+        let port = ports
+            .iter()
+            .find(|port| inside_port(rule, **port) == Some(service.port));
+        let leads = (has_word(rule, &["rdr-to"])
+            && is_ours
+            && self.leads_to_service(rule) > Truth::No)
+            // The address inside is a part of the one that it is for.
+            || (has_word(rule, &["af-to"]) && !is_ours);
+        let port = *port.filter(|_| looks && leads)?;
+        let named = self.known_networks(&rule.to.host).unwrap_or_default();
+        let here = outside.addresses.first().copied();
+        let to = named.first().map(IpNet::network).or(here);
+        let end = (service.address, service.port);
+        Some(PathIn {
+            sources: from_text(&rule.from),
+            passed_by: Some(rule.text.clone()),
+            ..new_path(
+                outside,
+                (to.unwrap_or(service.address), port),
+                end,
+                rule.text.clone(),
+            )
+        })
+    }
+
     fn follow_one_to_one(&self, outside: &OutsideDevice, rule: &'r Rule) -> Option<PathIn> {
         let service = self.around.service;
         let external = external_of(rule, service.address)?;
@@ -687,7 +734,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             if met == Truth::No {
                 return (met, Admission::default());
             }
-            let entry = self.follow_filter(&lane.entry, client, &marks);
+            let entry = self.follow_filter(&lane.entry, client, &marks, translation.is_some());
             let exit = self.leave(&lane, client, &entry.marks);
             (met.min(entry.truth).min(exit.truth), entry)
         };
@@ -930,12 +977,13 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     /// Follows the filter rules: the first `quick` match or else the last match; where none matches, pf passes. Each rule that
-    /// matches marks the packet, whether it decides or not.
+    /// matches marks the packet, whether it decides or not. A connection that is translated has a state, whatever a rule says.
     fn follow_filter(
         &self,
         rules: &[Facing<'r>],
         client: &Client,
         marks: &[Mark<'r>],
+        is_translated: bool,
     ) -> Admission<'r> {
         let mut marks = marks.to_vec();
         let mut settled_marks = Vec::new();
@@ -972,6 +1020,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         let passes = |rule: Option<&Rule>| match rule {
             Some(rule) if rule.action == Action::Block => Truth::No,
             Some(rule) if leads_elsewhere(rule) => Truth::Maybe,
+            // Without a state the answers have to be let through by other rules.
+            Some(rule) if rule.keep == Some(Keep::No) && !is_translated => Truth::Maybe,
             _ => Truth::Yes,
         };
         let blocks = |rule: &&Rule| rule.action == Action::Block;
@@ -1002,14 +1052,15 @@ impl<'a, 'r> Walk<'a, 'r> {
             }
             let translated = translated_client(facing.rule);
             let sender = translated.as_ref().unwrap_or(client);
-            ways.push(self.follow_filter(&lane.exit, sender, marks));
+            let is_translated = translated.is_some();
+            ways.push(self.follow_filter(&lane.exit, sender, marks, is_translated));
             is_settled = matches == Truth::Yes;
             if is_settled {
                 break;
             }
         }
         if !is_settled {
-            ways.push(self.follow_filter(&lane.exit, client, marks));
+            ways.push(self.follow_filter(&lane.exit, client, marks, false));
         }
         let last = ways.pop().unwrap_or_default();
         let agree = ways.iter().all(|other| other.truth == last.truth);
@@ -1128,6 +1179,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         else {
             return Truth::Maybe;
         };
+        let inside = inside.trim_end_matches(":0");
         if self.around.service_addresses().contains(&address) && !inside.contains(':') {
             return Truth::No;
         }

@@ -528,6 +528,68 @@ fn a_rule_that_leads_elsewhere_is_not_certain() {
     }
 }
 
+#[test]
+fn a_filter_rule_that_translates_may_lead_in() {
+    let in_0 = "pass in quick on vtnet0";
+    for (rule, lets_in) in [
+        (format!("{in_0} inet proto tcp from any to 192.168.1.2 port = 1688 flags S/SA keep state rdr-to 10.0.20.202"), None),
+        (format!("{in_0} inet proto tcp from any to 192.168.1.2 port = 443 flags S/SA keep state label \"x\" ridentifier 7 rdr-to <k8s_kms_lb> port 1688 round-robin"), None),
+        (format!("{in_0} inet6 proto tcp from any to 64:ff9b::/96 flags S/SA keep state af-to inet from (vtnet3)"), None),
+        ("match in on Uplinks inet proto tcp from any to any port 1600:1700 rdr-to 10.0.20.202".to_owned(), None),
+        (format!("{in_0} inet proto tcp from any to 192.168.1.2 port = 1688 flags S/SA keep state rdr-to 10.0.20.50"), Some(false)),
+        (format!("{in_0} inet proto tcp from any to 192.168.1.2 port = 443 flags S/SA keep state rdr-to 10.0.20.202"), Some(false)),
+        (format!("{in_0} inet6 proto udp from any to 64:ff9b::/96 keep state af-to inet from (vtnet3)"), Some(false)),
+        ("pass in quick on vtnet1 inet6 proto tcp from any to 64:ff9b::/96 flags S/SA keep state af-to inet from (vtnet0)".to_owned(), Some(false)),
+        ("pass out quick on vtnet0 inet proto tcp from any to any port = 1688 flags S/SA keep state rdr-to 10.0.20.202".to_owned(), Some(false)),
+        (format!("{in_0} inet proto tcp from any to any port = 1688 flags S/SA keep state nat-to 10.0.20.202"), Some(false)),
+    ] {
+        let exposure = beside(&[], &[&rule]);
+        assert_eq!(exposure.lets_in(), lets_in, "{rule}");
+        let is_unknown = exposure.state == State::Unknown;
+        assert_eq!(is_unknown, lets_in.is_none(), "{rule}: {:?}", exposure.state);
+    }
+}
+
+#[test]
+fn a_connection_without_a_state_may_get_no_answer() {
+    let forward = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
+    let stateless = "pass in quick on vtnet2 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA no state";
+    let out = "pass out quick on vtnet3 inet proto tcp from any to any flags S/SA no state";
+    let source = "nat on vtnet3 inet from any to 10.0.20.0/24 -> 10.0.20.1 port 1024:65535";
+    // A translation makes a state, whatever the rule says.
+    for (nat, filter, lets_in) in [
+        (vec![forward], vec![stateless], Some(true)),
+        (vec![forward], vec![PASS_ANY, out], None),
+        (vec![forward, source], vec![PASS_ANY, out], Some(true)),
+    ] {
+        let exposure = beside(&nat, &filter);
+        assert_eq!(exposure.lets_in(), lets_in, "{nat:?} {filter:?}");
+    }
+}
+
+#[test]
+fn an_interface_that_is_switched_off_counts_while_pf_has_rules_for_it() {
+    let forward = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
+    let by_interface =
+        "pass in quick on vtnet2 inet proto tcp from any to any flags S/SA keep state";
+    for (nat, filter, lets_in) in [
+        (vec![forward], PASS_ANY, true),
+        (vec![forward], by_interface, true),
+        (vec![], by_interface, false),
+    ] {
+        let exposure = judged(|configured, filters, nats| {
+            with_networks(configured);
+            configured.interfaces[2].enabled = false;
+            configured.nat[0].disabled = true;
+            configured.filter[0].disabled = true;
+            filters.pop();
+            filters.push(printed(filter));
+            *nats = nat.iter().map(|rule| printed(rule)).collect();
+        });
+        assert_eq!(exposure.lets_in(), Some(lets_in), "{nat:?} {filter}");
+    }
+}
+
 const UPNP_RDR: &str = "rdr on vtnet0 inet proto tcp from any to any port = 31688 keep state label \"KMS\" rtable 0 -> 10.0.20.202 port 1688";
 const UPNP_PASS: &str = "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state label \"KMS\" rtable 0";
 

@@ -130,7 +130,14 @@ const MATCHING: [&str; 9] = [
 ];
 /// Words about the mark of a packet, which only rules give.
 const MARKS: [&str; 4] = ["tag guest", "tag guest", "tagged guest", "! tagged guest"];
-const LEADING: [&str; 3] = ["route-to", "rtable 1", "divert-to 127.0.0.1 port 99"];
+const LEADING: [&str; 4] = [
+    "route-to",
+    "rtable 1",
+    "divert-to 127.0.0.1 port 99",
+    "rdr-to 10.0.20.51",
+];
+/// Without a state, answers need rules of their own, but where the connection is translated.
+const STATELESS: &str = "no state";
 
 /// Which addresses the box has: the words stand for IPv4, and are moved for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,10 +259,13 @@ impl Drawn {
             ""
         };
         let word = match self.word {
-            "os" | "route-to" => "",
+            "os" | "route-to" | STATELESS => "",
             word => word,
         };
-        let word = after("", word);
+        let (word, translates) = match word.strip_prefix("rdr-to") {
+            Some(_) => (String::new(), after("", word)),
+            None => (after("", word), String::new()),
+        };
         let from_port = after("port ", self.from_port);
         let port = after("port ", self.port);
         let ends = format!("{family} proto tcp from {from}{from_port}{os} to {to}{port}");
@@ -282,9 +292,15 @@ impl Drawn {
                 } else {
                     ""
                 };
-                let state = if action == "pass" { " keep state" } else { "" };
+                let state = match (action, self.word) {
+                    ("pass", STATELESS) => " no state",
+                    ("pass", _) => " keep state",
+                    _ => "",
+                };
                 let flags = if action == "pass" { " flags S/SA" } else { "" };
-                format!("{verb}{direction}{quick}{on}{route} {ends}{flags}{word}{state}")
+                format!(
+                    "{verb}{direction}{quick}{on}{route} {ends}{flags}{word}{state}{translates}"
+                )
             }
         }
     }
@@ -374,7 +390,7 @@ fn filters() -> impl Strategy<Value = Drawn> {
         select(vec!["in", "in", "in", "", "out"]),
         any::<bool>(),
         prop_oneof![
-            conditions(&[MATCHING.as_slice(), &LEADING].concat()),
+            conditions(&[MATCHING.as_slice(), &LEADING, &[STATELESS]].concat()),
             prop::option::weighted(0.15, select(MARKS.to_vec()))
                 .prop_map(Option::unwrap_or_default),
         ],
@@ -386,7 +402,7 @@ fn filters() -> impl Strategy<Value = Drawn> {
             action,
             direction,
             quick,
-            word: if action != "pass" && LEADING.contains(&word) {
+            word: if action != "pass" && (LEADING.contains(&word) || word == STATELESS) {
                 ""
             } else {
                 word
@@ -706,7 +722,7 @@ fn filter_passes(
     rules: &[Plain<'_>],
     direction: &str,
     syn: Syn<'_>,
-    marked: &mut bool,
+    (marked, is_translated): (&mut bool, bool),
 ) -> bool {
     // The default rule of the fixture blocks what comes in.
     let mut passes = direction == "out";
@@ -718,7 +734,9 @@ fn filter_passes(
             if drawn.action == "match" {
                 continue;
             }
-            let arrives = !LEADING.contains(&drawn.word) || world.says(place, drawn.word);
+            let is_open =
+                LEADING.contains(&drawn.word) || (drawn.word == STATELESS && !is_translated);
+            let arrives = !is_open || world.says(place, drawn.word);
             passes = drawn.action == "pass" && arrives;
             if drawn.quick {
                 break;
@@ -756,7 +774,13 @@ impl<'a> Ruleset<'a> {
         // A redirection to where the packet goes anyway is none, and lets nothing pass.
         let is_moved = to != syn.to;
         let enters = rule.is_some_and(|rule| rule.action == "rdr pass" && is_moved)
-            || filter_passes(world, &self.filter, "in", entering, &mut marked);
+            || filter_passes(
+                world,
+                &self.filter,
+                "in",
+                entering,
+                (&mut marked, rule.is_some()),
+            );
         if !enters {
             return None;
         }
@@ -769,11 +793,13 @@ impl<'a> Ruleset<'a> {
                 && world.holds(&rule.from, leaving.client.0)
                 && world.holds(&rule.to, leaving.to.0)
         });
-        if let Some(rule) = source.filter(|rule| rule.drawn.action == "nat") {
+        let source = source.filter(|rule| rule.drawn.action == "nat");
+        if let Some(rule) = source {
             // pf takes a port of its own choice.
             leaving.client = (address_of(&rule.drawn.target), 50_000);
         }
-        filter_passes(world, &self.filter, "out", leaving, &mut marked).then_some((at, port))
+        let marks = (&mut marked, source.is_some());
+        filter_passes(world, &self.filter, "out", leaving, marks).then_some((at, port))
     }
 }
 
