@@ -346,6 +346,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     }
     why.extend(path.findings);
     why.extend(differences::reflection_warning(walk.count_reflections()));
+    if loaded.enabled && !path.redirects {
+        let other = walk.find_upnp_elsewhere();
+        why.extend(other.map(|rule| differences::upnp_elsewhere(rule, service)));
+    }
     why.extend(differences::anchors_unread(loaded, service));
     remove_repeats(&mut why);
     Exposure {

@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 /// From so many unanswered connections on the server is called dead, as a single one may be a scanner's.
 const UNANSWERED: usize = 3;
 /// What the exposure finds that is no fault by itself, or that the first finding says already.
-const SAID: [&str; 11] = [
+const SAID: [&str; 12] = [
     "anchor-unread",
     "configuration-unread",
     "filter-missing",
@@ -32,6 +32,7 @@ const SAID: [&str; 11] = [
     "no-caps",
     "reflection",
     "shadowed",
+    "upnp-elsewhere",
 ];
 
 pub(super) struct StatusFacts<'a> {

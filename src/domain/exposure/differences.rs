@@ -140,6 +140,18 @@ pub(super) fn reflection_warning(count: usize) -> Option<Warning> {
     ))
 }
 
+/// Says that what answers at the service's port, which the pair does not lead anywhere, is another machine's.
+pub(super) fn upnp_elsewhere(rule: &Rule, service: &Service) -> Warning {
+    let target = rule.target.as_deref().unwrap_or_default();
+    let (port, text) = (service.port, &rule.text);
+    Warning::new(
+        "upnp-elsewhere",
+        format!(
+            "UPnP has opened port {port} outside for another machine ({target}): what answers there is not the service. The rule: {text}."
+        ),
+    )
+}
+
 /// Names the anchors whose rules can let connections in and are not read: all but pfSense's own ones.
 pub(super) fn anchors_unread(loaded: Loaded<'_>, service: &Service) -> Vec<Warning> {
     let mut named: Vec<(&str, &str)> = Vec::new();

@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
-use super::matching::{On, WIDE, host_network, on_interface, port_included, table_name};
+use super::matching::{
+    On, WIDE, host_network, on_interface, port_included, sees_inbound_tcp, table_name,
+};
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
 use crate::domain::address::is_public;
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Keep, Rule};
@@ -535,6 +537,19 @@ impl<'a, 'r> Walk<'a, 'r> {
                     && !self.around.is_outside(rule)
             })
             .count()
+    }
+
+    /// Returns the redirection that UPnP has for the service's outside port and another machine.
+    pub fn find_upnp_elsewhere(&self) -> Option<&'r Rule> {
+        let service = self.around.service;
+        let mut inside = self.rules_of(self.nat).filter(|rule| rule.depth > 0);
+        inside.find(|rule| {
+            matches!(rule.action, Action::Rdr { .. })
+                && sees_inbound_tcp(rule, service)
+                && port_included(rule.to.port.as_deref(), service.port)
+                && self.leads_to_service(rule) == Truth::No
+                && self.around.is_outside(rule)
+        })
     }
 
     /// Returns the paths where pf is switched off: nothing is redirected, and nothing is kept from a public address.

@@ -664,6 +664,33 @@ fn what_upnp_opens_for_others_is_no_path() {
     }
 }
 
+#[test]
+fn what_upnp_opens_at_the_services_port_for_another_machine_is_said() {
+    let other = |port: &str| {
+        let rule = UPNP_RDR.replace("10.0.20.202", "10.0.10.77");
+        rule.replace("31688", port)
+    };
+    let range = other("1688").replace("port = 1688", "port 1600:1700");
+    let inside = other("1688").replace("vtnet0", "vtnet1");
+    for (rdr, said) in [
+        (other("1688"), true),
+        (range, true),
+        (other("31688"), false),
+        (inside, false),
+        (UPNP_RDR.replace("31688", "1688"), false),
+    ] {
+        let exposure = upnp_alone(&[&rdr], &[UPNP_PASS]);
+        let is_said = codes(&exposure).contains(&"upnp-elsewhere");
+        assert_eq!(is_said, said, "{rdr}: {:#?}", exposure.why);
+    }
+    // Beside the pair in force it is never met.
+    let exposure = judged(|configured, filter, nat| {
+        with_networks(configured);
+        with_upnp(filter, nat, [&[&other("1688")], &[UPNP_PASS]]);
+    });
+    assert!(!codes(&exposure).contains(&"upnp-elsewhere"));
+}
+
 /// The pair's forward stands before the anchor: only once it is gone, UPnP's one of the same port counts.
 #[test]
 fn the_pair_hides_what_upnp_opened_at_its_port() {
