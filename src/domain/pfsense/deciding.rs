@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::config::{ReadRequest, members_of_text, ranges_of_port};
 use super::configured::{Configured, FilterRule, NatRule, Side};
-use super::managed::{is_about_port, is_of_family, is_own_address};
+use super::managed::{is_for_port, is_of_family, is_own_address};
 
 /// What a rule asks of a packet beside addresses and ports, and what is not known of it here.
 const CONDITIONS: [&str; 7] = [
@@ -21,6 +21,8 @@ const CONDITIONS: [&str; 7] = [
     "vlanprio",
 ];
 const MOST_SOURCES: usize = 1024;
+/// The word of a rule for every address of the firewall.
+const SELF: &str = "(self)";
 
 /// Finds an enabled floating rule that lets the service in: it can stand in the place of the pair's filter rule.
 pub fn find_floating_pass<'a>(
@@ -218,10 +220,13 @@ fn forward_before_for<'a>(
         let named = configured.aliases.iter().any(|alias| alias.name == target);
         named || interface_networks(configured, target).is_some()
     };
+    // What a group's forward leads to the service is not led by the pair.
+    let is_of_group = |rule: &NatRule| rule.interface != service.interface;
     configured.nat.iter().find(|rule| {
-        (rule.nordr || leads_elsewhere(rule))
+        (rule.nordr || is_of_group(rule) || leads_elsewhere(rule))
             && !rule.disabled
-            && is_about_port(rule, &configured.aliases, service)
+            && configured.covers_interface(&rule.interface, &service.interface)
+            && is_for_port(rule, &configured.aliases, service)
             && holds_client(configured, &rule.source, client) == Some(true)
             && holds_door(configured, &rule.destination, forward, service)
             && forward.is_none_or(|own| rule.index < own.index)
@@ -252,7 +257,7 @@ fn holds_door(
             held.zip(address)
                 .is_some_and(|(held, address)| held.iter().any(|net| net.contains(&address)))
         }
-        _ => is_own_address(&plain, interface, service),
+        _ => to.network.as_deref() == Some(SELF) || is_own_address(&plain, interface, service),
     };
     (to.any || is_here) != to.not
 }
@@ -279,6 +284,8 @@ fn matches_service(
     let to = &rule.destination;
     let leads_there = if service.is_named_by(to.address.as_deref()) {
         Some(true)
+    } else if is_of_firewall(configured, to) {
+        Some(false)
     } else {
         let nets = side_networks(configured, to);
         nets.map(|nets| nets.iter().any(|net| net.contains(&service.address)))
@@ -297,6 +304,14 @@ fn matches_service(
         (Some(false), _) | (_, Some(false)) => Some(false),
         (leads_there, has_port) => leads_there.and(has_port),
     }
+}
+
+/// Says whether a side is addresses of the firewall itself, also where those are leased.
+fn is_of_firewall(configured: &Configured, side: &Side) -> bool {
+    let word = side.network.as_deref().unwrap_or_default().trim();
+    let mut interfaces = configured.interfaces.iter();
+    let is_own = |name| interfaces.any(|interface| interface.name == name);
+    word == SELF || word.strip_suffix("ip").is_some_and(is_own)
 }
 
 /// Says whether a source holds a client; without one, the addresses that no rule names.

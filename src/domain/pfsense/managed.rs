@@ -272,8 +272,12 @@ fn is_forward_of_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) 
 
 /// Says whether a forward, or an exception from forwards, is for the service's port on its interface.
 pub fn is_about_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {
-    rule.interface == service.interface
-        && is_tcp(rule.protocol.as_ref())
+    rule.interface == service.interface && is_for_port(rule, aliases, service)
+}
+
+/// The same on any interface.
+pub(super) fn is_for_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    is_tcp(rule.protocol.as_ref())
         && is_of_family(rule.ipprotocol.as_deref(), service)
         && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
 }

@@ -56,6 +56,8 @@ fn forwards() -> impl Strategy<Value = Value> {
         ("wan", json!({"address": "192.168.1.7"})),
         ("opt1", json!({"network": "opt1ip"})),
         ("opt1", json!({"any": ""})),
+        ("wan", json!({"network": "(self)"})),
+        ("Uplinks", json!({"network": "wanip"})),
     ];
     let ports = vec![
         ("1688", "1688"),
@@ -126,6 +128,8 @@ fn passes() -> impl Strategy<Value = Value> {
         json!({"address": "outer"}),
         json!({"address": "others"}),
         json!({"address": "10.0.20.0/24"}),
+        json!({"network": "(self)"}),
+        json!({"network": "wanip"}),
     ];
     (
         select(vec!["wan", "wan", "opt1", "Uplinks", "floating"]),
@@ -367,6 +371,7 @@ fn end_words(rule: &Element, side: &str) -> String {
     let address = match (side.child_text("network"), side.child_text("address")) {
         (Some("wanip"), _) => "192.168.1.2".to_owned(),
         (Some("opt1ip"), _) => "203.0.113.2".to_owned(),
+        (Some("(self)"), _) => "(self)".to_owned(),
         (_, Some(address)) => host_words(address),
         _ => return "any".to_owned(),
     };
