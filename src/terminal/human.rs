@@ -203,9 +203,6 @@ fn is_verdict_label(label: &str, value: &str) -> bool {
     shouts || is_sentence
 }
 
-/// Words in backticks up to this width are not taken apart: a schedule of cron is one thing.
-const ONE_THING: usize = 20;
-
 /// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole. Blanks at its beginning stay, and stand
 /// before each of its lines.
 pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String {
@@ -233,7 +230,7 @@ pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String
     wrapped
 }
 
-/// Splits text at its blanks, but for short words in backticks.
+/// Splits text at its blanks, but for words in backticks: a command is pasted whole, and a schedule of cron is one thing.
 fn whole_words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text;
@@ -244,8 +241,9 @@ fn whole_words(text: &str) -> Vec<&str> {
             })
         });
         let close = quoted.and_then(|start| {
-            let length = rest.get(start + 1..)?.find('`')?;
-            (length <= ONE_THING).then_some(start + length + 2)
+            let (words, _) = rest.get(start + 1..)?.split_once('`')?;
+            // A lone backtick, in the name of a rule perhaps, holds no sentence together.
+            (words.trim() == words).then_some(start + words.len() + 2)
         });
         let from = close.unwrap_or(0);
         let blank = rest.get(from..).and_then(|tail| tail.find(' '));
@@ -431,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn margins_stay_and_short_quotes_are_whole() {
+    fn margins_stay_and_quotes_are_whole() {
         assert_eq!(wrap_text("  a: b", None, 0), "  a: b\n");
         assert_eq!(
             wrap_text("  one two three four five six", Some(22), 0),
@@ -442,7 +440,16 @@ mod tests {
             "Cron frees it at\n(`*/60 * * * *`) now\n"
         );
         let long = "See `kmsctl virusprot show --older-than 2h` and `a b`";
-        assert_eq!(whole_words(long).len(), 8);
+        let words = [
+            "See",
+            "`kmsctl virusprot show --older-than 2h`",
+            "and",
+            "`a b`",
+        ];
+        assert_eq!(whole_words(long), words);
+        // A lone backtick, in the name of a rule perhaps, holds nothing together.
+        let lone = whole_words("The rule `odd is in front: `kmsctl status`");
+        assert_eq!(lone.last(), Some(&"`kmsctl status`"));
     }
 
     #[test]
