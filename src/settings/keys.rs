@@ -131,7 +131,7 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "service.interface" Name = r#""wan""# => "pfSense's name of the outside interface.";
     "service.description" Text = r#""KMS public — kms.viktorbarzin.me""# =>
         "Description of the rules, for people. Rules are never matched by it.";
-    "service.host" Text = r#""kms.viktorbarzin.me""# => "Public name of the service.";
+    "service.host" Text = r#""kms.viktorbarzin.me""# => "Public name of the service. Empty looks at no name.";
     "service.public_address" OptionalAddress = r#""""# =>
         "Address the public name should have. Empty takes the firewall's own, where that is a public one.";
     "service.protocol" Word(&["kms", "tcp"]) = r#""kms""# =>

@@ -65,6 +65,9 @@ pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
     if context.demo {
         return simulator::inside::simulated_resolutions(settings.service.address);
     }
+    if host.is_empty() {
+        return Vec::new();
+    }
     let mut asked = tokio::task::JoinSet::new();
     let servers = std::iter::once(None).chain(settings.verify.resolvers.iter().copied().map(Some));
     for (place, server) in servers.enumerate() {

@@ -85,6 +85,7 @@ pub(crate) async fn prepare_vantage(
     let only = [simulator::outside::RESOLVER];
     let resolvers = match simulated {
         Some(_) => only.as_slice(),
+        None if host.is_empty() => &[],
         None => &context.settings.verify.resolvers,
     };
     let asked = resolvers

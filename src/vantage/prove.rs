@@ -202,10 +202,11 @@ impl<'a> Run<'a> {
             .iter()
             .map(|vantage| one::prepare_vantage(context, vantage, simulated));
         let here = async {
-            if context.demo {
+            let host = &context.settings.service.host;
+            if context.demo || host.is_empty() {
                 None
             } else {
-                Some(system_resolve(&context.settings.service.host).await)
+                Some(system_resolve(host).await)
             }
         };
         let (prepared, resolved) = tokio::join!(join_in_order(preparing.collect()), here);

@@ -235,6 +235,26 @@ fn flags_answer_instead_of_a_person() {
     assert_eq!(done.code, Some(0), "{done}");
     let written = std::fs::read_to_string(environment.config_file()).expect("the file");
     assert!(written.contains("protocol = \"tcp\""), "{written}");
+    // No name was given, so none is asked for, and what that costs is said.
+    assert!(
+        written.contains("[service]\nhost = \"\"\n") || written.contains("\nhost = \"\"\n"),
+        "{written}"
+    );
+    assert!(done.stderr.contains("service.host"), "{done}");
+    for (command, list) in [("verify", "hops"), ("doctor", "findings")] {
+        let outcome = environment.run(&[command, "-o", "json", "--quiet"]);
+        let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        let found = answer["data"][list].as_array().expect("findings");
+        let names = found.iter().filter(|finding| {
+            finding["check"]
+                .as_str()
+                .is_some_and(|check| check.starts_with("dns"))
+        });
+        for name in names {
+            assert_eq!(name["result"], "skipped", "{command}: {name:#}");
+        }
+        assert!(!outcome.stdout.contains("viktorbarzin"), "{outcome}");
+    }
     environment.run(&["expose", "show", "--quiet"]).success();
     assert_eq!(mode(&environment.config_file()), 0o600);
 }

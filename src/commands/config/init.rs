@@ -142,7 +142,7 @@ pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
         "service.protocol",
         "What its server speaks (kms; tcp for any other)",
     )?;
-    wizard.answer_key("service.host", "Public name of the service")?;
+    wizard.choose_public_name()?;
     wizard.choose_cluster().await?;
     wizard.choose_vantage()?;
     wizard.write_configuration()?;
@@ -481,6 +481,24 @@ impl Wizard<'_> {
                 "pfSense's name of the outside interface",
             ),
         }
+    }
+
+    /// Asks for the public name. The built-in one is one operator's own: it is no default for others, whose commands would ask
+    /// for it.
+    fn choose_public_name(&mut self) -> Result<()> {
+        const KEY: &str = "service.host";
+        if self.default(KEY) == Layers::built_in()?.key_text(KEY) {
+            self.defaults
+                .set_answers(&[(KEY.to_owned(), String::new())])?;
+        }
+        self.answer_key(KEY, "Public name of the service (Enter: it has none)")?;
+        let is_empty = |(key, answer): &(String, String)| key == KEY && answer.is_empty();
+        if self.answers.iter().any(is_empty) {
+            self.say_sentence(
+                "Without a public name no command looks at DNS; service.host names it later.",
+            );
+        }
+        Ok(())
     }
 
     /// Offers the contexts of kubectl.

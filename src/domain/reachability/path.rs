@@ -864,11 +864,13 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
 
 /// Judges the hops `dns`, `dns-aaaa` and `wan`.
 pub fn name_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
-    vec![
-        addresses_hop(evidence),
-        strays_hop(evidence),
-        wan_hop(evidence),
-    ]
+    let names = if evidence.service.host.is_empty() {
+        let nameless = |check| Finding::skipped(check, "service.host names no public name.");
+        ["dns", "dns-aaaa"].map(nameless)
+    } else {
+        [addresses_hop(evidence), strays_hop(evidence)]
+    };
+    names.into_iter().chain([wan_hop(evidence)]).collect()
 }
 
 /// Returns the address that resolvers should answer outside, if it is known.
