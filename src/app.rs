@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::domain::plan::Plan;
 use crate::domain::shell_word::ShellWord;
+use crate::domain::virusprot::expiry::Expiry;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
@@ -372,6 +373,8 @@ impl Context {
                 .collect(),
             customers: BTreeMap::new(),
             customers_unknown: None,
+            expiry: (reading.crontab.as_ref().ok())
+                .map(|items| Expiry::find(items, &self.settings.service.table)),
         }
     }
 

@@ -9,6 +9,8 @@
     reason = "tests touch the world and fail loudly"
 )]
 
+#[path = "cli/advice.rs"]
+mod advice;
 #[path = "cli/cases.rs"]
 mod cases;
 #[path = "cli/change.rs"]

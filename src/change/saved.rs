@@ -207,6 +207,7 @@ pub const BLOCKING: &[Question] = &[
     Question::Client,
     Question::Interfaces,
     Question::Gateway,
+    Question::Crontab,
     Question::Table,
 ];
 

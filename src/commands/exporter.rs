@@ -72,7 +72,7 @@ struct Run {
     record: RecordPlace,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Default, ClapArgs)]
 pub(super) struct RecordPlace {
     /// The exporter's record is in this directory (default: exporter.state_dir)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]

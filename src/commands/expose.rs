@@ -69,6 +69,14 @@ fn expose_view(context: &Context, reading: &Reading, situation: &Situation<'_>) 
     let mut view = context.view("expose.show", reading, exposure)?;
     view.warnings.extend(situation.warnings());
     exposure_headline(&mut view.human, exposure, context);
+    let deleted = reading.configured.as_ref().ok();
+    if let Some(deleted) = deleted.and_then(|configured| configured.deleted.as_ref()) {
+        let words = format!(
+            "both rules, by {} with {}; `kmsctl expose restore` puts back exactly these",
+            deleted.who, deleted.id
+        );
+        view.human.field("Deleted", words, Tone::Plain);
+    }
     view.human.gap();
     exposure_parts(&mut view.human, exposure);
     paths_lines(&mut view.human, exposure);

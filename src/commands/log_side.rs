@@ -93,6 +93,14 @@ fn activated_clients<'a>(
     clients
 }
 
+/// Adds when a client was activated last.
+pub fn activated_line(human: &mut Human, client: Option<(&IpAddr, &Timestamp)>, now: Timestamp) {
+    if let Some((address, at)) = client {
+        let text = format!("{} ago ({address})", format_span(age_seconds(*at, now)));
+        human.field("Activated", text, Tone::Plain);
+    }
+}
+
 pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
     if let Some(at) = side.last_activation_at {
         let whose = side.last_activation.as_ref().and_then(|last| last.address);

@@ -201,7 +201,14 @@ fn states_view(
     }
     if let Some(side) = &heard.side {
         view.human.gap();
-        log_side::for_people(&mut view.human, side, context.clock.now());
+        let now = context.clock.now();
+        if arguments.source.is_none() {
+            log_side::for_people(&mut view.human, side, now);
+        } else {
+            let clients = heard.clients.iter();
+            let meant = clients.filter(|(address, _)| is_meant(**address));
+            log_side::activated_line(&mut view.human, meant.max_by_key(|(_, at)| **at), now);
+        }
     }
     let port = context.settings.service.port;
     let nothing = if arguments.all {

@@ -16,6 +16,7 @@ use crate::app::watch::Watch;
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
 use crate::domain::reachability::finding::{CheckResult, Finding};
+use crate::domain::reachability::path::Expected;
 use crate::domain::reachability::whole;
 use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
@@ -24,6 +25,7 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{format_bytes, number_column, text_column};
 use crate::terminal::{Human, Mode, Tone, View};
 use crate::text::{counted, format_span};
+use findings::is_of_address;
 
 /// Arguments of `kmsctl status`.
 #[derive(Debug, Default, ClapArgs)]
@@ -55,6 +57,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::Info,
     Question::Limits,
     Question::Configured,
+    Question::FreeSpace,
 ];
 
 /// Most rows of a list that one screen shows.
@@ -97,7 +100,8 @@ pub(super) struct PfView {
 pub async fn run_status(context: &Context, arguments: &Args) -> Result<()> {
     let judged = std::cell::RefCell::new(Ok(()));
     let build = |reading: &Reading, _: Option<&Reading>, heard: &KmsActivity| {
-        let (view, exposure) = status_view(context, reading, heard)?;
+        let expected = arguments.expect.map(Expected::from);
+        let (view, exposure) = status_view(context, reading, heard, expected)?;
         if let Some(expect) = arguments.expect {
             *judged.borrow_mut() = exposure.and_then(|exposure| judge_expected(&exposure, expect));
         }
@@ -113,6 +117,7 @@ fn status_view(
     context: &Context,
     reading: &Reading,
     heard: &KmsActivity,
+    expected: Option<Expected>,
 ) -> Result<(View, Result<Exposure>)> {
     let situation = context.situation(reading);
     let (judged, mut warnings) = (situation.exposure(), situation.warnings());
@@ -131,6 +136,7 @@ fn status_view(
     without_doubles(&mut warnings);
     let seen = findings::StatusFacts {
         exposure,
+        expected,
         table,
         notifier: heard.side.as_ref(),
         warnings: &warnings,
@@ -157,7 +163,7 @@ fn status_view(
         ratelimit::caps_lines(&mut facts, caps);
     }
     if let Some(exposure) = exposure {
-        traffic_line(&mut facts, exposure, &data.pf);
+        traffic_line(&mut facts, exposure);
     }
     if let Some(table) = table {
         let released = virusprot::release_sentence(&table.expiry, reading);
@@ -166,7 +172,12 @@ fn status_view(
     if let Some(side) = &heard.side {
         activations_line(&mut facts, side, context.clock.now());
     }
-    show_findings(&mut view.human, &data.findings, exposure, &facts);
+    show_findings(
+        &mut view.human,
+        &data.findings,
+        (exposure, expected),
+        &facts,
+    );
     view.human.add_view(facts);
     let rows = rows_left(&view.human, table, states);
     if let Some(table) = table {
@@ -272,11 +283,17 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
         (Some(states), _) => format!(", {states} pf states"),
         _ => String::new(),
     };
+    // A reload of the rules does not begin this count anew.
+    let overloads = pf.overload_insertions.map(|insertions| {
+        let overloads = counted(insertions, "overload", "overloads");
+        format!(", {overloads} since it started")
+    });
+    let overloads = overloads.unwrap_or_default();
     let at = reading.clock.now;
     human.field(
         "Firewall",
         format!(
-            "{} at {at}: {version}{word}{states}",
+            "{} at {at}: {version}{word}{states}{overloads}",
             context.firewall_name()
         ),
         tone,
@@ -311,7 +328,7 @@ fn activations_line(human: &mut Human, side: &LogSide, now: jiff::Timestamp) {
     }
 }
 
-fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
+fn traffic_line(human: &mut Human, exposure: &Exposure) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
@@ -321,15 +338,11 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
             counted(block.packets, "packet", "packets")
         )
     });
-    let overloads = pf
-        .overload_insertions
-        .map(|insertions| format!(", {}", counted(insertions, "overload", "overloads")));
     human.field(
         "Since load",
         format!(
-            "{}{}{}",
+            "{}{}",
             counted(filter.state_creations, "connection", "connections"),
-            overloads.unwrap_or_default(),
             dropped.unwrap_or_default()
         ),
         Tone::Plain,
@@ -340,11 +353,12 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
 fn show_findings(
     human: &mut Human,
     findings: &[Finding],
-    exposure: Option<&Exposure>,
+    seen: (Option<&Exposure>, Option<Expected>),
     facts: &Human,
 ) {
     if findings.is_empty() {
-        let whole = exposure.map(|exposure| whole::judge_whole(exposure, None));
+        let (exposure, expected) = seen;
+        let whole = exposure.map(|exposure| whole::judge_whole(exposure, expected));
         if let Some(whole) = whole.filter(|whole| whole.result == CheckResult::Ok) {
             human.field("Fine", whole.evidence, Tone::Good);
         }
@@ -369,10 +383,22 @@ fn show_findings(
         shown += 1;
         *human = with;
     }
-    let more = findings.len() - shown;
-    if more > 0 {
-        let more = format!("{more} more: `kmsctl doctor --problems`");
-        human.field("And", more, Tone::Warning);
+    let hidden = findings.get(shown..).unwrap_or_default();
+    let (blocked, others): (Vec<&Finding>, Vec<&Finding>) =
+        hidden.iter().partition(|finding| is_of_address(finding));
+    let named = [
+        (others.len(), "more: `kmsctl doctor --problems`"),
+        (
+            blocked.len(),
+            "of blocked addresses: `kmsctl virusprot show`",
+        ),
+    ];
+    let named = named.iter().filter(|(count, _)| *count > 0);
+    let named: Vec<String> = named
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if !named.is_empty() {
+        human.field("And", named.join("; "), Tone::Warning);
     }
 }
 
@@ -412,7 +438,10 @@ fn show_blocked_line(
 }
 
 fn show_busiest(human: &mut Human, states: &states::States, most: usize) {
-    human.gap();
+    // Two lists of one line each stand together.
+    if most > 0 {
+        human.gap();
+    }
     if states.sources.is_empty() {
         human.line("No client is connected.");
         return;

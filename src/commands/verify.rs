@@ -323,6 +323,8 @@ fn verdict_sentence(judgement: &Judgement) -> String {
         Verdict::Closed => "closed: pf lets nothing in",
         Verdict::Inconclusive => "inconclusive: the hops below say what is missing",
     };
+    // What is proven goes first.
+    let leads = judgement.verdict == Verdict::Inconclusive && judgement.as_expected == Some(false);
     let expected = match (judgement.expected, judgement.as_expected) {
         (Some(expected), Some(true)) => format!("as expected ({})", expected.name()),
         (Some(expected), Some(false)) if expected.name() == judgement.verdict.name() => {
@@ -335,7 +337,12 @@ fn verdict_sentence(judgement: &Judgement) -> String {
         }
         (None, _) => "what to expect is not known".to_owned(),
     };
-    format!("{verdict}; {expected}. Seen from inside.")
+    let (first, second) = if leads {
+        (expected.as_str(), verdict)
+    } else {
+        (verdict, expected.as_str())
+    };
+    format!("{first}; {second}. Seen from inside.")
 }
 
 fn verdict_tone(judgement: &Judgement) -> Tone {

@@ -1,7 +1,7 @@
 //! `kmsctl virusprot`: who is blocked, since when and until when; is this address blocked; and freeing addresses.
 
 mod change;
-mod history;
+pub(super) mod history;
 mod show;
 mod test;
 

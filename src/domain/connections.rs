@@ -184,8 +184,8 @@ pub fn tally_sources<'a>(
     }
     let mut sources: Vec<ConnectedSource> = sources.into_values().collect();
     sources.sort_by(|left, right| {
-        (right.established, right.states)
-            .cmp(&(left.established, left.states))
+        (right.states, right.established)
+            .cmp(&(left.states, left.established))
             .then(left.address.cmp(&right.address))
     });
     sources

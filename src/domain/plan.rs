@@ -162,6 +162,7 @@ const RANKED: &[&str] = &[
     "anchor-unread",
     "shared-rule",
     "shadowed",
+    "opens-closed",
     "uncapped",
     "caps-off",
     "activates-pending",

@@ -159,6 +159,23 @@ fn ignored_because(rule: &FilterRule) -> Option<&'static str> {
     }
 }
 
+/// Returns whether caps let through what others would have refused.
+pub fn is_wider(caps: Caps, than: Caps) -> bool {
+    let wider = |new: Option<u32>, old: Option<u32>| match (new, old) {
+        (Some(new), Some(old)) => new > old,
+        (new, old) => new.is_none() && old.is_some(),
+    };
+    let rate = match (caps.rate, than.rate) {
+        (Some(new), Some(old)) => {
+            u64::from(new.connections) * u64::from(old.seconds)
+                > u64::from(old.connections) * u64::from(new.seconds)
+                || new.connections > old.connections
+        }
+        (new, old) => new.is_none() && old.is_some(),
+    };
+    wider(caps.max_src_conn, than.max_src_conn) || rate
+}
+
 /// What `ratelimit show` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {

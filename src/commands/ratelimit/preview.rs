@@ -1,6 +1,7 @@
 //! `kmsctl ratelimit preview`: who caps would have cut, by the connections of the KMS server's log; and the same in one
 //! sentence for the plans of `ratelimit tighten|loosen|set`.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -10,22 +11,27 @@ use serde::Serialize;
 
 use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
 use crate::app::Context;
+use crate::commands::exporter::RecordPlace;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
 use crate::commands::notifier::replay::{cannot_read, open_saved_log};
 use crate::commands::notifier::status::{
     configured_kubectl, find_notifier_pods, kubectl_or_interrupt,
 };
+use crate::commands::virusprot::history::read_record;
 use crate::domain::kms_log::line::LogLines;
 use crate::domain::notifier::decide::DecisionRules;
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::overload::Generation;
 use crate::domain::pf::rule::Rate;
+use crate::domain::pf::table::TableName;
 use crate::domain::plan;
 use crate::domain::plan::Risk;
 use crate::domain::ratelimit::preview::{
     ConnectionReader, CutSource, SeenConnections, cuts_sentence, preview_caps,
 };
-use crate::domain::ratelimit::{Caps, preset_of};
+use crate::domain::ratelimit::{Caps, is_wider, preset_of};
+use crate::domain::virusprot::block_log::{BlockEvent, periods_between};
+use crate::domain::virusprot::entries::entry_text;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
@@ -79,10 +85,24 @@ struct Preview {
     gaps: Vec<LogGap>,
     /// More could have been cut: what the loaded caps refuse is not in the log.
     lower_bound: bool,
+    /// Who was in the table in that time, and would not have been cut by the log alone.
+    blocked: Vec<BlockedSource>,
+    /// No cron job frees an address, for people.
+    #[serde(skip)]
+    never_freed: bool,
     /// How much of the log was looked at, for people.
     #[serde(skip)]
     span: String,
     sources: Vec<CutSource>,
+}
+
+/// A source that was in the table.
+#[derive(Debug, Serialize)]
+struct BlockedSource {
+    /// The address, or the network with its prefix length.
+    address: String,
+    /// It was activated: no scanner.
+    customer: bool,
 }
 
 /// A time of which the log has no line.
@@ -131,14 +151,21 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     plan::check_caps(typed)?;
     let mut warnings = Vec::new();
     let reads = async { context.read(QUESTIONS).await };
-    let (reading, seen) = if let Some(file) = &arguments.log {
+    let record = async {
+        let place = RecordPlace::default();
+        let read = Box::pin(read_record(context, &place)).await;
+        read.ok().and_then(|(record, _)| record).unwrap_or_default()
+    };
+    let (reading, seen, record) = if let Some(file) = &arguments.log {
         let seen = read_saved_log(context, file)?;
-        (Box::pin(reads).await, seen)
+        let (reading, record) = tokio::join!(Box::pin(reads), record);
+        (reading, seen, record)
     } else {
-        let (reading, seen) = tokio::join!(Box::pin(reads), Box::pin(read_pods(context)));
+        let pods = Box::pin(read_pods(context));
+        let (reading, seen, record) = tokio::join!(Box::pin(reads), pods, record);
         let (seen, unread) = seen?;
         warnings.extend(unread);
-        (reading, seen)
+        (reading, seen, record)
     };
     let reading = match reading {
         Ok(reading) => Some(reading),
@@ -179,7 +206,15 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         from: end.saturating_sub(since),
         end,
     };
-    let preview = make_preview(context, reading.as_ref(), seen, &terms, &mut warnings)?;
+    let blocked = blocked_sources(reading.as_ref(), record, &seen, (terms.from, end));
+    let preview = make_preview(
+        context,
+        reading.as_ref(),
+        seen,
+        blocked,
+        &terms,
+        &mut warnings,
+    )?;
     let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
     context.terminal.show(&view)
 }
@@ -196,6 +231,7 @@ fn make_preview(
     context: &Context,
     reading: Option<&Reading>,
     mut seen: SeenConnections,
+    mut blocked: Vec<BlockedSource>,
     terms: &PreviewTerms,
     warnings: &mut Vec<Warning>,
 ) -> Result<Preview> {
@@ -222,9 +258,12 @@ fn make_preview(
     warnings.extend(gap_warning(&gaps));
     seen.keep_since(terms.from);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
-    let lower_bound = terms
+    drop_cut_sources(&mut blocked, &sources);
+    let is_wider = terms
         .loaded
         .is_none_or(|loaded| is_wider(terms.caps, loaded));
+    // Without caps no source is cut at all.
+    let lower_bound = !terms.caps.is_empty() && (is_wider || !blocked.is_empty());
     if lower_bound {
         warnings.push(Warning::new(
             "lower-bound",
@@ -249,9 +288,82 @@ fn make_preview(
             })
             .collect(),
         lower_bound,
+        blocked,
+        never_freed: reading.is_some_and(|reading| {
+            let table = &context.settings.service.table;
+            let items = reading.crontab.as_ref().ok();
+            items.is_some_and(|items| Expiry::find(items, table) == Expiry::None)
+        }),
         span: span_words(first, terms.from, terms.end),
         sources,
     })
+}
+
+/// Lists who was in the table between two times: by what is in it now, and by a record of what was.
+fn blocked_sources(
+    reading: Option<&Reading>,
+    record: Vec<BlockEvent>,
+    seen: &SeenConnections,
+    (from, end): (i64, i64),
+) -> Vec<BlockedSource> {
+    let mut blocked: BTreeMap<String, bool> = BTreeMap::new();
+    let at = |seconds: i64| Timestamp::from_second(seconds).ok();
+    if let (Some(from), Some(end)) = (at(from), at(end)) {
+        let periods = periods_between(record, from, end).into_iter();
+        let met = periods.filter(|period| period.blocked_at <= end);
+        for period in met {
+            *blocked.entry(period.address).or_default() |= period.customer == Some(true);
+        }
+    }
+    let entries = reading.and_then(|reading| reading.table.as_ref().ok());
+    for entry in entries.into_iter().flatten().filter(|entry| !entry.negated) {
+        let since = entry.since.map(Timestamp::as_second);
+        if since.is_some_and(|since| (from..=end).contains(&since)) {
+            blocked.entry(entry_text(entry)).or_default();
+        }
+    }
+    let sources = blocked.into_iter().map(|(address, customer)| {
+        let known = address
+            .parse()
+            .is_ok_and(|address| seen.was_activated(address));
+        BlockedSource {
+            customer: customer || known,
+            address,
+        }
+    });
+    sources.collect()
+}
+
+/// Leaves those that the log alone shows to be cut.
+fn drop_cut_sources(blocked: &mut Vec<BlockedSource>, cut: &[CutSource]) {
+    let is_cut = |source: &BlockedSource| {
+        let mut sure = cut.iter().filter(|cut| cut.cuts > 0);
+        sure.any(|cut| cut.address.to_string() == source.address)
+    };
+    blocked.retain(|source| !is_cut(source));
+}
+
+/// Says in a sentence without full stop who was in the table; `None` is that none was.
+fn blocked_sentence(blocked: &[BlockedSource], table: &TableName) -> Option<String> {
+    let customers = blocked.iter().filter(|source| source.customer);
+    let customers: Vec<String> = customers.map(|source| source.address.clone()).collect();
+    let (verb, count) = match blocked.len() {
+        0 => return None,
+        1 => ("was", "1 more source".to_owned()),
+        count => ("were", format!("{count} more sources")),
+    };
+    let among = match customers.as_slice() {
+        [] => String::new(),
+        names => format!(
+            ", {} among them ({})",
+            counted(names.len(), "customer", "customers"),
+            plan::named(names)
+        ),
+    };
+    Some(format!(
+        "{count} {verb} in {} in that time{among}",
+        table.as_str()
+    ))
 }
 
 /// Names the times of which the log has no line, the longest in front.
@@ -296,23 +408,6 @@ fn check_sources(seen: &SeenConnections) -> Result<()> {
     };
     Err(Failure::new(FailureKind::Inconclusive, why)
         .hint("See what the server sees: kmsctl notifier status"))
-}
-
-/// Returns whether caps let through what others would have refused.
-fn is_wider(caps: Caps, than: Caps) -> bool {
-    let wider = |new: Option<u32>, old: Option<u32>| match (new, old) {
-        (Some(new), Some(old)) => new > old,
-        (new, old) => new.is_none() && old.is_some(),
-    };
-    let rate = match (caps.rate, than.rate) {
-        (Some(new), Some(old)) => {
-            u64::from(new.connections) * u64::from(old.seconds)
-                > u64::from(old.connections) * u64::from(new.seconds)
-                || new.connections > old.connections
-        }
-        (new, old) => new.is_none() && old.is_some(),
-    };
-    wider(caps.max_src_conn, than.max_src_conn) || rate
 }
 
 fn cut_sources(
@@ -457,8 +552,16 @@ fn preview_view(
     } else {
         Tone::Plain
     };
-    view.human
-        .field("Preview", format!("{name} would have {sum}"), tone);
+    let sentence = if preview.caps.is_empty() {
+        "without caps no source is blocked".to_owned()
+    } else {
+        format!("{name} would have {sum}")
+    };
+    view.human.field("Preview", sentence, tone);
+    let table = &context.settings.service.table;
+    if let Some(sentence) = blocked_sentence(&preview.blocked, table) {
+        view.human.field("Blocked", sentence, Tone::Plain);
+    }
     view.human.field(
         "Looked at",
         counted(
@@ -484,6 +587,7 @@ fn preview_view(
             cut.by.name().to_owned(),
             match cut.blocked_seconds {
                 Some(seconds) => format_span(seconds),
+                None if preview.never_freed => "until freed".to_owned(),
                 None => "unknown".to_owned(),
             },
             cut.refused.to_string(),
@@ -540,14 +644,28 @@ pub(super) fn preview_risk(
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
-    let mut message = format!("These caps would have {}.", cuts_sentence(&would, &span));
-    if is_wider(caps, present) {
-        let before = cut_sources(context, Some(reading), &mut seen, present);
-        message.push_str(&format!(
-            " By the same log the present caps would have {}. Refused connections are not in it, so more could be cut.",
-            cuts_sentence(&before, &span)
+    let mut blocked = blocked_sources(Some(reading), Vec::new(), &seen, (now - DAY, now));
+    drop_cut_sources(&mut blocked, &would);
+    let blocked = blocked_sentence(&blocked, &context.settings.service.table);
+    let mut sentences = Vec::new();
+    if !caps.is_empty() {
+        sentences.push(format!(
+            "These caps would have {}.",
+            cuts_sentence(&would, &span)
         ));
     }
+    let is_wider = is_wider(caps, present);
+    if is_wider {
+        let before = cut_sources(context, Some(reading), &mut seen, present);
+        let before = cuts_sentence(&before, &span);
+        sentences.push(format!("By the log the present caps would have {before}."));
+    }
+    let is_more = !caps.is_empty() && (is_wider || blocked.is_some());
+    sentences.extend(blocked.map(|blocked| format!("{blocked}.")));
+    if is_more {
+        sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());
+    }
+    let mut message = sentences.join(" ");
     if let Ok(silent @ 1..) = u64::try_from(silent) {
         let silent = format_span(silent);
         message.push_str(&format!(" For {silent} of it the log has no line."));

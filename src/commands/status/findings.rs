@@ -7,16 +7,20 @@ use crate::app::Context;
 use crate::domain::connections::{Half, connection_half};
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
+use crate::domain::reachability::doctor;
 use crate::domain::reachability::finding::{CheckResult, Finding};
-use crate::domain::reachability::path;
+use crate::domain::reachability::path::{self, Expected};
 use crate::domain::reachability::whole;
-use crate::domain::virusprot::entries::Flag;
+use crate::domain::virusprot::entries::{Blocked, Flag};
 use crate::domain::virusprot::expiry::Expiry;
 use crate::domain::warning::Warning;
 use crate::pfsense::questions::Reading;
+use crate::text::format_span;
 
 /// Most addresses that a command names.
 const NAMED: usize = 3;
+/// The age in seconds at which pfSense's own cron job frees an entry.
+const USUAL_AGE: u64 = 3_600;
 /// From so many unanswered connections on the server is called dead, as a single one may be a scanner's.
 const UNANSWERED: usize = 3;
 /// What the exposure finds that is no fault by itself, or that the first finding says already.
@@ -37,6 +41,8 @@ const SAID: [&str; 12] = [
 
 pub(super) struct StatusFacts<'a> {
     pub exposure: Option<&'a Exposure>,
+    /// What `--expect` says it should be.
+    pub expected: Option<Expected>,
     pub table: Option<&'a TableView>,
     pub notifier: Option<&'a LogSide>,
     pub warnings: &'a [Warning],
@@ -51,13 +57,14 @@ pub(super) fn find_faults(
     // What its absence has caused follows it.
     let mut findings: Vec<Finding> = table_finding(context, reading, seen).into_iter().collect();
     if let Some(exposure) = seen.exposure {
-        findings.extend(exposure_findings(exposure));
+        findings.extend(exposure_findings(exposure, seen.expected));
     }
     findings.extend(dead_server(context, reading, seen));
     if let Some(table) = seen.table {
         findings.extend(expiry_finding(context, table));
         findings.extend(blocked_findings(table));
     }
+    findings.extend(hindrances(reading));
     let missing = seen.notifier.iter().flat_map(|side| &side.unknown);
     findings.extend(missing.map(|sentence| {
         Finding::unknown("notifier", sentence).fix("Look at it: `kmsctl notifier status`")
@@ -80,12 +87,13 @@ pub(super) fn find_faults(
     findings
 }
 
-fn exposure_findings(exposure: &Exposure) -> Vec<Finding> {
-    let mut findings = whole::exposure_faults(exposure, None);
+fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Finding> {
+    let mut findings = whole::exposure_faults(exposure, expected);
     if findings.is_empty() {
-        let judged = whole::judge_whole(exposure, None);
+        let judged = whole::judge_whole(exposure, expected);
         findings.extend((judged.result != CheckResult::Ok).then_some(judged));
     }
+    let intended = expected.or_else(|| Expected::of(exposure));
     let paths = exposure.told_paths();
     let others = exposure.why.iter().skip(1).filter(|reason| {
         let is_path = reason.code == "other-path";
@@ -93,7 +101,9 @@ fn exposure_findings(exposure: &Exposure) -> Vec<Finding> {
             found.evidence.contains(&reason.message) || is_path && found.evidence.contains(&paths)
         };
         let is_off = reason.code == "filter-disabled" && !exposure.filtering;
-        !SAID.contains(&reason.code) && !is_off && !findings.iter().any(said)
+        // That the pair is not in force is what a closed one is for.
+        let is_meant = reason.code == "not-loaded" && intended == Some(Expected::Closed);
+        !SAID.contains(&reason.code) && !is_off && !is_meant && !findings.iter().any(said)
     });
     let others: Vec<Finding> = others
         .map(|reason| {
@@ -106,6 +116,14 @@ fn exposure_findings(exposure: &Exposure) -> Vec<Finding> {
         .collect();
     findings.extend(others);
     findings
+}
+
+/// What lies in the way of a change, as `doctor` judges it; what was not read is said with what else rests on it.
+fn hindrances(reading: &Reading) -> impl Iterator<Item = Finding> {
+    let space = doctor::free_space(&verify::known_fact(&reading.free_space).copied());
+    let configured = reading.configured.as_ref().ok();
+    let found = configured.map(doctor::leftovers).into_iter().chain([space]);
+    found.filter(|finding| finding.result == CheckResult::Wrong)
 }
 
 /// The server behind an open port: by the cluster, or by connections that pf let in and that got no answer.
@@ -144,38 +162,61 @@ fn table_finding(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -
 fn expiry_finding(context: &Context, table: &TableView) -> Option<Finding> {
     let expiry = &table.expiry;
     let warning = expiry.warning(&context.settings.service.table)?;
-    let by_hand = "Free the old ones by hand: `kmsctl virusprot expire`; what is the matter: `kmsctl doctor --problems`";
+    // What pfSense's own job would have freed, or what the job that does not work should have.
+    let age = match expiry.expiry {
+        Expiry::Cron {
+            older_than_seconds, ..
+        } => older_than_seconds,
+        Expiry::None | Expiry::Unknown { .. } => USUAL_AGE,
+    };
+    let is_old = |entry: &Blocked| entry.age_seconds.is_some_and(|old| old > age);
+    let by_hand = if table.entries.iter().any(is_old) {
+        let age = format_span(age).replace(' ', "");
+        format!(
+            "Free the old ones by hand: `kmsctl virusprot expire --older-than {age}`; what is the matter: `kmsctl doctor --problems`"
+        )
+    } else {
+        "What is the matter: `kmsctl doctor --problems`".to_owned()
+    };
     if expiry.not_working().is_some() || expiry.expiry == Expiry::None {
         return Some(Finding::wrong("expiry", warning.message, by_hand));
     }
     Some(Finding::unknown("expiry", warning.message).fix(by_hand))
 }
 
-/// Blocked addresses that deserve a second look, by what is known of them.
+/// Blocked addresses that deserve a second look: the check, and what is known of them.
+const ADDRESS_KINDS: [(&str, Flag, &str); 6] = [
+    (
+        "customer",
+        Flag::Customer,
+        "was activated within the last day",
+    ),
+    ("operator", Flag::Operator, "is the address you work from"),
+    ("gateway", Flag::Gateway, "is a gateway of this firewall"),
+    (
+        "protected",
+        Flag::Protected,
+        "lies in a network you protect",
+    ),
+    (
+        "own-subnet",
+        Flag::OwnSubnet,
+        "lies in the firewall's own networks",
+    ),
+    ("private", Flag::Private, "is a private address"),
+];
+
+/// Returns whether a finding is about a blocked address: `doctor` has none of these.
+pub(super) fn is_of_address(finding: &Finding) -> bool {
+    ADDRESS_KINDS
+        .iter()
+        .any(|(check, _, _)| *check == finding.check)
+}
+
 fn blocked_findings(table: &TableView) -> Vec<Finding> {
-    let kinds = [
-        (
-            "customer",
-            Flag::Customer,
-            "was activated within the last day",
-        ),
-        ("operator", Flag::Operator, "is the address you work from"),
-        ("gateway", Flag::Gateway, "is a gateway of this firewall"),
-        (
-            "protected",
-            Flag::Protected,
-            "lies in a network you protect",
-        ),
-        (
-            "own-subnet",
-            Flag::OwnSubnet,
-            "lies in the firewall's own networks",
-        ),
-        ("private", Flag::Private, "is a private address"),
-    ];
     let mut named: Vec<&str> = Vec::new();
     let mut findings = Vec::new();
-    for (check, flag, what) in kinds {
+    for (check, flag, what) in ADDRESS_KINDS {
         let hit = table.entries.iter().filter(|entry| {
             entry.flags.contains(&flag) && !named.contains(&entry.address.as_str())
         });

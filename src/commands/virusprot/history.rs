@@ -1,5 +1,7 @@
 //! `kmsctl virusprot history`: who was blocked when, also those that are gone, from the exporter's record.
 
+use std::path::PathBuf;
+
 use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -43,20 +45,8 @@ struct HistoryView {
 
 /// Runs `kmsctl virusprot history`.
 pub(super) async fn show_history(context: &Context, arguments: &History) -> Result<()> {
-    let settings = Exporter::resolve(&context.layers, &context.environment)?;
-    let directory = arguments.record.directory(context, &settings)?;
-    let record = BlockRecord::read(&directory).map_err(|error| {
-        Failure::failed(format!(
-            "The record in {} cannot be read: {error}.",
-            directory.display()
-        ))
-    })?;
     let now = whole_second(context.clock.now());
-    let record = match record {
-        Some(record) => Some(record),
-        None if context.demo => Some(past_block_events(now)),
-        None => read_pod_record(context, settings.selector).await?,
-    };
+    let (record, directory) = read_record(context, &arguments.record).await?;
     let since = SignedDuration::try_from(arguments.since)
         .ok()
         .and_then(|since| now.checked_sub(since).ok())
@@ -102,6 +92,28 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
         last_event_at,
     );
     context.terminal.show(&view)
+}
+
+/// Reads who was blocked, as the exporter has recorded it here or in its pod; `None` where there is no record. Also returns
+/// the directory of the one here.
+pub(in crate::commands) async fn read_record(
+    context: &Context,
+    place: &RecordPlace,
+) -> Result<(Option<Vec<BlockEvent>>, PathBuf)> {
+    let settings = Exporter::resolve(&context.layers, &context.environment)?;
+    let directory = place.directory(context, &settings)?;
+    let record = BlockRecord::read(&directory).map_err(|error| {
+        Failure::failed(format!(
+            "The record in {} cannot be read: {error}.",
+            directory.display()
+        ))
+    })?;
+    let record = match record {
+        Some(record) => Some(record),
+        None if context.demo => Some(past_block_events(whole_second(context.clock.now()))),
+        None => read_pod_record(context, settings.selector).await?,
+    };
+    Ok((record, directory))
 }
 
 /// Reads what the exporter's pods have printed, where a cluster is configured; `None` where there is no such pod.

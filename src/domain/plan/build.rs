@@ -5,7 +5,7 @@
 use super::armed::{nothing_to_do, refuse_crossing};
 use super::effect::{listed_kinds, touched_kinds};
 use super::exposure::{ChangeOptions, PlanBasis, draft_change, ready_pair, switching_title};
-use super::opening::{promised_exposure, refuse_taken, state_of_caps};
+use super::opening::{promised_exposure, refuse_shadowed, refuse_taken, state_of_caps};
 use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
@@ -14,6 +14,7 @@ use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::deciding::conditions_of;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
+use crate::domain::reachability::path::Expected;
 use crate::domain::service::Service;
 use crate::text::quoted;
 
@@ -46,7 +47,28 @@ pub fn plan_apply(
     draft
         .differences
         .extend(caps::loaded_differences(present, filter, caps));
-    Ok(promised_exposure(draft, nat, filter, present, state_of_caps(caps)).into())
+    if matches!(exposure.state, State::Closed | State::Absent)
+        && Expected::of(exposure) == Some(Expected::Closed)
+    {
+        draft.risks.push(closed_on_purpose(present));
+    }
+    let draft = promised_exposure(draft, nat, filter, present, state_of_caps(caps));
+    refuse_shadowed(&draft, present)?;
+    Ok(draft.into())
+}
+
+/// Says that what is closed was closed by an operator, and what would bring back exactly that.
+fn closed_on_purpose(present: &PlanBasis<'_>) -> Risk {
+    let how = match &present.configured.deleted {
+        Some(deleted) => format!("{} by {} deleted both rules", deleted.id, deleted.who),
+        None => "both rules are disabled".to_owned(),
+    };
+    Risk::new(
+        "opens-closed",
+        format!(
+            "It was closed on purpose ({how}), and this opens it. What was there comes back with `kmsctl expose restore`."
+        ),
+    )
 }
 
 pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {

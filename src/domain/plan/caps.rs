@@ -14,6 +14,7 @@ use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::pfsense::deciding::find_rule_before;
 use crate::domain::ratelimit::{self, Caps, Preset};
+use crate::domain::virusprot::expiry::Expiry;
 use crate::text::quoted;
 
 /// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).
@@ -309,7 +310,7 @@ fn caps_risks(
         ));
     }
     if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
-        let loosens = at_least(wanted.max_src_conn, now.max_src_conn);
+        let loosens = ratelimit::is_wider(wanted, now) && !ratelimit::is_wider(now, wanted);
         let hint = if loosens {
             " Free them: kmsctl virusprot flush"
         } else {
@@ -318,9 +319,10 @@ fn caps_risks(
         risks.push(Risk::new(
             "stay-blocked",
             format!(
-                "{} stay{} blocked, whatever the caps, until expiry frees them.{hint}",
+                "{} stay{} blocked, whatever the caps, until {}.{hint}",
                 counted(blocked, "address", "addresses"),
                 if blocked == 1 { "s" } else { "" },
+                Expiry::find(&present.configured.cron, &present.service.table).freeing_words(),
             ),
         ));
     }
@@ -337,17 +339,19 @@ fn shadowed(present: &PlanBasis<'_>) -> Option<Risk> {
     Some(Risk::new("shadowed", message))
 }
 
-fn at_least(wanted: Option<u32>, now: Option<u32>) -> bool {
-    wanted.unwrap_or(u32::MAX) >= now.unwrap_or(u32::MAX)
-}
-
 /// Names the sources that hold more connections now than they may then.
 fn sources_above(present: &PlanBasis<'_>, limit: u32) -> Option<Risk> {
     let over: Vec<String> = present
         .sources
         .iter()
         .filter(|source| source.established > u64::from(limit))
-        .map(|source| format!("{} ({})", source.address, source.established))
+        .map(|source| match source.states - source.established {
+            0 => format!("{} ({})", source.address, source.states),
+            _ => format!(
+                "{} ({} established of {})",
+                source.address, source.established, source.states
+            ),
+        })
         .collect();
     let (verb, then) = if over.len() == 1 {
         (

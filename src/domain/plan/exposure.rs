@@ -254,7 +254,7 @@ pub(super) fn switching_title(
 }
 
 /// Whether pf runs the pair as config.xml has it. Only the firewall can compare all the other rules.
-fn pair_runs(present: &PlanBasis<'_>) -> bool {
+pub(super) fn pair_runs(present: &PlanBasis<'_>) -> bool {
     let exposure = present.exposure;
     exposure.nat.loaded
         && exposure.filter.loaded

@@ -7,7 +7,7 @@ use super::armed::{nothing_to_do, refuse_crossing};
 use super::build::{draft_building, leads_elsewhere, limited_clause};
 use super::effect::lost_fields;
 use super::exposure::{
-    ChangeOptions, PlanBasis, draft_change, planned_swap, ready_pair, switching_title,
+    ChangeOptions, PlanBasis, draft_change, pair_runs, planned_swap, ready_pair, switching_title,
 };
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
 use crate::domain::exposure::State;
@@ -133,7 +133,9 @@ pub fn plan_restore(
             return Err(filter_lets_nothing_in(own, present.service));
         }
         let promised = promised_state(nat, filter.or(floating));
-        return Ok(promised_exposure(draft, nat, filter, present, promised).into());
+        let draft = promised_exposure(draft, nat, filter, present, promised);
+        refuse_shadowed(&draft, present)?;
+        return Ok(draft.into());
     }
     let saved = saved.filter(|_| nat.is_none() && filter.is_none());
     let (mine, foreign) = match saved {
@@ -162,6 +164,24 @@ pub fn plan_restore(
     };
     draft.risks.push(Risk::new("built-anew", message));
     Ok(promised_exposure(draft, nat, filter, present, state_of_caps(caps)).into())
+}
+
+/// Refuses where pf runs the pair as it is wanted, and another rule keeps connections out: nothing that is done to the pair
+/// lets them in.
+pub(super) fn refuse_shadowed(draft: &Draft, present: &PlanBasis<'_>) -> Result<(), Refusal> {
+    let is_exposure = |difference: &Difference| difference.field == "exposure";
+    let shadow = draft.risks.iter().find(|risk| risk.code == "shadowed");
+    match shadow.filter(|_| pair_runs(present) && draft.differences.iter().all(is_exposure)) {
+        None => Ok(()),
+        Some(shadow) => {
+            let message = format!(
+                "Both rules are enabled and loaded, and clients do not get in. {}",
+                shadow.message
+            );
+            Err(Refusal::new(RefusalKind::Conflict, message)
+                .hint("Move or disable that rule in pfSense (Firewall > Rules)."))
+        }
+    }
 }
 
 /// Refuses to open behind a rule of port forwards that pf meets first.

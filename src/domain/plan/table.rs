@@ -18,6 +18,7 @@ use crate::domain::pf::state::State;
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::{Flag, Surroundings, entry_age};
+use crate::domain::virusprot::expiry::Expiry;
 use crate::text::format_span;
 
 #[derive(Clone, Debug)]
@@ -367,7 +368,14 @@ pub fn block(
     let mut risks = vec![
         Risk::new(
             "every-service",
-            "They are blocked on every interface and for every service, until expiry or `kmsctl undo` frees them.",
+            match around.expiry {
+                Some(Expiry::None) => {
+                    "They are blocked on every interface and for every service, until `kmsctl undo` or a hand frees them: no cron job does it."
+                }
+                _ => {
+                    "They are blocked on every interface and for every service, until expiry or `kmsctl undo` frees them."
+                }
+            },
         ),
         Risk::new(
             "connections-stay",

@@ -93,6 +93,12 @@ impl SeenConnections {
         gaps.filter(|(begin, until)| until > begin).collect()
     }
 
+    pub fn was_activated(&self, address: IpAddr) -> bool {
+        let number = self.numbers.get(&address);
+        let source = number.and_then(|number| self.sources.get(*number as usize));
+        source.is_some_and(|(_, activations)| *activations > 0)
+    }
+
     pub fn len(&self) -> usize {
         self.seen.len()
     }

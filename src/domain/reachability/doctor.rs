@@ -138,7 +138,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
         limits(facts),
         requests(facts),
         clock(facts),
-        space(facts),
+        free_space(&facts.free_space),
         pending(facts),
         high_availability(facts),
     ]
@@ -392,8 +392,8 @@ fn clock(facts: &Facts<'_>) -> Finding {
     )
 }
 
-fn space(facts: &Facts<'_>) -> Finding {
-    let free = match &facts.free_space {
+pub fn free_space(free: &Known<u64>) -> Finding {
+    let free = match free {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
@@ -534,12 +534,17 @@ pub fn journal_chain_finding(chain: &HistoryHealth<'_>) -> Finding {
     )
 }
 
-/// Separates jobs that are still pending from what was left behind. Without PHP only the names in /etc/cron.d are known.
+/// Without PHP only the names in /etc/cron.d are known.
 fn leftover_findings(facts: &Facts<'_>) -> Finding {
+    match &facts.configured {
+        Ok(configured) => leftovers(configured),
+        Err(_) => armed_finding(facts),
+    }
+}
+
+/// Separates jobs that are still pending from what was left behind.
+pub fn leftovers(configured: &Configured) -> Finding {
     let check = "leftovers";
-    let Ok(configured) = &facts.configured else {
-        return armed_finding(facts);
-    };
     let described = |stale: bool| -> Vec<String> {
         let files = configured.leftovers.iter();
         files

@@ -398,15 +398,17 @@ impl fmt::Display for FirewallEvidence {
         let rules = if self.pf_off {
             "pf is switched off, so its rules do not apply"
         } else if self.lets_in {
-            "its rules let in"
+            "its rules let clients in"
         } else {
             "its rules let no client in"
         };
         if self.changed {
             return write!(f, "{rules}; they changed meanwhile, so nothing was counted");
         }
-        let number = |count: Option<u64>| {
-            count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string())
+        let others = match self.dropped {
+            Some(1) => "1 other".to_owned(),
+            Some(count) => format!("{count} others"),
+            None => "an unknown number of others".to_owned(),
         };
         let counted = |count: Option<u64>, what: &str| match count {
             Some(1) => format!("1 {what}"),
@@ -415,10 +417,9 @@ impl fmt::Display for FirewallEvidence {
         };
         write!(
             f,
-            "{rules}; meanwhile it forwarded {} and dropped {}, {} of blocked addresses",
+            "{rules}; meanwhile it forwarded {} and dropped {} of blocked addresses and {others}",
             counted(self.forwarded, "connection"),
-            counted(self.dropped, "packet"),
-            number(self.dropped_by_table)
+            counted(self.dropped_by_table, "packet"),
         )
     }
 }
@@ -621,7 +622,8 @@ impl PublicNames {
     pub fn name_findings(&self) -> Vec<Warning> {
         let mut findings = self.odd_answers(|_| true);
         let outside = |one: &Resolved| one.from_outside && one.answer.is_ok();
-        if !self.resolved.iter().any(outside) && self.host.parse::<IpAddr>().is_err() {
+        let is_name = !self.host.is_empty() && self.host.parse::<IpAddr>().is_err();
+        if is_name && !self.resolved.iter().any(outside) {
             findings.push(Warning::new(
                 "name-not-checked",
                 format!(

@@ -176,7 +176,14 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
             vec![state_fault(exposure, &fix)]
         }
         State::Half => match foreign_fault(exposure) {
-            Some(fault) => vec![fault],
+            Some(fault) => {
+                let paths = exposure.told_paths();
+                let evidence = format!(
+                    "{}: the pair is closed, and the service is not: {paths}",
+                    exposure.state
+                );
+                vec![Finding { evidence, ..fault }]
+            }
             None => vec![state_fault(exposure, APPLY_SAVED)],
         },
         State::Unknown => vec![state_fault(exposure, LOOK)],

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::expiry::Judged;
+use super::expiry::{Expiry, Judged};
 use crate::domain::address::{canonical_address, canonical_net, is_link_local, is_private};
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
@@ -45,6 +45,8 @@ pub struct Surroundings {
     pub customers: BTreeMap<IpAddr, Timestamp>,
     /// Why not all customers are known; one sentence.
     pub customers_unknown: Option<String>,
+    /// What lets entries go, where it was read.
+    pub expiry: Option<Expiry>,
 }
 
 impl Surroundings {
@@ -148,7 +150,7 @@ pub fn age_seconds(since: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default()
 }
 
-fn entry_text(entry: &Entry) -> String {
+pub fn entry_text(entry: &Entry) -> String {
     let sign = if entry.negated { "!" } else { "" };
     if entry.net.prefix_len() == entry.net.max_prefix_len() {
         format!("{sign}{}", entry.net.addr())

@@ -239,6 +239,14 @@ impl Expiry {
             .min()
     }
 
+    /// Says what ends a block, after "until".
+    pub fn freeing_words(&self) -> &'static str {
+        match self {
+            Self::None => "freed by hand: no cron job does it",
+            Self::Cron { .. } | Self::Unknown { .. } => "expiry",
+        }
+    }
+
     /// Returns the run at which an entry that was added at `since` was, or will be, old enough.
     fn due_at(&self, since: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         self.release_at(since, since, zone)

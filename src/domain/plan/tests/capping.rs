@@ -11,7 +11,7 @@ fn caps_that_are_there_already_are_nothing_to_do() {
 #[test]
 fn tightening_says_what_it_implies_and_who_will_feel_it() {
     let mut open = Box_::open();
-    open.sources[0].established = 14;
+    (open.sources[0].established, open.sources[0].states) = (14, 14);
     let draft = draft(open.caps(Some(10), Some((3, 60))));
     assert_eq!(
         draft.differences,

@@ -1,0 +1,328 @@
+//! What kmsctl says is wrong and what it says to do about it, held against what it knows itself: on the demo, scenario by
+//! scenario.
+
+use serde_json::Value;
+
+use crate::support::environment::TestEnvironment;
+use crate::support::screen::at_terminal;
+
+fn demo_in(scenario: &str) -> TestEnvironment {
+    TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario)
+}
+
+fn findings_in(answer: &Value) -> Vec<Value> {
+    let findings = answer["data"]["findings"].as_array().cloned();
+    findings.expect("findings")
+}
+
+/// Returns the lines of a screen that begin with a label.
+fn labelled<'a>(shown: &'a str, label: &str) -> Vec<&'a str> {
+    let lines = shown.lines();
+    lines.filter(|line| line.starts_with(label)).collect()
+}
+
+#[test]
+fn a_hidden_finding_has_a_command_that_shows_it() {
+    let mut hidden = 0;
+    for scenario in [
+        "group",
+        "routed",
+        "second-wan",
+        "shared-association",
+        "upnp",
+    ] {
+        let environment = demo_in(scenario);
+        let status = environment.demo(&["status"]);
+        let answer = environment.demo(&["status", "-o", "json"]).json();
+        for finding in findings_in(&answer) {
+            let evidence = finding["evidence"].as_str().expect("text");
+            if !evidence.contains(" is blocked and ") || status.stdout.contains(evidence) {
+                continue;
+            }
+            hidden += 1;
+            let pointers = labelled(&status.stdout, "And ").concat();
+            assert!(pointers.contains("virusprot show`"), "{scenario}: {status}");
+        }
+    }
+    assert!(hidden > 0, "no scenario hides one");
+}
+
+#[test]
+fn no_printed_command_is_cut_in_two() {
+    for scenario in ["group", "no-cron", "one-to-one", "shared-association"] {
+        let environment = demo_in(scenario);
+        let _ = environment.demo(&["ratelimit", "tighten", "--for", "2h", "--yes"]);
+        for (columns, words) in [
+            (80, "--demo status"),
+            (80, "--demo doctor --problems --no-pager"),
+            (140, "--demo status"),
+        ] {
+            let shown = at_terminal(&environment, columns, 50, words);
+            for line in shown.lines() {
+                let ticks = line.matches('`').count();
+                assert_eq!(
+                    ticks % 2,
+                    0,
+                    "{scenario} {columns} {words}: {line}\n{shown}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_to_do_is_not_said_behind_a_shadow() {
+    for words in [
+        &["expose", "restore", "--yes"][..],
+        &["expose", "restore", "--dry-run"],
+        &["expose", "apply", "--yes"],
+    ] {
+        let refused = demo_in("shadowed").demo(words).fails_with(6);
+        assert!(refused.contains("No KMS during the audit"), "{refused}");
+    }
+    // Where the pair itself is not in force, there is something to do.
+    for scenario in ["closed", "half", "half-filter"] {
+        let opened = demo_in(scenario).demo(&["expose", "restore", "--dry-run"]);
+        assert_eq!(opened.code, Some(0), "{scenario}: {opened}");
+    }
+}
+
+#[test]
+fn only_loosening_advises_to_free_everybody() {
+    let environment = TestEnvironment::new();
+    let advises = |words: &[&str]| {
+        let plan = environment.demo(&[&["ratelimit"], words, &["--dry-run"]].concat());
+        let plan = plan.success();
+        assert!(plan.contains("stay blocked"), "{words:?}: {plan}");
+        plan.contains("virusprot flush")
+    };
+    for words in [
+        &["set", "--rate", "5/60"][..],
+        &["set", "--max-src-conn", "40"],
+        &["set", "--max-src-conn", "60", "--rate", "5/60"],
+        &["set", "--rate", "10/120"],
+        &["tighten"],
+    ] {
+        assert!(!advises(words), "{words:?}");
+    }
+    for words in [&["loosen"][..], &["set", "--max-src-conn", "60"]] {
+        assert!(advises(words), "{words:?}");
+    }
+    environment
+        .demo(&["ratelimit", "loosen", "--yes"])
+        .success();
+    assert!(!advises(&["default"]), "back from loosen");
+}
+
+#[test]
+fn without_a_cron_job_no_expiry_is_promised() {
+    let environment = demo_in("no-cron");
+    let status = environment.demo(&["status"]).success();
+    let (_, rest) = status.split_once("by hand: `kmsctl ").expect("a command");
+    let (command, _) = rest.split_once('`').expect("its end");
+    let words: Vec<&str> = command.split(' ').collect();
+    let frees = environment.run(&[&words[..], &["--dry-run"]].concat());
+    assert!(frees.stdout.contains("Free "), "{command}: {frees}");
+    for words in [
+        &["virusprot", "add", "203.0.113.250"][..],
+        &["ratelimit", "tighten"],
+        &["ratelimit", "loosen"],
+    ] {
+        let plan = environment
+            .demo(&[words, &["--dry-run"]].concat())
+            .success();
+        assert!(!plan.contains("expiry"), "{words:?}: {plan}");
+    }
+    let preview = environment.demo(&["ratelimit", "preview", "tighten"]);
+    let preview = preview.success();
+    assert!(!preview.contains("unknown"), "{preview}");
+    assert!(preview.contains("until freed"), "{preview}");
+}
+
+/// What would make a change fail is known before it is tried.
+#[test]
+fn what_a_change_would_meet_is_a_finding() {
+    for (scenario, check) in [("disk-full", "free-space"), ("leftovers", "leftovers")] {
+        let answer = demo_in(scenario).demo(&["status", "-o", "json"]).json();
+        let found = findings_in(&answer);
+        assert!(
+            found.iter().any(|finding| finding["check"] == check),
+            "{scenario}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_first_line_follows_the_expectation() {
+    for (scenario, expect, word) in [
+        ("closed", "open", "WRONG"),
+        ("closed", "closed", "Fine"),
+        ("absent", "closed", "Fine"),
+        ("half", "closed", "Fine"),
+        ("floating", "closed", "WRONG"),
+        ("open", "closed", "WRONG"),
+    ] {
+        let status = demo_in(scenario).demo(&["status", "--expect", expect]);
+        let first = status.stdout.lines().next().unwrap_or_default();
+        let code = if word == "Fine" { 0 } else { 3 };
+        assert_eq!(status.code, Some(code), "{scenario}: {status}");
+        assert!(first.starts_with(word), "{scenario} {expect}: {status}");
+    }
+}
+
+#[test]
+fn a_preview_counts_those_whom_the_caps_did_block() {
+    let environment = TestEnvironment::new();
+    let preview = |words: &[&str]| environment.demo(&[&["ratelimit", "preview"], words].concat());
+    for words in [&["loosen"][..], &["default"], &[]] {
+        let shown = preview(words);
+        assert_eq!(shown.code, Some(0), "{shown}");
+        // They are in the exporter's record, and one of them is in the table now.
+        for customer in ["198.51.100.68", "203.0.113.65"] {
+            assert!(shown.stdout.contains(customer), "{words:?}: {shown}");
+        }
+        let data = preview(&[words, &["-o", "json"]].concat()).json();
+        assert_eq!(data["data"]["lower_bound"], true, "{words:?}: {data:#}");
+        assert!(
+            data["data"]["blocked"]
+                .as_array()
+                .is_some_and(|blocked| blocked.len() > 10)
+        );
+    }
+    let none = preview(&["--max-src-conn", "none", "--rate", "none", "-o", "json"]).json();
+    assert_eq!(none["data"]["lower_bound"], false, "{none:#}");
+    let words = [
+        "ratelimit",
+        "set",
+        "--max-src-conn",
+        "none",
+        "--rate",
+        "none",
+        "--dry-run",
+    ];
+    let plan = environment.demo(&words).success();
+    assert!(!plan.contains("more could be cut"), "{plan}");
+    assert!(!plan.contains("These caps"), "{plan}");
+    let plan = environment
+        .demo(&["ratelimit", "loosen", "--dry-run"])
+        .success();
+    assert!(plan.contains("203.0.113.65"), "{plan}");
+}
+
+#[test]
+fn a_closed_pair_beside_an_open_path_is_one_finding() {
+    for (scenario, words) in [
+        ("second-wan", &["expose", "revoke", "--yes"][..]),
+        ("one-to-one", &["expose", "revoke", "--yes"]),
+    ] {
+        let environment = demo_in(scenario);
+        environment.demo(words).fails_with(7);
+        let answer = environment.demo(&["status", "-o", "json"]).json();
+        let found = findings_in(&answer);
+        let exposure = found
+            .iter()
+            .filter(|finding| finding["check"] == "exposure");
+        assert_eq!(exposure.count(), 1, "{scenario}: {found:#?}");
+        let status = environment.demo(&["status"]).success();
+        assert!(
+            status.contains("the pair is closed, and the service is not"),
+            "{status}"
+        );
+        assert!(!status.contains("Neither the port forward"), "{status}");
+    }
+}
+
+#[test]
+fn what_is_proven_wrong_leads_the_verdict() {
+    let mut met = 0;
+    for scenario in ["backend-dead", "half", "shadowed", "uncapped"] {
+        let environment = demo_in(scenario);
+        let verified = environment.demo(&["verify", "-o", "json"]);
+        let verified: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+        let data = &verified["data"];
+        if data["verdict"] == "inconclusive" && data["as_expected"] == false {
+            met += 1;
+            let shown = environment.demo(&["verify"]).stdout;
+            let first = shown.lines().next().unwrap_or_default();
+            assert!(first.starts_with("Verdict"), "{shown}");
+            assert!(first.contains("  not as expected"), "{scenario}: {first}");
+        }
+    }
+    assert!(met > 0, "no scenario is both");
+}
+
+#[test]
+fn one_source_has_one_count() {
+    let environment = TestEnvironment::new();
+    let states = environment.demo(&["states", "-o", "json"]).json();
+    let sources = states["data"]["sources"].as_array().expect("sources");
+    let counts: Vec<u64> = sources
+        .iter()
+        .filter_map(|source| source["states"].as_u64())
+        .collect();
+    assert!(counts.is_sorted_by(|one, next| one >= next), "{counts:?}");
+    let (address, all) = (&sources[0]["address"], &sources[0]["states"]);
+    let (address, up) = (address.as_str().expect("text"), &sources[0]["established"]);
+    assert_ne!(all, up);
+    let plan = environment
+        .demo(&["ratelimit", "tighten", "--dry-run"])
+        .success();
+    let named = format!("{address} ({up} established of {all})");
+    assert!(plan.contains(&named), "{named}: {plan}");
+    // What the notifier knows of others is not this source's.
+    let one = environment.demo(&["states", "--source", address]).success();
+    assert!(
+        !one.contains("Last day") && !one.contains("Activated"),
+        "{one}"
+    );
+    let client = environment
+        .demo(&["states", "--source", "198.51.100.68"])
+        .success();
+    assert!(client.contains("ago (198.51.100.68)"), "{client}");
+}
+
+#[test]
+fn counts_name_what_they_count() {
+    let seen = TestEnvironment::new()
+        .demo(&["verify", "--external"])
+        .stdout;
+    assert!(seen.contains("its rules let clients in;"), "{seen}");
+    assert!(
+        seen.contains("0 packets of blocked addresses and 0 others"),
+        "{seen}"
+    );
+    let environment = demo_in("table-missing");
+    environment
+        .demo(&["ratelimit", "tighten", "--yes"])
+        .success();
+    let status = environment.demo(&["status"]).success();
+    let line = labelled(&status, "Since load").concat();
+    assert!(line.contains(" 0 connections,"), "{status}");
+    assert!(!line.contains("overload"), "{status}");
+    assert!(status.contains("overloads since it started"), "{status}");
+}
+
+#[test]
+fn what_was_closed_on_purpose_is_remembered() {
+    let environment = TestEnvironment::new();
+    let closed = environment.demo(&["expose", "revoke", "--delete", "--yes", "-o", "json"]);
+    let id = closed.json()["data"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let shown = environment.demo(&["expose", "show"]).success();
+    assert!(
+        shown.contains(&id) && shown.contains("kmsctl --demo expose restore"),
+        "{shown}"
+    );
+    for environment in [environment, demo_in("closed")] {
+        let plan = environment
+            .demo(&["expose", "apply", "--dry-run"])
+            .success();
+        assert!(plan.contains("closed on purpose"), "{plan}");
+    }
+    let built = demo_in("absent")
+        .demo(&["expose", "apply", "--dry-run"])
+        .success();
+    assert!(!built.contains("on purpose"), "{built}");
+}
