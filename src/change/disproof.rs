@@ -1,5 +1,5 @@
 //! What speaks against a change, in pf as it was read back: the agent proves its own two rules, and here the whole
-//! path counts. Pure; the reading is `configure`'s work.
+//! path counts. Pure; the reading is `config`'s work.
 
 use std::net::IpAddr;
 

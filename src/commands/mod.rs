@@ -1,5 +1,5 @@
-//! One file a command group: its arguments beside its code. No rules in here: commands ask the firewall for
-//! facts, hand them to the domain and show what comes back.
+//! One file a command group: its arguments beside its code. Commands ask the firewall, hand the answers to the domain
+//! and show what comes back; what pf does and what a rule means is not decided here.
 
 pub mod apply;
 pub mod config;

@@ -1,5 +1,5 @@
-//! The side-car's shell around the pure core: files, clocks, sockets. The rules are in `domain`: `vlmcsd`,
-//! `classify`, `dedup`, `decision`, `announce`.
+//! The side-car's shell around the pure core: files, clocks, sockets. The rules are in `domain::kms_log` and
+//! `domain::notifier`.
 //!
 //! Threads and one task: the loop ([`mod@engine`]) reads the log and writes the checkpoint, the sender posts, the
 //! keeper of a shared [`shared_dedup`] reads and writes its server, two write what people read ([`stdout`]), and the runtime

@@ -1,5 +1,5 @@
 //! The one sender: a thread that posts what waits in the outbox, at most one message a second, and never exits for
-//! what Slack or the network do. Decides when to try again; what a message says is `domain::announce`.
+//! what Slack or the network do. Decides when to try again; what a message says is `domain::notifier::slack`'s work.
 
 use super::backoff::backoff_after;
 use super::metrics::Metrics;

@@ -187,7 +187,7 @@ fn commands_of(
         FirewallAction::ForgetSource(address) => {
             pfctl(vec![ShellWord::fixed("-K"), ShellWord::address(*address)])
         }
-        // A label that is none of pfSense's trackers names no rule of ours; an empty word kills nothing.
+        // A label that is none of pfSense's trackers names no rule of ours; `id:0` kills nothing.
         FirewallAction::KillLabel(label) => kill(
             "label",
             ShellWord::label(label).unwrap_or_else(|| ShellWord::fixed("id:0")),

@@ -1,6 +1,6 @@
 //! Has pfSense's own PHP read and change config.xml: sends the script of `agent/*.php` with a [`AgentRequest`], and reads
 //! its answer. The simulator uses the other half: it reads the request and writes an answer. What the answer of
-//! a read means is `domain::exposure`'s work; what a change is, `domain::change`'s.
+//! a read means is `domain::exposure`'s work; what a change is, `domain::pfsense`'s.
 //!
 //! The answer is one JSON line between `agent NONCE begin` and `agent NONCE end`. The markers do not start with
 //! the nonce, so they cannot be taken for those of [`crate::ssh::script`], which carry the same one.

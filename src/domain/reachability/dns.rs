@@ -1,6 +1,6 @@
 //! DNS messages, as little as a question for the addresses of one name needs (RFC 1035, RFC 3596): the question as
 //! bytes, the answer read back. Not a resolver: aliases are followed within one answer only, as recursive servers
-//! send them. Sending is `inside`'s work.
+//! send them. Sending is the work of `vantage::resolver`.
 
 use crate::text::quoted;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
