@@ -115,7 +115,7 @@ async fn apply_checked(
             FailureKind::Conflict,
             format!(
                 "The plan is stale; nothing was changed. Moved since {}: {}.",
-                plan.made_at,
+                plan::time_words(plan.made_at.as_second()),
                 moved.join("; ")
             ),
         )

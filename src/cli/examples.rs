@@ -69,7 +69,7 @@ pub const EXAMPLES: &[Examples] = &[
     ),
     ("expose show", &["expose show", "expose show -o json"]),
     ("history", &["history", "history --limit 5 -o json"]),
-    ("keep", &["keep", "keep 20260301 --dry-run"]),
+    ("keep", &["keep", "keep c2346eeacb38 --dry-run"]),
     ("notifier", &["notifier status", "notifier logs"]),
     (
         "notifier logs",

@@ -78,7 +78,9 @@ impl Environment {
             dumb_terminal: text("TERM").as_deref() == Some("dumb"),
             pager: text("PAGER"),
             has_less_options: text("LESS").is_some(),
-            user: text("USER").or_else(|| text("LOGNAME")),
+            user: text("USER")
+                .or_else(|| text("LOGNAME"))
+                .or_else(|| (own_user() == 0).then(|| "root".to_owned())),
             host: host_name()
                 .or_else(|| text("HOSTNAME"))
                 .or_else(|| text("HOST")),

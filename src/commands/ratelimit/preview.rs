@@ -603,7 +603,7 @@ fn preview_view(
         text_column("BY").droppable(4),
         number_column("BLOCKED FOR"),
         number_column("REFUSED").droppable(5),
-        text_column("AROUND IT").droppable(1),
+        text_column("TIMELINE").droppable(1),
         text_column("FLAGS"),
     ];
     view.human.table(columns, rows.collect());

@@ -339,9 +339,9 @@ pub fn plan_keep(
     let longer = until.map(time_words);
     let (what, check, hint) = match &longer {
         None => (
-            "disarm the way back".to_owned(),
+            "it does not revert by itself any more".to_owned(),
             "The firewall has nothing armed under this id any more.".to_owned(),
-            "The way back is gone; undo the change itself instead.".to_owned(),
+            format!("To take it back later: kmsctl undo {id}"),
         ),
         Some(longer) => (
             format!("it reverts by itself at {longer} only"),
