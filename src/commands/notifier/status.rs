@@ -605,7 +605,7 @@ impl Layout {
                 cut_to_width(&cell, *width)
             };
             // Padded by columns: some characters take two.
-            let blanks = (width + COLUMN_GAP).saturating_sub(cell.width());
+            let blanks = width.saturating_sub(cell.width()) + COLUMN_GAP;
             line.push_str(&cell);
             line.push_str(&" ".repeat(blanks));
         }
