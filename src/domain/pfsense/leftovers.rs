@@ -162,10 +162,9 @@ impl StoredFiles {
             ));
         };
         let at = Timestamp::from_second(at).unwrap_or_default();
-        let at = at.strftime("%F %T");
         Some((
             false,
-            format!("it takes back the change {id} by {who} at {at} UTC"),
+            format!("it takes back the change {id} by {who} at {at}"),
         ))
     }
 
