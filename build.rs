@@ -25,25 +25,15 @@ fn main() {
     } else {
         (None, None)
     };
-    let known: Vec<&str> = [&commit, &date]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
+    let known: Vec<&str> = [&commit, &date].into_iter().flatten().map(String::as_str).collect();
     let shown = match known.as_slice() {
         [] if release => version.to_owned(),
         [] => format!("{version} (development build)"),
         known => format!("{version} ({})", known.join(" ")),
     };
     println!("cargo:rustc-env=BUILD_VERSION={shown}");
-    println!(
-        "cargo:rustc-env=BUILD_COMMIT={}",
-        commit.unwrap_or_default()
-    );
-    println!(
-        "cargo:rustc-env=BUILD_COMMIT_DATE={}",
-        date.unwrap_or_default()
-    );
+    println!("cargo:rustc-env=BUILD_COMMIT={}", commit.unwrap_or_default());
+    println!("cargo:rustc-env=BUILD_COMMIT_DATE={}", date.unwrap_or_default());
 }
 
 /// Reads `KMSCTL_BUILD_COMMIT="COMMIT [DATE]"`, for a build that has no repository, such as that of the image.
@@ -66,13 +56,8 @@ fn commit_of_work_tree() -> Option<Commit> {
     if !git(&["rev-parse", "--show-prefix"])?.is_empty() {
         return None;
     }
-    let shown = git(&[
-        "show",
-        "--no-patch",
-        "--format=%H %cd",
-        "--date=format-local:%Y-%m-%d",
-        "HEAD",
-    ])?;
+    let shown =
+        git(&["show", "--no-patch", "--format=%H %cd", "--date=format-local:%Y-%m-%d", "HEAD"])?;
     let (hash, date) = shown.split_once(' ')?;
     // A commit, and an edit of what is compiled, each ask again.
     println!("cargo:rerun-if-changed=src");

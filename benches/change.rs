@@ -32,25 +32,15 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 fn addresses() -> String {
-    (0..ENTRIES)
-        .map(|n| format!("198.18.{}.{}\n", n / 250, n % 250 + 1))
-        .collect()
+    (0..ENTRIES).map(|n| format!("198.18.{}.{}\n", n / 250, n % 250 + 1)).collect()
 }
 
 /// Runs kmsctl, which must say `done`, and returns its data and how long it took, in milliseconds.
 fn timed(command: &mut Command, input: &str) -> (serde_json::Value, f64) {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let took = start.elapsed().as_secs_f64() * 1e3;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -65,14 +55,11 @@ fn through_sshd(title: &str, transport: &str, persist: &str, load_takes_ms: u32)
     let Some(live) = LiveBox::start(transport) else {
         return;
     };
-    let settings = live.settings(transport).replace(
-        "control_persist = \"20s\"",
-        &format!("control_persist = \"{persist}\""),
-    );
+    let settings = live
+        .settings(transport)
+        .replace("control_persist = \"20s\"", &format!("control_persist = \"{persist}\""));
     live.environment.write_config(&settings);
-    live.firewall
-        .php()
-        .write("load-takes", load_takes_ms.to_string().as_bytes());
+    live.firewall.php().write("load-takes", load_takes_ms.to_string().as_bytes());
     let (mut whole, mut reload, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let preset = if round % 2 == 0 { "tighten" } else { "default" };
@@ -98,36 +85,19 @@ fn through_sshd(title: &str, transport: &str, persist: &str, load_takes_ms: u32)
 fn block_on_the_demo(environment: &TestEnvironment) {
     let mut serve =
         environment.command(&["demo", "serve", "--listen", "127.0.0.1:0", "-o", "ndjson"]);
-    let mut serve = serve
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(serve.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(serve.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let serving: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address: std::net::SocketAddr = serving["address"].as_str().unwrap().parse().unwrap();
     let mut ssh = Command::new("ssh");
     ssh.args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o"]);
-    ssh.arg(format!(
-        "UserKnownHostsFile={}",
-        serving["known_hosts"].as_str().unwrap()
-    ));
+    ssh.arg(format!("UserKnownHostsFile={}", serving["known_hosts"].as_str().unwrap()));
     ssh.args(["-i", serving["identity"].as_str().unwrap()]);
     ssh.args(["-p", &address.port().to_string(), "admin@127.0.0.1"]);
     ssh.arg("/sbin/pfctl -t virusprot -T add -f -");
-    let mut ssh = ssh
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    ssh.stdin
-        .take()
-        .unwrap()
-        .write_all(addresses().as_bytes())
-        .unwrap();
+    let mut ssh = ssh.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    ssh.stdin.take().unwrap().write_all(addresses().as_bytes()).unwrap();
     let output = ssh.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("10000/10000 addresses added"), "{said}");
@@ -154,14 +124,8 @@ fn on_the_demo() {
         closing.push(took);
     }
     println!("\non the demo, SSH included (5 rounds, median ms)");
-    println!(
-        "  virusprot delete -, 10,000 entries freed and read back {:8.0}",
-        median(deleting)
-    );
-    println!(
-        "  expose revoke, proven, {ended} states ended {:8.0}",
-        median(closing)
-    );
+    println!("  virusprot delete -, 10,000 entries freed and read back {:8.0}", median(deleting));
+    println!("  expose revoke, proven, {ended} states ended {:8.0}", median(closing));
 }
 
 fn main() {

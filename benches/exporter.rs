@@ -55,9 +55,7 @@ impl Random {
 }
 
 fn main() {
-    let words = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'));
+    let words = std::env::args().skip(1).filter(|word| !word.starts_with('-'));
     let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();
     let minutes = numbers.first().copied().unwrap_or(60);
     let seed = numbers.get(1).copied().unwrap_or(1);
@@ -97,11 +95,7 @@ fn main() {
         "resident {} KiB at first, {resident} at the end, {most_resident} at most; descriptors {} and {descriptors}; threads {} and {threads}",
         first.0, first.1, first.2
     );
-    assert_eq!(
-        seen.most.load(Ordering::Relaxed),
-        1,
-        "one connection at a time"
-    );
+    assert_eq!(seen.most.load(Ordering::Relaxed), 1, "one connection at a time");
     assert!(most_logins <= 2, "{most_logins} logins in 30 minutes");
     assert!(most_resident <= 20 << 10, "{most_resident} KiB resident");
     assert!(descriptors <= first.1 && threads <= first.2, "a leak");
@@ -118,10 +112,7 @@ fn serve_demo(home: &Path) -> (Running, SocketAddr) {
     let stdout = child.stdout.take().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     let serving: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let address = serving
-        .get("address")
-        .and_then(|text| text.as_str())
-        .unwrap();
+    let address = serving.get("address").and_then(|text| text.as_str()).unwrap();
     (Running(child), address.parse().unwrap())
 }
 
@@ -146,14 +137,7 @@ fn start_exporter(home: &Path, served: SocketAddr, proxy: SocketAddr) -> (Runnin
         .env("KMSCTL_FIREWALL_TRANSPORT", "russh")
         .env("KMSCTL_FIREWALL_IDENTITY", demo.join("client_key"))
         .env("KMSCTL_FIREWALL_KNOWN_HOSTS", own)
-        .args([
-            "exporter",
-            "run",
-            "--every",
-            "1s",
-            "--listen",
-            "127.0.0.1:0",
-        ])
+        .args(["exporter", "run", "--every", "1s", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -221,12 +205,7 @@ fn resources(process: u32) -> (u64, usize, u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let field = |name: &str| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap()
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+        line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
     };
     let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     (field("VmRSS:"), descriptors.count(), field("Threads:"))
@@ -234,9 +213,7 @@ fn resources(process: u32) -> (u64, usize, u64) {
 
 fn scrape(page: SocketAddr) -> String {
     let mut stream = TcpStream::connect(page).unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        .unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut text = String::new();
     let _ = stream.read_to_string(&mut text);
     text

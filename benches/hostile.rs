@@ -40,10 +40,7 @@ fn main() {
     for case in hostile::CASES {
         let run = server.measure(case);
         // In the middle of it, and where it is taken apart.
-        let moments = [
-            run.took / 2,
-            run.took.saturating_sub(Duration::from_millis(300)),
-        ];
+        let moments = [run.took / 2, run.took.saturating_sub(Duration::from_millis(300))];
         let longest = moments.map(|moment| server.interrupt(case, moment));
         println!(
             "| {} | {} | {} | {:.1} | {} |",

@@ -73,11 +73,7 @@ fn run_kmsctl(live: &LiveBox, arguments: &[&str], fine: &[i32]) -> Measured {
     command.stdin(Stdio::null());
     let run = measured(command);
     let code = run.code.unwrap_or(-1);
-    assert!(
-        code == 0 || fine.contains(&code),
-        "{arguments:?}: {code} {}",
-        run.stderr
-    );
+    assert!(code == 0 || fine.contains(&code), "{arguments:?}: {code} {}", run.stderr);
     run
 }
 
@@ -95,21 +91,10 @@ fn plain_ssh(live: &LiveBox, words: &str) -> f64 {
         "-o",
         "ControlPersist=5",
     ]);
-    command
-        .arg("-o")
-        .arg(format!("ControlPath={}", socket.display()));
-    command.arg("-o").arg(format!(
-        "UserKnownHostsFile={}",
-        live.sshd.known_hosts.display()
-    ));
+    command.arg("-o").arg(format!("ControlPath={}", socket.display()));
+    command.arg("-o").arg(format!("UserKnownHostsFile={}", live.sshd.known_hosts.display()));
     command.arg("-i").arg(&live.sshd.client_key);
-    command.args([
-        "-p",
-        &live.sshd.port.to_string(),
-        "-l",
-        &live.sshd.user,
-        "127.0.0.1",
-    ]);
+    command.args(["-p", &live.sshd.port.to_string(), "-l", &live.sshd.user, "127.0.0.1"]);
     let pfctl = live.firewall.file("pfctl-instead");
     command.arg(format!("{} {words}", pfctl.display()));
     command.stdout(Stdio::null());
@@ -127,10 +112,7 @@ fn compare(live: &LiveBox, title: &str, words: &str, arguments: &[&str], fine: &
         ours = ours.min(run.took.as_secs_f64() * 1e3);
         peak = peak.max(run.peak);
     }
-    println!(
-        "| {title} | {plain:.0} | {ours:.0} | {:.2} × | {peak} |",
-        ours / plain
-    );
+    println!("| {title} | {plain:.0} | {ours:.0} | {:.2} × | {peak} |", ours / plain);
 }
 
 fn main() {
@@ -142,9 +124,7 @@ fn main() {
     println!("| --- | --- | --- | --- | --- |");
     let table = "-t virusprot -T show -v";
     live.firewall.php().write("states", b"");
-    live.firewall
-        .php()
-        .write("entries", entries(100_000).as_bytes());
+    live.firewall.php().write("entries", entries(100_000).as_bytes());
     compare(
         &live,
         "virusprot show, 100,000 entries",
@@ -152,9 +132,7 @@ fn main() {
         &["virusprot", "show", "-o", "json"],
         &[],
     );
-    live.firewall
-        .php()
-        .write("entries", entries(150_000).as_bytes());
+    live.firewall.php().write("entries", entries(150_000).as_bytes());
     // The table stays as it is: the end is "not proven", after the same work.
     compare(
         &live,
@@ -165,18 +143,6 @@ fn main() {
     );
     live.firewall.php().write("entries", b"");
     live.firewall.php().write("states", states().as_bytes());
-    compare(
-        &live,
-        "states, a million on the firewall",
-        "-vvss",
-        &["states", "-o", "json"],
-        &[],
-    );
-    compare(
-        &live,
-        "status, a million states",
-        "-vvss",
-        &["status", "-o", "json"],
-        &[3],
-    );
+    compare(&live, "states, a million on the firewall", "-vvss", &["states", "-o", "json"], &[]);
+    compare(&live, "status, a million states", "-vvss", &["status", "-o", "json"], &[3]);
 }

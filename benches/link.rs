@@ -65,17 +65,9 @@ fn side_by_side(rounds: usize, ways: &mut [&mut dyn FnMut()]) -> Vec<Times> {
 }
 
 fn run(command: &mut Command) {
-    let output = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// One firewall: sshd, a stand-in for pfctl that prints a sample, and both clients' configuration.
@@ -91,10 +83,7 @@ struct Lab {
 impl Lab {
     fn new() -> Option<Self> {
         let sshd = Sshd::start(Options::default())?;
-        let home = tempfile::Builder::new()
-            .prefix("b")
-            .tempdir_in("/tmp")
-            .unwrap();
+        let home = tempfile::Builder::new().prefix("b").tempdir_in("/tmp").unwrap();
         let pfctl = home.path().join("pfctl");
         let sample =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pfctl/T-show-v.14.txt");
@@ -110,21 +99,12 @@ impl Lab {
             .iter()
             .map(|(name, value)| format!("{name}='{value}' "))
             .collect();
-        std::fs::write(
-            &php,
-            format!("#!/bin/sh\nexec env {words}{}\n", php_box.interpreter()),
-        )
-        .unwrap();
+        std::fs::write(&php, format!("#!/bin/sh\nexec env {words}{}\n", php_box.interpreter()))
+            .unwrap();
         let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&pfctl, mode()).unwrap();
         std::fs::set_permissions(&php, mode()).unwrap();
-        Some(Self {
-            sshd,
-            home,
-            pfctl,
-            php,
-            _box: php_box,
-        })
+        Some(Self { sshd, home, pfctl, php, _box: php_box })
     }
 
     /// Plain ssh running these questions of pfctl, over a connection of its own, or over a shared one whose socket has this
@@ -142,10 +122,7 @@ impl Lab {
             "IdentitiesOnly=yes",
             "-o",
         ]);
-        command.arg(format!(
-            "UserKnownHostsFile={}",
-            self.known_hosts(port).display()
-        ));
+        command.arg(format!("UserKnownHostsFile={}", self.known_hosts(port).display()));
         command.arg("-i").arg(&self.sshd.client_key).args([
             "-p",
             &port.to_string(),
@@ -155,15 +132,10 @@ impl Lab {
         if let Some(name) = shared {
             let socket = self.home.path().join(format!("s{name}{port}"));
             command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=5"]);
-            command
-                .arg("-o")
-                .arg(format!("ControlPath={}", socket.display()));
+            command.arg("-o").arg(format!("ControlPath={}", socket.display()));
         }
         let pfctl = self.pfctl.display();
-        let asked: Vec<String> = questions
-            .iter()
-            .map(|asked| format!("{pfctl} {asked}"))
-            .collect();
+        let asked: Vec<String> = questions.iter().map(|asked| format!("{pfctl} {asked}")).collect();
         command.arg("127.0.0.1").arg(asked.join("; "));
         command
     }
@@ -187,10 +159,8 @@ impl Lab {
             ("PATHS_PFCTL", self.pfctl.display().to_string()),
             ("PATHS_PHP", self.php.display().to_string()),
         ];
-        command.envs(
-            set.into_iter()
-                .map(|(name, value)| (format!("KMSCTL_FIREWALL_{name}"), value)),
-        );
+        command
+            .envs(set.into_iter().map(|(name, value)| (format!("KMSCTL_FIREWALL_{name}"), value)));
         command.env("XDG_RUNTIME_DIR", self.home.path());
         command
     }
@@ -212,15 +182,8 @@ impl Lab {
 
 /// What `virusprot show` asks of pfctl, and what `status` does; it asks PHP and base tools too.
 const TABLE: &[&str] = &["-t virusprot -T show -v"];
-const ALL: &[&str] = &[
-    "-vsi",
-    "-sm",
-    "-vvPsr",
-    "-vvPsn",
-    "-t virusprot -T show -v",
-    "-vsS",
-    "-vvss",
-];
+const ALL: &[&str] =
+    &["-vsi", "-sm", "-vvPsr", "-vvPsn", "-t virusprot -T show -v", "-vsS", "-vvss"];
 const SHOW: &[&str] = &["virusprot", "show", "-o", "json"];
 const STATUS: &[&str] = &["status", "-o", "json"];
 
@@ -255,24 +218,15 @@ fn compare(lab: &Lab, port: u16, rounds: usize, title: &str) {
         [0, 1, 2, 3].map(|index| cold.get(index).map_or(f64::NAN, Times::least));
     println!("  warm  ssh host pfctl …        {ssh_warm:8.1}");
     println!("  warm  ssh host, all of status {ssh_all:8.1}");
-    println!(
-        "  warm  kmsctl virusprot show   {show_warm:8.1}   {:+.1} ms",
-        show_warm - ssh_warm
-    );
-    println!(
-        "  warm  kmsctl status           {status_warm:8.1}   {:.2} ×",
-        status_warm / ssh_all
-    );
+    println!("  warm  kmsctl virusprot show   {show_warm:8.1}   {:+.1} ms", show_warm - ssh_warm);
+    println!("  warm  kmsctl status           {status_warm:8.1}   {:.2} ×", status_warm / ssh_all);
     println!("  cold  ssh host pfctl …        {ssh_cold:8.1}");
     println!("  cold  the same, ControlPersist{ssh_kept:8.1}");
     println!(
         "  cold  kmsctl, openssh         {openssh_cold:8.1}   {:.2} ×",
         openssh_cold / ssh_cold
     );
-    println!(
-        "  cold  kmsctl, russh           {russh_cold:8.1}   {:.2} ×",
-        russh_cold / ssh_cold
-    );
+    println!("  cold  kmsctl, russh           {russh_cold:8.1}   {:.2} ×", russh_cold / ssh_cold);
 }
 
 fn main() {
@@ -286,16 +240,8 @@ fn main() {
     );
     let true_ = side_by_side(50, &mut [&mut || run(&mut Command::new("/bin/true"))]);
     let least = |times: &[Times]| times.first().map_or(f64::NAN, Times::least);
-    println!(
-        "\nkmsctl --help {:.1} ms; /bin/true {:.1} ms",
-        least(&help),
-        least(&true_)
-    );
-    let size = std::fs::metadata(env!("CARGO_BIN_EXE_kmsctl"))
-        .map(|file| file.len())
-        .unwrap_or_default();
-    println!(
-        "binary {:.1} MiB",
-        f64::from(u32::try_from(size >> 10).unwrap_or(u32::MAX)) / 1024.0
-    );
+    println!("\nkmsctl --help {:.1} ms; /bin/true {:.1} ms", least(&help), least(&true_));
+    let size =
+        std::fs::metadata(env!("CARGO_BIN_EXE_kmsctl")).map(|file| file.len()).unwrap_or_default();
+    println!("binary {:.1} MiB", f64::from(u32::try_from(size >> 10).unwrap_or(u32::MAX)) / 1024.0);
 }

@@ -81,10 +81,7 @@ fn main() {
             measure(name, &make());
         }
     };
-    let busy = kms_log::Profile {
-        seconds: 53 * 3600,
-        ..kms_log::Profile::busy()
-    };
+    let busy = kms_log::Profile { seconds: 53 * 3600, ..kms_log::Profile::busy() };
     row("generated, busy", &|| busy.simulate(1).bytes());
     row("sample, busy", &|| repeated(BUSY));
     row("sample, quiet", &|| repeated(QUIET));
@@ -103,10 +100,7 @@ fn beside_open(count: u32) -> Vec<u8> {
         let (hour, minute) = (second / 3_600 % 24, second / 60 % 60);
         let day = 1 + second / 86_400;
         let mut write = |text: &str| {
-            let stamp = format!(
-                "2026-05-{day:02} {hour:02}:{minute:02}:{:02}: ",
-                second % 60
-            );
+            let stamp = format!("2026-05-{day:02} {hour:02}:{minute:02}:{:02}: ", second % 60);
             bytes.extend_from_slice(stamp.as_bytes());
             bytes.extend_from_slice(text.as_bytes());
             bytes.push(b'\n');
@@ -228,9 +222,8 @@ fn timed(work: &mut impl FnMut()) -> f64 {
 }
 
 fn print_rate(name: &str, lines: usize, least: f64, ours: Option<f64>) {
-    let ratio = ours.map_or_else(String::new, |ours| {
-        format!(", {:.1} times the replay", least / ours)
-    });
+    let ratio =
+        ours.map_or_else(String::new, |ours| format!(", {:.1} times the replay", least / ours));
     println!(
         "  {name:<18} {:>9.2} M lines/s (least of {ROUNDS}, {least:.3} s{ratio})",
         lines as f64 / least / 1e6
@@ -248,20 +241,14 @@ fn children_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap();
     let (_, after_name) = text.rsplit_once(')').unwrap();
     let fields = after_name.split_whitespace().skip(13).take(2);
-    fields
-        .map(|ticks| ticks.parse::<f64>().unwrap())
-        .sum::<f64>()
-        / 100.0
+    fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// Runs the replay and other programs over the same bytes, in turns.
 fn compare_programs(lines: usize, bytes: &[u8], mut replay: impl FnMut()) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vlmcsd.log");
-    std::fs::File::create(&file)
-        .unwrap()
-        .write_all(bytes)
-        .unwrap();
+    std::fs::File::create(&file).unwrap().write_all(bytes).unwrap();
     let program = folder.path().join("vlmcsd.mtail");
     std::fs::write(&program, MTAIL).unwrap();
     let path = file.to_str().unwrap();
@@ -326,8 +313,5 @@ fn memory(path: &str) {
             .or(most);
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    println!(
-        "  kmsctl resident    {:>12}",
-        most.unwrap_or_else(|| "too quick to see".to_owned())
-    );
+    println!("  kmsctl resident    {:>12}", most.unwrap_or_else(|| "too quick to see".to_owned()));
 }

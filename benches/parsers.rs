@@ -72,9 +72,7 @@ fn measure(name: &str, verbosity: Verbosity) {
         assert_eq!((end.value as u64, end.unread.len()), (STATES, 0));
         tally.service
     });
-    report("  newlines only", bytes.len(), || {
-        memchr::memchr_iter(b'\n', bytes).count() as u64
-    });
+    report("  newlines only", bytes.len(), || memchr::memchr_iter(b'\n', bytes).count() as u64);
 }
 
 /// Times what the firewall's processor spends on the filter over a million states, with and without the `grep` before awk,
@@ -96,18 +94,11 @@ fn filter_on_the_firewall() {
         writeln!(out, "{}", state.display(Verbosity::VeryVerbose)).unwrap();
     });
     drop(out);
-    let words = [
-        ShellWord::fixed("/bin/cat"),
-        ShellWord::path(table.path().to_str().unwrap()).unwrap(),
-    ];
+    let words =
+        [ShellWord::fixed("/bin/cat"), ShellWord::path(table.path().to_str().unwrap()).unwrap()];
     let mut command = ScriptCommand::new(words);
-    command.filter = Some(OutputFilter {
-        port: 1688,
-        address: None,
-    });
-    let script = Script {
-        commands: vec![command],
-    };
+    command.filter = Some(OutputFilter { port: 1688, address: None });
+    let script = Script { commands: vec![command] };
     let mut text = String::from_utf8(script.render(&Nonce::new([7; 16]))).unwrap();
     if Path::new("/usr/bin/original-awk").exists() {
         text = text.replace("/usr/bin/awk", "/usr/bin/original-awk");
@@ -207,10 +198,7 @@ fn pathological() {
 fn pathological_rules() {
     let label = format!("pass all label \"{}\"\n", "\" label \"".repeat(5_000));
     let host = format!("pass from {}\n", "(<x:1> ".repeat(7_000));
-    for (name, line) in [
-        ("  quotes in a rule", label),
-        ("  brackets in a rule", host),
-    ] {
+    for (name, line) in [("  quotes in a rule", label), ("  brackets in a rule", host)] {
         for times in [20, 160] {
             let text = line.repeat(times);
             report(&format!("{name}, {} B", text.len()), text.len(), || {
@@ -223,29 +211,16 @@ fn pathological_rules() {
 /// Runs a generator and, at the other end of its pipe, a reader.
 fn through_pipe(name: &str, form: &str) {
     let this = std::env::current_exe().unwrap();
-    let mut generator = Command::new(&this)
-        .args(["generate", form])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let reader = Command::new(&this)
-        .arg("stdin")
-        .stdin(generator.stdout.take().unwrap())
-        .output()
-        .unwrap();
+    let mut generator =
+        Command::new(&this).args(["generate", form]).stdout(Stdio::piped()).spawn().unwrap();
+    let reader =
+        Command::new(&this).arg("stdin").stdin(generator.stdout.take().unwrap()).output().unwrap();
     generator.wait().unwrap();
-    print!(
-        "{name} through a pipe: {}",
-        String::from_utf8_lossy(&reader.stdout)
-    );
+    print!("{name} through a pipe: {}", String::from_utf8_lossy(&reader.stdout));
 }
 
 fn generate_to_stdout(very_verbose: bool) {
-    let verbosity = if very_verbose {
-        Verbosity::VeryVerbose
-    } else {
-        Verbosity::Plain
-    };
+    let verbosity = if very_verbose { Verbosity::VeryVerbose } else { Verbosity::Plain };
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     each_state(|state| writeln!(out, "{}", state.display(verbosity)).unwrap());
     out.flush().unwrap();
@@ -307,12 +282,9 @@ fn plausible(number: u64, random: &mut SplitMix) -> State {
             "TIME_WAIT:TIME_WAIT",
             "CLOSED:SYN_SENT",
         ],
-        "udp" => &[
-            "MULTIPLE:MULTIPLE",
-            "SINGLE:NO_TRAFFIC",
-            "SINGLE:MULTIPLE",
-            "NO_TRAFFIC:SINGLE",
-        ],
+        "udp" => {
+            &["MULTIPLE:MULTIPLE", "SINGLE:NO_TRAFFIC", "SINGLE:MULTIPLE", "NO_TRAFFIC:SINGLE"]
+        }
         _ => &["0:0"],
     });
     let direction = random.pick(&[Direction::In, Direction::Out]);
@@ -344,10 +316,7 @@ fn plausible(number: u64, random: &mut SplitMix) -> State {
 
 fn detail(tcp: bool, tracked: bool, random: &mut SplitMix) -> Detail {
     let sequence = random.next() as u32;
-    let windows = format!(
-        "[{sequence} + 65535] wscale 7  [{} + 64240] wscale 8",
-        sequence / 3
-    );
+    let windows = format!("[{sequence} + 65535] wscale 7  [{} + 64240] wscale 8", sequence / 3);
     Detail {
         windows: tcp.then_some(windows),
         age_seconds: random.below(400_000),
@@ -355,10 +324,7 @@ fn detail(tcp: bool, tracked: bool, random: &mut SplitMix) -> Detail {
         packets: (random.below(100_000), random.below(100_000)),
         bytes: (random.below(100_000_000), random.below(100_000_000)),
         rule: Some(random.below(120) as u32),
-        extras: tracked
-            .then(|| "source-track".to_owned())
-            .into_iter()
-            .collect(),
+        extras: tracked.then(|| "source-track".to_owned()).into_iter().collect(),
     }
 }
 
@@ -370,11 +336,7 @@ fn host(six: bool, port: u16, random: &mut SplitMix) -> Host {
     } else {
         IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
     };
-    Host {
-        address,
-        scope: None,
-        port,
-    }
+    Host { address, scope: None, port }
 }
 
 /// A small generator, so that every run reads the same text.

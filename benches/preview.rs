@@ -36,14 +36,8 @@ fn main() {
             seen.add_connection(address, at, at + (random >> 60).cast_signed());
         }
         let read = begun.elapsed();
-        let rate = Rate {
-            connections: 3,
-            seconds: 60,
-        };
-        let caps = Caps {
-            max_src_conn: Some(10),
-            rate: Some(rate),
-        };
+        let rate = Rate { connections: 3, seconds: 60 };
+        let caps = Caps { max_src_conn: Some(10), rate: Some(rate) };
         let cuts = preview_caps(&mut seen, caps, generation, |at| Some(at + 4_000));
         println!(
             "{generation:?}: {} cut, gathered in {read:.2?}, {:.2?} in all",

@@ -54,13 +54,10 @@ impl Running {
 
     fn metric(&self, name: &str) -> Option<f64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
         let mut page = String::new();
         stream.read_to_string(&mut page).ok()?;
-        page.lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     fn wait(&self, name: &str, wanted: f64) {
@@ -149,9 +146,7 @@ fn latency(url: &str, messages: &Receiver<Instant>) {
     running.wait("kms_slack_notifier_up", 1.0);
     let times = (0..MESSAGES).map(|number| {
         std::thread::sleep(Duration::from_millis(u64::from(300 + number * 7)));
-        let stamp = jiff::Timestamp::now()
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string();
+        let stamp = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
         let mut text = String::new();
         // Closed, and of a machine of its own: one that stays open could as well have asked again.
         for line in [

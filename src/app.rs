@@ -196,11 +196,7 @@ impl Context {
     /// Connects, within the time-out.
     pub async fn connect(&self) -> Result<Session> {
         self.say_where_built_in();
-        let simulator = if self.demo {
-            Some(self.start_demo().await?)
-        } else {
-            None
-        };
+        let simulator = if self.demo { Some(self.start_demo().await?) } else { None };
         let target = simulator.as_ref().map_or_else(
             || self.settings.firewall.target.clone(),
             |simulator| self.demo_target(simulator),
@@ -210,12 +206,7 @@ impl Context {
             link.close().await;
             return Err(failure);
         }
-        Ok(Session {
-            link,
-            idle: None,
-            target,
-            simulator,
-        })
+        Ok(Session { link, idle: None, target, simulator })
     }
 
     /// Connects once more where a connection was lost.
@@ -226,16 +217,12 @@ impl Context {
     }
 
     async fn link(&self, target: &Target) -> Result<Link> {
-        let spinner = self
-            .terminal
-            .spinner(&format!("Connecting to {} …", self.firewall_name()));
+        let spinner = self.terminal.spinner(&format!("Connecting to {} …", self.firewall_name()));
         let ask = |question: &str| {
             spinner.finish_and_clear();
             prompt::ask_secret(self.terminal, question).map(Secret::new)
         };
-        let link = self
-            .within_time(Box::pin(Link::connect(target, &ask)))
-            .await;
+        let link = self.within_time(Box::pin(Link::connect(target, &ask))).await;
         spinner.finish_and_clear();
         let link = link?;
         if let Some(notice) = link.notice() {
@@ -313,12 +300,7 @@ impl Context {
     /// Prepares questions about the service, with the firewall's paths and a nonce of their own.
     pub fn prepare_questions(&self, questions: &[Question]) -> Result<AskedQuestions> {
         let service = self.settings.service.clone();
-        Ok(AskedQuestions::new(
-            questions,
-            service,
-            self.paths(),
-            random_nonce()?,
-        ))
+        Ok(AskedQuestions::new(questions, service, self.paths(), random_nonce()?))
     }
 
     /// Asks once more over an open shell, within the time-out.
@@ -328,11 +310,7 @@ impl Context {
 
     /// Returns the name that output gives the firewall.
     pub fn firewall_name(&self) -> &str {
-        if self.demo {
-            &self.demo_name
-        } else {
-            &self.settings.firewall.target.host
-        }
+        if self.demo { &self.demo_name } else { &self.settings.firewall.target.host }
     }
 
     /// Makes a view about the firewall with the reading's time and its parsers' complaints.
@@ -346,11 +324,7 @@ impl Context {
         view.firewall = Some(self.firewall_name().to_owned());
         if let Some((program, line)) = reading.unread.first() {
             let more = reading.unread.len() - 1 + reading.more_unread;
-            let others = if more > 0 {
-                format!(" (and {more} more)")
-            } else {
-                String::new()
-            };
+            let others = if more > 0 { format!(" (and {more} more)") } else { String::new() };
             view.warnings.push(Warning::new(
                 "unread-output",
                 format!("{program} printed a line kmsctl does not understand, which is left out{others}: {}", line.text),
@@ -386,8 +360,7 @@ impl Context {
         for TypedNetwork { net, port } in typed {
             if let Some(port) = port {
                 let address = net.addr();
-                self.terminal
-                    .say(&format!("{address}: the port {port} beside it is dropped."));
+                self.terminal.say(&format!("{address}: the port {port} beside it is dropped."));
             }
         }
     }
@@ -425,11 +398,7 @@ impl Context {
         let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";
         let operator = "The firewall did not tell which address you come from, so nothing is flagged operator.";
         let unknown = [
-            (
-                "surroundings-unknown",
-                around.interfaces.is_empty(),
-                networks,
-            ),
+            ("surroundings-unknown", around.interfaces.is_empty(), networks),
             ("operator-unknown", around.operator.is_none(), operator),
         ];
         unknown
@@ -520,10 +489,7 @@ pub fn answer_or_warning<'a, T>(
     match fact {
         Ok(value) => Some(value),
         Err(error) => {
-            warnings.push(Warning::new(
-                "fact-missing",
-                format!("{what}: unknown, as {error}."),
-            ));
+            warnings.push(Warning::new("fact-missing", format!("{what}: unknown, as {error}.")));
             None
         }
     }

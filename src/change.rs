@@ -134,11 +134,7 @@ pub async fn change_with(
     // Found out before the firewall is asked anything: without a history nothing is changed.
     context.journal()?;
     let session = context.connect().await?;
-    let how = How {
-        flags,
-        command,
-        options,
-    };
+    let how = How { flags, command, options };
     over_session(context, session, how, questions, plan).await
 }
 
@@ -178,11 +174,7 @@ pub async fn change_over(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
-    let how = How {
-        flags,
-        command,
-        options: Options::default(),
-    };
+    let how = How { flags, command, options: Options::default() };
     over_session(context, session, how, questions, plan).await
 }
 
@@ -206,11 +198,7 @@ async fn from_reading(
     };
     config::check_edit(context, &reading, &draft)?;
     flags.someone_can_confirm(context.terminal)?;
-    draft.checks.extend(
-        how.options
-            .outside
-            .map(|proof| proof.check_sentence(context)),
-    );
+    draft.checks.extend(how.options.outside.map(|proof| proof.check_sentence(context)));
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),
@@ -229,10 +217,9 @@ async fn from_reading(
     if flags.shows_only() {
         if let Some(path) = &flags.plan_out {
             saved::save_plan(&plan, path)?;
-            context.terminal.say(&format!(
-                "The plan is in {}; nothing was changed.",
-                path.display()
-            ));
+            context
+                .terminal
+                .say(&format!("The plan is in {}; nothing was changed.", path.display()));
         }
         return report::plan_only(context, &plan, &reading, flags.plan_out.is_some());
     }
@@ -279,10 +266,7 @@ async fn nothing_to_do(
     sentence: &str,
 ) -> Result<()> {
     if let Some(path) = &how.flags.plan_out {
-        context.terminal.say(&format!(
-            "No plan was saved: {} was not written.",
-            path.display()
-        ));
+        context.terminal.say(&format!("No plan was saved: {} was not written.", path.display()));
     }
     let wanted = how.options.outside.filter(|_| !how.flags.shows_only());
     let Some(wanted) = wanted else {
@@ -372,9 +356,8 @@ async fn carry_out(
 /// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
 fn note_ending(context: &Context, plan: &Plan, carried: &Execution) {
     let ended = HistoryEvent::ended(&plan.id, carried.finish.clone());
-    let noted = context
-        .journal()
-        .and_then(|journal| Ok(journal.append(context.clock.now(), &ended)?));
+    let noted =
+        context.journal().and_then(|journal| Ok(journal.append(context.clock.now(), &ended)?));
     match noted {
         Ok(appended) => say_aside(context, &appended),
         Err(failure) => context.terminal.caution(&format!(
@@ -427,9 +410,6 @@ fn confirm_plan(
     if agreed {
         Ok(())
     } else {
-        Err(Failure::new(
-            FailureKind::NotConfirmed,
-            "Not confirmed; nothing was changed.",
-        ))
+        Err(Failure::new(FailureKind::NotConfirmed, "Not confirmed; nothing was changed."))
     }
 }

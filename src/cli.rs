@@ -103,32 +103,19 @@ fn demo_scenario(name: &str) -> Result<String, String> {
     }
     let near = |scenario: &Scenario| strsim::jaro_winkler(name, scenario.name());
     let nearest = nearest_word(Scenario::ALL, 0.0, near).map_or("open", Scenario::name);
-    Err(format!(
-        "there is no such scenario; did you mean `{nearest}`? See: kmsctl demo scenarios"
-    ))
+    Err(format!("there is no such scenario; did you mean `{nearest}`? See: kmsctl demo scenarios"))
 }
 
 impl Global {
     /// Returns the flags as words again, without those that choose a context.
     pub fn words(&self) -> Vec<OsString> {
-        let layers = self
-            .layers()
-            .into_iter()
-            .filter(|(key, ..)| *key != "context");
+        let layers = self.layers().into_iter().filter(|(key, ..)| *key != "context");
         let values = layers.flat_map(|(_, flag, text)| [flag.into(), text.into()]);
-        let config = self
-            .config
-            .iter()
-            .flat_map(|path| ["--config".into(), path.into()]);
-        let demo = self
-            .demo
-            .iter()
-            .map(|scenario| format!("--demo={scenario}").into());
+        let config = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        let demo = self.demo.iter().map(|scenario| format!("--demo={scenario}").into());
         let switches = [(self.quiet, "--quiet"), (self.verbose, "--verbose")];
-        let switches = switches
-            .into_iter()
-            .filter(|(is_on, _)| *is_on)
-            .map(|(_, flag)| flag.into());
+        let switches =
+            switches.into_iter().filter(|(is_on, _)| *is_on).map(|(_, flag)| flag.into());
         values.chain(config).chain(demo).chain(switches).collect()
     }
 
@@ -140,10 +127,7 @@ impl Global {
             ("color", "--color", &self.color),
             ("timeout", "--timeout", &self.timeout),
         ];
-        flags
-            .into_iter()
-            .filter_map(|(key, flag, text)| Some((key, flag, text.clone()?)))
-            .collect()
+        flags.into_iter().filter_map(|(key, flag, text)| Some((key, flag, text.clone()?))).collect()
     }
 }
 
@@ -210,9 +194,9 @@ impl Command {
     pub fn pair_work(&self) -> PairWork<'_> {
         match self {
             _ if self.reads_every_context() => PairWork::Looks,
-            Self::Virusprot(arguments) => arguments
-                .change_flags()
-                .map_or(PairWork::Own, PairWork::ChangesTable),
+            Self::Virusprot(arguments) => {
+                arguments.change_flags().map_or(PairWork::Own, PairWork::ChangesTable)
+            }
             Self::Expose(arguments) if !arguments.only_shows() => PairWork::ChangesRules,
             Self::Ratelimit(arguments) if arguments.changes_caps() => PairWork::ChangesRules,
             _ => PairWork::Own,

@@ -14,10 +14,7 @@ pub enum Clock {
 impl Clock {
     pub fn now(self) -> Timestamp {
         match self {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the edge that knows the time"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "this is the edge that knows the time")]
             Self::System => Timestamp::now(),
             Self::Fixed(moment) => moment,
         }

@@ -72,18 +72,12 @@ impl From<JournalError> for Failure {
         // Another user's, or no file: nothing that a second try changes.
         let unusable = match &error {
             JournalError::Io { source, .. } => {
-                matches!(
-                    source.kind(),
-                    InvalidInput | IsADirectory | PermissionDenied
-                ) || source.raw_os_error() == Some(libc::ELOOP)
+                matches!(source.kind(), InvalidInput | IsADirectory | PermissionDenied)
+                    || source.raw_os_error() == Some(libc::ELOOP)
             }
             _ => false,
         };
-        let kind = if unusable {
-            FailureKind::Usage
-        } else {
-            FailureKind::Failed
-        };
+        let kind = if unusable { FailureKind::Usage } else { FailureKind::Failed };
         Self::new(kind, format!("The history cannot be kept: {error}.")).with_cause(error)
     }
 }
@@ -155,10 +149,7 @@ pub struct Journal {
 impl Journal {
     /// Names the file; nothing is touched yet.
     pub fn at(directory: &Path) -> Self {
-        Self {
-            path: directory.join("journal.jsonl"),
-            patience: Duration::from_secs(2),
-        }
+        Self { path: directory.join("journal.jsonl"), patience: Duration::from_secs(2) }
     }
 
     /// Waits at most so long for a lock that another process holds.
@@ -282,21 +273,13 @@ impl Journal {
             source,
         })?;
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let (mut file, locked) = self
             .open_current(&mut options, Lock::Exclusive)
             .map_err(|error| self.io("Opening", error))?;
         if !locked {
             let path = aside::write_aside(self.directory(), now, event)?;
-            return Ok(Appended {
-                torn: 0,
-                aside: Some(path),
-            });
+            return Ok(Appended { torn: 0, aside: Some(path) });
         }
         self.make_private(&file)?;
         let last = self.last_line(&file)?;
@@ -311,19 +294,13 @@ impl Journal {
             seq = seq.max(known.seq + 1);
             let cut = HistoryEvent::Recovered {
                 bytes: 0,
-                text: format!(
-                    "the history did not end in its record {} any more",
-                    known.seq
-                ),
+                text: format!("the history did not end in its record {} any more", known.seq),
             };
             head = line::push_chained_line(&mut text, seq, &known.hash, now, &cut)?;
             seq += 1;
         }
         if last.torn > 0 {
-            let recovered = HistoryEvent::Recovered {
-                bytes: last.torn,
-                text: last.torn_text,
-            };
+            let recovered = HistoryEvent::Recovered { bytes: last.torn, text: last.torn_text };
             head = line::push_chained_line(&mut text, seq, &head, now, &recovered)?;
             seq += 1;
         }
@@ -351,10 +328,7 @@ impl Journal {
             // The record is on the disk; a head that stays behind misses the last ones, and accuses none.
             let _ = Head { seq, hash }.write(self.directory());
         }
-        Ok(Appended {
-            torn: usize::try_from(last.torn).unwrap_or(usize::MAX),
-            aside: None,
-        })
+        Ok(Appended { torn: usize::try_from(last.torn).unwrap_or(usize::MAX), aside: None })
     }
 
     /// Returns whether the record that the head names is there. Where it is not the last one, all are looked at.
@@ -362,10 +336,7 @@ impl Journal {
         if known.seq >= last.seq {
             return Ok(known.seq == last.seq && known.hash == last.head);
         }
-        let mut chain = Chain {
-            expected: Some(known.clone()),
-            ..Chain::default()
-        };
+        let mut chain = Chain { expected: Some(known.clone()), ..Chain::default() };
         for path in self.closed_files()?.iter().chain([&self.path]) {
             let file = Self::open_closed(path)?;
             self.scan_file(&file, &mut chain, &mut |_, _, _| {})?;
@@ -418,13 +389,9 @@ impl Journal {
             .map(|file| {
                 let found = match file.read() {
                     Ok(line) => (line.at, line.event),
-                    Err(why) => (
-                        Timestamp::UNIX_EPOCH,
-                        HistoryEvent::Recovered {
-                            bytes: 0,
-                            text: why,
-                        },
-                    ),
+                    Err(why) => {
+                        (Timestamp::UNIX_EPOCH, HistoryEvent::Recovered { bytes: 0, text: why })
+                    }
                 };
                 (file, Some(found))
             })
@@ -434,9 +401,8 @@ impl Journal {
             let file = Self::open_closed(path)?;
             self.scan_file(&file, &mut chain, &mut |at, event, _| {
                 for (_, found) in &mut waiting {
-                    let same = found
-                        .as_ref()
-                        .is_some_and(|found| found.0 == at && found.1 == event);
+                    let same =
+                        found.as_ref().is_some_and(|found| found.0 == at && found.1 == event);
                     if same {
                         *found = None;
                     }
@@ -506,12 +472,8 @@ impl Journal {
         options: &mut OpenOptions,
     ) -> Result<File, JournalError> {
         // A torn line is in the new file as a record.
-        file.set_len(end)
-            .map_err(|error| self.io("Writing", error))?;
-        let last = self
-            .closed_files()?
-            .last()
-            .and_then(|path| closed_number(path));
+        file.set_len(end).map_err(|error| self.io("Writing", error))?;
+        let last = self.closed_files()?.last().and_then(|path| closed_number(path));
         let name = format!("journal.{:06}.jsonl", last.unwrap_or_default() + 1);
         fs::rename(&self.path, self.directory().join(name))
             .map_err(|error| self.io("Closing", error))?;
@@ -587,11 +549,7 @@ impl Journal {
     }
 
     fn io(&self, doing: &'static str, source: io::Error) -> JournalError {
-        JournalError::Io {
-            doing,
-            path: self.path.clone(),
-            source,
-        }
+        JournalError::Io { doing, path: self.path.clone(), source }
     }
 }
 
@@ -642,10 +600,7 @@ impl Chain {
             self.more_breaks += 1;
             return;
         }
-        self.breaks.push(Break {
-            line: self.lines,
-            what,
-        });
+        self.breaks.push(Break { line: self.lines, what });
     }
 
     /// Reads and checks lines, of which one at a time is in memory.
@@ -657,10 +612,8 @@ impl Chain {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
-            let count = text
-                .by_ref()
-                .take(LONGEST_LINE as u64 + 1)
-                .read_until(b'\n', &mut bytes)?;
+            let count =
+                text.by_ref().take(LONGEST_LINE as u64 + 1).read_until(b'\n', &mut bytes)?;
             if count == 0 {
                 return Ok(());
             }
@@ -699,11 +652,9 @@ impl Chain {
             ),
             // A line that was altered is named already.
             Ok(Some(_)) if !self.breaks.is_empty() => return,
-            Ok(Some(head)) => format!(
-                "record {} is not the one that {} beside it knows",
-                head.seq,
-                head::NAME
-            ),
+            Ok(Some(head)) => {
+                format!("record {} is not the one that {} beside it knows", head.seq, head::NAME)
+            }
             Ok(None) => {
                 self.is_headless = self.lines > 0;
                 return;

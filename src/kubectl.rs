@@ -84,8 +84,7 @@ impl Kubectl {
         namespace: &str,
         names: &ObjectNames,
     ) -> Result<KubernetesService, KubectlError> {
-        self.get(&["-n", namespace, "get", "services", &names.service])
-            .await
+        self.get(&["-n", namespace, "get", "services", &names.service]).await
     }
 
     pub async fn pods(
@@ -93,8 +92,7 @@ impl Kubectl {
         namespace: &str,
         names: &ObjectNames,
     ) -> Result<ObjectList<Pod>, KubectlError> {
-        self.get(&["-n", namespace, "get", "pods", "-l", &names.selector])
-            .await
+        self.get(&["-n", namespace, "get", "pods", "-l", &names.selector]).await
     }
 
     /// Lists the slices of the Service's endpoints; `endpoints` itself is deprecated.
@@ -104,15 +102,8 @@ impl Kubectl {
         names: &ObjectNames,
     ) -> Result<ObjectList<EndpointSlice>, KubectlError> {
         let selector = format!("kubernetes.io/service-name={}", names.service);
-        self.get(&[
-            "-n",
-            namespace,
-            "get",
-            "endpointslices.discovery.k8s.io",
-            "-l",
-            &selector,
-        ])
-        .await
+        self.get(&["-n", namespace, "get", "endpointslices.discovery.k8s.io", "-l", &selector])
+            .await
     }
 
     /// Lists who announces the Service's address.
@@ -126,15 +117,7 @@ impl Kubectl {
             "metallb.io/service-name={},metallb.io/service-namespace={namespace}",
             names.service
         );
-        self.get(&[
-            "-n",
-            metallb,
-            "get",
-            "servicel2statuses.metallb.io",
-            "-l",
-            &selector,
-        ])
-        .await
+        self.get(&["-n", metallb, "get", "servicel2statuses.metallb.io", "-l", &selector]).await
     }
 
     /// Reads kubectl's own version, such as `v1.33.2`; the cluster is not asked.
@@ -183,9 +166,8 @@ impl Kubectl {
     async fn get<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, KubectlError> {
         let words = [words, &["-o", "json"]].concat();
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
-        serde_json::from_slice(&output).map_err(|error| KubectlError::Garbled {
-            reason: error.to_string(),
-        })
+        serde_json::from_slice(&output)
+            .map_err(|error| KubectlError::Garbled { reason: error.to_string() })
     }
 
     async fn read_text(&self, words: &[&str]) -> Result<String, KubectlError> {
@@ -217,8 +199,7 @@ impl Kubectl {
         namespace: &str,
     ) -> Result<ObjectList<KubernetesEvent>, KubectlError> {
         let selector = "--field-selector=involvedObject.kind=Pod";
-        self.get(&["-n", namespace, "get", "events", selector])
-            .await
+        self.get(&["-n", namespace, "get", "events", selector]).await
     }
 
     /// Reads the metrics page of a pod through the API server.
@@ -339,10 +320,7 @@ impl Program {
             Ok(())
         };
         let (stdout, ()) = tokio::try_join!(answered, listened)?;
-        let status = child
-            .wait()
-            .await
-            .map_err(|error| (None, not_started(&error)))?;
+        let status = child.wait().await.map_err(|error| (None, not_started(&error)))?;
         if status.success() {
             return Ok(stdout);
         }
@@ -356,10 +334,7 @@ impl Program {
         let program = self.name.clone();
         match error.kind() {
             std::io::ErrorKind::NotFound => KubectlError::Missing { program },
-            _ => KubectlError::NotStarted {
-                program,
-                reason: error.to_string(),
-            },
+            _ => KubectlError::NotStarted { program, reason: error.to_string() },
         }
     }
 
@@ -411,9 +386,7 @@ async fn listen_to_end(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8
     let mut piece = vec![0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut piece).await {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = usize::try_from(MOST_TALK)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(kept.len());
+        let room = usize::try_from(MOST_TALK).unwrap_or(usize::MAX).saturating_sub(kept.len());
         kept.extend_from_slice(piece.get(..count.min(room)).unwrap_or_default());
     }
 }
@@ -553,11 +526,7 @@ impl KubectlError {
         if has(&["(NotFound)"]) {
             return Self::NotFound { said };
         }
-        if has(&[
-            "(Unauthorized)",
-            "You must be logged in",
-            "getting credentials",
-        ]) {
+        if has(&["(Unauthorized)", "You must be logged in", "getting credentials"]) {
             return Self::Unauthorized { said };
         }
         if has(&[
@@ -590,11 +559,7 @@ impl KubectlError {
 }
 
 fn said_so_far(said: &str) -> String {
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!("; it printed: {said}")
-    }
+    if said.is_empty() { String::new() } else { format!("; it printed: {said}") }
 }
 
 /// Returns why kubectl got no credentials, such as `exec: executable aws not found`; advice and a web address follow it.
@@ -616,17 +581,11 @@ fn last_words(stderr: &[u8]) -> String {
 /// Leaves out of kubectl's sentence what names no fact: who says it, and what it asks of its reader.
 fn concrete_sentence(sentence: &str) -> &str {
     let mut words = sentence;
-    for start in [
-        "Error from server",
-        "error: ",
-        "Unable to connect to the server: ",
-    ] {
+    for start in ["Error from server", "error: ", "Unable to connect to the server: "] {
         words = words.strip_prefix(start).unwrap_or(words).trim_start();
     }
     // `(Forbidden): …`, `(NotFound): …`, or `: …`.
-    let reason = words
-        .strip_prefix('(')
-        .and_then(|rest| rest.split_once("): "));
+    let reason = words.strip_prefix('(').and_then(|rest| rest.split_once("): "));
     words = reason.map_or(words, |(_, rest)| rest);
     words = words.strip_prefix(": ").unwrap_or(words);
     words.split(" - did you specify").next().unwrap_or(words)
@@ -648,11 +607,8 @@ fn refused_right(sentence: &str) -> Option<String> {
 
 impl From<KubectlError> for Failure {
     fn from(error: KubectlError) -> Self {
-        Self::new(
-            FailureKind::Unreachable,
-            format!("The cluster cannot answer: {error}."),
-        )
-        .hint(error.fix())
+        Self::new(FailureKind::Unreachable, format!("The cluster cannot answer: {error}."))
+            .hint(error.fix())
     }
 }
 
@@ -693,10 +649,7 @@ impl LeftOut {
         match self.lines {
             0 => None,
             1 => Some(format!("a line of {} bytes was left out", self.bytes)),
-            more => Some(format!(
-                "{more} lines of {} bytes together were left out",
-                self.bytes
-            )),
+            more => Some(format!("{more} lines of {} bytes together were left out", self.bytes)),
         }
     }
 }
@@ -737,10 +690,7 @@ impl LogStream {
                 }))
             }
         };
-        Ok(Self {
-            ready: VecDeque::new(),
-            end,
-        })
+        Ok(Self { ready: VecDeque::new(), end })
     }
 
     /// Returns which lines were left out since this was asked the last time.
@@ -775,8 +725,7 @@ impl RunningKubectl {
             let count = stdout.read(&mut self.piece).await.unwrap_or_default();
             if count > 0 {
                 let piece = self.piece.get(..count).unwrap_or_default();
-                self.lines
-                    .feed_chunk(piece, |line| ready.push_back(line.to_vec()));
+                self.lines.feed_chunk(piece, |line| ready.push_back(line.to_vec()));
                 // Of a piece so short one giant ends at most.
                 if self.lines.giants > self.noted && !self.lines.is_discarding() {
                     self.noted = self.lines.giants;
@@ -809,10 +758,7 @@ impl RunningKubectl {
 
 impl Simulated {
     async fn read(&mut self, ready: &mut VecDeque<Vec<u8>>) -> Result<bool, KubectlError> {
-        let follow = self
-            .words
-            .iter()
-            .any(|word| word == "--follow" || word == "-F");
+        let follow = self.words.iter().any(|word| word == "--follow" || word == "-F");
         if self.asked && !follow {
             return Ok(false);
         }
@@ -827,9 +773,7 @@ impl Simulated {
         })?;
         let before = self.newest;
         for line in text.lines() {
-            let at = split_kubectl_stamp(line)
-                .0
-                .or_else(|| server_line_timestamp(line));
+            let at = split_kubectl_stamp(line).0.or_else(|| server_line_timestamp(line));
             if at.is_none_or(|at| before.is_none_or(|before| at > before)) {
                 ready.push_back(line.as_bytes().to_vec());
             }
@@ -842,10 +786,7 @@ impl Simulated {
 /// Reads the stamp of a line of the server's log; the server's image runs in UTC.
 pub fn server_line_timestamp(line: &str) -> Option<Timestamp> {
     let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
-    stamp
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .ok()
-        .map(|zoned| zoned.timestamp())
+    stamp.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 /// Which part of a container's output is wanted.
@@ -972,13 +913,7 @@ mod error_tests {
             kind("error: context \"nonsense\" does not exist"),
             KubectlError::Configuration { .. }
         ));
-        assert_eq!(
-            kind(""),
-            KubectlError::Failed {
-                status: 1,
-                said: "it said nothing".into()
-            }
-        );
+        assert_eq!(kind(""), KubectlError::Failed { status: 1, said: "it said nothing".into() });
     }
 
     #[test]
@@ -1015,9 +950,7 @@ mod error_tests {
 
     #[test]
     fn failures_are_of_the_other_side() {
-        let failure = Failure::from(KubectlError::Missing {
-            program: "kubectl".into(),
-        });
+        let failure = Failure::from(KubectlError::Missing { program: "kubectl".into() });
         assert_eq!(failure.kind.exit_code(), 5);
         assert_eq!(failure.hints.len(), 1);
     }
@@ -1033,18 +966,8 @@ mod pods_tests {
             assert!(check_pod_name(good).is_ok(), "{good}");
         }
         let long = "a".repeat(254);
-        for bad in [
-            "",
-            "--all",
-            "-c",
-            "a b",
-            "../x",
-            "a/../b",
-            "KMS",
-            "a..b",
-            "é",
-            long.as_str(),
-        ] {
+        for bad in ["", "--all", "-c", "a b", "../x", "a/../b", "KMS", "a..b", "é", long.as_str()]
+        {
             assert!(check_pod_name(bad).is_err(), "{bad}");
         }
     }

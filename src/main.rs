@@ -13,9 +13,8 @@ fn main() -> ExitCode {
     match Cli::parse_process() {
         Ok(cli) => ExitCode::from(kmsctl::run_kmsctl(&cli)),
         Err(error) => {
-            let words: Vec<String> = std::env::args_os()
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect();
+            let words: Vec<String> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
             ExitCode::from(kmsctl::print_parser_answer(&error, &words))
         }
     }

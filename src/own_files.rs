@@ -34,9 +34,7 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Those of the operating system.
 pub fn replace_private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
     file.persist(path)?;
@@ -76,11 +74,7 @@ pub fn belongs_to_another(path: &Path) -> bool {
 /// # Errors
 /// `PermissionDenied` with a sentence.
 pub fn check_own(found: &Metadata) -> io::Result<()> {
-    if found.uid() == own_user() {
-        Ok(())
-    } else {
-        Err(foreign_owner(found))
-    }
+    if found.uid() == own_user() { Ok(()) } else { Err(foreign_owner(found)) }
 }
 
 /// Says why a configuration is not to be believed: another user owns it or may write it.
@@ -92,20 +86,13 @@ pub fn configuration_problem(found: &Metadata) -> Option<String> {
         ));
     }
     (found.mode() & 0o022 != 0).then(|| {
-        format!(
-            "others may write it (mode {:o}); close it with chmod go-w",
-            found.mode() & 0o777
-        )
+        format!("others may write it (mode {:o}); close it with chmod go-w", found.mode() & 0o777)
     })
 }
 
 fn foreign_owner(found: &Metadata) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!(
-            "it belongs to another user (id {}), and this is id {}",
-            found.uid(),
-            own_user()
-        ),
+        format!("it belongs to another user (id {}), and this is id {}", found.uid(), own_user()),
     )
 }

@@ -12,9 +12,7 @@ use std::path::Path;
 /// Those of the operating system; `InvalidInput` for a pipe, a socket, a device or a directory.
 pub fn read_plain_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_plain_file(path, OpenOptions::new().read(true))?
-        .take(most)
-        .read_to_end(&mut bytes)?;
+    open_plain_file(path, OpenOptions::new().read(true))?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -36,9 +34,6 @@ pub fn open_plain_file(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a plain file",
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"))
     }
 }

@@ -49,8 +49,7 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
             return words.get(place + 1).map(String::as_str);
         }
         let short = word.strip_prefix("-o");
-        word.strip_prefix("--output=")
-            .or_else(|| Some(short?.trim_start_matches('=')))
+        word.strip_prefix("--output=").or_else(|| Some(short?.trim_start_matches('=')))
     });
     let mode = forms
         .next_back()
@@ -59,11 +58,7 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
         .unwrap_or_default();
     if !help && matches!(mode, Mode::Json | Mode::Ndjson) {
         let text = error.to_string();
-        let message = text
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ");
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
         let failure = match nearest(error) {
             Some(command) => Failure::usage(message).hint(did_you_mean(&command)),
@@ -85,10 +80,7 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
             Ok(()) | Err(_) => 0,
         };
     }
-    if words
-        .iter()
-        .any(|word| word.len() > 200 || word.chars().any(text::acts_on_terminal))
-    {
+    if words.iter().any(|word| word.len() > 200 || word.chars().any(text::acts_on_terminal)) {
         let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
     } else {
         let _ = error.print();
@@ -111,11 +103,7 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
     let mut parts: Vec<String> = words
         .iter()
         .flat_map(|word| {
-            [
-                Some(word.as_str()),
-                word.split_once('=').map(|(_, value)| value),
-                word.get(2..),
-            ]
+            [Some(word.as_str()), word.split_once('=').map(|(_, value)| value), word.get(2..)]
         })
         .flatten()
         .flat_map(|part| [part.to_owned(), plain(part)])
@@ -153,10 +141,7 @@ fn build_context(
 ) -> std::result::Result<Context, (Terminal, Failure)> {
     let global = &cli.global;
     let no_color = environment.no_color || environment.dumb_terminal;
-    let word = global
-        .output
-        .as_deref()
-        .or_else(|| environment.variable("KMSCTL_OUTPUT"));
+    let word = global.output.as_deref().or_else(|| environment.variable("KMSCTL_OUTPUT"));
     let early = Terminal::new(
         word.and_then(Mode::named).unwrap_or_default(),
         ColorChoice::Auto,
@@ -192,9 +177,8 @@ fn build_context(
         let color = ColorChoice::named(&settings.color).unwrap_or_default();
         Terminal::new(mode, color, no_color, quiet, verbose)
     };
-    let terminal = terminal
-        .carrying(carried(global, &environment, demo))
-        .paging(pager(global, &environment));
+    let terminal =
+        terminal.carrying(carried(global, &environment, demo)).paging(pager(global, &environment));
     if let Some(failure) = problem
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())
@@ -214,10 +198,7 @@ fn build_context(
             "The configuration names its firewalls in contexts only, and none is chosen.",
         );
         let names = layers.context_names();
-        return Err((
-            terminal,
-            failure.hint(format!("Choose one with --context: {names}.")),
-        ));
+        return Err((terminal, failure.hint(format!("Choose one with --context: {names}."))));
     }
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
     terminal.warn(&layers.warnings);
@@ -277,9 +258,7 @@ fn carried(
         return None;
     }
     let tree = cli::command_tree();
-    let commands = tree
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned());
+    let commands = tree.get_subcommands().map(|command| command.get_name().to_owned());
     // One for the whole run, as the run itself is one.
     Carried::new(&flags, commands.collect()).map(|carried| &*Box::leak(Box::new(carried)))
 }
@@ -302,9 +281,7 @@ fn switch_setting(flag: bool, name: &str, environment: &Environment) -> Result<b
     match environment.variable(name).map(str::to_lowercase).as_deref() {
         Some("1" | "true" | "yes" | "on") => Ok(true),
         None | Some("0" | "false" | "no" | "off") => Ok(flag),
-        Some(word) => Err(Failure::usage(format!(
-            "{name}={word} is neither yes nor no."
-        ))),
+        Some(word) => Err(Failure::usage(format!("{name}={word} is neither yes nor no."))),
     }
 }
 
@@ -319,9 +296,7 @@ fn fixed_clock(environment: &Environment) -> Result<Clock> {
 }
 
 fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
     let result = runtime.block_on(cli::run_command(context, cli));

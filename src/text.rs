@@ -142,12 +142,10 @@ pub fn counted<N: std::fmt::Display + Copy + PartialEq + From<u8>>(
 /// Prints bytes in hexadecimal.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Returns a moment as it is printed: RFC 3339 has no fraction of a second then.
@@ -157,12 +155,8 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
 
 /// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
 pub fn format_span(seconds: u64) -> String {
-    let (days, hours, minutes, rest) = (
-        seconds / 86_400,
-        seconds / 3_600 % 24,
-        seconds / 60 % 60,
-        seconds % 60,
-    );
+    let (days, hours, minutes, rest) =
+        (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     match (days, hours, minutes, rest) {
         (0, 0, 0, _) => format!("{rest}s"),
         (0, 0, _, 0) => format!("{minutes}m"),
@@ -182,10 +176,7 @@ mod tests {
     #[test]
     fn escapes_are_shown_and_plain_text_is_untouched() {
         assert_eq!(clean_text("KMS public — ok"), "KMS public — ok");
-        assert_eq!(
-            clean_text("a\x1b[2Jb\nc\u{9b}d\u{202e}e"),
-            "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e"
-        );
+        assert_eq!(clean_text("a\x1b[2Jb\nc\u{9b}d\u{202e}e"), "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e");
     }
 
     #[test]

@@ -15,8 +15,7 @@ use crate::simulator::{Scenario, SimulatedOutside, Simulator};
 impl Context {
     /// Starts the simulated firewall on a free loopback port.
     pub async fn start_demo(&self) -> Result<Simulator> {
-        self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
+        self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
     pub async fn start_demo_on(&self, listen: std::net::SocketAddr) -> Result<Simulator> {
@@ -53,10 +52,8 @@ impl Context {
         };
         let names = || Scenario::ALL.map(Scenario::name).join(", ");
         let unknown = || {
-            Failure::usage(format!(
-                "KMSCTL_DEMO_SCENARIO: there is no scenario `{name}`."
-            ))
-            .hint(format!("There are: {}.", names()))
+            Failure::usage(format!("KMSCTL_DEMO_SCENARIO: there is no scenario `{name}`."))
+                .hint(format!("There are: {}.", names()))
         };
         Scenario::named(name).map(Some).ok_or_else(unknown)
     }

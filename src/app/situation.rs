@@ -17,12 +17,8 @@ use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 
 /// The questions whose answers [`Situation::exposure`] needs.
-pub const QUESTIONS: &[Question] = &[
-    Question::Rules,
-    Question::Translation,
-    Question::Info,
-    Question::Configured,
-];
+pub const QUESTIONS: &[Question] =
+    &[Question::Rules, Question::Translation, Question::Info, Question::Configured];
 
 #[derive(Debug)]
 pub struct Situation<'a> {

@@ -82,10 +82,7 @@ pub async fn show_beside<B>(
         return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
     }
     let mut opened = context.open(questions).await?;
-    let screen = context
-        .terminal
-        .redraws()
-        .then(|| context.terminal.take_screen());
+    let screen = context.terminal.redraws().then(|| context.terminal.take_screen());
     let other = std::cell::RefCell::new(beside().await);
     let refresh = async {
         loop {
@@ -118,10 +115,7 @@ pub async fn repeat_look(
     if context.terminal.mode == Mode::Csv {
         return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
     }
-    let screen = context
-        .terminal
-        .redraws()
-        .then(|| context.terminal.take_screen());
+    let screen = context.terminal.redraws().then(|| context.terminal.take_screen());
     let work = async {
         let mut live = Live::new(context, interval);
         loop {
@@ -159,9 +153,7 @@ impl<'a> Live<'a> {
             context,
             interval,
             keys: redraws.then(read_keys).flatten(),
-            resized: redraws
-                .then(|| signal(SignalKind::window_change()).ok())
-                .flatten(),
+            resized: redraws.then(|| signal(SignalKind::window_change()).ok()).flatten(),
             first: 0,
             shown: None,
         }
@@ -187,14 +179,8 @@ impl<'a> Live<'a> {
         let Some((view, at)) = &self.shown else {
             return Ok(());
         };
-        let footer = format!(
-            "{at}  every {}, q ends",
-            format_span(self.interval.as_secs())
-        );
-        self.first = self
-            .context
-            .terminal
-            .redraw(view, &footer, self.first, key)?;
+        let footer = format!("{at}  every {}, q ends", format_span(self.interval.as_secs()));
+        self.first = self.context.terminal.redraw(view, &footer, self.first, key)?;
         Ok(())
     }
 

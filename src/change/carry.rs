@@ -21,24 +21,16 @@ pub(super) async fn execute(
     read_at: Timestamp,
 ) -> Execution {
     match &plan.change.operation {
-        Operation::TableDelete {
-            table,
-            entries,
-            forget,
-        } => table::free_entries(context, session, table, entries, forget).await,
+        Operation::TableDelete { table, entries, forget } => {
+            table::free_entries(context, session, table, entries, forget).await
+        }
         Operation::TableAdd { table, entries } => {
             table::block_entries(context, session, table, entries).await
         }
-        Operation::StatesKill {
-            labels,
-            states,
-            clients,
-        } => states::end_states(context, session, labels, states, clients, before).await,
-        Operation::Configuration {
-            change,
-            with_pending,
-            end_connections,
-        } => {
+        Operation::StatesKill { labels, states, clients } => {
+            states::end_states(context, session, labels, states, clients, before).await
+        }
+        Operation::Configuration { change, with_pending, end_connections } => {
             let wanted = config::ConfigurationChange {
                 plan,
                 change,
@@ -91,10 +83,9 @@ pub(super) async fn ask_again(
     const ASKING: &str = "Asking the firewall …";
     match run_actions(context, session, ASKING, actions.clone(), proof).await {
         Err(failure) if failure.kind != FailureKind::Interrupted => {
-            context.terminal.say(&format!(
-                "{} Connecting again to ask what happened.",
-                failure.message
-            ));
+            context
+                .terminal
+                .say(&format!("{} Connecting again to ask what happened.", failure.message));
             context.reconnect(session).await?;
             run_actions(context, session, ASKING, actions, proof).await
         }

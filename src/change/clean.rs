@@ -20,10 +20,7 @@ pub(super) async fn clean_leftovers(
     paths: &[String],
     before: &Reading,
 ) -> Execution {
-    let found = before
-        .configured
-        .iter()
-        .flat_map(|configured| &configured.leftovers);
+    let found = before.configured.iter().flat_map(|configured| &configured.leftovers);
     let planned = found.filter(|file| paths.contains(&file.path));
     let files = planned.map(|file| StoredFile {
         path: file.path.clone(),
@@ -37,13 +34,7 @@ pub(super) async fn clean_leftovers(
         files: files.collect(),
     };
     // Removing twice is the same as once, so a lost answer may simply be asked for again.
-    let said = ask_again(
-        context,
-        session,
-        vec![FirewallAction::Clean(request)],
-        PROOF,
-    )
-    .await;
+    let said = ask_again(context, session, vec![FirewallAction::Clean(request)], PROOF).await;
     let (mut said, reading) = match said {
         Ok(said) => said,
         Err(failure) => {
@@ -66,9 +57,8 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Executio
     let (removed, kept) = match cleaned {
         Cleaned::Done { removed, kept } => (removed, kept),
         Cleaned::Locked { holder } => {
-            let who = holder.map_or_else(String::new, |holder| {
-                format!(": {} by {}", holder.what, holder.who)
-            });
+            let who = holder
+                .map_or_else(String::new, |holder| format!(": {} by {}", holder.what, holder.who));
             return Execution::from_failure(
                 Failure::new(
                     FailureKind::Conflict,
@@ -93,10 +83,7 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Executio
     let Ok(configured) = &reading.configured else {
         return Execution::not_verified("It could not be read back what is left.", None);
     };
-    let there = configured
-        .leftovers
-        .iter()
-        .find(|file| file.stale && paths.contains(&file.path));
+    let there = configured.leftovers.iter().find(|file| file.stale && paths.contains(&file.path));
     if let Some(file) = there {
         return Execution::not_verified(&format!("{} is still there.", file.path), None);
     }

@@ -134,10 +134,7 @@ fn swap_of(
     let now = before.clock.now.as_second();
     let salt = Sha256::digest(id.as_str());
     let number = |bytes: &[u8], most: u64| {
-        bytes
-            .iter()
-            .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
-            % most
+        bytes.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte)) % most
     };
     let (fraction, digits) = salt.split_at(16);
     let association = format!(
@@ -146,11 +143,7 @@ fn swap_of(
         number(digits, 9) + 1,
         number(fraction, 100_000_000)
     );
-    let ids = EditIds {
-        who: &context.who(),
-        now,
-        association: &association,
-    };
+    let ids = EditIds { who: &context.who(), now, association: &association };
     let service = (&context.settings.service).into();
     let mut swap = make_swap(configured, change, &service, &ids).map_err(Refusal::from)?;
     if never_ran(context, configured, before) {
@@ -184,12 +177,7 @@ pub(super) fn check_edit(context: &Context, before: &Reading, draft: &Draft) -> 
 fn reverts_at(context: &Context, before: &Reading, read_at: Timestamp, after: u64) -> i64 {
     let thought = context.clock.now().duration_since(read_at).as_secs().max(0);
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    before
-        .clock
-        .now
-        .as_second()
-        .saturating_add(thought)
-        .saturating_add(after)
+    before.clock.now.as_second().saturating_add(thought).saturating_add(after)
 }
 
 fn interrupted_change(id: &ChangeId) -> Execution {
@@ -246,18 +234,10 @@ pub(super) async fn outcome_of(
     id: &ChangeId,
     settle: bool,
 ) -> Result<(std::result::Result<OutcomeAnswer, FactError>, Reading)> {
-    let request = OutcomeRequest {
-        service: (&context.settings.service).into(),
-        id: id.clone(),
-        settle,
-    };
-    let (mut said, reading): ActionReplies = ask_again(
-        context,
-        session,
-        vec![FirewallAction::Outcome(request)],
-        PROOF,
-    )
-    .await?;
+    let request =
+        OutcomeRequest { service: (&context.settings.service).into(), id: id.clone(), settle };
+    let (mut said, reading): ActionReplies =
+        ask_again(context, session, vec![FirewallAction::Outcome(request)], PROOF).await?;
     let answer = match said.pop() {
         Some(Ok(Done::Answered(answer))) => Ok(answer),
         Some(Err(error)) => Err(error),
@@ -295,10 +275,7 @@ async fn judge_outcome(
     }
     if carried.finish.ended == EndedAs::Done
         && matches!(wanted.change, ConfigurationEdit::Caps { .. })
-        && carried
-            .reading
-            .as_ref()
-            .is_some_and(|reading| is_disabled(context, reading))
+        && carried.reading.as_ref().is_some_and(|reading| is_disabled(context, reading))
     {
         "Written; the caps count once the rules are enabled."
             .clone_into(&mut carried.finish.message);
@@ -351,9 +328,7 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
             let since = Timestamp::from_second(holder.since).unwrap_or_default();
             let since = since.strftime("%T");
             let (who, what) = (&holder.who, &holder.what);
-            as_sentence(&format!(
-                "{who} is making a change since {since} UTC: {what}"
-            ))
+            as_sentence(&format!("{who} is making a change since {since} UTC: {what}"))
         }
         None => as_sentence(&outcome.message),
     };
@@ -407,11 +382,7 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
     };
     let mut finish = Finish::new(ended, message);
     finish.outcome = Some(outcome);
-    Execution {
-        finish,
-        reading,
-        failure,
-    }
+    Execution { finish, reading, failure }
 }
 
 /// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is
@@ -448,11 +419,7 @@ async fn end_connections(
             if killing.left > 0 {
                 connections_left(
                     carried,
-                    &counted(
-                        killing.left,
-                        "state is still there.",
-                        "states are still there.",
-                    ),
+                    &counted(killing.left, "state is still there.", "states are still there."),
                 );
             }
         }

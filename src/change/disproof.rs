@@ -20,10 +20,7 @@ pub(super) fn contradiction(
     promised: Option<(State, State)>,
     exposure: &Exposure,
 ) -> Option<String> {
-    let why = exposure
-        .why
-        .first()
-        .map_or("", |finding| finding.message.as_str());
+    let why = exposure.why.first().map_or("", |finding| finding.message.as_str());
     let state = exposure.state;
     let promised = promised.map(|(_, promised)| promised);
     let opens = match change {
@@ -36,9 +33,7 @@ pub(super) fn contradiction(
     match opens {
         // With caps and without are two states, and one was promised; behind a rule of others the pair is half.
         Some(true) if promised.map_or(!state.lets_in(), |promised| promised != state) => {
-            return Some(format!(
-                "The rules are written, but the service is {state}: {why}"
-            ));
+            return Some(format!("The rules are written, but the service is {state}: {why}"));
         }
         // A path of others is left as it is, and what it leaves open is not closed.
         Some(false) if !state.lets_in() && exposure.lets_in() != Some(false) => {
@@ -48,19 +43,14 @@ pub(super) fn contradiction(
             ));
         }
         Some(false) if state.lets_in() => {
-            return Some(format!(
-                "The rules are gone, but the service is still {state}: {why}"
-            ));
+            return Some(format!("The rules are gone, but the service is still {state}: {why}"));
         }
         _ => {}
     }
     let ConfigurationEdit::Caps { max_src_conn, rate } = change else {
         return None;
     };
-    let caps = Caps {
-        max_src_conn: *max_src_conn,
-        rate: *rate,
-    };
+    let caps = Caps { max_src_conn: *max_src_conn, rate: *rate };
     let loaded = exposure.caps.loaded.unwrap_or_default();
     (exposure.filter.loaded && loaded != caps)
         .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
@@ -86,9 +76,7 @@ pub(super) fn contradicting_caps(plan: &Draft, exposure: &Exposure) -> Option<St
         named.any(|(_, runs)| difference.after != *runs)
     });
     let field = &broken.next()?.field;
-    Some(format!(
-        "The rules are written, but pf runs {loaded}: {field} is not what the plan says."
-    ))
+    Some(format!("The rules are written, but pf runs {loaded}: {field} is not what the plan says."))
 }
 
 /// Says how pf's table of the alias differs from the configuration, where a rule in force may name it: pfSense makes no
@@ -109,20 +97,11 @@ pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Optio
             ));
         }
     };
-    let members: Vec<Option<IpNet>> = alias
-        .addresses
-        .iter()
-        .map(|member| alias_network(member))
-        .collect();
-    let there = |net: &IpNet| {
-        entries
-            .iter()
-            .any(|entry| !entry.negated && entry.net == *net)
-    };
+    let members: Vec<Option<IpNet>> =
+        alias.addresses.iter().map(|member| alias_network(member)).collect();
+    let there = |net: &IpNet| entries.iter().any(|entry| !entry.negated && entry.net == *net);
     let missing = members.iter().flatten().find(|member| !there(member));
-    let more = entries
-        .iter()
-        .find(|entry| !members.contains(&Some(entry.net)));
+    let more = entries.iter().find(|entry| !members.contains(&Some(entry.net)));
     let more = more.filter(|_| members.iter().all(Option::is_some));
     match (missing, more) {
         (Some(missing), _) => Some(format!(
@@ -138,10 +117,7 @@ pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Optio
 
 fn alias_network(member: &str) -> Option<IpNet> {
     let address = member.parse::<IpAddr>().map(IpNet::from);
-    address
-        .or_else(|_| member.parse())
-        .ok()
-        .map(|net: IpNet| net.trunc())
+    address.or_else(|_| member.parse()).ok().map(|net: IpNet| net.trunc())
 }
 
 #[cfg(test)]
@@ -154,21 +130,13 @@ mod tests {
 
     /// What is judged of these rules of pf's.
     fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
-        let loaded = Loaded {
-            filter,
-            nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter, nat, enabled: true };
         let configured = fixtures::configured();
         exposure::judge(Some(&configured), loaded, &fixtures::service())
     }
 
     fn open() -> Exposure {
-        let filter = [
-            fixtures::block_table(),
-            fixtures::pass(),
-            fixtures::default_deny(),
-        ];
+        let filter = [fixtures::block_table(), fixtures::pass(), fixtures::default_deny()];
         seen(&filter, &[fixtures::rdr()])
     }
 
@@ -177,19 +145,13 @@ mod tests {
     }
 
     fn put_back() -> ConfigurationEdit {
-        ConfigurationEdit::PutBack {
-            records: Box::new(Records::default()),
-            alias: false,
-        }
+        ConfigurationEdit::PutBack { records: Box::new(Records::default()), alias: false }
     }
 
     fn caps(max_src_conn: u32) -> ConfigurationEdit {
         ConfigurationEdit::Caps {
             max_src_conn: Some(max_src_conn),
-            rate: Some(Rate {
-                connections: 10,
-                seconds: 60,
-            }),
+            rate: Some(Rate { connections: 10, seconds: 60 }),
         }
     }
 
@@ -212,16 +174,11 @@ mod tests {
 
     #[test]
     fn with_caps_and_without_are_two_promises() {
-        let uncapped = seen(
-            &[fixtures::pass_without_caps(), fixtures::default_deny()],
-            &[fixtures::rdr()],
-        );
+        let uncapped =
+            seen(&[fixtures::pass_without_caps(), fixtures::default_deny()], &[fixtures::rdr()]);
         let promised = |state| Some((State::Absent, state));
         for change in [put_back(), ConfigurationEdit::Enable] {
-            assert_eq!(
-                contradiction(&change, promised(State::Uncapped), &uncapped),
-                None
-            );
+            assert_eq!(contradiction(&change, promised(State::Uncapped), &uncapped), None);
             let words =
                 contradiction(&change, promised(State::Open), &uncapped).expect("it has no caps");
             assert!(words.contains("the service is uncapped"), "{words}");
@@ -239,17 +196,11 @@ mod tests {
         };
         for change in [ConfigurationEdit::Enable, build] {
             assert_eq!(contradiction(&change, None, &open()), None, "{change:?}");
-            assert!(
-                contradiction(&change, None, &shut()).is_some(),
-                "{change:?}"
-            );
+            assert!(contradiction(&change, None, &shut()).is_some(), "{change:?}");
         }
         for change in [ConfigurationEdit::Disable, ConfigurationEdit::Delete] {
             assert_eq!(contradiction(&change, None, &shut()), None, "{change:?}");
-            assert!(
-                contradiction(&change, None, &open()).is_some(),
-                "{change:?}"
-            );
+            assert!(contradiction(&change, None, &open()).is_some(), "{change:?}");
         }
     }
 
@@ -274,23 +225,14 @@ mod tests {
             reverts_after: None,
             undoes: None,
         };
-        assert_eq!(
-            contradicting_caps(&plan(put_back(), 50, "10/60"), &open()),
-            None
-        );
+        assert_eq!(contradicting_caps(&plan(put_back(), 50, "10/60"), &open()), None);
         let words =
             contradicting_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
         assert!(words.contains("max_src_conn is not"), "{words}");
         let words = contradicting_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
         assert!(words.contains("rate is not"), "{words}");
-        assert_eq!(
-            contradicting_caps(&plan(put_back(), 40_000, "10/60"), &shut()),
-            None
-        );
-        assert_eq!(
-            contradicting_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()),
-            None
-        );
+        assert_eq!(contradicting_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
+        assert_eq!(contradicting_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()), None);
     }
 
     #[test]
@@ -298,10 +240,6 @@ mod tests {
         assert_eq!(contradiction(&caps(50), None, &open()), None);
         let words = contradiction(&caps(20), None, &open()).expect("other caps");
         assert!(words.contains("but pf runs max-src-conn 50"), "{words}");
-        assert_eq!(
-            contradiction(&caps(20), None, &shut()),
-            None,
-            "no rule carries any"
-        );
+        assert_eq!(contradiction(&caps(20), None, &shut()), None, "no rule carries any");
     }
 }

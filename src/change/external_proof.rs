@@ -20,10 +20,7 @@ pub struct ExternalProof {
 impl ExternalProof {
     /// Asks for a proof by these vantages, or by every one.
     pub fn new(from: &[String], expected: Expected) -> Self {
-        Self {
-            from: from.to_vec(),
-            expected,
-        }
+        Self { from: from.to_vec(), expected }
     }
 
     /// Refuses what names no vantage, or none that may connect often enough now, before anything is changed. A dry run
@@ -95,10 +92,7 @@ async fn look_from_outside(
     wanted: &ExternalProof,
     against: FailureKind,
 ) -> (ExternalOutcome, Option<Failure>) {
-    let request = ProofRequest {
-        from: wanted.from.clone(),
-        expect: Some(wanted.expected),
-    };
+    let request = ProofRequest { from: wanted.from.clone(), expect: Some(wanted.expected) };
     let proving = async {
         if wanted.expected == Expected::Closed {
             prove::wait_for_budget(context, &wanted.from).await?;
@@ -124,20 +118,13 @@ async fn look_from_outside(
         return (outside, None);
     }
     if outside.verdict == Verdict::Inconclusive {
-        let mut unproven = Failure::new(
-            FailureKind::Inconclusive,
-            unproven_message(wanted, &outside),
-        );
+        let mut unproven =
+            Failure::new(FailureKind::Inconclusive, unproven_message(wanted, &outside));
         unproven.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
         return (outside, Some(try_again_hint(unproven, wanted)));
     }
     let unproven = Failure::new(against, unproven_message(wanted, &outside));
-    let rows: Vec<Row> = proof
-        .judgement
-        .vantages
-        .iter()
-        .filter_map(|seen| seen.row)
-        .collect();
+    let rows: Vec<Row> = proof.judgement.vantages.iter().filter_map(|seen| seen.row).collect();
     let unproven = what_to_do(unproven, wanted, &outside, &rows);
     (outside, Some(unproven))
 }
@@ -156,9 +143,8 @@ fn unproven_message(wanted: &ExternalProof, outside: &ExternalOutcome) -> String
             why.unwrap_or(&outside.summary)
         );
     }
-    let target = outside
-        .target
-        .map_or_else(|| "the service".to_owned(), |target| target.to_string());
+    let target =
+        outside.target.map_or_else(|| "the service".to_owned(), |target| target.to_string());
     format!("{here}, but from outside {target} is {}.", outside.summary)
 }
 
@@ -178,13 +164,9 @@ fn what_to_do(
 ) -> Failure {
     match wanted.expected {
         Expected::Closed if outside.verdict == Verdict::Open => {
-            let open = outside
-                .vantages
-                .iter()
-                .filter(|one| one.verdict == Verdict::Open);
+            let open = outside.vantages.iter().filter(|one| one.verdict == Verdict::Open);
             let through = outside.firewall.as_ref().and_then(|end| {
-                open.filter_map(|one| one.address)
-                    .find(|address| end.sources.contains_key(address))
+                open.filter_map(|one| one.address).find(|address| end.sources.contains_key(address))
             });
             let where_to_look = match through {
                 Some(source) => format!(

@@ -60,17 +60,12 @@ pub struct FromOutside {
 impl FromOutside {
     /// Returns what is to be proven, if it is wanted.
     pub fn wanted_proof(&self, expected: Expected) -> Option<ExternalProof> {
-        self.verify
-            .then(|| ExternalProof::new(&self.from, expected))
+        self.verify.then(|| ExternalProof::new(&self.from, expected))
     }
 
     pub fn add_flags(&self, command: &str) -> String {
         let verify = if self.verify { " --verify" } else { "" };
-        let from: String = self
-            .from
-            .iter()
-            .map(|name| format!(" --from {name}"))
-            .collect();
+        let from: String = self.from.iter().map(|name| format!(" --from {name}")).collect();
         format!("{command}{verify}{from}")
     }
 }
@@ -138,7 +133,7 @@ pub(super) fn parse_reason(text: &str) -> Result<String, String> {
     }
     if text.chars().any(acts_on_terminal) {
         return Err(
-            "it holds a control character, or one that changes the direction of text".to_owned(),
+            "it holds a control character, or one that changes the direction of text".to_owned()
         );
     }
     Ok(text.to_owned())

@@ -23,11 +23,8 @@ pub(super) async fn keep_temporary_change(
     id: &ChangeId,
     until: Option<i64>,
 ) -> Execution {
-    let request = KeepRequest {
-        service: (&context.settings.service).into(),
-        id: id.clone(),
-        until,
-    };
+    let request =
+        KeepRequest { service: (&context.settings.service).into(), id: id.clone(), until };
     // Disarming twice is the same as once, so a lost answer may simply be asked for again.
     let mut said = disarm_rollback(context, session, &request).await;
     if let Ok((Err(_), reading)) = &said
@@ -113,10 +110,7 @@ fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Execution {
             format!("Nothing is armed any more to take back {id}; nothing was prolonged."),
         )),
         // It was armed when the plan was made; a repeated question finds it disarmed by the first.
-        Kept::NotArmed => carried(
-            EndedAs::Done,
-            format!("Nothing is armed to take back {id}."),
-        ),
+        Kept::NotArmed => carried(EndedAs::Done, format!("Nothing is armed to take back {id}.")),
         Kept::Reverted { reverted } => Execution::from_failure(Failure::new(
             FailureKind::Conflict,
             too_late(id.as_str(), &reverted),
@@ -124,10 +118,7 @@ fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Execution {
         Kept::Locked { holder } => Execution::from_failure(
             Failure::new(
                 FailureKind::Conflict,
-                format!(
-                    "Another change is being made: {} by {}.",
-                    holder.id, holder.who
-                ),
+                format!("Another change is being made: {} by {}.", holder.id, holder.who),
             )
             .hint("Try again in a minute."),
         ),

@@ -196,10 +196,7 @@ pub(super) fn plan_only(
     in_file: bool,
 ) -> Result<()> {
     let rows = planned_rows(plan, reading.clock.now);
-    let mut report = Report {
-        entries: rows,
-        ..build_report(plan, "dry-run", None)
-    };
+    let mut report = Report { entries: rows, ..build_report(plan, "dry-run", None) };
     report.undo = report.undo.filter(|_| in_file);
     let mut view = context.view("change", reading, &report)?;
     if report.entries.is_some() {
@@ -255,19 +252,13 @@ pub(super) fn report_change(
     if let Some((field, blocked)) = read_back.and_then(|now| blocked_now(plan, now)) {
         report.after.insert(field, blocked.into());
     }
-    let reverts_at = finish
-        .outcome
-        .as_ref()
-        .and_then(|outcome| outcome.reverts_at);
+    let reverts_at = finish.outcome.as_ref().and_then(|outcome| outcome.reverts_at);
     report.reverts_at = reverts_at.and_then(|at| Timestamp::from_second(at).ok());
     let mut view = context.view("change", now, &report)?;
     if report.entries.is_some() {
         view.items = Some(("entries", ENTRY_COLUMNS));
     }
-    let lost = finish
-        .outcome
-        .as_ref()
-        .and_then(|outcome| outcome.lost_update.as_ref());
+    let lost = finish.outcome.as_ref().and_then(|outcome| outcome.lost_update.as_ref());
     if let Some(file) = lost {
         view.warnings.push(Warning::new(
             "lost-update",
@@ -321,19 +312,14 @@ fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Re
     }
     // What is not proven should not be made permanent; the failure says that it reverts.
     if report.reverts_at.is_some() && finish.ended == EndedAs::Done {
-        context.terminal.hint(&format!(
-            "{} makes it permanent",
-            command_line("keep", plan)
-        ));
+        context.terminal.hint(&format!("{} makes it permanent", command_line("keep", plan)));
     }
 }
 
 fn build_report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Report<'a> {
     let side = |pick: fn(&Difference) -> &Value| {
         let pairs = plan.change.differences.iter();
-        pairs
-            .map(|difference| (field_key(&difference.field), pick(difference).clone()))
-            .collect()
+        pairs.map(|difference| (field_key(&difference.field), pick(difference).clone())).collect()
     };
     Report {
         id: Some(plan.id.as_str()),
@@ -384,11 +370,9 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
         human.field("Proof", check, Tone::Plain);
     }
     match &plan.change.undo {
-        Undo::Command(what) if named => human.field(
-            "Undo",
-            format!("{}: {what}", command_line("undo", plan)),
-            Tone::Plain,
-        ),
+        Undo::Command(what) if named => {
+            human.field("Undo", format!("{}: {what}", command_line("undo", plan)), Tone::Plain)
+        }
         Undo::Command(what) => human.field("Undo", as_sentence(what), Tone::Plain),
         Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
     };
@@ -441,11 +425,7 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
     }
     if let Some(at) = report.reverts_at {
         let left = format_span(age_seconds(now.clock.now, at));
-        human.field(
-            "Reverts",
-            format!("by itself in {left}, at {at}"),
-            Tone::Plain,
-        );
+        human.field("Reverts", format!("by itself in {left}, at {at}"), Tone::Plain);
     }
     if let Some(rows) = &report.entries {
         rows_table(human, rows);
@@ -460,11 +440,7 @@ fn rows_table(human: &mut Human, rows: &[ReportRow]) {
             row.result.replace('-', " "),
         ]
     });
-    let columns = vec![
-        text_column("ADDRESS"),
-        number_column("AGE"),
-        text_column("RESULT"),
-    ];
+    let columns = vec![text_column("ADDRESS"), number_column("AGE"), text_column("RESULT")];
     human.gap();
     human.table(columns, cells.collect());
 }

@@ -26,26 +26,19 @@ const LARGEST: u64 = 64 << 20;
 pub(super) fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(plan)
         .map_err(|error| Failure::failed("The plan cannot be put into JSON.").with_cause(error))?;
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| {
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(
+        |mut file| {
             file.write_all(text.as_bytes())?;
             file.write_all(b"\n")?;
             file.sync_all()
-        });
+        },
+    );
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::usage(format!(
-            "{} exists already; a plan overwrites nothing.",
-            path.display()
-        )),
-        _ => Failure::failed(format!(
-            "The plan cannot be written to {}: {error}.",
-            path.display()
-        ))
-        .hint("Nothing was changed: name a file in a directory that you may write to."),
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::usage(format!("{} exists already; a plan overwrites nothing.", path.display()))
+        }
+        _ => Failure::failed(format!("The plan cannot be written to {}: {error}.", path.display()))
+            .hint("Nothing was changed: name a file in a directory that you may write to."),
     })
 }
 
@@ -57,10 +50,7 @@ pub fn load_plan(path: &Path) -> Result<Plan> {
     };
     let text = plain_file::read_plain_text(path, LARGEST + 1).map_err(unreadable)?;
     if text.len() as u64 > LARGEST {
-        return Err(Failure::usage(format!(
-            "{} is larger than any plan.",
-            path.display()
-        )));
+        return Err(Failure::usage(format!("{} is larger than any plan.", path.display())));
     }
     Plan::read(&text).map_err(|error| {
         Failure::usage(format!("{}: {error}.", path.display()))
@@ -85,11 +75,7 @@ pub async fn apply_saved_plan(
         .hint(format!("See how it ended: kmsctl history {}", plan.id)));
     }
     let mut session = context.connect().await?;
-    let how = How {
-        flags,
-        command,
-        options: Options::default(),
-    };
+    let how = How { flags, command, options: Options::default() };
     let worked = Box::pin(apply_checked(context, &mut session, how, plan)).await;
     let closed = session.close().await;
     worked.and(closed)
@@ -102,9 +88,7 @@ async fn apply_checked(
     plan: &Plan,
 ) -> Result<()> {
     context.check_firewall(plan)?;
-    let reading = context
-        .ask_over(session, questions_of_operation(&plan.change.operation))
-        .await?;
+    let reading = context.ask_over(session, questions_of_operation(&plan.change.operation)).await?;
     let now = seen_now(context, plan, &reading)?;
     let mut moved = plan.change.seen.moved(&now.facts);
     if moved.is_empty() && now.fingerprint != plan.change.seen.fingerprint {
@@ -160,11 +144,7 @@ async fn recheck_plan(
         Some(entry) => settle::fetch_stored_outcome(context, session, entry).await?,
         None => None,
     };
-    let origins = Origins {
-        known,
-        stored: stored.as_deref(),
-        saved: None,
-    };
+    let origins = Origins { known, stored: stored.as_deref(), saved: None };
     let service = &context.settings.service;
     let situation = context.situation(reading);
     match &change.operation {
@@ -187,10 +167,7 @@ async fn recheck_plan(
             })?;
             let present = situation.present()?;
             let saved = deleted_records(context, present.configured)?;
-            let origins = Origins {
-                saved: saved.as_ref(),
-                ..origins
-            };
+            let origins = Origins { saved: saved.as_ref(), ..origins };
             let ground = Ground::Configuration(present, &context.settings.presets);
             Ok(plan_again(plan, ground, origins)?)
         }
@@ -255,18 +232,14 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
             Ok(plan::Seen::of(entry_facts(now)))
         }
         Operation::TableAdd { entries, .. } => {
-            let now: HashSet<Address> = require_answer(&reading.table)?
-                .iter()
-                .map(Address::from)
-                .collect();
+            let now: HashSet<Address> =
+                require_answer(&reading.table)?.iter().map(Address::from).collect();
             let fact = |planned: &plan::PlannedEntry| {
                 let there = now.contains(&planned.address);
                 let word = if there { "blocked" } else { "nothing" };
                 (planned.address.to_string(), word.to_owned())
             };
-            Ok(plan::Seen::of(
-                entries.iter().map(fact).collect::<BTreeMap<_, _>>(),
-            ))
+            Ok(plan::Seen::of(entries.iter().map(fact).collect::<BTreeMap<_, _>>()))
         }
         Operation::StatesKill { clients, .. } => {
             let choice = if clients.is_empty() {
@@ -275,9 +248,7 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
                 StatesChoice::Clients(clients.clone())
             };
             let live = context.situation(reading).live()?;
-            Ok(plan::Seen::of(state_facts(
-                live.chosen_states(&choice).into_iter(),
-            )))
+            Ok(plan::Seen::of(state_facts(live.chosen_states(&choice).into_iter())))
         }
         Operation::Clean { paths } => {
             let leftovers = require_answer(&reading.configured)?.leftovers.iter();

@@ -51,10 +51,7 @@ pub(super) async fn end_states(
             LOOK,
         ),
         Err(failure) => Execution::not_known(
-            &format!(
-                "It is not known which states were ended: {}",
-                failure.message
-            ),
+            &format!("It is not known which states were ended: {}", failure.message),
             LOOK,
         ),
     }
@@ -62,15 +59,7 @@ pub(super) async fn end_states(
 
 fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Execution {
     let said = killing.ended_sentence();
-    let Killing {
-        killed,
-        inside,
-        left,
-        new,
-        reading,
-        trouble,
-        ..
-    } = killing;
+    let Killing { killed, inside, left, new, reading, trouble, .. } = killing;
     let again = if new > 0 && clients.is_empty() {
         let new = counted(new, "state was", "states were");
         format!(" {new} made meanwhile: clients connect again.")
@@ -95,11 +84,7 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Execution {
             ))
         }
     };
-    Execution {
-        finish,
-        reading: Some(reading),
-        failure,
-    }
+    Execution { finish, reading: Some(reading), failure }
 }
 
 impl Killing {
@@ -134,11 +119,7 @@ pub(super) async fn kill_states_in_rounds(
     let mut killing = None;
     let mut left: Vec<PlannedState> = states.to_vec();
     if !labels.is_empty() {
-        let actions = labels
-            .iter()
-            .cloned()
-            .map(FirewallAction::KillLabel)
-            .collect();
+        let actions = labels.iter().cloned().map(FirewallAction::KillLabel).collect();
         let reading = kill_round(context, session, actions).await?;
         let after = count_killed(context, reading, states, members, None)?;
         left = still_there(&after.reading, states);
@@ -184,24 +165,17 @@ fn count_killed(
         }
     }
     let Ok(now) = &reading.states else {
-        return Err(Failure::new(
-            FailureKind::Unproven,
-            "the states could not be read back.",
-        ));
+        return Err(Failure::new(FailureKind::Unproven, "the states could not be read back."));
     };
     let service = &context.settings.service;
-    let ours = now
-        .iter()
-        .filter(|state| connection_half(state, service, members).is_some());
+    let ours = now.iter().filter(|state| connection_half(state, service, members).is_some());
     let there = still_there(&reading, states);
     let inside = |states: &[PlannedState]| {
         let inside = states.iter().filter(|state| is_private(&state.client));
         inside.count() as u64
     };
     let of_clients = |states: &[PlannedState]| {
-        let clients = states
-            .iter()
-            .filter(|state| state.direction == Direction::In);
+        let clients = states.iter().filter(|state| state.direction == Direction::In);
         let inside = clients.clone().filter(|state| is_private(&state.client));
         (clients.count() as u64, inside.count() as u64)
     };
@@ -226,9 +200,5 @@ fn still_there(reading: &Reading, states: &[PlannedState]) -> Vec<PlannedState> 
         .filter_map(|state| state.identity.as_ref())
         .map(|identity| (identity.id, identity.creator))
         .collect();
-    states
-        .iter()
-        .filter(|state| ids.contains(&(state.id, state.creator)))
-        .cloned()
-        .collect()
+    states.iter().filter(|state| ids.contains(&(state.id, state.creator))).cloned().collect()
 }

@@ -74,9 +74,7 @@ fn say_forgotten(carried: &mut Execution, wanted: usize, refusals: &[FactError])
     }
     let forgotten = wanted.saturating_sub(refusals.len());
     let message = &mut carried.finish.message;
-    message.push_str(&format!(
-        " pf forgot what it counted of {forgotten} of them."
-    ));
+    message.push_str(&format!(" pf forgot what it counted of {forgotten} of them."));
     if let Some(first) = refusals.first()
         && carried.failure.is_none()
     {
@@ -197,9 +195,7 @@ fn compare_table(
     let said: Option<HashSet<&Address>> = said.map(|said| said.iter().collect());
     let (mut changed, mut missed) = (Vec::new(), 0_usize);
     for entry in entries {
-        let named = said
-            .as_ref()
-            .is_some_and(|said| said.contains(&entry.address));
+        let named = said.as_ref().is_some_and(|said| said.contains(&entry.address));
         match (direction, there.get(&entry.address)) {
             (Direction::Delete, Some(now)) if !named && is_same_entry(now, entry) => missed += 1,
             (Direction::Add, None) => missed += 1,
@@ -212,10 +208,7 @@ fn compare_table(
         Direction::Delete => ("freed", changed.len()),
         Direction::Add => ("blocked", changed.len()),
     };
-    let mut finish = Finish::new(
-        EndedAs::Done,
-        format!("{count} of {} {verb}.", entries.len()),
-    );
+    let mut finish = Finish::new(EndedAs::Done, format!("{count} of {} {verb}.", entries.len()));
     finish.changed = changed;
     let failure = (missed > 0).then(|| {
         let message = format!("{missed} of {} entries are as they were.", entries.len());
@@ -227,11 +220,7 @@ fn compare_table(
             Failure::new(FailureKind::Unproven, message)
         }
     });
-    Execution {
-        finish,
-        reading: Some(reading),
-        failure,
-    }
+    Execution { finish, reading: Some(reading), failure }
 }
 
 /// An entry with a later time was freed and blocked again meanwhile.

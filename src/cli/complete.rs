@@ -53,13 +53,10 @@ pub(super) fn with_values(command: Command, path: &str) -> Command {
         with_values(inner, below.trim_start())
     });
     for (_, argument, values) in OFFERED.iter().filter(|(known, _, _)| *known == path) {
-        let found = command
-            .get_arguments()
-            .any(|known| known.get_id() == argument);
+        let found = command.get_arguments().any(|known| known.get_id() == argument);
         if found {
-            command = command.mut_arg(argument, |known| {
-                known.add(ArgValueCandidates::new(*values))
-            });
+            command =
+                command.mut_arg(argument, |known| known.add(ArgValueCandidates::new(*values)));
         }
     }
     command
@@ -96,11 +93,7 @@ impl Here {
                 .iter()
                 .filter_map(|word| word.to_str())
                 .any(|word| word == "--demo" || word.starts_with("--demo="));
-        let read_by = if demo {
-            environment.without_configuration()
-        } else {
-            environment.clone()
-        };
+        let read_by = if demo { environment.without_configuration() } else { environment.clone() };
         // A word that is being completed names no context yet.
         let context = named("--context").filter(|_| with_context);
         let context = context.map(|name| ("context", "--context", name.to_owned()));
@@ -161,22 +154,14 @@ fn preset_candidates() -> Vec<CompletionCandidate> {
 fn vantage_candidates() -> Vec<CompletionCandidate> {
     match Here::read() {
         Some(here) if here.demo => to_candidates(["vps"]),
-        Some(here) => to_candidates(
-            here.settings
-                .vantages
-                .into_iter()
-                .map(|vantage| vantage.name),
-        ),
+        Some(here) => to_candidates(here.settings.vantages.into_iter().map(|vantage| vantage.name)),
         None => Vec::new(),
     }
 }
 
 fn context_candidates() -> Vec<CompletionCandidate> {
     let here = Here::read_choosing(false);
-    to_candidates(
-        here.into_iter()
-            .flat_map(|here| here.layers.contexts.into_keys()),
-    )
+    to_candidates(here.into_iter().flat_map(|here| here.layers.contexts.into_keys()))
 }
 
 fn scenario_candidates() -> Vec<CompletionCandidate> {
@@ -193,11 +178,7 @@ fn blocked_candidates() -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let demo = here.layers.demo_name();
-    let firewall = if here.demo {
-        &demo
-    } else {
-        &here.settings.firewall.target.host
-    };
+    let firewall = if here.demo { &demo } else { &here.settings.firewall.target.host };
     let last = here
         .directory()
         .and_then(|directory| last_reading(&directory, here.layers.chosen_context(), firewall));

@@ -23,9 +23,9 @@ pub async fn run_command(context: &Context, cli: &Cli) -> Result<()> {
 async fn run_here(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Apply(arguments) => apply::run_apply(context, arguments).await,
-        Command::Completion(wanted) => context
-            .terminal
-            .write(&util::completion_script(wanted.shell)),
+        Command::Completion(wanted) => {
+            context.terminal.write(&util::completion_script(wanted.shell))
+        }
         Command::Config(arguments) => config::run_config(context, arguments).await,
         Command::Demo(arguments) => demo::run_demo(context, arguments).await,
         Command::Doctor(arguments) => Box::pin(doctor::run_doctor(context, arguments)).await,

@@ -10,17 +10,11 @@ use crate::text::nearest_word;
 
 /// The groups of `kmsctl --help`, in order. A test holds that every command is in one.
 const GROUPS: &[(&str, &[&str])] = &[
-    (
-        "Look",
-        &["status", "virusprot", "rule", "states", "history"],
-    ),
+    ("Look", &["status", "virusprot", "rule", "states", "history"]),
     ("Change", &["expose", "ratelimit", "apply", "undo", "keep"]),
     ("Prove", &["verify", "doctor"]),
     ("Cluster", &["notifier", "exporter"]),
-    (
-        "This machine",
-        &["config", "demo", "runbook", "util", "help"],
-    ),
+    ("This machine", &["config", "demo", "runbook", "util", "help"]),
 ];
 
 /// Words that work as well, and are not shown: (command, word).
@@ -38,10 +32,7 @@ pub fn command_tree() -> Command {
     let tree = with_values(with_examples(Cli::command(), ""), "");
     let groups = command_groups(&tree);
     let after = tree.get_after_help().map(ToString::to_string);
-    let after = format!(
-        "{}\n\nExit codes:\n{EXIT_STATUS}",
-        after.unwrap_or_default()
-    );
+    let after = format!("{}\n\nExit codes:\n{EXIT_STATUS}", after.unwrap_or_default());
     tree.after_help(after).help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
     ))
@@ -103,10 +94,7 @@ pub fn nearest_command(word: &str) -> Option<String> {
 }
 
 fn collect_paths(command: &Command, path: &str, paths: &mut Vec<String>) {
-    for inner in command
-        .get_subcommands()
-        .filter(|inner| !inner.is_hide_set())
-    {
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
         let below = format!("{path} {}", inner.get_name());
         let below = below.trim_start();
         paths.push(below.to_owned());
@@ -127,10 +115,7 @@ mod tests {
     #[test]
     fn every_command_is_in_one_group() {
         let tree = command_tree();
-        for command in tree
-            .get_subcommands()
-            .filter(|command| !command.is_hide_set())
-        {
+        for command in tree.get_subcommands().filter(|command| !command.is_hide_set()) {
             let name = command.get_name();
             let groups = GROUPS.iter().filter(|(_, names)| names.contains(&name));
             assert_eq!(groups.count(), 1, "{name}");
@@ -147,18 +132,14 @@ mod tests {
         for (path, examples) in EXAMPLES {
             for example in *examples {
                 let words = example.replace('\'', "").replace("abuse, ticket 4711", "x");
-                let words = words
-                    .replace("new load balancer", "x")
-                    .replace("maintenance window", "x");
+                let words =
+                    words.replace("new load balancer", "x").replace("maintenance window", "x");
                 let parsed = command_tree().try_get_matches_from(
                     std::iter::once("kmsctl").chain(words.split_whitespace()),
                 );
                 let version =
                     |error: &clap::Error| error.kind() == clap::error::ErrorKind::DisplayVersion;
-                assert!(
-                    parsed.as_ref().err().is_none_or(version),
-                    "{path}: {example}: {parsed:?}"
-                );
+                assert!(parsed.as_ref().err().is_none_or(version), "{path}: {example}: {parsed:?}");
             }
         }
         assert!(EXAMPLES.is_sorted_by(|one, other| one.0 < other.0));

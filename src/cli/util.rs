@@ -49,15 +49,12 @@ pub struct Completions {
 pub fn run_util(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Completions(wanted) => context.terminal.write(&completion_script(wanted.shell)),
-        Command::ExampleConfig => context
-            .terminal
-            .write(&crate::settings::keys::example_configuration()),
+        Command::ExampleConfig => {
+            context.terminal.write(&crate::settings::keys::example_configuration())
+        }
         Command::Man { directory } => {
             let count = write_man_pages(directory)?;
-            context.terminal.say(&format!(
-                "Wrote {count} man pages into {}.",
-                directory.display()
-            ));
+            context.terminal.say(&format!("Wrote {count} man pages into {}.", directory.display()));
             Ok(())
         }
     }
@@ -66,15 +63,9 @@ pub fn run_util(context: &Context, arguments: &Args) -> Result<()> {
 /// Returns the completion script of a shell; it names the commands for people who read it.
 pub fn completion_script(shell: Shell) -> String {
     let tree = command_tree();
-    let commands = tree
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set());
+    let commands = tree.get_subcommands().filter(|command| !command.is_hide_set());
     let names: Vec<&str> = commands.map(clap::Command::get_name).collect();
-    format!(
-        "{}\n# Completes: {}\n",
-        registration_script(shell).trim_end(),
-        names.join(" ")
-    )
+    format!("{}\n# Completes: {}\n", registration_script(shell).trim_end(), names.join(" "))
 }
 
 pub fn write_man_pages(directory: &Path) -> Result<usize> {
@@ -109,17 +100,12 @@ fn write_page_and_subpages(
     text.extend(man_section("EXIT STATUS", EXIT_STATUS.lines()).bytes());
     text.extend(man_section("FILES", FILES.lines()).bytes());
     let examples = examples_of(path).iter();
-    let examples: Vec<String> = examples
-        .map(|example| format!("kmsctl {example}"))
-        .collect();
+    let examples: Vec<String> = examples.map(|example| format!("kmsctl {example}")).collect();
     let examples = examples.iter().map(String::as_str);
     text.extend(man_section("EXAMPLES", examples).bytes());
     std::fs::write(directory.join(page.get_filename()), text)?;
     let mut count = 1;
-    for inner in command
-        .get_subcommands()
-        .filter(|inner| !inner.is_hide_set())
-    {
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
         let below = format!("{path} {}", inner.get_name());
         count += write_page_and_subpages(inner, below.trim_start(), directory)?;
     }
@@ -128,17 +114,12 @@ fn write_page_and_subpages(
 
 /// Renders lines as they are: none of them is filled.
 fn man_section<'a>(title: &str, lines: impl Iterator<Item = &'a str>) -> String {
-    let escaped = lines.map(|line| {
-        line.replace('\\', "\\e")
-            .replace('-', "\\-")
-            .replace('\'', "\\(aq")
-    });
+    let escaped =
+        lines.map(|line| line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq"));
     let lines: String = escaped.map(|line| format!("\\&{line}\n")).collect();
     format!(".SH \"{title}\"\n.nf\n{lines}.fi\n")
 }
 
 fn without_help(command: clap::Command) -> clap::Command {
-    command
-        .disable_help_subcommand(true)
-        .mut_subcommands(without_help)
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }

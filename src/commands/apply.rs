@@ -28,11 +28,8 @@ pub struct Args {
 
 /// Runs `kmsctl apply`.
 pub async fn run_apply(context: &Context, arguments: &Args) -> Result<()> {
-    let flags = ChangeFlags {
-        dry_run: arguments.dry_run,
-        yes: arguments.yes,
-        ..ChangeFlags::default()
-    };
+    let flags =
+        ChangeFlags { dry_run: arguments.dry_run, yes: arguments.yes, ..ChangeFlags::default() };
     let plan = change::load_plan(&arguments.plan)?;
     let command = if arguments.as_planned {
         plan.command.clone()

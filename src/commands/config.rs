@@ -59,11 +59,7 @@ fn check_configuration(context: &Context) -> Result<()> {
         return Err(problem.without_cause());
     }
     let file = context.layers.file.as_deref();
-    let mut view = View::new(
-        "config.check",
-        context.clock.now(),
-        &Checked { file, valid: true },
-    )?;
+    let mut view = View::new("config.check", context.clock.now(), &Checked { file, valid: true })?;
     view.human.line(match file {
         Some(file) => format!("{} is valid.", file.display()),
         None => "There is no configuration file; the built-in values are valid.".to_owned(),
@@ -93,36 +89,23 @@ fn show_configuration(context: &Context) -> Result<()> {
         origin: value.origin.to_string(),
         environment: format!("KMSCTL_{}", key.replace(['.', '-'], "_").to_uppercase()),
     });
-    let shown = Shown {
-        file: context.layers.file.as_deref(),
-        values: rows.collect(),
-    };
+    let shown = Shown { file: context.layers.file.as_deref(), values: rows.collect() };
     let mut view = View::new("config.show", context.clock.now(), &shown)?;
     view.items = Some(("values", &["key", "value", "origin", "environment"]));
     let quoted = |text: &str| {
-        if text.is_empty() {
-            "\"\"".to_owned()
-        } else {
-            text.to_owned()
-        }
+        if text.is_empty() { "\"\"".to_owned() } else { text.to_owned() }
     };
     let cells = shown
         .values
         .iter()
         .map(|row| vec![row.key.to_owned(), quoted(&row.value), row.origin.clone()]);
     view.human.table(
-        vec![
-            text_column("KEY"),
-            text_column("VALUE"),
-            text_column("FROM"),
-        ],
+        vec![text_column("KEY"), text_column("VALUE"), text_column("FROM")],
         cells.collect(),
     );
     context.terminal.show(&view)?;
     match &context.problem {
-        Some(problem) => Err(problem
-            .without_cause()
-            .hint("What is shown was read before this.")),
+        Some(problem) => Err(problem.without_cause().hint("What is shown was read before this.")),
         None => Ok(()),
     }
 }
@@ -134,33 +117,23 @@ fn show_configuration_path(context: &Context) -> Result<()> {
         exists: bool,
     }
     let path = configuration_path(context)?;
-    let found = Found {
-        exists: path.exists(),
-        path,
-    };
+    let found = Found { exists: path.exists(), path };
     let mut view = View::new("config.path", context.clock.now(), &found)?;
     view.human.line(found.path.display().to_string());
     context.terminal.show(&view)?;
     if !found.exists {
-        context
-            .terminal
-            .hint("There is no file yet; `kmsctl config init` writes one.");
+        context.terminal.hint("There is no file yet; `kmsctl config init` writes one.");
     }
     Ok(())
 }
 
 /// Returns the file that is, or would be, read.
 fn configuration_path(context: &Context) -> Result<PathBuf> {
-    let named = context
-        .config_named
-        .clone()
-        .or_else(|| context.layers.file.clone());
-    named
-        .or_else(|| context.environment.config_file())
-        .ok_or_else(|| {
-            Failure::usage("There is no home directory to keep a configuration in.")
-                .hint("Name a file with --config FILE.")
-        })
+    let named = context.config_named.clone().or_else(|| context.layers.file.clone());
+    named.or_else(|| context.environment.config_file()).ok_or_else(|| {
+        Failure::usage("There is no home directory to keep a configuration in.")
+            .hint("Name a file with --config FILE.")
+    })
 }
 
 fn refuse_existing(path: &Path) -> Result<()> {

@@ -54,11 +54,7 @@ struct ContextRow {
 
 /// Lists the contexts, without a connection.
 pub fn list_contexts(context: &Context) -> Result<()> {
-    if let Some(problem) = context
-        .problem
-        .as_ref()
-        .filter(|_| context.layers.contexts.is_empty())
-    {
+    if let Some(problem) = context.problem.as_ref().filter(|_| context.layers.contexts.is_empty()) {
         return Err(problem.without_cause());
     }
     let rows: Vec<ContextRow> = describe_contexts(context);
@@ -66,9 +62,7 @@ pub fn list_contexts(context: &Context) -> Result<()> {
     let mut view = View::new("config.contexts", context.clock.now(), &data)?;
     view.items = Some((
         "contexts",
-        &[
-            "name", "chosen", "firewall", "service", "state", "read_at", "problem",
-        ],
+        &["name", "chosen", "firewall", "service", "state", "read_at", "problem"],
     ));
     view.warnings = shared_boxes(&rows);
     if rows.is_empty() {
@@ -91,8 +85,7 @@ pub fn list_contexts(context: &Context) -> Result<()> {
     });
     if !rows.is_empty() {
         let names = ["", "CONTEXT", "FIREWALL", "SERVICE", "AT THE LAST READING"];
-        view.human
-            .table(names.map(text_column).to_vec(), cells.collect());
+        view.human.table(names.map(text_column).to_vec(), cells.collect());
     }
     context.terminal.show(&view)
 }
@@ -120,11 +113,8 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
                 return ContextRow { problem, ..row };
             }
         };
-        let firewall = if context.demo {
-            layers.demo_name()
-        } else {
-            settings.firewall.target.host.clone()
-        };
+        let firewall =
+            if context.demo { layers.demo_name() } else { settings.firewall.target.host.clone() };
         let directory = if context.demo {
             Some(context.environment.demo_directory(&firewall))
         } else {
@@ -151,9 +141,7 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
 
 fn context_settings(context: &Context, name: &str) -> Result<(Layers, Settings)> {
     let flags = [("context", "--context", name.to_owned())];
-    let alone = context
-        .demo
-        .then(|| context.environment.without_configuration());
+    let alone = context.demo.then(|| context.environment.without_configuration());
     let environment = alone.as_ref().unwrap_or(&context.environment);
     let (layers, problem) = Layers::read(environment, context.config_named.as_deref(), &flags);
     if let Some(failure) = problem {
@@ -183,11 +171,7 @@ fn shared_boxes(rows: &[ContextRow]) -> Vec<Warning> {
             let mut firewalls: Vec<&str> =
                 (rows.iter().filter_map(|row| row.firewall.as_deref())).collect();
             firewalls.dedup();
-            let by = if firewalls.len() > 1 {
-                ", by its host key"
-            } else {
-                ""
-            };
+            let by = if firewalls.len() > 1 { ", by its host key" } else { "" };
             let (names, firewalls) = (names.join(", "), firewalls.join(", "));
             let sentence = format!("The contexts {names} have one firewall{by}: {firewalls}.");
             Warning::new("one-firewall", sentence)
@@ -236,9 +220,7 @@ async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> 
         answers = all => answers,
         () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
-    let answers = answers
-        .into_iter()
-        .collect::<Result<Vec<ContextAnswer>>>()?;
+    let answers = answers.into_iter().collect::<Result<Vec<ContextAnswer>>>()?;
     let data = serde_json::json!({ "contexts": answers });
     let mut view = View::new("contexts", context.clock.now(), &data)?;
     view.items = Some(("contexts", &[]));
@@ -250,9 +232,8 @@ async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> 
         None => Ok(()),
         Some(kind) => {
             let failed = answers.iter().filter(|answer| answer.exit_code != 0);
-            let failed: Vec<String> = failed
-                .map(|answer| format!("{} ({})", answer.context, answer.exit_code))
-                .collect();
+            let failed: Vec<String> =
+                failed.map(|answer| format!("{} ({})", answer.context, answer.exit_code)).collect();
             let sentence = format!("Not as expected, or not known, in: {}.", failed.join(", "));
             Err(Failure::new(kind, sentence))
         }
@@ -266,10 +247,8 @@ fn list_answers(view: &mut View, answers: &[ContextAnswer]) {
             view.human.gap();
         }
         let firewall = answer.firewall.as_deref().unwrap_or("?");
-        view.human.line(format!(
-            "== {} ({firewall}), exit code {}",
-            answer.context, answer.exit_code
-        ));
+        view.human
+            .line(format!("== {} ({firewall}), exit code {}", answer.context, answer.exit_code));
         let said = answer.said.iter().map(String::as_str);
         for line in answer.text.lines().chain(said) {
             view.human.line(line);
@@ -294,15 +273,8 @@ fn own_words() -> Vec<OsString> {
 
 /// Returns the kind that decides about all, or `None` where every context is as expected.
 fn deciding_kind(codes: &[u8]) -> Option<FailureKind> {
-    let first = DECIDING
-        .into_iter()
-        .find(|kind| codes.contains(&kind.exit_code()));
-    first.or_else(|| {
-        codes
-            .iter()
-            .any(|code| *code != 0)
-            .then_some(FailureKind::Failed)
-    })
+    let first = DECIDING.into_iter().find(|kind| codes.contains(&kind.exit_code()));
+    first.or_else(|| codes.iter().any(|code| *code != 0).then_some(FailureKind::Failed))
 }
 
 /// Runs kmsctl with these words in one context, without its peer.
@@ -312,10 +284,7 @@ async fn run_words(
     words: Vec<OsString>,
 ) -> Result<ContextAnswer> {
     let failed = |error: std::io::Error| {
-        Failure::failed(format!(
-            "kmsctl cannot be run for the context {}: {error}.",
-            row.name
-        ))
+        Failure::failed(format!("kmsctl cannot be run for the context {}: {error}.", row.name))
     };
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
@@ -329,10 +298,8 @@ async fn run_words(
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = tokio::join!(
-        read_bounded(stdout, LONGEST.0),
-        read_bounded(stderr, LONGEST.1)
-    );
+    let (stdout, stderr) =
+        tokio::join!(read_bounded(stdout, LONGEST.0), read_bounded(stderr, LONGEST.1));
     let cut = stdout.len() as u64 > LONGEST.0;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let (stdout, stderr) = (text(stdout), text(stderr));
@@ -369,9 +336,7 @@ async fn run_words(
 /// Takes the sentence out of an error that is JSON.
 fn said_line(line: &str) -> String {
     let error: Option<Value> = serde_json::from_str(line).ok();
-    let message = error
-        .as_ref()
-        .and_then(|error| error.pointer("/error/message")?.as_str());
+    let message = error.as_ref().and_then(|error| error.pointer("/error/message")?.as_str());
     message.unwrap_or(line).to_owned()
 }
 

@@ -62,22 +62,14 @@ fn list_scenarios(context: &Context) -> Result<()> {
         name: &'static str,
         about: &'static str,
     }
-    let rows = Scenario::ALL.map(|scenario| Row {
-        name: scenario.name(),
-        about: scenario.about(),
-    });
+    let rows = Scenario::ALL.map(|scenario| Row { name: scenario.name(), about: scenario.about() });
     let data = serde_json::json!({ "scenarios": rows.as_slice() });
     let mut view = View::new("demo.scenarios", context.clock.now(), &data)?;
     view.items = Some(("scenarios", &["name", "about"]));
     let cells = rows.map(|row| vec![row.name.to_owned(), row.about.to_owned()]);
-    view.human.table(
-        vec![text_column("SCENARIO"), text_column("ABOUT")],
-        cells.to_vec(),
-    );
+    view.human.table(vec![text_column("SCENARIO"), text_column("ABOUT")], cells.to_vec());
     context.terminal.show(&view)?;
-    context
-        .terminal
-        .hint("Start in one of them: kmsctl --demo=half status");
+    context.terminal.hint("Start in one of them: kmsctl --demo=half status");
     Ok(())
 }
 

@@ -103,9 +103,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
     findings.extend(cluster.findings);
     findings.push(journal_finding(context));
-    context
-        .terminal
-        .show(&doctor_view(context, &visit, &findings, arguments)?)?;
+    context.terminal.show(&doctor_view(context, &visit, &findings, arguments)?)?;
     match count_findings(&findings, CheckResult::Wrong) {
         0 => Ok(()),
         wrong => Err(Failure::new(
@@ -121,14 +119,7 @@ async fn clean_leftover_files(context: &Context, flags: &ChangeFlags) -> Result<
         let leftovers = &require_answer(&reading.configured)?.leftovers;
         Ok(plan::plan_cleaning(leftovers, reading.clock.now))
     };
-    change::change_if_needed(
-        context,
-        flags,
-        "doctor --clean",
-        &[Question::Configured],
-        plan,
-    )
-    .await
+    change::change_if_needed(context, flags, "doctor --clean", &[Question::Configured], plan).await
 }
 
 fn doctor_view(
@@ -145,13 +136,9 @@ fn doctor_view(
         !arguments.problems || matches!(finding.result, CheckResult::Wrong | CheckResult::Unknown)
     };
     let shown: Vec<&Finding> = findings.iter().filter(is_shown).collect();
-    let taken_at = visit
-        .reading
-        .as_ref()
-        .map_or_else(|_| context.clock.now(), |reading| reading.clock.now);
-    let data = Doctor {
-        findings: shown.clone(),
-    };
+    let taken_at =
+        visit.reading.as_ref().map_or_else(|_| context.clock.now(), |reading| reading.clock.now);
+    let data = Doctor { findings: shown.clone() };
     let mut view = match &visit.reading {
         Ok(reading) => context.view("doctor", reading, &data)?,
         Err(_) => View::new("doctor", taken_at, &data)?,
@@ -169,11 +156,7 @@ fn doctor_view(
         number(CheckResult::Unknown),
         number(CheckResult::Skipped)
     );
-    let tone = if number(CheckResult::Wrong) > 0 {
-        Tone::Bad
-    } else {
-        Tone::Good
-    };
+    let tone = if number(CheckResult::Wrong) > 0 { Tone::Bad } else { Tone::Good };
     view.human.gap().field("Total", total, tone);
     Ok(view)
 }
@@ -226,11 +209,7 @@ fn clock_offset(there: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
 fn login_facts(context: &Context, link: &Link) -> Login {
     let target = &context.settings.firewall.target;
     let system_ssh = matches!(link, Link::OpenSsh(_));
-    let user = target
-        .user
-        .as_ref()
-        .map(|user| format!("{user}@"))
-        .unwrap_or_default();
+    let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
     Login {
         target: if context.demo {
             "admin@demo".to_owned()
@@ -241,10 +220,7 @@ fn login_facts(context: &Context, link: &Link) -> Login {
         identity: if context.demo {
             Some(("the demo's own".to_owned(), None))
         } else {
-            target
-                .identity
-                .as_ref()
-                .map(|path| (path.display().to_string(), key_type(path)))
+            target.identity.as_ref().map(|path| (path.display().to_string(), key_type(path)))
         },
         agent: context.environment.agent_socket.is_some(),
         host_key: if context.demo {
@@ -265,9 +241,7 @@ fn key_type(path: &std::path::Path) -> Option<String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     let text = read_plain_text(std::path::Path::new(&name), 64 << 10).ok()?;
-    text.split_ascii_whitespace()
-        .next()
-        .map(|kind| kind.chars().take(40).collect())
+    text.split_ascii_whitespace().next().map(|kind| kind.chars().take(40).collect())
 }
 
 fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
@@ -287,11 +261,7 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         limits: known_fact(&reading.limits),
         entries: verify::count_entries(reading),
         expiry: known_fact(&reading.crontab).map(|items| {
-            let entries = reading
-                .table
-                .as_ref()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+            let entries = reading.table.as_ref().map(Vec::as_slice).unwrap_or_default();
             let expiry = Expiry::find(items, &service.table);
             Judged::of(expiry, entries, reading.clock.now, &reading.clock.zone)
         }),
@@ -321,9 +291,7 @@ fn of_path(
         public_address: context.public_address(),
         resolutions,
         exposure: exposure.clone(),
-        table: reading
-            .map_err(Clone::clone)
-            .and_then(verify::count_entries),
+        table: reading.map_err(Clone::clone).and_then(verify::count_entries),
         wan: reading.map_err(Clone::clone).and_then(verify::find_wan),
         cluster: cluster.cluster.as_ref(),
         connection: &crate::domain::reachability::path::ServiceConnection::Refused,
@@ -358,10 +326,7 @@ fn journal_finding(context: &Context) -> Finding {
             open: (journal.open_to_others().first()).map(|(path, mode)| open_sentence(path, *mode)),
             is_headless: chain.is_headless,
             events: chain.records,
-            broken: chain
-                .breaks
-                .first()
-                .map(|found| (found.line, found.what.as_str())),
+            broken: chain.breaks.first().map(|found| (found.line, found.what.as_str())),
             torn: chain.torn,
         }),
     }
@@ -382,11 +347,7 @@ mod tests {
             (90, 100, 130, -10),
             (50, 100, 40, -50),
         ] {
-            assert_eq!(
-                clock_offset(at(there), at(before), at(after)),
-                off,
-                "{there}"
-            );
+            assert_eq!(clock_offset(at(there), at(before), at(after)), off, "{there}");
         }
     }
 }

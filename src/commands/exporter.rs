@@ -182,15 +182,8 @@ fn login_files(context: &Context) -> Vec<PathBuf> {
     let target = &context.settings.firewall.target;
     let home = context.environment.home.iter();
     let ssh = home.flat_map(|home| {
-        [
-            "",
-            "config",
-            "known_hosts",
-            "id_ed25519",
-            "id_ecdsa",
-            "id_rsa",
-        ]
-        .map(|name| home.join(".ssh").join(name))
+        ["", "config", "known_hosts", "id_ed25519", "id_ecdsa", "id_rsa"]
+            .map(|name| home.join(".ssh").join(name))
     });
     let configured = [target.identity.clone(), target.known_hosts.clone()];
     configured.into_iter().flatten().chain(ssh).collect()
@@ -308,8 +301,7 @@ impl Exporter<'_> {
         } else {
             self.policy.note_loss(TokioInstant::now());
         }
-        self.pages
-            .note_down(if refused { "refused" } else { "unreachable" });
+        self.pages.note_down(if refused { "refused" } else { "unreachable" });
         if self.said.as_ref() == Some(&failure.message) {
             return;
         }
@@ -328,10 +320,7 @@ impl Exporter<'_> {
     async fn ask_for_customers(&mut self) {
         if let Some(file) = &mut self.activations {
             let read = file.read_clients(self.context.clock.now());
-            let heard = read
-                .as_ref()
-                .map(KmsActivity::from_file)
-                .unwrap_or_default();
+            let heard = read.as_ref().map(KmsActivity::from_file).unwrap_or_default();
             self.heard = (Some(Instant::now()), heard);
             let start = "Who is a customer is not known, as the file of events cannot be read";
             self.note_result(start, read.map(drop));
@@ -346,10 +335,7 @@ impl Exporter<'_> {
 
     fn note_reading(&mut self, reading: &Reading) {
         let heard = &self.heard.1;
-        let customers_known = heard
-            .side
-            .as_ref()
-            .is_some_and(|side| side.unknown.is_empty());
+        let customers_known = heard.side.as_ref().is_some_and(|side| side.unknown.is_empty());
         let mut unsaid = Vec::new();
         let table = virusprot::assess_table(self.context, reading, heard, &mut unsaid).ok();
         let mut sample = sample_reading(self.context, reading);
@@ -361,9 +347,7 @@ impl Exporter<'_> {
                 customers_known.then(|| entries.iter().filter(is_customer).count() as u64);
             sample.oldest_blocked = entries.iter().filter_map(|entry| entry.age_seconds).max();
             sample.expiry_working = table.expiry.working();
-            let events = self
-                .watch
-                .compare_entries(entries, customers_known, reading.clock.now);
+            let events = self.watch.compare_entries(entries, customers_known, reading.clock.now);
             self.report_events(&events);
         }
         self.pages.note_sample(sample, Instant::now());
@@ -379,9 +363,8 @@ impl Exporter<'_> {
         }
         if events.len() > MOST_EVENTS {
             let more = events.len() - MOST_EVENTS;
-            terminal.caution(&format!(
-                "{more} more events of one look are neither printed nor kept."
-            ));
+            terminal
+                .caution(&format!("{more} more events of one look are neither printed nor kept."));
         }
         // On disk before the record: a kill in between repeats a post and loses none.
         if self.posts.1 {

@@ -54,12 +54,8 @@ pub async fn run_expose(context: &Context, arguments: &Args) -> Result<()> {
         Command::Show { expect } => {
             let reading = context.read(QUESTIONS).await?;
             let situation = context.situation(&reading);
-            context
-                .terminal
-                .show(&expose_view(context, &reading, &situation)?)?;
-            expect.map_or(Ok(()), |expect| {
-                judge_expected(situation.exposure()?, expect)
-            })
+            context.terminal.show(&expose_view(context, &reading, &situation)?)?;
+            expect.map_or(Ok(()), |expect| judge_expected(situation.exposure()?, expect))
         }
     }
 }
@@ -84,8 +80,7 @@ fn expose_view(context: &Context, reading: &Reading, situation: &Situation<'_>) 
     if !others.is_empty() {
         view.human.gap().line("Findings:");
         for finding in others {
-            view.human
-                .line(format!("  {}: {}", finding.code, finding.message));
+            view.human.line(format!("  {}: {}", finding.code, finding.message));
         }
     }
     Ok(view)
@@ -94,14 +89,8 @@ fn expose_view(context: &Context, reading: &Reading, situation: &Situation<'_>) 
 /// Adds the state and its reason.
 pub fn exposure_headline(human: &mut Human, exposure: &Exposure, context: &Context) {
     let service = &context.settings.service;
-    let reason = exposure
-        .why
-        .first()
-        .map_or("", |finding| finding.message.as_str());
-    let what = format!(
-        "TCP/{} on {} to {}",
-        service.port, service.interface, service.alias
-    );
+    let reason = exposure.why.first().map_or("", |finding| finding.message.as_str());
+    let what = format!("TCP/{} on {} to {}", service.port, service.interface, service.alias);
     let tone = match state_tone(exposure.state) {
         Tone::Good if !exposure_faults(exposure, None).is_empty() => Tone::Warning,
         tone => tone,
@@ -134,17 +123,9 @@ pub fn limits_field(human: &mut Human, exposure: &Exposure) {
     }
     let caps = exposure.caps.loaded.or(exposure.caps.configured);
     let lower = caps.and_then(|caps| lower_limit(limits, caps));
-    let tone = if lower.is_some() {
-        Tone::Warning
-    } else {
-        Tone::Plain
-    };
+    let tone = if lower.is_some() { Tone::Warning } else { Tone::Plain };
     let lower = lower.map(|lower| format!("; {lower}")).unwrap_or_default();
-    human.field(
-        "Other limits",
-        format!("{}{lower}", limits.join(", ")),
-        tone,
-    );
+    human.field("Other limits", format!("{}{lower}", limits.join(", ")), tone);
 }
 
 /// Adds every path into the service, where one is beside the managed pair.
@@ -154,11 +135,7 @@ fn paths_lines(human: &mut Human, exposure: &Exposure) {
     }
     human.gap().line("Paths into the service:");
     for path in &exposure.paths {
-        let who = if path.managed {
-            "managed"
-        } else {
-            "NOT managed"
-        };
+        let who = if path.managed { "managed" } else { "NOT managed" };
         human.line(format!("  {who}: {}", path.path_clause()));
     }
 }
@@ -172,10 +149,7 @@ pub fn part_standing(part: &Part) -> String {
         (Some(true), _) => "configured, enabled",
     }];
     words.push(if part.loaded { "loaded" } else { "not loaded" });
-    let tracker = part
-        .tracker
-        .as_ref()
-        .map(|tracker| format!(" (tracker {tracker})"));
+    let tracker = part.tracker.as_ref().map(|tracker| format!(" (tracker {tracker})"));
     words.join(", ") + &tracker.unwrap_or_default()
 }
 

@@ -68,11 +68,7 @@ pub async fn run_history(context: &Context, arguments: &Args) -> Result<()> {
     }
     let mut entries = report::last_entries(context, arguments.limit)?;
     let mut warnings = Vec::new();
-    let reading = if arguments.local {
-        None
-    } else {
-        firewalls_own(context, &mut warnings).await
-    };
+    let reading = if arguments.local { None } else { firewalls_own(context, &mut warnings).await };
     if let Some(reading) = &reading {
         match change::note_expired(context, reading) {
             Ok(true) => entries = report::last_entries(context, arguments.limit)?,
@@ -80,13 +76,7 @@ pub async fn run_history(context: &Context, arguments: &Args) -> Result<()> {
             Err(failure) => warnings.push(Warning::new("history-not-kept", failure.message)),
         }
     }
-    let view = list::history_view(
-        context,
-        &entries,
-        reading.as_ref(),
-        arguments.limit,
-        warnings,
-    )?;
+    let view = list::history_view(context, &entries, reading.as_ref(), arguments.limit, warnings)?;
     context.terminal.show(&view)
 }
 
@@ -206,8 +196,7 @@ fn verify_history(context: &Context) -> Result<()> {
     };
     let mut view = View::new("history.verify", context.clock.now(), &data)?;
     for broken in &chain.breaks {
-        view.human
-            .field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
+        view.human.field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
     }
     if chain.more_breaks > 0 {
         let line = format!("And {} more broken places.", chain.more_breaks);
@@ -220,16 +209,12 @@ fn verify_history(context: &Context) -> Result<()> {
         ));
     }
     for (path, mode) in journal.open_to_others() {
-        view.warnings
-            .push(Warning::new("open-to-others", open_sentence(&path, mode)));
+        view.warnings.push(Warning::new("open-to-others", open_sentence(&path, mode)));
     }
     if chain.breaks.is_empty() {
         let line = match chain.records {
             0 => "There is no history yet, and no record of its last line.".to_owned(),
-            count => format!(
-                "The chain of {} holds.",
-                counted(count, "record", "records")
-            ),
+            count => format!("The chain of {} holds.", counted(count, "record", "records")),
         };
         view.human.line(line);
     }

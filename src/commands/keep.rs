@@ -30,18 +30,12 @@ pub struct Args {
 /// Runs `kmsctl keep`.
 pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
-    let longer = arguments
-        .for_
-        .as_deref()
-        .map(change::parse_timer)
-        .transpose()?;
+    let longer = arguments.for_.as_deref().map(change::parse_timer).transpose()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
     let typed = arguments.id.as_deref();
-    let here = typed.map_or_else(
-        || Ok(BTreeSet::new()),
-        |typed| report::ids_here(context, typed),
-    )?;
+    let here =
+        typed.map_or_else(|| Ok(BTreeSet::new()), |typed| report::ids_here(context, typed))?;
     let here: Vec<&ChangeId> = here.iter().collect();
     let mut command = typed.map_or_else(
         || "keep".to_owned(),
@@ -88,22 +82,9 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         let situation = context.situation(reading);
         let now = reading.clock.now.as_second();
         let until = longer.map(|seconds| now.saturating_add_unsigned(seconds));
-        Ok(plan::plan_keep(
-            id.as_str(),
-            until,
-            known.as_ref(),
-            &situation.present()?,
-        )?)
+        Ok(plan::plan_keep(id.as_str(), until, known.as_ref(), &situation.present()?)?)
     };
-    change::change_over(
-        context,
-        session,
-        &arguments.flags,
-        &command,
-        change::CHANGING,
-        plan,
-    )
-    .await
+    change::change_over(context, session, &arguments.flags, &command, change::CHANGING, plan).await
 }
 
 /// Refuses an id that is nothing of this firewall: as another one's, where the history has it.
@@ -114,8 +95,6 @@ fn refuse_unknown(context: &Context, id: &str) -> Failure {
     });
     elsewhere.err().unwrap_or_else(|| {
         let id = quoted(id);
-        Failure::usage(format!(
-            "There is no change {id}, here or armed on the firewall."
-        ))
+        Failure::usage(format!("There is no change {id}, here or armed on the firewall."))
     })
 }

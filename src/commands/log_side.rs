@@ -52,9 +52,7 @@ pub async fn fetch_kms_activity(context: &Context) -> KmsActivity {
         Ok(pods) => KmsActivity {
             side: Some(LogSide::of(&pods, context.clock.now())),
             clients: activated_clients(
-                pods.iter()
-                    .filter_map(|pod| pod.log.as_ref().ok())
-                    .flatten(),
+                pods.iter().filter_map(|pod| pod.log.as_ref().ok()).flatten(),
             ),
         },
         Err(trouble) => KmsActivity::failed(&trouble.why),
@@ -63,10 +61,7 @@ pub async fn fetch_kms_activity(context: &Context) -> KmsActivity {
 
 impl KmsActivity {
     pub fn from_file(clients: &BTreeMap<IpAddr, Timestamp>) -> Self {
-        Self {
-            side: Some(LogSide::default()),
-            clients: clients.clone(),
-        }
+        Self { side: Some(LogSide::default()), clients: clients.clone() }
     }
 
     fn failed(why: &str) -> Self {
@@ -115,10 +110,7 @@ pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
         let activations = side.activations.map_or_else(String::new, |times| {
             format!("{}; ", counted(times, "activation", "activations"))
         });
-        let text = format!(
-            "{activations}{} (since the notifier started)",
-            probes_text(probes)
-        );
+        let text = format!("{activations}{} (since the notifier started)", probes_text(probes));
         human.field("Notifier", text, Tone::Plain);
     }
     for sentence in &side.unknown {

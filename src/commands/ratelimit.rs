@@ -94,9 +94,7 @@ pub fn assess_caps(
 ) -> Ratelimit {
     let standing = ratelimit::judge_caps(exposure, &context.settings.presets);
     let cap = standing.loaded.and_then(|caps| caps.max_src_conn);
-    let sources = states
-        .map(|states| states.sources.as_slice())
-        .unwrap_or_default();
+    let sources = states.map(|states| states.sources.as_slice()).unwrap_or_default();
     // What pf counts is the truth: connections of before a reload count nothing. Where it was not read, established
     // connections stand in.
     let known = states.is_some_and(|states| states.nodes.is_some());
@@ -142,9 +140,8 @@ fn sources_near_rate(
     let mut ages: HashMap<IpAddr, Vec<u64>> = HashMap::new();
     for state in live {
         // Only completed handshakes count.
-        let counts = !["SYN_", "PROXY", "CLOSED:CLOSED"]
-            .iter()
-            .any(|word| state.levels.contains(word));
+        let counts =
+            !["SYN_", "PROXY", "CLOSED:CLOSED"].iter().any(|word| state.levels.contains(word));
         let client = connection_half(state, service, members.as_deref());
         if let (true, Some(Half::Client { .. }), Some(detail)) = (counts, client, &state.detail) {
             let address = canonical_address(state.right.address);
@@ -204,11 +201,8 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
         Err(why) => (format!("rate not known: {why}"), Tone::Plain),
         Ok([]) => ("no source".to_owned(), Tone::Plain),
         Ok([first, rest @ ..]) => {
-            let more = if rest.is_empty() {
-                String::new()
-            } else {
-                format!(" and {} more", rest.len())
-            };
+            let more =
+                if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
             let text = format!("{} with {first}{more}", first.address);
             (text, Tone::Warning)
         }
@@ -222,30 +216,16 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
         .presets
         .iter()
         .map(|preset| vec![preset.name.clone(), preset.caps.to_string()]);
-    view.human.table(
-        vec![text_column("PRESET"), text_column("CAPS PER SOURCE")],
-        presets.collect(),
-    );
+    view.human
+        .table(vec![text_column("PRESET"), text_column("CAPS PER SOURCE")], presets.collect());
     if !data.near.is_empty() {
         view.human.gap();
         let rows = data.near.iter().map(|pressed| {
-            let word = if pressed.pressure == Pressure::Over {
-                "over"
-            } else {
-                "near"
-            };
-            vec![
-                pressed.address.to_string(),
-                pressed.connections.to_string(),
-                word.to_owned(),
-            ]
+            let word = if pressed.pressure == Pressure::Over { "over" } else { "near" };
+            vec![pressed.address.to_string(), pressed.connections.to_string(), word.to_owned()]
         });
         view.human.table(
-            vec![
-                text_column("SOURCE"),
-                number_column("CONNECTIONS"),
-                text_column("THE CAP"),
-            ],
+            vec![text_column("SOURCE"), number_column("CONNECTIONS"), text_column("THE CAP")],
             rows.collect(),
         );
     }
@@ -262,21 +242,14 @@ pub fn caps_lines(human: &mut Human, data: &Ratelimit) {
 /// Adds the caps in two or three lines.
 fn for_people(human: &mut Human, data: &Ratelimit) {
     let standing = &data.standing;
-    let tone = if standing.in_force {
-        Tone::Good
-    } else {
-        Tone::Warning
-    };
+    let tone = if standing.in_force { Tone::Good } else { Tone::Warning };
     human.field("Caps", standing.caps_sentence(), tone);
     // Where nothing is loaded the sentence names the configured ones.
     if standing.configured.is_some()
         && standing.loaded.is_some()
         && standing.configured != standing.loaded
     {
-        let configured = standing
-            .configured
-            .map(|caps| caps.to_string())
-            .unwrap_or_default();
+        let configured = standing.configured.map(|caps| caps.to_string()).unwrap_or_default();
         human.field("Configured", configured, Tone::Warning);
     }
     near_line(human, data);
@@ -287,11 +260,8 @@ fn near_line(human: &mut Human, data: &Ratelimit) {
     let near = match data.near.as_slice() {
         [] => "no source".to_owned(),
         [first, rest @ ..] => {
-            let more = if rest.is_empty() {
-                String::new()
-            } else {
-                format!(" and {} more", rest.len())
-            };
+            let more =
+                if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
             format!(
                 "{} with {}{more}",
                 first.address,
@@ -302,10 +272,6 @@ fn near_line(human: &mut Human, data: &Ratelimit) {
     human.field(
         "Near the cap",
         near,
-        if data.near.is_empty() {
-            Tone::Plain
-        } else {
-            Tone::Warning
-        },
+        if data.near.is_empty() { Tone::Plain } else { Tone::Warning },
     );
 }

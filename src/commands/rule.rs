@@ -51,26 +51,18 @@ pub struct RuleView<'a> {
 
 impl<'a> RuleView<'a> {
     pub fn from_exposure(exposure: &'a Exposure) -> Self {
-        Self {
-            nat: &exposure.nat,
-            filter: &exposure.filter,
-            block: &exposure.block,
-        }
+        Self { nat: &exposure.nat, filter: &exposure.filter, block: &exposure.block }
     }
 }
 
 fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
     let situation = context.situation(reading);
     let exposure = situation.exposure()?;
-    let earlier = before
-        .map(|before| context.situation(before).exposure())
-        .transpose()?;
+    let earlier = before.map(|before| context.situation(before).exposure()).transpose()?;
     let seconds = before.map(|before| {
         crate::domain::virusprot::entries::age_seconds(before.clock.now, reading.clock.now).max(1)
     });
-    let Exposure {
-        nat, filter, block, ..
-    } = exposure;
+    let Exposure { nat, filter, block, .. } = exposure;
     let mut view = context.view("rule.show", reading, &RuleView::from_exposure(exposure))?;
     view.warnings.extend(situation.warnings());
     expose::exposure_headline(&mut view.human, exposure, context);
@@ -96,11 +88,7 @@ fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> 
     }
     view.human.table(columns, rows.to_vec());
     view.human.gap();
-    view.human.field(
-        "Caps",
-        expose::caps_text(exposure),
-        crate::terminal::Tone::Plain,
-    );
+    view.human.field("Caps", expose::caps_text(exposure), crate::terminal::Tone::Plain);
     expose::limits_field(&mut view.human, exposure);
     for (name, part) in [("NAT text", nat), ("Rule text", filter)] {
         if let Some(text) = &part.text {
@@ -113,32 +101,20 @@ fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> 
 fn rule_row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Vec<String> {
     let counters = part.counters.unwrap_or_default();
     let shown = |number: u64| {
-        if part.counters.is_some() {
-            number.to_string()
-        } else {
-            "-".to_owned()
-        }
+        if part.counters.is_some() { number.to_string() } else { "-".to_owned() }
     };
     let mut row = vec![
         name.to_owned(),
         rule_standing(part).to_owned(),
         shown(counters.evaluations),
         shown(counters.packets),
-        if part.counters.is_some() {
-            format_bytes(counters.bytes)
-        } else {
-            "-".to_owned()
-        },
+        if part.counters.is_some() { format_bytes(counters.bytes) } else { "-".to_owned() },
         shown(counters.states),
         shown(counters.state_creations),
     ];
     if let Some(seconds) = seconds {
         let past = past.and_then(|past| past.counters);
-        row.push(counter_rate(
-            past.map(|past| past.packets),
-            counters.packets,
-            seconds,
-        ));
+        row.push(counter_rate(past.map(|past| past.packets), counters.packets, seconds));
         row.push(counter_rate(
             past.map(|past| past.state_creations),
             counters.state_creations,

@@ -41,10 +41,7 @@ const SYMPTOMS: &[(&str, &str)] = &[
     ("Somebody changed the firewall", "history"),
     ("A change went wrong, take it back", "history"),
     ("Do the rules count anything?", "rule"),
-    (
-        "Slack is silent, or an alert of the notifier fires",
-        "notifier",
-    ),
+    ("Slack is silent, or an alert of the notifier fires", "notifier"),
     ("Who activated, and when?", "logs"),
     ("Is everything set up right?", "doctor"),
     ("There is more than one firewall", "contexts"),
@@ -67,10 +64,7 @@ struct Runbook<'a> {
 }
 
 fn runbook_title(text: &'static str) -> &'static str {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches(['#', ' '])
+    text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
 }
 
 /// Runs `kmsctl runbook`.
@@ -86,11 +80,7 @@ pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
         let page = render_markdown(text, width.min(WIDEST), terminal.colors());
         return terminal.write_page(&page, false);
     }
-    let runbook = Runbook {
-        name,
-        title: runbook_title(text),
-        text: Some(text),
-    };
+    let runbook = Runbook { name, title: runbook_title(text), text: Some(text) };
     let mut view = View::new("runbook", context.clock.now(), &runbook)?;
     text.lines().for_each(|line| {
         view.human.verbatim(line);
@@ -113,20 +103,14 @@ fn show_index(context: &Context) -> Result<()> {
     let data = serde_json::json!({ "runbooks": runbooks, "symptoms": symptoms });
     let mut view = View::new("runbook.list", context.clock.now(), &data)?;
     view.items = Some(("runbooks", &["name", "title"]));
-    let rows = runbooks
-        .iter()
-        .map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
-    view.human.table(
-        vec![text_column("RUNBOOK"), text_column("ABOUT")],
-        rows.collect(),
-    );
-    let symptoms = SYMPTOMS
-        .iter()
-        .map(|(symptom, name)| vec![(*symptom).to_owned(), (*name).to_owned()]);
-    view.human.gap().table(
-        vec![text_column("WHAT YOU SEE"), text_column("RUNBOOK")],
-        symptoms.collect(),
-    );
+    let rows =
+        runbooks.iter().map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
+    view.human.table(vec![text_column("RUNBOOK"), text_column("ABOUT")], rows.collect());
+    let symptoms =
+        SYMPTOMS.iter().map(|(symptom, name)| vec![(*symptom).to_owned(), (*name).to_owned()]);
+    view.human
+        .gap()
+        .table(vec![text_column("WHAT YOU SEE"), text_column("RUNBOOK")], symptoms.collect());
     context.terminal.show(&view)
 }
 
@@ -140,10 +124,7 @@ mod tests {
             let shown = render_markdown(text, 60, false);
             let words = |text: &str| text.matches("kmsctl").count();
             assert_eq!(words(&shown), words(text), "{name}:\n{shown}");
-            assert!(
-                !shown.contains("```") && !shown.contains("\n#"),
-                "{name}:\n{shown}"
-            );
+            assert!(!shown.contains("```") && !shown.contains("\n#"), "{name}:\n{shown}");
         }
     }
 }

@@ -121,16 +121,8 @@ pub fn assess_states(
 ) -> Result<States> {
     let states = require_answer(&reading.states)?;
     // Source nodes name the number of the loaded rule; several rules can share the tracker.
-    let tracker = exposure
-        .filter
-        .tracker
-        .as_ref()
-        .and_then(|tracker| tracker.parse::<u32>().ok());
-    let rules = reading
-        .rules
-        .as_ref()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let tracker = exposure.filter.tracker.as_ref().and_then(|tracker| tracker.parse::<u32>().ok());
+    let rules = reading.rules.as_ref().map(Vec::as_slice).unwrap_or_default();
     let of_filter = |rule: &&Rule| tracker.is_some() && rule.ridentifier == tracker;
     let numbers: Vec<(u32, u64)> = rules
         .iter()
@@ -143,9 +135,7 @@ pub fn assess_states(
         .map(Vec::as_slice)
         .unwrap_or_default();
     let is_blocked = |address: &IpAddr| {
-        blocked
-            .iter()
-            .any(|entry| !entry.negated && entry.net.contains(address))
+        blocked.iter().any(|entry| !entry.negated && entry.net.contains(address))
     };
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
@@ -211,17 +201,10 @@ fn states_view(
         }
     }
     let port = context.settings.service.port;
-    let nothing = if arguments.all {
-        states.is_empty()
-    } else {
-        data.sources.is_empty()
-    };
+    let nothing = if arguments.all { states.is_empty() } else { data.sources.is_empty() };
     view.empty = nothing.then(|| match arguments.source {
         Some(source) if source.net.prefix_len() < source.net.max_prefix_len() => {
-            format!(
-                "No source within {} has a connection to port {port}.",
-                source.net
-            )
+            format!("No source within {} has a connection to port {port}.", source.net)
         }
         Some(source) => format!("{} has no connection to port {port}.", source.net.addr()),
         None => format!("No client is connected to port {port}."),
@@ -385,14 +368,8 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
             against_cap(source, data.cap),
             source.bytes_in.map_or_else(unknown_count, format_bytes),
             source.bytes_out.map_or_else(unknown_count, format_bytes),
-            source
-                .oldest_seconds
-                .map_or_else(unknown_count, format_span),
-            if source.blocked {
-                "blocked".to_owned()
-            } else {
-                String::new()
-            },
+            source.oldest_seconds.map_or_else(unknown_count, format_span),
+            if source.blocked { "blocked".to_owned() } else { String::new() },
         ];
         if let Some(rates) = rates {
             let rate = rates.get(&source.address).copied();
@@ -406,9 +383,7 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
 
 /// Renders what pf counts against the cap: `37/50`, `-/50` without a source node.
 pub fn against_cap(source: &ConnectedSource, cap: Option<u32>) -> String {
-    let counted = source
-        .counted
-        .map_or_else(|| "-".to_owned(), |counted| counted.to_string());
+    let counted = source.counted.map_or_else(|| "-".to_owned(), |counted| counted.to_string());
     cap.map_or_else(|| counted.clone(), |cap| format!("{counted}/{cap}"))
 }
 
@@ -427,16 +402,11 @@ fn byte_rates(
         .as_ref()
         .map(|states| connections::tally_sources(states, service, members, &[], |_| false))
         .unwrap_or_default();
-    let past: BTreeMap<IpAddr, u64> = earlier
-        .iter()
-        .filter_map(|source| Some((source.address, source.bytes()?)))
-        .collect();
+    let past: BTreeMap<IpAddr, u64> =
+        earlier.iter().filter_map(|source| Some((source.address, source.bytes()?))).collect();
     let rate = |source: &ConnectedSource| {
         let past = past.get(&source.address).copied().unwrap_or_default();
-        Some((
-            source.address,
-            source.bytes()?.saturating_sub(past) / seconds,
-        ))
+        Some((source.address, source.bytes()?.saturating_sub(past) / seconds))
     };
     data.sources.iter().filter_map(rate).collect()
 }

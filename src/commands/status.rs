@@ -172,12 +172,7 @@ fn status_view(
     if let Some(side) = &heard.side {
         activations_line(&mut facts, side, context.clock.now());
     }
-    show_findings(
-        &mut view.human,
-        &data.findings,
-        (exposure, expected),
-        &facts,
-    );
+    show_findings(&mut view.human, &data.findings, (exposure, expected), &facts);
     view.human.add_view(facts);
     let rows = rows_left(&view.human, table, states);
     if let Some(table) = table {
@@ -292,10 +287,7 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
     let at = reading.clock.now;
     human.field(
         "Firewall",
-        format!(
-            "{} at {at}: {version}{word}{states}{overloads}",
-            context.firewall_name()
-        ),
+        format!("{} at {at}: {version}{word}{states}{overloads}", context.firewall_name()),
         tone,
     );
 }
@@ -311,9 +303,8 @@ fn exposure_line(human: &mut Human, exposure: &Exposure, context: &Context) {
 
 /// What the notifier counted in a day, and the last of it.
 fn activations_line(human: &mut Human, side: &LogSide, now: jiff::Timestamp) {
-    let last = side
-        .last_activation_at
-        .map(|at| format!("last {} ago", format_span(age_seconds(at, now))));
+    let last =
+        side.last_activation_at.map(|at| format!("last {} ago", format_span(age_seconds(at, now))));
     let start = side.activations.map(|times| format!("{times} since start"));
     let day = side.last_day.as_ref().map(|day| {
         format!(
@@ -332,12 +323,10 @@ fn traffic_line(human: &mut Human, exposure: &Exposure) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
-    let dropped = exposure.block.counters.map(|block| {
-        format!(
-            ", {} of blocked ones",
-            counted(block.packets, "packet", "packets")
-        )
-    });
+    let dropped = exposure
+        .block
+        .counters
+        .map(|block| format!(", {} of blocked ones", counted(block.packets, "packet", "packets")));
     human.field(
         "Since load",
         format!(
@@ -388,15 +377,10 @@ fn show_findings(
         hidden.iter().partition(|finding| is_of_address(finding));
     let named = [
         (others.len(), "more: `kmsctl doctor --problems`"),
-        (
-            blocked.len(),
-            "of blocked addresses: `kmsctl virusprot show`",
-        ),
+        (blocked.len(), "of blocked addresses: `kmsctl virusprot show`"),
     ];
     let named = named.iter().filter(|(count, _)| *count > 0);
-    let named: Vec<String> = named
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
+    let named: Vec<String> = named.map(|(count, what)| format!("{count} {what}")).collect();
     if !named.is_empty() {
         human.field("And", named.join("; "), Tone::Warning);
     }
@@ -462,12 +446,8 @@ fn show_busiest(human: &mut Human, states: &states::States, most: usize) {
             source.established.to_string(),
             source.states.to_string(),
             states::against_cap(source, states.cap),
-            source
-                .bytes()
-                .map_or_else(states::unknown_count, format_bytes),
-            source
-                .oldest_seconds
-                .map_or_else(states::unknown_count, format_span),
+            source.bytes().map_or_else(states::unknown_count, format_bytes),
+            source.oldest_seconds.map_or_else(states::unknown_count, format_span),
         ]
     });
     let columns = vec![

@@ -45,10 +45,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
             return Err(failure);
         }
     };
-    let terms = ChangeOptions {
-        with_pending: arguments.with_pending,
-        reverts_after: None,
-    };
+    let terms = ChangeOptions { with_pending: arguments.with_pending, reverts_after: None };
     if arguments.id.is_none() {
         context.terminal.say(&format!(
             "The last change that can be taken back: {}, made at {} by {}: {}.",
@@ -72,15 +69,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
         Operation::Configuration { .. } => change::CHANGING,
         _ => &[Question::Client, Question::Table],
     };
-    change::change_over(
-        context,
-        session,
-        &arguments.flags,
-        &command,
-        questions,
-        plan,
-    )
-    .await
+    change::change_over(context, session, &arguments.flags, &command, questions, plan).await
 }
 
 /// Finds the change that is meant, as it stands by what the firewall says.
@@ -142,9 +131,7 @@ pub(super) fn check_entry(context: &Context, entry: &HistoryEntry) -> Result<()>
 fn takes_effect(entry: &HistoryEntry) -> Result<()> {
     let id = &entry.plan.id;
     if let Some(by) = &entry.undone_by {
-        return Err(Failure::failed(format!(
-            "{id} was taken back already, by {by}."
-        )));
+        return Err(Failure::failed(format!("{id} was taken back already, by {by}.")));
     }
     if let Undo::Impossible(why) = &entry.plan.change.undo {
         return Err(Failure::failed(format!("{id} cannot be taken back: {why}")));

@@ -96,39 +96,30 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         };
         return Box::pin(prove_externally(context, &request)).await;
     }
-    let (read, inside) = tokio::join!(
-        context.read(QUESTIONS),
-        crate::vantage::inside::gather_inside(context)
-    );
+    let (read, inside) =
+        tokio::join!(context.read(QUESTIONS), crate::vantage::inside::gather_inside(context));
     let read = match read {
         Err(failure) if matches!(failure.kind, FailureKind::Interrupted | FailureKind::Usage) => {
             return Err(failure);
         }
         read => read,
     };
-    let situation = read
-        .as_ref()
-        .map(|reading| (reading, context.situation(reading)));
-    let exposure = situation
-        .as_ref()
-        .map_err(|failure| trouble_of_failure(failure))
-        .and_then(|(reading, situation)| {
+    let situation = read.as_ref().map(|reading| (reading, context.situation(reading)));
+    let exposure = situation.as_ref().map_err(|failure| trouble_of_failure(failure)).and_then(
+        |(reading, situation)| {
             let exposure = situation.exposure();
             exposure.map_err(|failure| unseen_exposure(reading, &failure))
-        });
-    let warnings = situation
-        .as_ref()
-        .map_or_else(|_| Vec::new(), |(_, situation)| situation.warnings());
+        },
+    );
+    let warnings =
+        situation.as_ref().map_or_else(|_| Vec::new(), |(_, situation)| situation.warnings());
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
         public_address: context.public_address(),
         resolutions: &inside.resolutions,
         exposure: exposure.clone(),
-        table: read
-            .as_ref()
-            .map_err(trouble_of_failure)
-            .and_then(count_entries),
+        table: read.as_ref().map_err(trouble_of_failure).and_then(count_entries),
         wan: read.as_ref().map_err(trouble_of_failure).and_then(find_wan),
         cluster: inside.cluster.as_ref(),
         connection: &inside.connection,
@@ -150,21 +141,12 @@ async fn prove_externally(
     request: &crate::vantage::prove::ProofRequest,
 ) -> Result<()> {
     let proof = Box::pin(crate::vantage::prove::prove_from_outside(context, request)).await?;
-    context
-        .terminal
-        .show(&external_view::external_view(context, &proof)?)?;
-    let crate::vantage::prove::Proof {
-        judgement,
-        trouble,
-        whole,
-        ..
-    } = proof;
+    context.terminal.show(&external_view::external_view(context, &proof)?)?;
+    let crate::vantage::prove::Proof { judgement, trouble, whole, .. } = proof;
     // A finding proven from loaded rules goes before a probe that proves nothing.
     if whole.result == CheckResult::Wrong {
-        let mut failure = Failure::new(
-            FailureKind::No,
-            format!("Not as expected: {}", whole.evidence),
-        );
+        let mut failure =
+            Failure::new(FailureKind::No, format!("Not as expected: {}", whole.evidence));
         failure.hints.extend(whole.fix);
         return Err(failure);
     }
@@ -202,11 +184,7 @@ fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement)
     };
     view.firewall = Some(context.firewall_name().to_owned());
     view.items = Some(("hops", COLUMNS));
-    view.human.field(
-        "Verdict",
-        verdict_sentence(judgement),
-        verdict_tone(judgement),
-    );
+    view.human.field("Verdict", verdict_sentence(judgement), verdict_tone(judgement));
     view.human.gap();
     for_people(&mut view.human, &judgement.hops, read.as_ref().err());
     Ok(view)
@@ -267,14 +245,9 @@ pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Fail
 /// Finds the outside interface's addresses; its name is known from the configuration alone.
 pub fn find_wan(reading: &Reading) -> Known<Wan> {
     let configured = reading.configured.as_ref().map_err(|error| {
-        Trouble::new(format!(
-            "which interface is outside is not known, as {error}"
-        ))
+        Trouble::new(format!("which interface is outside is not known, as {error}"))
     })?;
-    let device = configured
-        .interface
-        .as_ref()
-        .and_then(|interface| interface.device.as_deref());
+    let device = configured.interface.as_ref().and_then(|interface| interface.device.as_deref());
     let device = device
         .ok_or_else(|| Trouble::new("the interface is not configured (service.interface)"))?;
     let wan = Wan::of_device(device, &reading.interfaces);
@@ -337,11 +310,8 @@ fn verdict_sentence(judgement: &Judgement) -> String {
         }
         (None, _) => "what to expect is not known".to_owned(),
     };
-    let (first, second) = if leads {
-        (expected.as_str(), verdict)
-    } else {
-        (verdict, expected.as_str())
-    };
+    let (first, second) =
+        if leads { (expected.as_str(), verdict) } else { (verdict, expected.as_str()) };
     format!("{first}; {second}. Seen from inside.")
 }
 
@@ -357,24 +327,15 @@ fn conclude_verdict(judgement: &Judgement) -> Result<()> {
     match judgement.as_expected {
         Some(true) => Ok(()),
         Some(false) => {
-            let wrong = judgement
-                .hops
-                .iter()
-                .filter(|hop| hop.result == CheckResult::Wrong);
+            let wrong = judgement.hops.iter().filter(|hop| hop.result == CheckResult::Wrong);
             let names: Vec<&str> = wrong.map(|hop| hop.check).collect();
             let which = if names.is_empty() {
                 String::new()
             } else {
                 format!(" Wrong: {}.", names.join(", "))
             };
-            Err(Failure::new(
-                FailureKind::No,
-                format!("The path is not as expected.{which}"),
-            ))
+            Err(Failure::new(FailureKind::No, format!("The path is not as expected.{which}")))
         }
-        None => Err(Failure::new(
-            FailureKind::Inconclusive,
-            "The evidence allows no verdict.",
-        )),
+        None => Err(Failure::new(FailureKind::Inconclusive, "The evidence allows no verdict.")),
     }
 }

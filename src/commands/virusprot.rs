@@ -149,9 +149,7 @@ pub fn assess_table(
     {
         let half = connection_half(state, &context.settings.service, situation.members());
         if let Some(Half::Client { .. }) = half {
-            *states
-                .entry(canonical_address(state.right.address))
-                .or_default() += 1;
+            *states.entry(canonical_address(state.right.address)).or_default() += 1;
         }
     }
     let live = |net: &ipnet::IpNet| {
@@ -172,9 +170,5 @@ pub fn assess_table(
     let mut judged = entries::judge_entries(entries, &expiry, now, zone, &around, live);
     entries::mark_customers(&mut judged, &heard.clients);
     warnings.extend(entries::blocked_warnings(&judged, &expiry, table));
-    Ok(TableView {
-        table: table.as_str().to_owned(),
-        expiry,
-        entries: judged,
-    })
+    Ok(TableView { table: table.as_str().to_owned(), expiry, entries: judged })
 }

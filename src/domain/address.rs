@@ -23,9 +23,7 @@ pub fn canonical_net(net: IpNet) -> IpNet {
         IpNet::V4(net) => Some(net.prefix_len()),
         IpNet::V6(net) => net.prefix_len().checked_sub(MAPPED),
     };
-    length
-        .and_then(|length| Ipv4Net::new(address, length).ok())
-        .map_or(net, IpNet::V4)
+    length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
 }
 
 /// Networks that no client on the internet has an address of (RFC 6890).
@@ -52,9 +50,7 @@ const SPECIAL: [&str; 16] = [
 pub fn touches_special(net: &IpNet) -> bool {
     let net = canonical_net(*net);
     let special = SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    special
-        .into_iter()
-        .any(|special| special.contains(&net) || net.contains(&special))
+    special.into_iter().any(|special| special.contains(&net) || net.contains(&special))
 }
 
 /// Returns whether a client on the internet can have the address; of IPv6, only `2000::/3` is given out.
@@ -112,14 +108,7 @@ mod tests {
         ] {
             assert_eq!(judged(text), (true, true, false), "{text}");
         }
-        for text in [
-            "0.0.0.0",
-            "224.0.0.1",
-            "240.0.0.1",
-            "::",
-            "64:ff9b::1",
-            "ff02::1",
-        ] {
+        for text in ["0.0.0.0", "224.0.0.1", "240.0.0.1", "::", "64:ff9b::1", "ff02::1"] {
             assert_eq!(judged(text), (false, true, false), "{text}");
         }
         for text in [
@@ -156,11 +145,7 @@ mod tests {
         let one = |text: &str| canonical_net(text.parse().unwrap()).to_string();
         assert_eq!(one("::ffff:198.51.100.7/128"), "198.51.100.7/32");
         assert_eq!(one("::ffff:10.0.0.0/104"), "10.0.0.0/8");
-        assert_eq!(
-            one("::ffff:0.0.0.0/95"),
-            "::ffff:0.0.0.0/95",
-            "wider than IPv4"
-        );
+        assert_eq!(one("::ffff:0.0.0.0/95"), "::ffff:0.0.0.0/95", "wider than IPv4");
         assert_eq!(one("10.0.20.0/24"), "10.0.20.0/24");
         assert_eq!(one("2001:db8::/32"), "2001:db8::/32");
     }

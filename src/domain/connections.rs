@@ -80,15 +80,11 @@ pub fn server_networks(
     if let Some(members) = members {
         return members.to_vec();
     }
-    let forwarded = states.iter().filter(|state| {
-        matches!(
-            connection_half(state, service, None),
-            Some(Half::Client { .. })
-        )
-    });
-    let mut servers: Vec<IpNet> = forwarded
-        .map(|state| IpNet::from(canonical_address(state.left.address)))
-        .collect();
+    let forwarded = states
+        .iter()
+        .filter(|state| matches!(connection_half(state, service, None), Some(Half::Client { .. })));
+    let mut servers: Vec<IpNet> =
+        forwarded.map(|state| IpNet::from(canonical_address(state.left.address))).collect();
     servers.sort_unstable();
     servers.dedup();
     servers
@@ -210,37 +206,25 @@ mod tests {
         let (states, service) = (states(MOVED), service());
         assert_eq!(states.len(), 3);
         let halves = |members: Option<&[IpNet]>| -> Vec<Option<Half>> {
-            states
-                .iter()
-                .map(|state| connection_half(state, &service, members))
-                .collect()
+            states.iter().map(|state| connection_half(state, &service, members)).collect()
         };
         let client = Some(Half::Client { forwarded: true });
         assert_eq!(halves(Some(&[])), [None, None, None]);
         let held = alias_members(["10.0.20.203", "kms.example"]);
         assert_eq!(halves(Some(&held)), [client, Some(Half::Server), None]);
-        assert_eq!(
-            halves(None),
-            [client, None, None],
-            "what is forwarded counts"
-        );
+        assert_eq!(halves(None), [client, None, None], "what is forwarded counts");
         assert!(states.iter().all(|state| concerns_service(state, &service)));
         let tallied = tally_sources(&states, &service, Some(&held), &[], |_| false);
         assert_eq!((tallied.len(), tallied[0].established), (1, 1));
         assert!(tally_sources(&states, &service, Some(&[]), &[], |_| false).is_empty());
         assert_eq!(server_networks(&states, &service, Some(&held)), held);
-        assert_eq!(
-            server_networks(&states, &service, None),
-            alias_members(["10.0.20.203"])
-        );
+        assert_eq!(server_networks(&states, &service, None), alias_members(["10.0.20.203"]));
     }
 
     fn counted(text: &[u8], present: u64) -> Vec<(String, u32)> {
         let nodes = crate::domain::pf::source::parse_source_nodes(text).value;
         let counting = counting_nodes(&nodes, &[(77, present)]);
-        let pairs = counting
-            .iter()
-            .map(|node| (node.address.to_string(), node.connections));
+        let pairs = counting.iter().map(|node| (node.address.to_string(), node.connections));
         pairs.collect()
     }
 
@@ -267,16 +251,8 @@ mod tests {
         };
         let of = |address: &str, count: u32| (address.to_owned(), count);
         let two = include_bytes!("../../tests/fixtures/pfctl-kernel/reload-two-nodes-sS.txt");
-        assert_eq!(
-            held(counted(two, 9)),
-            [of("198.18.7.70", 9)],
-            "the new node"
-        );
-        assert_eq!(
-            held(counted(two, 8)),
-            [of("198.18.7.70", 9)],
-            "read a moment later"
-        );
+        assert_eq!(held(counted(two, 9)), [of("198.18.7.70", 9)], "the new node");
+        assert_eq!(held(counted(two, 8)), [of("198.18.7.70", 9)], "read a moment later");
         let after = include_bytes!("../../tests/fixtures/pfctl-kernel/reload-after-sS.txt");
         for text in [&before[..], &after[..]] {
             assert_eq!(held(counted(text, 0)), [], "all are older than the load");

@@ -232,9 +232,8 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let filter_rule = pair.as_ref().and_then(ManagedPair::own_filter);
     let inside = configured
         .and_then(|configured| single_port_of(&configured.aliases, forward?.local_port.as_deref()));
-    let others = configured.map_or_else(Vec::new, |configured| {
-        trackers_of_others(configured, filter_rule)
-    });
+    let others =
+        configured.map_or_else(Vec::new, |configured| trackers_of_others(configured, filter_rule));
     let query = Query {
         service,
         device: outside_device(configured),
@@ -248,21 +247,14 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
             .filter(|tracker| !tracker.is_empty()),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
-    let around = Surroundings::new(
-        configured,
-        service,
-        path.device,
-        loaded.nat.iter().chain(loaded.filter),
-    );
+    let around =
+        Surroundings::new(configured, service, path.device, loaded.nat.iter().chain(loaded.filter));
     let managed = managed_redirection(forward, &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
-        let keeps_filter = pair
-            .as_ref()
-            .zip(configured)
-            .is_some_and(|(pair, configured)| {
-                pair.keeps_filter_on_closing(&configured.aliases, &ReadRequest::from(service))
-            });
+        let keeps_filter = pair.as_ref().zip(configured).is_some_and(|(pair, configured)| {
+            pair.keeps_filter_on_closing(&configured.aliases, &ReadRequest::from(service))
+        });
         let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
         let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {
             None => is_own(rule),
@@ -291,9 +283,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     };
     let known = !path.redirections.is_empty()
         || !path.passes.is_empty()
-        || pair
-            .as_ref()
-            .is_none_or(|_| forward.is_some() || filter_rule.is_some());
+        || pair.as_ref().is_none_or(|_| forward.is_some() || filter_rule.is_some());
     let alone = if known {
         state(&path, loaded.enabled, caps)
     } else {
@@ -335,10 +325,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     }
     differences::look_at_loaded_caps(&path, service, &mut why);
     let other_limits = differences::other_limits(filter_rule, &path);
-    why.extend(differences::limits_finding(
-        &other_limits,
-        caps.loaded.or(caps.configured),
-    ));
+    why.extend(differences::limits_finding(&other_limits, caps.loaded.or(caps.configured)));
     let nat = nat_part(pair.as_ref(), &path);
     let filter = filter_part(pair.as_ref(), &own_lines, configured_caps);
     if let (Some(configured), Some(pair)) = (configured, &pair) {
@@ -378,18 +365,8 @@ fn closing_step(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service
         if pair.own_forward().is_none() && pair.own_filter().is_none() {
             return pair.forward_elsewhere().is_none_or(|other| other.disabled);
         }
-        let ids = EditIds {
-            who: "",
-            now: 0,
-            association: "",
-        };
-        make_swap(
-            configured,
-            &ConfigurationEdit::Disable,
-            &service.into(),
-            &ids,
-        )
-        .is_ok()
+        let ids = EditIds { who: "", now: 0, association: "" };
+        make_swap(configured, &ConfigurationEdit::Disable, &service.into(), &ids).is_ok()
     });
     let filters = read.is_none_or(|(configured, _)| !configured.filter_disabled);
     if can_revoke && filters {
@@ -448,9 +425,7 @@ fn managed_redirection<'a>(
         let loaded: Option<std::net::IpAddr> = rule.to.host.parse().ok();
         loaded.is_some_and(|loaded| !others.contains(&loaded))
     };
-    found
-        .or_else(|| redirections.find(unexplained).filter(|_| enabled))
-        .copied()
+    found.or_else(|| redirections.find(unexplained).filter(|_| enabled)).copied()
 }
 
 /// Corrects what the loaded pair looks like by the path that it makes: open means that it leads in. Where the port leads to
@@ -543,9 +518,7 @@ fn loaded_caps(path: &Path<'_>) -> Option<Caps> {
         return Some(other.caps());
     }
     let deciding = path.decides.filter(|_| path.redirects && path.lets_in());
-    deciding
-        .or(path.passes.first().copied())
-        .map(Caps::of_loaded)
+    deciding.or(path.passes.first().copied()).map(Caps::of_loaded)
 }
 
 fn nat_part(pair: Option<&ManagedPair<'_>>, path: &Path<'_>) -> Part {
@@ -565,17 +538,12 @@ fn filter_part(
 ) -> Part {
     let rule = pair.and_then(ManagedPair::own_filter);
     let loaded = loaded_part(own_lines);
-    let tracker = rule
-        .and_then(|rule| rule.tracker.clone())
-        .filter(|tracker| !tracker.is_empty());
+    let tracker = rule.and_then(|rule| rule.tracker.clone()).filter(|tracker| !tracker.is_empty());
     Part {
         configured: pair.map(|_| rule.is_some()),
         enabled: rule.map(|rule| !rule.disabled),
         tracker: tracker.or(loaded.tracker),
-        caps: own_lines
-            .first()
-            .map(|rule| Caps::of_loaded(rule))
-            .or(configured_caps),
+        caps: own_lines.first().map(|rule| Caps::of_loaded(rule)).or(configured_caps),
         description: rule.and_then(|rule| rule.descr.clone()),
         ..loaded
     }
@@ -597,10 +565,7 @@ fn loaded_part(rules: &[&Rule]) -> Part {
     );
     Part {
         loaded: !rules.is_empty(),
-        tracker: rules
-            .iter()
-            .find_map(|rule| rule.ridentifier)
-            .map(|id| id.to_string()),
+        tracker: rules.iter().find_map(|rule| rule.ridentifier).map(|id| id.to_string()),
         counters,
         text: rules.first().map(|rule| rule.text.clone()),
         ..Part::default()
@@ -622,9 +587,7 @@ fn alias(configured: Option<&Configured>, service: &Service) -> AliasView {
             !resolved.is_empty() && resolved.iter().all(|member| *member == wanted)
         }),
         addresses: members,
-        members: configured
-            .map(Configured::alias_networks)
-            .unwrap_or_default(),
+        members: configured.map(Configured::alias_networks).unwrap_or_default(),
     }
 }
 

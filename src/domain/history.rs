@@ -46,10 +46,7 @@ pub enum HistoryEvent {
 impl HistoryEvent {
     /// Makes the record of how a change of this id has ended.
     pub fn ended(id: &ChangeId, finish: Finish) -> Self {
-        Self::Ended {
-            id: id.to_string(),
-            finish: Box::new(finish),
-        }
+        Self::Ended { id: id.to_string(), finish: Box::new(finish) }
     }
 }
 
@@ -221,11 +218,7 @@ impl HistoryEntry {
         let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
         let stale = reverted.is_some_and(|reverted| reverted.result == ChangeEnding::Stale);
         let others = finish.ended == EndedAs::Done && stale && self.superseded_by.is_none();
-        Some(if others {
-            EndedAs::KeptByOthers
-        } else {
-            finish.ended
-        })
+        Some(if others { EndedAs::KeptByOthers } else { finish.ended })
     }
 
     /// Returns what became of the differences that it was planned to make.
@@ -335,12 +328,7 @@ impl DoneToAnother {
 impl<'a> Folder<'a> {
     /// Keeps the last changes of which this is true, so many at most.
     pub fn of_wanted(most: usize, wanted: impl Fn(&Plan) -> bool + 'a) -> Self {
-        Self {
-            wanted: Box::new(wanted),
-            most,
-            entries: VecDeque::new(),
-            begun: HashMap::new(),
-        }
+        Self { wanted: Box::new(wanted), most, entries: VecDeque::new(), begun: HashMap::new() }
     }
 
     /// Keeps the last changes only, so many.
@@ -351,17 +339,9 @@ impl<'a> Folder<'a> {
     /// Takes the next event, with its line where that is broken.
     pub fn push(&mut self, at: Timestamp, event: HistoryEvent, broken: Option<u64>) {
         match event {
-            HistoryEvent::Started {
-                plan,
-                by,
-                context,
-                planned_as,
-            } => {
+            HistoryEvent::Started { plan, by, context, planned_as } => {
                 if let Some(done) = DoneToAnother::of(&plan)
-                    && self
-                        .entries
-                        .iter()
-                        .any(|entry| entry.plan.id.as_str() == done.named())
+                    && self.entries.iter().any(|entry| entry.plan.id.as_str() == done.named())
                 {
                     self.begun.insert(plan.id.clone(), done);
                 }
@@ -378,10 +358,7 @@ impl<'a> Folder<'a> {
                     undone_by: None,
                     kept_by: None,
                     superseded_by: None,
-                    broken: Broken {
-                        started: broken,
-                        ended: None,
-                    },
+                    broken: Broken { started: broken, ended: None },
                 });
                 if self.entries.len() > self.most {
                     self.entries.pop_front();
@@ -544,11 +521,7 @@ pub fn only_match<'a, T>(
         [one] => Ok(one),
         several => Err(FindError::Ambiguous {
             prefix: prefix.to_owned(),
-            ids: several
-                .iter()
-                .map(|one| id(one))
-                .collect::<Vec<_>>()
-                .join(", "),
+            ids: several.iter().map(|one| id(one)).collect::<Vec<_>>().join(", "),
         }),
     }
 }
@@ -558,10 +531,7 @@ pub fn is_deletion(plan: &Plan) -> bool {
     use super::pfsense::change::ConfigurationEdit;
     matches!(
         &plan.change.operation,
-        Operation::Configuration {
-            change: ConfigurationEdit::Delete,
-            ..
-        }
+        Operation::Configuration { change: ConfigurationEdit::Delete, .. }
     )
 }
 
@@ -682,8 +652,7 @@ impl ExternalOutcome {
     ) -> Self {
         let vantages: Vec<Witness> = judgement.vantages.iter().map(Witness::from).collect();
         let mut end = end.clone();
-        end.sources
-            .retain(|source, _| vantages.iter().any(|one| one.address == Some(*source)));
+        end.sources.retain(|source, _| vantages.iter().any(|one| one.address == Some(*source)));
         Self {
             verdict: judgement.verdict,
             expected,
@@ -711,24 +680,14 @@ impl ExternalOutcome {
     /// Returns one line for each end, with its name: what each vantage saw, then what the firewall saw.
     pub fn end_lines(&self) -> Vec<(String, String)> {
         let of_vantage = |one: &Witness| {
-            let from = one
-                .address
-                .map(|address| format!("from {address}: "))
-                .unwrap_or_default();
+            let from = one.address.map(|address| format!("from {address}: ")).unwrap_or_default();
             let port = one.port.as_deref().unwrap_or("not tried");
             let why = Some(&one.why).filter(|why| !self.summary.contains(*why));
             let why = why.map(|why| format!("; {why}")).unwrap_or_default();
             (one.name.clone(), format!("{from}{port}{why}"))
         };
-        let firewall = self
-            .firewall
-            .as_ref()
-            .map(|end| ("firewall".to_owned(), end.to_string()));
-        self.vantages
-            .iter()
-            .map(of_vantage)
-            .chain(firewall)
-            .collect()
+        let firewall = self.firewall.as_ref().map(|end| ("firewall".to_owned(), end.to_string()));
+        self.vantages.iter().map(of_vantage).chain(firewall).collect()
     }
 }
 
@@ -747,10 +706,7 @@ mod foreign_tests {
             address: "198.51.100.77".parse().ok(),
             place: Place::Outside,
             attempts: vec![Attempt::NoAnswer; 3],
-            control: Control::Passed {
-                to: "203.0.113.10:443".to_owned(),
-                same_address: true,
-            },
+            control: Control::Passed { to: "203.0.113.10:443".to_owned(), same_address: true },
             short: None,
             trouble: None,
         };
@@ -762,12 +718,8 @@ mod foreign_tests {
             sources: [("192.0.2.9".parse().unwrap(), String::new())].into(),
             ..FirewallEvidence::default()
         };
-        let judgement = judge(
-            &[observation],
-            &end,
-            &PublicNames::default(),
-            Some(Expected::Closed),
-        );
+        let judgement =
+            judge(&[observation], &end, &PublicNames::default(), Some(Expected::Closed));
         (judgement, end)
     }
 
@@ -783,27 +735,13 @@ mod foreign_tests {
         assert!(kept.as_expected, "{kept:?}");
         let lines = kept.end_lines();
         assert_eq!(lines[0].0, "public/us1");
-        assert!(
-            lines[0]
-                .1
-                .starts_with("from 198.51.100.77: filtered (no-response)"),
-            "{lines:?}"
-        );
-        assert!(
-            !lines[0].1.contains("no answer"),
-            "the summary says it already: {lines:?}"
-        );
+        assert!(lines[0].1.starts_with("from 198.51.100.77: filtered (no-response)"), "{lines:?}");
+        assert!(!lines[0].1.contains("no answer"), "the summary says it already: {lines:?}");
         assert!(lines[1].1.contains("dropped 6 packets"), "{lines:?}");
         let firewall = kept.firewall.as_ref().unwrap();
-        assert!(
-            firewall.sources.is_empty(),
-            "a connection of another client"
-        );
+        assert!(firewall.sources.is_empty(), "a connection of another client");
         let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(
-            serde_json::from_str::<ExternalOutcome>(&text).unwrap(),
-            kept
-        );
+        assert_eq!(serde_json::from_str::<ExternalOutcome>(&text).unwrap(), kept);
     }
 
     #[test]

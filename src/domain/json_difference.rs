@@ -32,17 +32,13 @@ fn json_leaves(value: &Value) -> Vec<(String, &Value)> {
 
 fn collect_leaves<'a>(path: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
     let below = |name: &str| {
-        if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        }
+        if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
     };
     match value {
         Value::Null => {}
-        Value::Object(fields) if !fields.is_empty() => fields
-            .iter()
-            .for_each(|(name, value)| collect_leaves(&below(name), value, found)),
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(name, value)| collect_leaves(&below(name), value, found))
+        }
         Value::Array(items) if !items.is_empty() => items
             .iter()
             .enumerate()
@@ -72,10 +68,7 @@ mod tests {
         );
         assert!(differing_lines(&before, &before).is_empty());
         assert_eq!(
-            differing_lines(
-                &json!({"rule": {"a": 1, "b": [true]}}),
-                &json!({"rule": null})
-            ),
+            differing_lines(&json!({"rule": {"a": 1, "b": [true]}}), &json!({"rule": null})),
             ["- rule.a: 1", "- rule.b.0: true"]
         );
     }

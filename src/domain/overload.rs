@@ -48,12 +48,7 @@ pub struct RateTracker {
 
 impl RateTracker {
     pub fn new(generation: Generation, rate: Rate) -> Self {
-        Self {
-            generation,
-            rate,
-            count: 0,
-            since: None,
-        }
+        Self { generation, rate, count: 0, since: None }
     }
 
     /// Counts a completed handshake at `now_seconds` (of any steady clock), and returns whether it tripped the rate.
@@ -112,10 +107,7 @@ mod tests {
 
     use super::*;
 
-    const TEN_A_MINUTE: Rate = Rate {
-        connections: 10,
-        seconds: 60,
-    };
+    const TEN_A_MINUTE: Rate = Rate { connections: 10, seconds: 60 };
 
     /// Returns which connection (from 1) trips first, if one comes every `gap` seconds.
     fn first_trip(generation: Generation, gap: u64) -> Option<u64> {
@@ -146,10 +138,7 @@ mod tests {
     #[test]
     fn a_long_pause_forgets_everything() {
         let mut tracker = RateTracker::new(Generation::Decaying, TEN_A_MINUTE);
-        assert_eq!(
-            (1..=20).filter(|_| tracker.count_connection(100)).count(),
-            10
-        );
+        assert_eq!((1..=20).filter(|_| tracker.count_connection(100)).count(), 10);
         assert!(tracker.count_connection(101));
         assert!(!tracker.count_connection(161));
         assert_eq!(tracker.count, 1000);
@@ -176,10 +165,7 @@ mod tests {
         let before = (0..9).filter(|_| !tracker.count_connection(159)).count();
         let after = (0..10).filter(|_| !tracker.count_connection(160)).count();
         assert_eq!((before, after), (9, 10));
-        assert!(
-            tracker.count_connection(160),
-            "the 11th of the second window"
-        );
+        assert!(tracker.count_connection(160), "the 11th of the second window");
         assert!(tracker.count_connection(219), "and every later one in it");
         assert!(!tracker.count_connection(220));
     }

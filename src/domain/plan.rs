@@ -117,11 +117,7 @@ pub struct Difference {
 impl Difference {
     /// Makes a difference.
     pub fn new(field: &str, before: impl Into<Value>, after: impl Into<Value>) -> Self {
-        Self {
-            field: field.to_owned(),
-            before: before.into(),
-            after: after.into(),
-        }
+        Self { field: field.to_owned(), before: before.into(), after: after.into() }
     }
 }
 
@@ -148,10 +144,7 @@ pub struct Risk {
 impl Risk {
     /// Makes a risk.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.into(),
-        }
+        Self { code: code.to_owned(), message: message.into() }
     }
 }
 
@@ -247,10 +240,7 @@ impl Seen {
     /// Makes the record of facts that are their own fingerprint.
     pub fn of(facts: BTreeMap<String, String>) -> Self {
         let text = serde_json::to_vec(&facts).unwrap_or_default();
-        Self {
-            fingerprint: hexadecimal(&Sha256::digest(text)),
-            facts,
-        }
+        Self { fingerprint: hexadecimal(&Sha256::digest(text)), facts }
     }
 
     /// Names what is different now, one `NAME: was A, is B` each; empty when nothing that matters moved.
@@ -370,11 +360,7 @@ pub struct Refusal {
 impl Refusal {
     /// Makes a refusal without hints.
     pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hints: Vec::new(),
-        }
+        Self { kind, message: message.into(), hints: Vec::new() }
     }
 
     /// Adds a hint.
@@ -452,10 +438,7 @@ impl Plan {
         let hash = Sha256::new()
             .chain_update(salt)
             .chain_update(author.made_at.to_string())
-            .chain_update(format!(
-                "{}\n{}\n{}\n",
-                author.who, author.firewall, author.command
-            ))
+            .chain_update(format!("{}\n{}\n{}\n", author.who, author.firewall, author.command))
             .chain_update(serde_json::to_vec(&draft).unwrap_or_default())
             .finalize();
         let mut plan = Self {
@@ -490,20 +473,14 @@ impl Plan {
                 return Err(PlanError::NewerSchema(other.to_owned()));
             }
             _ => {
-                return Err(PlanError::NotAPlan(format!(
-                    "it does not name the schema {SCHEMA}"
-                )));
+                return Err(PlanError::NotAPlan(format!("it does not name the schema {SCHEMA}")));
             }
         }
         // From the text and not from a general JSON value, which would lose the order of the records' elements.
         let mut plan: Self = serde_json::from_str(text).map_err(not_a_plan)?;
         let sealed = std::mem::take(&mut plan.digest);
         plan.digest = plan.computed_digest();
-        if plan.digest == sealed {
-            Ok(plan)
-        } else {
-            Err(PlanError::Edited)
-        }
+        if plan.digest == sealed { Ok(plan) } else { Err(PlanError::Edited) }
     }
 
     /// Returns the same plan with its change planned once more, the firewall's name there and the command that carries it
@@ -554,9 +531,5 @@ pub fn as_sentence(clause: &str) -> String {
     } else {
         first.unwrap_or_default() + letters.as_str()
     };
-    if sentence.ends_with(['.', '!', '?']) {
-        sentence
-    } else {
-        sentence + "."
-    }
+    if sentence.ends_with(['.', '!', '?']) { sentence } else { sentence + "." }
 }

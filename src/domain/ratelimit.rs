@@ -35,9 +35,7 @@ impl Caps {
         let options = &rule.state_options;
         Self {
             max_src_conn: options.max_src_conn.filter(|limit| *limit > 0),
-            rate: options
-                .max_src_conn_rate
-                .filter(|rate| rate.connections > 0),
+            rate: options.max_src_conn_rate.filter(|rate| rate.connections > 0),
         }
     }
 }
@@ -86,10 +84,7 @@ pub fn of_configured(rule: &FilterRule) -> (Caps, Vec<Warning>) {
     let connections = number(of_rate, &fields.max_src_conn_rate);
     let seconds = number(of_seconds, &fields.max_src_conn_rates);
     let rate = match (connections, seconds) {
-        (Some(connections), Some(seconds)) => Some(Rate {
-            connections,
-            seconds,
-        }),
+        (Some(connections), Some(seconds)) => Some(Rate { connections, seconds }),
         (None, None) => None,
         _ => {
             findings.push(half_rate(rule));
@@ -197,15 +192,9 @@ pub fn judge_caps(exposure: &Exposure, presets: &[Preset]) -> Standing {
     Standing {
         configured: exposure.caps.configured,
         loaded: exposure.caps.loaded,
-        preset: caps
-            .and_then(|caps| preset_of(presets, caps))
-            .map(|preset| preset.name.clone()),
+        preset: caps.and_then(|caps| preset_of(presets, caps)).map(|preset| preset.name.clone()),
         in_force,
-        why: exposure
-            .why
-            .first()
-            .map(|finding| finding.message.clone())
-            .unwrap_or_default(),
+        why: exposure.why.first().map(|finding| finding.message.clone()).unwrap_or_default(),
     }
 }
 
@@ -295,17 +284,8 @@ pub struct PressedRate {
 
 impl fmt::Display for PressedRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            counted,
-            connections,
-            seconds,
-            ..
-        } = self;
-        write!(
-            f,
-            "{counted} of {connections} in {}",
-            format_span(u64::from(*seconds))
-        )
+        let Self { counted, connections, seconds, .. } = self;
+        write!(f, "{counted} of {connections} in {}", format_span(u64::from(*seconds)))
     }
 }
 
@@ -318,10 +298,7 @@ pub fn replay_ages(
     node_age: u64,
 ) -> Option<u32> {
     // State and node are printed with whole seconds, each rounded by itself.
-    let mut ages: Vec<u64> = ages
-        .into_iter()
-        .filter(|age| *age <= node_age + 1)
-        .collect();
+    let mut ages: Vec<u64> = ages.into_iter().filter(|age| *age <= node_age + 1).collect();
     ages.sort_unstable_by_key(|age| std::cmp::Reverse(*age));
     let oldest = *ages.first()?;
     if generation == Generation::Window && oldest + 1 < node_age {
@@ -338,17 +315,8 @@ pub fn replay_ages(
 impl Preset {
     /// Makes a preset with both caps.
     pub fn new(name: &str, max_src_conn: u32, connections: u32, seconds: u32) -> Self {
-        let rate = Some(Rate {
-            connections,
-            seconds,
-        });
-        Self {
-            name: name.to_owned(),
-            caps: Caps {
-                max_src_conn: Some(max_src_conn),
-                rate,
-            },
-        }
+        let rate = Some(Rate { connections, seconds });
+        Self { name: name.to_owned(), caps: Caps { max_src_conn: Some(max_src_conn), rate } }
     }
 
     /// Returns the presets that exist without a configuration file.
@@ -406,25 +374,11 @@ mod tests {
     #[test]
     fn half_a_rate_is_named_with_its_effect() {
         let (caps, findings) = of_configured(&rule(Some("50"), Some("10"), Some("")));
-        assert_eq!(
-            caps,
-            Caps {
-                max_src_conn: Some(50),
-                rate: None
-            }
-        );
+        assert_eq!(caps, Caps { max_src_conn: Some(50), rate: None });
         assert_eq!(codes(&findings), ["half-rate"]);
-        assert!(
-            findings[0].message.contains("ignores it"),
-            "{}",
-            findings[0].message
-        );
+        assert!(findings[0].message.contains("ignores it"), "{}", findings[0].message);
         let (_, alone) = of_configured(&rule(None, None, Some("60")));
-        assert!(
-            alone[0].message.contains("refuses as a whole"),
-            "{}",
-            alone[0].message
-        );
+        assert!(alone[0].message.contains("refuses as a whole"), "{}", alone[0].message);
     }
 
     #[test]
@@ -440,36 +394,18 @@ mod tests {
     fn caps_that_pfsense_ignores_are_not_caps() {
         let full = || rule(Some("50"), Some("10"), Some("60"));
         let ignored = [
-            FilterRule {
-                kind: Some("block".into()),
-                ..full()
-            },
-            FilterRule {
-                kind: Some("reject".into()),
-                ..full()
-            },
-            FilterRule {
-                protocol: Some("udp".into()),
-                ..full()
-            },
-            FilterRule {
-                protocol: None,
-                ..full()
-            },
-            FilterRule {
-                statetype: Some("none".into()),
-                ..full()
-            },
+            FilterRule { kind: Some("block".into()), ..full() },
+            FilterRule { kind: Some("reject".into()), ..full() },
+            FilterRule { protocol: Some("udp".into()), ..full() },
+            FilterRule { protocol: None, ..full() },
+            FilterRule { statetype: Some("none".into()), ..full() },
         ];
         for rule in ignored {
             let (caps, findings) = of_configured(&rule);
             assert!(caps.is_empty(), "{rule:?}");
             assert_eq!(codes(&findings), ["caps-ignored"], "{rule:?}");
         }
-        let both = FilterRule {
-            protocol: Some("tcp/udp".into()),
-            ..full()
-        };
+        let both = FilterRule { protocol: Some("tcp/udp".into()), ..full() };
         assert_eq!(of_configured(&both).1, []);
     }
 
@@ -488,20 +424,10 @@ mod tests {
         let caps = Preset::built_in()[0].caps;
         let sentence = |in_force, loaded, configured| {
             let (preset, why) = (Some("default".to_owned()), String::new());
-            Standing {
-                configured,
-                loaded,
-                preset,
-                in_force,
-                why,
-            }
-            .caps_sentence()
+            Standing { configured, loaded, preset, in_force, why }.caps_sentence()
         };
         let text = "max-src-conn 50, max-src-conn-rate 10/60 per source (preset default)";
-        assert_eq!(
-            sentence(true, Some(caps), None),
-            format!("in force: {text}")
-        );
+        assert_eq!(sentence(true, Some(caps), None), format!("in force: {text}"));
         assert_eq!(
             sentence(false, Some(caps), None),
             format!("NOT in force, though loaded: {text}")
@@ -518,42 +444,25 @@ mod tests {
 
     #[test]
     fn ages_replay_as_pf_counted_them() {
-        let rate = Rate {
-            connections: 10,
-            seconds: 60,
-        };
+        let rate = Rate { connections: 10, seconds: 60 };
         let of =
             |generation, ages: &[u64], node| replay_ages(generation, rate, ages.to_vec(), node);
         let (decaying, window) = (Generation::Decaying, Generation::Window);
         assert_eq!(of(decaying, &[0; 9], 0), Some(9), "a burst");
-        assert_eq!(
-            of(decaying, &[30; 10], 30),
-            Some(5),
-            "half of it after half the time"
-        );
+        assert_eq!(of(decaying, &[30; 10], 30), Some(5), "half of it after half the time");
         assert_eq!(of(decaying, &[60; 10], 60), Some(0));
-        assert_eq!(
-            of(decaying, &[10, 500, 600], 11),
-            Some(1),
-            "only since the node was made"
-        );
+        assert_eq!(of(decaying, &[10, 500, 600], 11), Some(1), "only since the node was made");
         assert_eq!(of(window, &[59; 9], 59), Some(9));
         assert_eq!(of(window, &[66, 66, 5], 66), Some(1), "a new window");
-        assert_eq!(
-            of(window, &[5, 5], 70),
-            None,
-            "begun by a connection that is gone"
-        );
+        assert_eq!(of(window, &[5, 5], 70), None, "begun by a connection that is gone");
         assert_eq!(of(decaying, &[], 70), None);
     }
 
     #[test]
     fn the_busiest_source_comes_first() {
         let address = |last| IpAddr::from([198, 51, 100, last]);
-        let pressed = sources_near_cap(
-            [(address(1), 45), (address(2), 3), (address(3), 50)],
-            Some(50),
-        );
+        let pressed =
+            sources_near_cap([(address(1), 45), (address(2), 3), (address(3), 50)], Some(50));
         let addresses: Vec<IpAddr> = pressed.iter().map(|source| source.address).collect();
         assert_eq!(addresses, [address(3), address(1)]);
     }

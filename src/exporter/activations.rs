@@ -31,12 +31,7 @@ pub struct ActivationFile {
 impl ActivationFile {
     /// Names the file; it may not be there yet.
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            place: None,
-            lines: LogLines::default(),
-            clients: BTreeMap::new(),
-        }
+        Self { path, place: None, lines: LogLines::default(), clients: BTreeMap::new() }
     }
 
     /// Reads what has been written since, and returns when each client was activated last, within 24 hours. A file in its
@@ -112,10 +107,7 @@ mod tests {
         let path = folder.path().join("events.jsonl");
         let mut file = ActivationFile::new(path.clone());
         let now = "2026-03-01T12:00:00Z";
-        assert!(
-            file.read_clients(now.parse().unwrap()).is_err(),
-            "not there"
-        );
+        assert!(file.read_clients(now.parse().unwrap()).is_err(), "not there");
         let old = line("2026-02-28T11:59:59Z", "activation", "203.0.113.1");
         let new = line("2026-02-28T12:00:01Z", "activation", "::ffff:203.0.113.2");
         let probe = line("2026-03-01T11:00:00Z", "probe", "203.0.113.3");
@@ -130,11 +122,7 @@ mod tests {
         fs::write(&path, line(now, "activation", "203.0.113.5")).unwrap();
         assert_eq!(clients(&mut file, now).len(), 3);
         fs::rename(&path, folder.path().join("older")).unwrap();
-        fs::write(
-            &path,
-            line("2030-01-01T00:00:00Z", "activation", "203.0.113.6"),
-        )
-        .unwrap();
+        fs::write(&path, line("2030-01-01T00:00:00Z", "activation", "203.0.113.6")).unwrap();
         assert_eq!(clients(&mut file, now).len(), 4);
         assert_eq!(
             clients(&mut file, "2026-03-02T11:59:30Z"),

@@ -31,10 +31,7 @@ impl BlockRecord {
     /// Those of the operating system; `PermissionDenied` where the directory is another user's.
     pub fn open(directory: &Path) -> io::Result<Self> {
         make_private_directory(directory)?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            fresh: true,
-        })
+        Ok(Self { directory: directory.to_owned(), fresh: true })
     }
 
     /// Appends events, [`MOST_EVENTS`] of them at most.
@@ -123,9 +120,7 @@ mod tests {
             found.len()
         });
         assert!(sizes.iter().sum::<u64>() < 3 * LARGEST, "{sizes:?}");
-        let events = BlockRecord::read(&directory)
-            .expect("read")
-            .expect("events");
+        let events = BlockRecord::read(&directory).expect("read").expect("events");
         assert!(events.len() >= 10_000);
         assert_eq!(events.last(), batch.last());
     }

@@ -41,11 +41,7 @@ impl CustomerPosts {
         let metrics = Arc::new(Metrics::default());
         let sender = Sender::new(settings, outbox.clone(), metrics, say, random_seed());
         std::thread::spawn(move || sender.send_until_stopped());
-        Self {
-            outbox,
-            store,
-            unsaved: false,
-        }
+        Self { outbox, store, unsaved: false }
     }
 
     /// Adds a post for each customer that was blocked, with the command that frees the address.
@@ -54,11 +50,7 @@ impl CustomerPosts {
             .iter()
             .filter(|event| event.event != BlockChange::Released && event.customer == Some(true));
         for event in blocked {
-            let Some(address) = event
-                .address
-                .split('/')
-                .next()
-                .and_then(|text| text.parse().ok())
+            let Some(address) = event.address.split('/').next().and_then(|text| text.parse().ok())
             else {
                 continue;
             };

@@ -65,10 +65,7 @@ pub struct FirewallPages {
 impl FirewallPages {
     /// Makes pages that know nothing yet.
     pub fn new(still: Duration) -> Self {
-        Self {
-            seen: Mutex::default(),
-            still,
-        }
+        Self { seen: Mutex::default(), still }
     }
 
     pub fn note_beat(&self, now: Instant) {
@@ -159,31 +156,11 @@ impl Page {
         }
         let flag = |value: Option<bool>| value.map(u64::from);
         for (name, help, value) in [
-            (
-                "sources",
-                "Sources with live connections of the service",
-                sample.sources,
-            ),
-            (
-                "pf_enabled",
-                "1 while pf is enabled",
-                flag(sample.pf_enabled),
-            ),
-            (
-                "pf_states",
-                "States of pf, of all services",
-                sample.pf_states,
-            ),
-            (
-                "pf_states_limit",
-                "Most states that pf holds",
-                sample.pf_states_limit,
-            ),
-            (
-                "blocked_entries",
-                "Entries of the overload table",
-                sample.blocked,
-            ),
+            ("sources", "Sources with live connections of the service", sample.sources),
+            ("pf_enabled", "1 while pf is enabled", flag(sample.pf_enabled)),
+            ("pf_states", "States of pf, of all services", sample.pf_states),
+            ("pf_states_limit", "Most states that pf holds", sample.pf_states_limit),
+            ("blocked_entries", "Entries of the overload table", sample.blocked),
             (
                 "blocked_customers",
                 "Entries of the overload table that were activated within 24 hours",
@@ -199,11 +176,7 @@ impl Page {
                 "1 while the job that lets entries go works, as far as the entries show it",
                 flag(sample.expiry_working),
             ),
-            (
-                "rollbacks_armed",
-                "Temporary changes that revert by themselves",
-                sample.armed,
-            ),
+            ("rollbacks_armed", "Temporary changes that revert by themselves", sample.armed),
         ] {
             self.gauge(name, help, value);
         }
@@ -229,14 +202,9 @@ impl Page {
         self.gauges(
             "exposure_finding",
             "1 for each finding about the exposure, by its code in kmsctl expose show",
-            codes
-                .into_iter()
-                .map(|code| (vec![("code", code.to_owned())], 1)),
+            codes.into_iter().map(|code| (vec![("code", code.to_owned())], 1)),
         );
-        let sides = [
-            ("configured", exposure.caps.configured),
-            ("loaded", exposure.caps.loaded),
-        ];
+        let sides = [("configured", exposure.caps.configured), ("loaded", exposure.caps.loaded)];
         self.gauges(
             "cap",
             "The caps per source; what is not capped is absent",
@@ -247,32 +215,17 @@ impl Page {
                 })
             }),
         );
-        let parts = [
-            ("forward", &exposure.nat),
-            ("pass", &exposure.filter),
-            ("block", &exposure.block),
-        ];
+        let parts =
+            [("forward", &exposure.nat), ("pass", &exposure.filter), ("block", &exposure.block)];
         let counted = |value: fn(&crate::domain::exposure::Counters) -> u64| {
             parts.iter().filter_map(move |(rule, part)| {
                 let labels = vec![("rule", (*rule).to_owned())];
                 Some((labels, value(part.counters.as_ref()?)))
             })
         };
-        self.counters(
-            "rule_evaluations",
-            "Looks at a rule",
-            counted(|c| c.evaluations),
-        );
-        self.counters(
-            "rule_packets",
-            "Packets of a rule and its states",
-            counted(|c| c.packets),
-        );
-        self.counters(
-            "rule_bytes",
-            "Bytes of a rule and its states",
-            counted(|c| c.bytes),
-        );
+        self.counters("rule_evaluations", "Looks at a rule", counted(|c| c.evaluations));
+        self.counters("rule_packets", "Packets of a rule and its states", counted(|c| c.packets));
+        self.counters("rule_bytes", "Bytes of a rule and its states", counted(|c| c.bytes));
         self.counters(
             "rule_state_creations",
             "States that a rule made since it was loaded last",
@@ -367,18 +320,12 @@ mod tests {
         let pages = FirewallPages::new(Duration::from_secs(60));
         let page = pages.print_page(false);
         assert!(page.contains("kmsctl_up 0\n"), "{page}");
-        assert!(
-            !page.contains("blocked") && !page.contains("exposure"),
-            "{page}"
-        );
+        assert!(!page.contains("blocked") && !page.contains("exposure"), "{page}");
         let now = Instant::now();
         assert!(pages.check_readiness(now).is_err() && pages.check_health(now).is_err());
 
-        let sample = FirewallSample {
-            at: 1_790_000_000,
-            blocked: Some(3),
-            ..FirewallSample::default()
-        };
+        let sample =
+            FirewallSample { at: 1_790_000_000, blocked: Some(3), ..FirewallSample::default() };
         pages.note_beat(now);
         pages.note_sample(sample, now);
         let page = pages.print_page(false);
@@ -389,10 +336,7 @@ mod tests {
         ] {
             assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
         }
-        assert!(
-            !page.contains("customers") && !page.contains("expiry"),
-            "{page}"
-        );
+        assert!(!page.contains("customers") && !page.contains("expiry"), "{page}");
         assert_eq!(pages.check_readiness(now), Ok(()));
         let later = now + Duration::from_secs(61);
         assert!(pages.check_readiness(later).is_err() && pages.check_health(later).is_err());
@@ -402,10 +346,7 @@ mod tests {
         assert!(
             page.contains("kmsctl_up 0\n") && page.contains("kmsctl_down{reason=\"refused\"} 1\n")
         );
-        assert!(
-            page.contains("last_look") && !page.contains("blocked_entries"),
-            "{page}"
-        );
+        assert!(page.contains("last_look") && !page.contains("blocked_entries"), "{page}");
         assert!(pages.check_readiness(now).is_err());
     }
 }

@@ -49,11 +49,8 @@ pub(super) fn waiting_asides(directory: &Path) -> io::Result<Vec<Aside>> {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with("aside-"))
     };
-    let mut found: Vec<Aside> = names
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(waits)
-        .map(Aside)
-        .collect();
+    let mut found: Vec<Aside> =
+        names.filter_map(|entry| Some(entry.ok()?.path())).filter(waits).map(Aside).collect();
     found.sort();
     found.truncate(MOST);
     Ok(found)
@@ -88,11 +85,7 @@ pub(super) fn write_aside(
         Ok(()) => Ok(path),
         Err(source) => {
             let _ = fs::remove_file(&path);
-            Err(JournalError::Io {
-                doing: "Writing",
-                path,
-                source,
-            })
+            Err(JournalError::Io { doing: "Writing", path, source })
         }
     }
 }

@@ -48,11 +48,7 @@ impl Head {
     pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
         let new = directory.join("journal.head.new");
         let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         serde_json::to_writer(&mut file, self)?;
         file.write_all(b"\n")?;
         file.sync_all()?;

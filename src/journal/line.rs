@@ -65,12 +65,7 @@ pub(super) fn push_chained_line(
     text.extend_from_slice(&[b'0'; HASH_LENGTH]);
     text.push(b'"');
     let comma = text.len();
-    let body = Body {
-        previous,
-        seq,
-        at: whole_second(at),
-        event,
-    };
+    let body = Body { previous, seq, at: whole_second(at), event };
     serde_json::to_writer(&mut *text, &body)?;
     // The body's own opening brace makes room for the hash before it.
     if let Some(brace) = text.get_mut(comma) {

@@ -43,10 +43,7 @@ pub(super) fn find_tail(mut file: &File) -> io::Result<Tail> {
         let mut tail = Tail {
             end: start + whole.len() as u64,
             torn: torn.len() as u64,
-            torn_beginning: torn
-                .get(..torn.len().min(TORN_KEPT))
-                .unwrap_or_default()
-                .to_vec(),
+            torn_beginning: torn.get(..torn.len().min(TORN_KEPT)).unwrap_or_default().to_vec(),
             last: None,
         };
         // A line may be long: it stays where it is.

@@ -37,11 +37,7 @@ fn collect(
         events.push((at, event));
         broken.push(line);
     });
-    Contents {
-        events,
-        broken,
-        chain,
-    }
+    Contents { events, broken, chain }
 }
 
 fn read(journal: &Journal) -> Contents {
@@ -68,15 +64,8 @@ fn with_events(count: u32) -> (tempfile::TempDir, Journal) {
 fn events_come_back_in_order_and_the_chain_holds() {
     let (_home, journal) = with_events(3);
     let contents = read(&journal);
-    assert_eq!(
-        (contents.chain.breaks.as_slice(), contents.chain.torn),
-        (&[][..], 0)
-    );
-    let events: Vec<HistoryEvent> = contents
-        .events
-        .into_iter()
-        .map(|(_, event)| event)
-        .collect();
+    assert_eq!((contents.chain.breaks.as_slice(), contents.chain.torn), (&[][..], 0));
+    let events: Vec<HistoryEvent> = contents.events.into_iter().map(|(_, event)| event).collect();
     assert_eq!(events, [event(0), event(1), event(2)]);
 }
 
@@ -96,24 +85,14 @@ fn directory_and_file_are_private_also_where_they_were_not() {
 fn no_history_is_an_empty_one() {
     let (_home, journal) = journal();
     let contents = read(&journal);
-    assert_eq!(
-        (contents.events.len(), contents.chain.head.as_str()),
-        (0, BEGINNING)
-    );
+    assert_eq!((contents.events.len(), contents.chain.head.as_str()), (0, BEGINNING));
 }
 
 #[test]
 fn a_torn_last_line_is_reported_taken_out_and_recorded() {
     let (_home, journal) = with_events(3);
     let text = fs::read(journal.path()).unwrap();
-    let second = text
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'\n')
-        .nth(1)
-        .unwrap()
-        .0
-        + 1;
+    let second = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
     for cut in [1, 40, text.len() - second - 1] {
         fs::write(journal.path(), &text[..second + cut]).unwrap();
         // The machine went down before it came to the head.
@@ -123,19 +102,12 @@ fn a_torn_last_line_is_reported_taken_out_and_recorded() {
         head.write(journal.directory()).unwrap();
         let contents = read(&journal);
         assert_eq!(
-            (
-                contents.chain.torn,
-                contents.chain.breaks.len(),
-                contents.events.len()
-            ),
+            (contents.chain.torn, contents.chain.breaks.len(), contents.events.len()),
             (cut, 0, 2)
         );
         assert_eq!(journal.append(now(), &event(9)).unwrap().torn, cut);
         let contents = read(&journal);
-        assert_eq!(
-            (contents.chain.torn, contents.chain.breaks.as_slice()),
-            (0, &[][..])
-        );
+        assert_eq!((contents.chain.torn, contents.chain.breaks.as_slice()), (0, &[][..]));
         assert!(
             matches!(&contents.events[2].1, HistoryEvent::Recovered { bytes, .. } if *bytes == cut as u64)
         );
@@ -151,10 +123,7 @@ fn every_edit_of_one_byte_is_found() {
         let mut edited = text.clone();
         edited[place] ^= 1;
         let contents = check(&edited);
-        assert!(
-            !contents.chain.breaks.is_empty() || contents.chain.torn > 0,
-            "byte {place}"
-        );
+        assert!(!contents.chain.breaks.is_empty() || contents.chain.torn > 0, "byte {place}");
     }
 }
 
@@ -164,15 +133,8 @@ fn removed_repeated_and_swapped_lines_are_named() {
     let text = fs::read_to_string(journal.path()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let broken = |order: &[usize]| {
-        let text: String = order
-            .iter()
-            .map(|number| format!("{}\n", lines[*number]))
-            .collect();
-        check(text.as_bytes())
-            .chain
-            .breaks
-            .first()
-            .map(|broken| broken.line)
+        let text: String = order.iter().map(|number| format!("{}\n", lines[*number])).collect();
+        check(text.as_bytes()).chain.breaks.first().map(|broken| broken.line)
     };
     assert_eq!(broken(&[0, 1, 2, 3]), None);
     assert_eq!(broken(&[0, 2, 3]), Some(2));
@@ -190,30 +152,18 @@ fn a_record_forged_with_a_fitting_hash_breaks_the_next_link() {
     let first = line::claimed_hash(lines[0]).unwrap();
     line::push_chained_line(&mut forged, 2, &first, now(), &event(7)).unwrap();
     forged.extend_from_slice(lines[2]);
-    let breaks: Vec<u64> = check(&forged)
-        .chain
-        .breaks
-        .iter()
-        .map(|broken| broken.line)
-        .collect();
+    let breaks: Vec<u64> = check(&forged).chain.breaks.iter().map(|broken| broken.line).collect();
     assert_eq!(breaks, [3]);
 }
 
 #[test]
 fn a_broken_chain_does_not_stop_an_emergency_and_stays_named() {
     let (_home, journal) = with_events(2);
-    let text = fs::read_to_string(journal.path())
-        .unwrap()
-        .replace("id1", "id7");
+    let text = fs::read_to_string(journal.path()).unwrap().replace("id1", "id7");
     fs::write(journal.path(), text).unwrap();
     journal.append(now(), &event(2)).unwrap();
     let contents = read(&journal);
-    let lines: Vec<u64> = contents
-        .chain
-        .breaks
-        .iter()
-        .map(|broken| broken.line)
-        .collect();
+    let lines: Vec<u64> = contents.chain.breaks.iter().map(|broken| broken.line).collect();
     assert_eq!(lines, [2]);
     assert_eq!(contents.events.len(), 3);
 }
@@ -227,44 +177,27 @@ fn rubbish_in_the_middle_is_named_and_the_rest_is_read() {
     journal.append(now(), &event(1)).unwrap();
     let contents = read(&journal);
     assert_eq!(contents.events.len(), 2);
-    assert!(
-        contents.chain.breaks.len() >= 3,
-        "{:?}",
-        contents.chain.breaks
-    );
+    assert!(contents.chain.breaks.len() >= 3, "{:?}", contents.chain.breaks);
 }
 
 /// pfSense lets a table have 400,000 entries, and one has about 112 bytes in a record.
 #[test]
 fn a_flush_of_the_largest_table_is_recorded() {
     let (_home, journal) = with_events(1);
-    let largest = HistoryEvent::Recovered {
-        bytes: 0,
-        text: "x".repeat(400_000 * 112),
-    };
+    let largest = HistoryEvent::Recovered { bytes: 0, text: "x".repeat(400_000 * 112) };
     journal.append(now(), &largest).unwrap();
     journal.append(now(), &event(2)).unwrap();
     let contents = read(&journal);
     assert_eq!(contents.events.len(), 3);
-    assert!(
-        contents.chain.breaks.is_empty(),
-        "{:?}",
-        contents.chain.breaks
-    );
+    assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain.breaks);
 }
 
 #[test]
 fn too_long_a_record_is_refused_and_nothing_is_written() {
     let (_home, journal) = with_events(1);
     let before = fs::read(journal.path()).unwrap();
-    let long = HistoryEvent::Recovered {
-        bytes: 0,
-        text: "x".repeat(LONGEST_LINE),
-    };
-    assert!(matches!(
-        journal.append(now(), &long),
-        Err(JournalError::TooLong(_))
-    ));
+    let long = HistoryEvent::Recovered { bytes: 0, text: "x".repeat(LONGEST_LINE) };
+    assert!(matches!(journal.append(now(), &long), Err(JournalError::TooLong(_))));
     assert_eq!(fs::read(journal.path()).unwrap(), before);
 }
 
@@ -276,18 +209,13 @@ fn two_writers_never_tear_each_others_lines() {
             let journal = &journal;
             scope.spawn(move || {
                 for number in 0..25 {
-                    journal
-                        .append(now(), &event(writer * 100 + number))
-                        .unwrap();
+                    journal.append(now(), &event(writer * 100 + number)).unwrap();
                 }
             });
         }
     });
     let contents = read(&journal);
-    assert_eq!(
-        (contents.events.len(), contents.chain.breaks.as_slice()),
-        (100, &[][..])
-    );
+    assert_eq!((contents.events.len(), contents.chain.breaks.as_slice()), (100, &[][..]));
 }
 
 proptest::proptest! {
@@ -312,12 +240,7 @@ fn an_event_knows_that_its_line_is_broken_also_behind_one_that_cannot_be_read() 
     let altered = lines[2].replace(r#""seq":3"#, r#""seq":4"#);
     assert_ne!(altered, lines[2]);
     let contents = check(format!("nonsense\n{}\n{altered}\n", lines[1]).as_bytes());
-    assert_eq!(
-        contents.broken,
-        [Some(2), Some(3)],
-        "{:?}",
-        contents.chain.breaks
-    );
+    assert_eq!(contents.broken, [Some(2), Some(3)], "{:?}", contents.chain.breaks);
 }
 
 #[test]
@@ -327,32 +250,21 @@ fn a_held_lock_stops_no_record() {
     let holder = File::open(journal.path()).unwrap();
     holder.lock().unwrap();
     for number in [2, 3] {
-        let aside = journal
-            .append(now(), &event(number))
-            .unwrap()
-            .aside
-            .unwrap();
+        let aside = journal.append(now(), &event(number)).unwrap().aside.unwrap();
         let mode = aside.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     let waiting = read(&journal);
     assert_eq!((waiting.events.len(), journal.count().unwrap()), (4, 4));
     drop(holder);
-    assert_eq!(
-        journal.append(now(), &event(4)).unwrap(),
-        Appended::default()
-    );
+    assert_eq!(journal.append(now(), &event(4)).unwrap(), Appended::default());
     let contents = read(&journal);
     let events: Vec<&HistoryEvent> = contents.events.iter().map(|(_, event)| event).collect();
     let wanted: Vec<HistoryEvent> = (0..5).map(event).collect();
     assert_eq!(events, wanted.iter().collect::<Vec<_>>());
     assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain);
     let left = fs::read_dir(journal.path().parent().unwrap()).unwrap();
-    assert_eq!(
-        left.count(),
-        2,
-        "the history and its head; what was taken in is gone"
-    );
+    assert_eq!(left.count(), 2, "the history and its head; what was taken in is gone");
 }
 
 #[test]
@@ -362,10 +274,7 @@ fn what_was_taken_in_is_not_taken_twice() {
     fs::write(journal.path().with_file_name("aside-x.jsonl"), "rubbish").unwrap();
     journal.append(now(), &event(1)).unwrap();
     let contents = read(&journal);
-    let same = contents
-        .events
-        .iter()
-        .filter(|(_, found)| *found == event(0));
+    let same = contents.events.iter().filter(|(_, found)| *found == event(0));
     assert_eq!((same.count(), contents.events.len()), (1, 3));
     assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain);
 }
@@ -373,10 +282,7 @@ fn what_was_taken_in_is_not_taken_twice() {
 #[test]
 fn a_full_file_is_closed_and_the_chain_goes_on() {
     let (_home, journal) = journal();
-    let long = |number: u64| HistoryEvent::Recovered {
-        bytes: number,
-        text: "x".repeat(12 << 20),
-    };
+    let long = |number: u64| HistoryEvent::Recovered { bytes: number, text: "x".repeat(12 << 20) };
     for number in 0..7 {
         journal.append(now(), &long(number)).unwrap();
     }
@@ -395,10 +301,7 @@ fn a_full_file_is_closed_and_the_chain_goes_on() {
             }
         })
         .unwrap();
-    assert_eq!(
-        seen,
-        (0..7).map(|number| (number, None)).collect::<Vec<_>>()
-    );
+    assert_eq!(seen, (0..7).map(|number| (number, None)).collect::<Vec<_>>());
     assert!(chain.breaks.is_empty(), "{chain:?}");
     assert_eq!(journal.count().unwrap(), 7);
     fs::remove_file(&closed[1]).unwrap();

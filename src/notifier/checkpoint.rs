@@ -107,11 +107,7 @@ impl CheckpointStore {
     /// Takes the directory, creating it if need be.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(folder.to_owned(), error);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(unusable)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -120,10 +116,7 @@ impl CheckpointStore {
             .open(folder.join("lock"))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                folder: folder.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::Taken(folder.to_owned())),
             Err(fs::TryLockError::Error(error)) => Err(unusable(error)),
         }
@@ -164,12 +157,8 @@ impl CheckpointStore {
 }
 
 fn write_checkpoint(path: &Path, body: &[u8]) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(hexadecimal(&Sha256::digest(body)).as_bytes())?;
     file.write_all(b"\n")?;
     file.write_all(body)?;
@@ -207,12 +196,7 @@ mod tests {
         let store = CheckpointStore::open(folder.path()).expect("a store");
         assert!(matches!(store.load(), LoadedCheckpoint::None));
         for dropped in 1..=3 {
-            store
-                .save(&Checkpoint {
-                    dropped,
-                    ..Checkpoint::default()
-                })
-                .expect("a save");
+            store.save(&Checkpoint { dropped, ..Checkpoint::default() }).expect("a save");
         }
         assert!(
             matches!(store.load(), LoadedCheckpoint::Newest(checkpoint) if checkpoint.dropped == 3)
@@ -234,20 +218,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_does_not_age_a_checkpoint() {
-        let checkpoint = Checkpoint {
-            saved_at: 1_000,
-            uptime: Some(("a".into(), 50)),
-            ..Checkpoint::default()
-        };
+        let checkpoint =
+            Checkpoint { saved_at: 1_000, uptime: Some(("a".into(), 50)), ..Checkpoint::default() };
         let same = ("a".to_owned(), 60);
         assert_eq!(checkpoint.age(Some(&same), 999_999), 10);
         assert_eq!(checkpoint.age(Some(&same), 1), 10);
         assert_eq!(checkpoint.age(Some(&("b".to_owned(), 60)), 1_007), 7);
-        assert_eq!(
-            checkpoint.age(None, 900),
-            0,
-            "set back: nothing is forgotten early"
-        );
+        assert_eq!(checkpoint.age(None, 900), 0, "set back: nothing is forgotten early");
     }
 
     /// Restarts the parser after every so many lines and asserts that this changes nothing.
@@ -285,10 +262,7 @@ mod tests {
     fn two_notifiers_do_not_share_a_checkpoint() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = CheckpointStore::open(folder.path()).expect("a store");
-        assert!(matches!(
-            CheckpointStore::open(folder.path()),
-            Err(StoreError::Taken(_))
-        ));
+        assert!(matches!(CheckpointStore::open(folder.path()), Err(StoreError::Taken(_))));
         drop(first);
         assert!(CheckpointStore::open(folder.path()).is_ok());
     }

@@ -136,8 +136,7 @@ impl Engine {
             .tail
             .look_once(|bytes| lines.feed_chunk(bytes, |line| log.read_line(line, events)));
         let now = self.clock.now().as_second();
-        self.metrics
-            .note_beat(now, self.tail.is_open(), looked.is_ok());
+        self.metrics.note_beat(now, self.tail.is_open(), looked.is_ok());
         let look = match looked {
             Ok(look) => look,
             Err(error) => {
@@ -226,9 +225,7 @@ impl Engine {
                 (self.say)(&complaint);
             }
         }
-        self.metrics
-            .understood
-            .set(i64::from(round.strange.is_over()));
+        self.metrics.understood.set(i64::from(round.strange.is_over()));
     }
 
     /// Compares the stamp of a line that was just written with the clock here. A line that may have waited says nothing.
@@ -246,10 +243,7 @@ impl Engine {
             return;
         }
         self.skew = skew;
-        if round
-            .stamps
-            .is_news(if skew < 0 { "behind" } else { "ahead" })
-        {
+        if round.stamps.is_news(if skew < 0 { "behind" } else { "ahead" }) {
             (self.say)(&clocks_differ(skew));
         }
     }
@@ -261,8 +255,7 @@ impl Engine {
             KmsEvent::Request(request) => {
                 let now = self.began.elapsed().as_secs();
                 let decided = if self.posting {
-                    self.rules
-                        .decide_request(request, not_before, &mut self.dedup, now)
+                    self.rules.decide_request(request, not_before, &mut self.dedup, now)
                 } else {
                     (DecisionRules::decide_unposted(request, not_before), None)
                 };
@@ -291,14 +284,10 @@ impl Engine {
         if let Some(gone) = outbox.push(post, Instant::now()) {
             let notice = &gone.post.notice;
             if !gone.counted && notice.refused.is_none() {
-                self.metrics
-                    .count_activation(&notice.product, &notice.status);
+                self.metrics.count_activation(&notice.product, &notice.status);
             }
             self.dedup.release_key(&gone.post.key);
-            outbox.owe_window(Owed {
-                key: gone.post.key,
-                until: None,
-            });
+            outbox.owe_window(Owed { key: gone.post.key, until: None });
             self.metrics.count_post("dropped");
             self.metrics.last_dropped.set(self.clock.now().as_second());
         }
@@ -321,9 +310,7 @@ impl Engine {
             return;
         }
         let at = request.at - self.skew;
-        self.metrics
-            .last_activation
-            .set(at.max(self.metrics.last_activation.get()));
+        self.metrics.last_activation.set(at.max(self.metrics.last_activation.get()));
         match decision {
             _ if deferred => {}
             Decision::Duplicate => self.metrics.count_skipped(product),
@@ -360,14 +347,10 @@ impl Engine {
             } else {
                 self.dedup.release_key(&post.key);
             }
-            outbox.owe_window(Owed {
-                key: post.key,
-                until,
-            });
+            outbox.owe_window(Owed { key: post.key, until });
         }
         drop(outbox);
-        self.metrics
-            .note_ending(ended.sent, self.clock.now().as_second());
+        self.metrics.note_ending(ended.sent, self.clock.now().as_second());
         // Saved before the sender may go on: a kill repeats one message at most.
         self.save_checkpoint(round);
         self.outbox.lock().ended = None;
@@ -425,11 +408,7 @@ impl Engine {
             already: self.tail.left_of_first_read().to_vec(),
             not_before: self.not_before,
             log: self.log.save_log(),
-            window: if self.dedup_survives {
-                self.dedup.remaining_keys(now)
-            } else {
-                Vec::new()
-            },
+            window: if self.dedup_survives { self.dedup.remaining_keys(now) } else { Vec::new() },
             dropped: outbox.dropped,
             owed: owed.collect(),
             outbox: posts.collect(),
@@ -439,26 +418,14 @@ impl Engine {
     fn update_gauges(&self, round: &mut Round) {
         let tally = self.log.tally;
         let unparsed = tally.unparsed + round.lines.giants;
-        self.metrics
-            .lines
-            .inc_by(tally.lines.saturating_sub(round.counted.0));
-        self.metrics
-            .unparsed
-            .inc_by(unparsed.saturating_sub(round.counted.1));
-        self.metrics
-            .evicted
-            .inc_by(self.dedup.evicted.saturating_sub(round.counted.2));
+        self.metrics.lines.inc_by(tally.lines.saturating_sub(round.counted.0));
+        self.metrics.unparsed.inc_by(unparsed.saturating_sub(round.counted.1));
+        self.metrics.evicted.inc_by(self.dedup.evicted.saturating_sub(round.counted.2));
         round.counted = (tally.lines, unparsed, self.dedup.evicted);
         self.metrics.last_line.set(tally.last_line - self.skew);
-        self.metrics
-            .open
-            .set(i64::try_from(self.log.open_connections()).unwrap_or_default());
-        self.metrics
-            .lag
-            .set(i64::try_from(self.tail.bytes_behind()).unwrap_or(i64::MAX));
-        self.metrics
-            .queue
-            .set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
+        self.metrics.open.set(i64::try_from(self.log.open_connections()).unwrap_or_default());
+        self.metrics.lag.set(i64::try_from(self.tail.bytes_behind()).unwrap_or(i64::MAX));
+        self.metrics.queue.set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
     }
 
     /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time; returns
@@ -496,11 +463,7 @@ impl Engine {
                 (self.say)(&format!("The log {name} is there now and is read."));
             }
         } else if look == LogLook::default() {
-            let words = if self
-                .tail
-                .position()
-                .is_some_and(|position| !position.is_nowhere())
-            {
+            let words = if self.tail.position().is_some_and(|position| !position.is_nowhere()) {
                 "is gone; waiting for it"
             } else {
                 "does not exist yet; waiting"

@@ -82,9 +82,8 @@ fn dismiss_oldest_guest(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
         *counts.entry(*address).or_default() += 1;
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    let oldest = guests
-        .iter()
-        .position(|(address, _)| most.is_some_and(|(greedy, _)| greedy == *address));
+    let oldest =
+        guests.iter().position(|(address, _)| most.is_some_and(|(greedy, _)| greedy == *address));
     if let Some((_, guest)) = oldest.and_then(|position| guests.remove(position)) {
         guest.abort();
     }
@@ -113,9 +112,7 @@ fn page_answer<B>(request: &Request<B>, pages: &impl Pages, now: Instant) -> Res
     };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refusal = plain_response(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-        refusal
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refusal;
     }
     match request.uri().path() {
@@ -128,10 +125,7 @@ fn page_answer<B>(request: &Request<B>, pages: &impl Pages, now: Instant) -> Res
         }
         "/healthz" => verdict(pages.check_health(now)),
         "/readyz" => verdict(pages.check_readiness(now)),
-        _ => plain_response(
-            StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz and /readyz\n",
-        ),
+        _ => plain_response(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
     }
 }
 
@@ -168,9 +162,7 @@ fn plain_response(status: StatusCode, text: impl Into<String>) -> Response<Full<
 fn page_response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -142,41 +142,27 @@ fn register_constants(page: &mut Registry) {
 impl Metrics {
     /// Counts an activation that the window let through.
     pub fn count_activation(&self, product: &str, status: &str) {
-        let labels = vec![
-            ("product", self.product_label(product)),
-            ("status", status.to_owned()),
-        ];
+        let labels = vec![("product", self.product_label(product)), ("status", status.to_owned())];
         // Its sibling begins at 0, so that the first repetition is seen as an increase.
-        drop(
-            self.skipped
-                .get_or_create(&vec![("product", self.product_label(product))]),
-        );
+        drop(self.skipped.get_or_create(&vec![("product", self.product_label(product))]));
         self.activations.get_or_create(&labels).inc();
     }
 
     /// Counts an activation that the window held back.
     pub fn count_skipped(&self, product: &str) {
-        self.skipped
-            .get_or_create(&vec![("product", self.product_label(product))])
-            .inc();
+        self.skipped.get_or_create(&vec![("product", self.product_label(product))]).inc();
     }
 
     pub fn count_probe(&self, source: ClientSource) {
-        self.probes
-            .get_or_create(&vec![("source", source.name().to_owned())])
-            .inc();
+        self.probes.get_or_create(&vec![("source", source.name().to_owned())]).inc();
     }
 
     pub fn count_request(&self, result: &'static str) {
-        self.requests
-            .get_or_create(&vec![("result", result.to_owned())])
-            .inc();
+        self.requests.get_or_create(&vec![("result", result.to_owned())]).inc();
     }
 
     pub fn count_post(&self, result: &'static str) {
-        self.posts
-            .get_or_create(&vec![("result", result.to_owned())])
-            .inc();
+        self.posts.get_or_create(&vec![("result", result.to_owned())]).inc();
     }
 
     /// Notes when a message ended: `sent`, or refused for good. Of the two times the later one is always that of the
@@ -185,30 +171,22 @@ impl Metrics {
         if sent {
             self.last_success.set(now.max(self.last_rejected.get()));
         } else {
-            self.last_rejected
-                .set(now.max(self.last_success.get().saturating_add(1)));
+            self.last_rejected.set(now.max(self.last_success.get().saturating_add(1)));
         }
     }
 
     pub fn count_anomaly(&self, kind: Anomaly) {
-        self.anomalies
-            .get_or_create(&vec![("kind", kind.name().to_owned())])
-            .inc();
+        self.anomalies.get_or_create(&vec![("kind", kind.name().to_owned())]).inc();
     }
 
     pub fn count_rotation(&self, kind: &'static str) {
-        self.rotations
-            .get_or_create(&vec![("kind", kind.to_owned())])
-            .inc();
+        self.rotations.get_or_create(&vec![("kind", kind.to_owned())]).inc();
     }
 
     /// Notes that the loop is alive, whether the log is open, and whether it could be looked at.
     pub fn note_beat(&self, now: i64, ready: bool, looked: bool) {
         // By a clock that does not step, unlike the one of `now`.
-        *self
-            .heartbeat
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.ready.store(ready, Ordering::Relaxed);
         self.log_open.set(i64::from(ready && looked));
         if looked {
@@ -225,11 +203,8 @@ impl Metrics {
             return "other".to_owned();
         }
         // A control character, such as a carriage return in a forged name, would only confuse readers of the page.
-        let name: String = name
-            .chars()
-            .filter(|character| !character.is_control())
-            .take(100)
-            .collect();
+        let name: String =
+            name.chars().filter(|character| !character.is_control()).take(100).collect();
         products.insert(name.clone());
         name
     }
@@ -242,10 +217,7 @@ impl Pages for Metrics {
 
     /// The loop was alive within the last ten seconds.
     fn check_health(&self, now: Instant) -> Result<(), &'static str> {
-        let heartbeat = *self
-            .heartbeat
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let heartbeat = *self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
         heartbeat
             .filter(|heartbeat| now.saturating_duration_since(*heartbeat) <= STILL)
             .map(|_| ())
@@ -293,27 +265,11 @@ impl Metrics {
                 drop(family.get_or_create(&vec![(label, (*value).to_owned())]));
             }
         };
-        pre(
-            &self.probes,
-            "source",
-            &ClientSource::ALL.map(ClientSource::name),
-        );
-        pre(
-            &self.requests,
-            "result",
-            &["answered", "refused", "unanswered"],
-        );
-        pre(
-            &self.posts,
-            "result",
-            &["ok", "rate_limited", "rejected", "error", "dropped"],
-        );
+        pre(&self.probes, "source", &ClientSource::ALL.map(ClientSource::name));
+        pre(&self.requests, "result", &["answered", "refused", "unanswered"]);
+        pre(&self.posts, "result", &["ok", "rate_limited", "rejected", "error", "dropped"]);
         pre(&self.anomalies, "kind", &Anomaly::ALL.map(Anomaly::name));
-        pre(
-            &self.rotations,
-            "kind",
-            &["renamed", "truncated", "missing"],
-        );
+        pre(&self.rotations, "kind", &["renamed", "truncated", "missing"]);
         self.window_up.set(1);
         self.understood.set(1);
     }
@@ -321,15 +277,11 @@ impl Metrics {
 
 /// Labels of the build; what is not known has no label, as an empty one says no more.
 fn build_labels(version: &str, commit: &str, commit_date: &str) -> Labels {
-    [
-        ("version", version),
-        ("commit", commit),
-        ("commit_date", commit_date),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| (name, value.to_owned()))
-    .collect()
+    [("version", version), ("commit", commit), ("commit_date", commit_date)]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -344,10 +296,7 @@ mod names_tests {
         };
         assert_eq!(names("", ""), ["version"]);
         assert_eq!(names("0123456789", ""), ["version", "commit"]);
-        assert_eq!(
-            names("0123456789", "2026-11-28"),
-            ["version", "commit", "commit_date"]
-        );
+        assert_eq!(names("0123456789", "2026-11-28"), ["version", "commit", "commit_date"]);
     }
 }
 
@@ -407,10 +356,7 @@ mod tests {
         let metrics = Metrics::default();
         (0..1000).for_each(|number| metrics.count_skipped(&number.to_string()));
         let page = metrics.print_page(false);
-        assert_eq!(
-            page.matches("kms_activations_dedup_skipped_total{").count(),
-            PRODUCTS + 1
-        );
+        assert_eq!(page.matches("kms_activations_dedup_skipped_total{").count(), PRODUCTS + 1);
         assert!(page.contains("{product=\"other\"} 800"));
     }
 }

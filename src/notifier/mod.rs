@@ -85,10 +85,8 @@ pub async fn run_notifier(
     );
     let keeper = build_shared_dedup(settings, &engine, say());
     let sender = build_sender(settings, &engine, say());
-    let (mut terminate, mut interrupt) = (
-        signal_stream(SignalKind::terminate())?,
-        signal_stream(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) =
+        (signal_stream(SignalKind::terminate())?, signal_stream(SignalKind::interrupt())?);
     let page = tokio::spawn(http::serve_pages(listener, metrics));
     let (done, mut reading) = tokio::sync::oneshot::channel();
     // A thread, not a task: a runtime waits for its tasks without end, and this one may hang in a disk.
@@ -152,9 +150,7 @@ fn open_checkpoint_store(folder: &Path) -> Result<CheckpointStore> {
 /// The address is taken, or is none of this machine.
 pub async fn listen_or_fail(address: SocketAddr) -> Result<TcpListener> {
     http::listen_for_pages(address).await.map_err(|error| {
-        Failure::usage(format!(
-            "The metrics page cannot listen on {address}: {error}."
-        ))
+        Failure::usage(format!("The metrics page cannot listen on {address}: {error}."))
     })
 }
 
@@ -172,10 +168,7 @@ fn output_queues() -> Result<(Aside, Aside)> {
 }
 
 /// Builds the loop from what the checkpoint says.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "everything the loop is made of, once"
-)]
+#[expect(clippy::too_many_arguments, reason = "everything the loop is made of, once")]
 fn build_engine(
     settings: &Notifier,
     rules: DecisionRules,
@@ -188,11 +181,8 @@ fn build_engine(
     outbox: &SharedOutbox,
 ) -> Engine {
     let now = clock.now().as_second();
-    let first = Checkpoint {
-        saved_at: now,
-        not_before: settings.not_before(now),
-        ..Checkpoint::default()
-    };
+    let first =
+        Checkpoint { saved_at: now, not_before: settings.not_before(now), ..Checkpoint::default() };
     let loaded = store.load();
     let fresh = matches!(loaded, LoadedCheckpoint::None);
     let mut first_start = matches!(loaded, LoadedCheckpoint::None | LoadedCheckpoint::Broken);
@@ -221,10 +211,8 @@ fn build_engine(
     }
     let dedup = restore_dedup(settings, &checkpoint, clock, outbox);
     // A first start, or one before the log's first line: what was rotated away lately is read as well.
-    let from = checkpoint
-        .position
-        .take()
-        .unwrap_or_else(|| Position::since_time(checkpoint.not_before));
+    let from =
+        checkpoint.position.take().unwrap_or_else(|| Position::since_time(checkpoint.not_before));
     let mut tail = Tail::new(&settings.log, from, std::mem::take(&mut checkpoint.seen));
     if tail.lost_place() {
         say(

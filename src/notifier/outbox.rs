@@ -93,11 +93,7 @@ impl Outbox {
             post,
             durable: false,
             flying: false,
-            claim: if self.shared {
-                Claim::Asked(now)
-            } else {
-                Claim::Free
-            },
+            claim: if self.shared { Claim::Asked(now) } else { Claim::Free },
             counted: !self.shared,
         });
         if self.waiting.len() <= MOST {
@@ -130,27 +126,14 @@ impl Outbox {
                     Claim::Busy(_) => false,
                 }
         };
-        let ready = self
-            .waiting
-            .iter()
-            .filter(|waiting| may_go(waiting))
-            .count();
+        let ready = self.waiting.iter().filter(|waiting| may_go(waiting)).count();
         let all = ready >= digest_from || self.dropped > 0;
         let count = if all { ready } else { ready.min(1) };
         if count == 0 {
             return None;
         }
-        let mut message = Message {
-            posts: Vec::new(),
-            notices: Vec::new(),
-            dropped: self.dropped,
-        };
-        for waiting in self
-            .waiting
-            .iter_mut()
-            .filter(|waiting| may_go(waiting))
-            .take(count)
-        {
+        let mut message = Message { posts: Vec::new(), notices: Vec::new(), dropped: self.dropped };
+        for waiting in self.waiting.iter_mut().filter(|waiting| may_go(waiting)).take(count) {
             waiting.flying = true;
             message.posts.push(waiting.id);
             message.notices.push(waiting.post.notice.clone());
@@ -203,11 +186,7 @@ impl SharedOutbox {
         guard: MutexGuard<'a, Outbox>,
         most: Duration,
     ) -> MutexGuard<'a, Outbox> {
-        self.0
-            .1
-            .wait_timeout(guard, most)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        self.0.1.wait_timeout(guard, most).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -243,10 +222,7 @@ mod tests {
     }
 
     fn outbox(shared: bool, posts: usize) -> Outbox {
-        let mut outbox = Outbox {
-            shared,
-            ..Outbox::default()
-        };
+        let mut outbox = Outbox { shared, ..Outbox::default() };
         outbox.restore((0..posts).map(post).collect(), Instant::now());
         outbox
     }
@@ -255,9 +231,7 @@ mod tests {
     fn a_full_outbox_drops_the_oldest_but_never_one_in_flight() {
         let mut outbox = outbox(false, MOST);
         assert_eq!(
-            outbox
-                .take_message(2_000, Instant::now())
-                .map(|message| message.posts),
+            outbox.take_message(2_000, Instant::now()).map(|message| message.posts),
             Some(vec![1])
         );
         let gone: Vec<String> = (MOST..MOST + 3)
@@ -266,14 +240,8 @@ mod tests {
             .collect();
         assert_eq!(gone, ["1", "2", "3"]);
         assert_eq!((outbox.waiting.len(), outbox.dropped), (MOST, 3));
-        let digest = outbox
-            .take_message(2_000, Instant::now())
-            .expect("a digest");
-        assert_eq!(
-            (digest.notices.len(), digest.dropped),
-            (MOST - 3, 3),
-            "those that are durable"
-        );
+        let digest = outbox.take_message(2_000, Instant::now()).expect("a digest");
+        assert_eq!((digest.notices.len(), digest.dropped), (MOST - 3, 3), "those that are durable");
     }
 
     #[test]
@@ -283,19 +251,10 @@ mod tests {
         assert!(outbox.take_message(4, now).is_none());
         outbox.waiting[0].claim = Claim::Busy(now);
         outbox.waiting[1].claim = Claim::Ours(now);
-        assert_eq!(
-            outbox.take_message(4, now).map(|message| message.posts),
-            Some(vec![2])
-        );
-        let ended = PostEnding {
-            posts: vec![2],
-            dropped: 0,
-            sent: true,
-        };
+        assert_eq!(outbox.take_message(4, now).map(|message| message.posts), Some(vec![2]));
+        let ended = PostEnding { posts: vec![2], dropped: 0, sent: true };
         assert_eq!(outbox.remove(&ended).len(), 1);
-        let late = outbox
-            .take_message(4, now + PATIENCE)
-            .map(|message| message.posts);
+        let late = outbox.take_message(4, now + PATIENCE).map(|message| message.posts);
         assert_eq!(late, Some(vec![3]), "no answer is an answer");
     }
 }

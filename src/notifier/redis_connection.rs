@@ -112,11 +112,7 @@ impl RedisConnection {
         } else {
             RedisStream::Plain(stream)
         };
-        Ok(Self {
-            stream,
-            parser: Parser::new(),
-            batches: 0,
-        })
+        Ok(Self { stream, parser: Parser::new(), batches: 0 })
     }
 
     /// Sends commands and returns as many replies; a refusal is a reply. After an error the connection is of no more
@@ -211,11 +207,7 @@ impl BoundedStream {
             match TcpStream::connect_timeout(&address, time_left(end)?) {
                 Ok(tcp) => {
                     tcp.set_nodelay(true)?;
-                    return Ok(Self {
-                        tcp,
-                        end,
-                        budget: BUDGET,
-                    });
+                    return Ok(Self { tcp, end, budget: BUDGET });
                 }
                 Err(error) => last = error,
             }
@@ -286,17 +278,8 @@ pub fn expect_accepted(replies: &[Value]) -> Result<(), RedisTrouble> {
 /// Takes the first word of an error, such as `WRONGPASS`, if it looks like one: capitals only. The rest may repeat what
 /// was sent and is thrown away.
 pub fn refusal(error: &redis::ServerError) -> RedisTrouble {
-    let word: String = error
-        .code()
-        .chars()
-        .take_while(char::is_ascii_uppercase)
-        .take(20)
-        .collect();
-    RedisTrouble::Refused(if word.is_empty() {
-        "ERR".to_owned()
-    } else {
-        word
-    })
+    let word: String = error.code().chars().take_while(char::is_ascii_uppercase).take(20).collect();
+    RedisTrouble::Refused(if word.is_empty() { "ERR".to_owned() } else { word })
 }
 
 fn first_line(path: &std::path::Path) -> io::Result<String> {
@@ -367,21 +350,11 @@ mod tests {
             flood,
         ] {
             let start: Vec<u8> = nonsense.iter().copied().take(20).collect();
-            assert!(
-                matches!(call_impostor(nonsense), Err(RedisTrouble::Nonsense)),
-                "{start:?}"
-            );
+            assert!(matches!(call_impostor(nonsense), Err(RedisTrouble::Nonsense)), "{start:?}");
         }
         // What is promised and never comes costs no memory.
-        for cut in [
-            "+OK\r\n$5\r\nab",
-            "+OK\r\n*2000000000\r\n:1\r\n",
-            "+OK\r\n$2000000000\r\nx",
-        ] {
-            assert!(
-                matches!(call_impostor(cut.into()), Err(RedisTrouble::Network(_))),
-                "{cut}"
-            );
+        for cut in ["+OK\r\n$5\r\nab", "+OK\r\n*2000000000\r\n:1\r\n", "+OK\r\n$2000000000\r\nx"] {
+            assert!(matches!(call_impostor(cut.into()), Err(RedisTrouble::Network(_))), "{cut}");
         }
     }
 }

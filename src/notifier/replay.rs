@@ -50,10 +50,7 @@ pub fn replay_log<E: From<std::io::Error>>(
     }
     summary.lines = log.tally.lines + lines.giants;
     summary.unparsed = log.tally.unparsed + lines.giants;
-    summary.wrapped = log
-        .wrapper
-        .wrapping
-        .filter(|wrapping| *wrapping != Wrapping::Bare);
+    summary.wrapped = log.wrapper.wrapping.filter(|wrapping| *wrapping != Wrapping::Bare);
     summary.seems = log.wrapper.seems_to_be();
     summary.connections = log.tally.connections;
     Ok(summary)
@@ -69,10 +66,7 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/tests/fixtures/vlmcsd/busy.old.log"
         ));
-        let rules = DecisionRules {
-            pods: vec![],
-            nodes: vec![],
-        };
+        let rules = DecisionRules { pods: vec![], nodes: vec![] };
         let mut dedup = Dedup::new(3600, Dedup::MOST);
         let mut posts = 0;
         let summary =

@@ -92,11 +92,7 @@ fn slack_roots() -> RootCerts {
     let found: Vec<_> = trusted_authorities()
         .map(|authority| Certificate::from_der(&authority).to_owned())
         .collect();
-    if found.is_empty() {
-        RootCerts::WebPki
-    } else {
-        RootCerts::new_with_certs(&found)
-    }
+    if found.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&found) }
 }
 
 pub struct Sender {
@@ -175,11 +171,8 @@ impl Sender {
             let (tried, pace) = self.post_message(&message);
             self.pace = Instant::now() + pace;
             self.not_before = self.pace;
-            let ended = |sent| PostEnding {
-                posts: message.posts.clone(),
-                dropped: message.dropped,
-                sent,
-            };
+            let ended =
+                |sent| PostEnding { posts: message.posts.clone(), dropped: message.dropped, sent };
             let (result, end) = match tried {
                 SendAttempt::Sent => {
                     self.failures = 0;
@@ -235,9 +228,7 @@ impl Sender {
             1 => "1 post that waited goes".to_owned(),
             more => format!("{more} posts that waited go"),
         };
-        (self.say)(&format!(
-            "Slack answers again after {away}; {waited} out now."
-        ));
+        (self.say)(&format!("Slack answers again after {away}; {waited} out now."));
     }
 
     /// Hands the end of a message to the loop; without one its posts wait on.
@@ -315,8 +306,7 @@ impl Sender {
             waiting.counted = true;
             let notice = &waiting.post.notice;
             if notice.refused.is_none() {
-                self.metrics
-                    .count_activation(&notice.product, &notice.status);
+                self.metrics.count_activation(&notice.product, &notice.status);
             }
         }
     }
@@ -329,19 +319,15 @@ impl Sender {
         let payload = slack::message_payload(&message.notices, message.dropped, channel);
         match self.read_webhook() {
             Ok((url, true)) => (self.send_payload(&url, &payload), self.settings.interval),
-            Ok((url, false)) => (
-                self.send_payload(&url, &payload),
-                self.settings.interval.max(PACE),
-            ),
+            Ok((url, false)) => {
+                (self.send_payload(&url, &payload), self.settings.interval.max(PACE))
+            }
             Err(why) => (SendAttempt::Later("error", None, Cause::new(why)), PACE),
         }
     }
 
     fn send_payload(&self, url: &str, payload: &serde_json::Value) -> SendAttempt {
-        let request = self
-            .agent
-            .post(url)
-            .header("Content-Type", "application/json");
+        let request = self.agent.post(url).header("Content-Type", "application/json");
         let mut response = match request.send(payload.to_string()) {
             Ok(response) => response,
             Err(error) => return SendAttempt::Later("error", None, Cause::from_error(&error)),
@@ -354,11 +340,7 @@ impl Sender {
             .map(Duration::from_secs);
         let wait = asked.map(|asked| honoured_wait(asked).max(PACE));
         let mut body = Vec::new();
-        let _ = response
-            .body_mut()
-            .as_reader()
-            .take(LONGEST_ANSWER)
-            .read_to_end(&mut body);
+        let _ = response.body_mut().as_reader().take(LONGEST_ANSWER).read_to_end(&mut body);
         let body = String::from_utf8_lossy(&body);
         let cause = Cause::from_answer(status, asked);
         match status {
@@ -445,18 +427,12 @@ pub struct Cause {
 
 impl Cause {
     pub fn new(words: String) -> Self {
-        Self {
-            kind: words.clone(),
-            words,
-        }
+        Self { kind: words.clone(), words }
     }
 
     /// Names a failure to reach Slack at all.
     pub fn from_error(error: &ureq::Error) -> Self {
-        Self::new(format!(
-            "Slack cannot be reached: {}",
-            error_category(error)
-        ))
+        Self::new(format!("Slack cannot be reached: {}", error_category(error)))
     }
 
     /// Names an answer that is not Slack's, but a portal's or a proxy's.
@@ -468,19 +444,15 @@ impl Cause {
         } else {
             "Something that is not Slack"
         };
-        Self::new(format!(
-            "{what} answers in Slack's place with HTTP {status}"
-        ))
+        Self::new(format!("{what} answers in Slack's place with HTTP {status}"))
     }
 
     /// Names an answer that takes no message now; `asked` is how long it asks to wait.
     pub fn from_answer(status: u16, asked: Option<Duration>) -> Self {
         let (long, words) = match asked {
             Some(asked) if asked > honoured_wait(asked) => {
-                let (most, asked) = (
-                    format_span(honoured_wait(asked).as_secs()),
-                    format_span(asked.as_secs()),
-                );
+                let (most, asked) =
+                    (format_span(honoured_wait(asked).as_secs()), format_span(asked.as_secs()));
                 let words = format!(
                     "Slack answers with HTTP {status} and asks to wait {asked}, which is cut to {most}"
                 );
@@ -495,10 +467,7 @@ impl Cause {
             }
             None => (false, format!("Slack answers with HTTP {status}")),
         };
-        Self {
-            kind: format!("HTTP {status}{}", if long { ", long" } else { "" }),
-            words,
-        }
+        Self { kind: format!("HTTP {status}{}", if long { ", long" } else { "" }), words }
     }
 }
 
@@ -577,18 +546,10 @@ mod cause_tests {
     #[test]
     fn only_slacks_own_words_are_final() {
         assert_eq!(final_word("no_service\n"), Some("no_service"));
-        assert_eq!(
-            final_word("channel_is_archived"),
-            Some("channel_is_archived")
-        );
-        for other in [
-            "",
-            "ok",
-            "not found",
-            "access_denied",
-            "<html>no_service</html>",
-            "no_service SECRET",
-        ] {
+        assert_eq!(final_word("channel_is_archived"), Some("channel_is_archived"));
+        for other in
+            ["", "ok", "not found", "access_denied", "<html>no_service</html>", "no_service SECRET"]
+        {
             assert_eq!(final_word(other), None, "{other}");
         }
     }
@@ -605,17 +566,11 @@ mod cause_tests {
             (io(ErrorKind::ConnectionReset, SECRET), "is cut"),
             (io(ErrorKind::NetworkUnreachable, SECRET), "no way"),
             (
-                io(
-                    ErrorKind::InvalidData,
-                    "invalid peer certificate: UnknownIssuer SECRET",
-                ),
+                io(ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer SECRET"),
                 "certificate",
             ),
             (
-                io(
-                    ErrorKind::Other,
-                    "failed to lookup address information: SECRET",
-                ),
+                io(ErrorKind::Other, "failed to lookup address information: SECRET"),
                 "does not resolve",
             ),
             (ureq::Error::ConnectProxyFailed(SECRET.to_owned()), "proxy"),
@@ -630,10 +585,7 @@ mod cause_tests {
     #[test]
     fn a_longer_wait_is_news() {
         let cause = |seconds| Cause::from_answer(429, Some(Duration::from_secs(seconds)));
-        assert_eq!(
-            cause(2_400).words,
-            "Slack answers with HTTP 429 and asks to wait 40m"
-        );
+        assert_eq!(cause(2_400).words, "Slack answers with HTTP 429 and asks to wait 40m");
         assert!(cause(10_800).words.ends_with("wait 3h, which is cut to 1h"));
         for (asked, wanted) in [(30, 30), (1_800, 1_800), (3_600, 3_600), (u64::MAX, 3_600)] {
             let honoured = honoured_wait(Duration::from_secs(asked));

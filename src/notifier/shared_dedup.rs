@@ -198,9 +198,7 @@ impl Keeper {
             }
         }
         let mut outbox = self.outbox.lock();
-        outbox
-            .owed
-            .retain(|(id, _)| !owed.iter().any(|(paid, _)| paid == id));
+        outbox.owed.retain(|(id, _)| !owed.iter().any(|(paid, _)| paid == id));
         Ok(())
     }
 
@@ -225,10 +223,8 @@ impl Keeper {
             commands.cmd("PTTL").arg(&key);
         }
         let replies = open.call(&mut commands)?;
-        let said: Result<Vec<StoreReply>, RedisTrouble> = replies
-            .chunks(5)
-            .map(|five| self.read_claim(five))
-            .collect();
+        let said: Result<Vec<StoreReply>, RedisTrouble> =
+            replies.chunks(5).map(|five| self.read_claim(five)).collect();
         let said = said?;
         let mut renewals = redis::pipe();
         for ((_, key), said) in asks.iter().zip(&said) {
@@ -299,8 +295,7 @@ impl Keeper {
     fn count_activation(&self, waiting: &mut WaitingPost) {
         let notice = &waiting.post.notice;
         if !waiting.counted && notice.refused.is_none() {
-            self.metrics
-                .count_activation(&notice.product, &notice.status);
+            self.metrics.count_activation(&notice.product, &notice.status);
         }
         waiting.counted = true;
     }

@@ -43,9 +43,7 @@ impl Aside {
         std::thread::spawn(move || {
             loop {
                 let text = queue.take();
-                let _ = stream
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stream.flush());
+                let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
                 queue.note_written();
             }
         });
@@ -85,11 +83,7 @@ impl Aside {
     fn take(&self) -> String {
         let mut inside = self.lock();
         while inside.text.is_empty() {
-            inside = self
-                .0
-                .changed
-                .wait(inside)
-                .unwrap_or_else(PoisonError::into_inner);
+            inside = self.0.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
         inside.writing = true;
         let text = std::mem::take(&mut inside.text);
@@ -159,10 +153,7 @@ mod tests {
         aside.flush(Duration::from_millis(1));
         let began = Instant::now();
         (0..100).for_each(|_| aside.catch_up());
-        assert!(
-            began.elapsed() < PATIENCE * 10,
-            "a stalled reader is waited for once"
-        );
+        assert!(began.elapsed() < PATIENCE * 10, "a stalled reader is waited for once");
         drop(allow);
         aside.flush(Duration::from_secs(60));
         let text: String = written.try_iter().collect();

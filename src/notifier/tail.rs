@@ -61,10 +61,7 @@ pub struct LogLook {
 
 impl From<Rotation> for LogLook {
     fn from(rotation: Rotation) -> Self {
-        Self {
-            rotation: Some(rotation),
-            ..Self::default()
-        }
+        Self { rotation: Some(rotation), ..Self::default() }
     }
 }
 
@@ -82,13 +79,7 @@ struct OpenedLog {
 
 impl OpenedLog {
     fn new(file: File, position: Position, aside: bool) -> Self {
-        Self {
-            file,
-            position,
-            leaving: None,
-            aside,
-            recent: Vec::new(),
-        }
+        Self { file, position, leaving: None, aside, recent: Vec::new() }
     }
 }
 
@@ -158,8 +149,7 @@ impl Tail {
             .map(|found| (found.position, found.size))
             .collect();
         if let Ok(metadata) = fs::metadata(&self.place.0) {
-            self.already
-                .push((Position::from_metadata(&metadata), metadata.len()));
+            self.already.push((Position::from_metadata(&metadata), metadata.len()));
         }
     }
 
@@ -225,17 +215,10 @@ impl Tail {
             return Ok(LogLook::default());
         };
         let offset = opened.position.offset;
-        let known = self
-            .already
-            .iter()
-            .find(|(known, _)| known.is_same_file(&opened.position));
+        let known = self.already.iter().find(|(known, _)| known.is_same_file(&opened.position));
         let left = known.map_or(0, |(_, size)| size.saturating_sub(offset));
         let first_read = left > 0;
-        let most = usize::try_from(left)
-            .ok()
-            .filter(|_| first_read)
-            .unwrap_or(CHUNK)
-            .min(CHUNK);
+        let most = usize::try_from(left).ok().filter(|_| first_read).unwrap_or(CHUNK).min(CHUNK);
         let buffer = self.buffer.get_mut(..most).unwrap_or_default();
         let count = opened.file.read_at(buffer, offset)?;
         // Cut and grown again between the two: these bytes are from the middle of something else.
@@ -250,11 +233,7 @@ impl Tail {
         opened.position.learn_head(&opened.file)?;
         opened.leaving = None;
         each(bytes);
-        Ok(LogLook {
-            bytes: count,
-            rotation: None,
-            first_read,
-        })
+        Ok(LogLook { bytes: count, rotation: None, first_read })
     }
 
     fn at_end(&mut self) -> io::Result<LogLook> {
@@ -277,9 +256,8 @@ impl Tail {
             return Ok(LogLook::default());
         }
         // A renamed generation may get one more line; one that has been silent for long will not.
-        let silent = metadata
-            .modified()
-            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LINGER * 4));
+        let silent =
+            metadata.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LINGER * 4));
         let since = *opened.leaving.get_or_insert_with(Instant::now);
         if !silent && since.elapsed() < LINGER {
             return Ok(LogLook::default());
@@ -290,14 +268,11 @@ impl Tail {
     /// Leaves a generation that was read to its end for the next.
     fn leave_generation(&mut self) -> io::Result<LogLook> {
         let opened = self.opened.as_ref().map(|opened| &opened.position);
-        let copy = self
-            .copy
-            .take_if(|copy| opened.is_some_and(|opened| copy.is_same_file(opened)));
+        let copy = self.copy.take_if(|copy| opened.is_some_and(|opened| copy.is_same_file(opened)));
         // The log is opened before what was missed is looked for: a file that takes its name after that is newer.
         let current = self.open_log()?;
         if let Some(opened) = self.opened.take() {
-            self.already
-                .retain(|(known, _)| !known.is_same_file(&opened.position));
+            self.already.retain(|(known, _)| !known.is_same_file(&opened.position));
             self.remember_generation(opened.position.clone());
             self.last = Some(opened.position);
         }
@@ -305,11 +280,7 @@ impl Tail {
         if self.waiting.is_empty() {
             self.opened = current;
         }
-        Ok(if copy.is_some() {
-            Rotation::CopyRead.into()
-        } else {
-            Rotation::Renamed.into()
-        })
+        Ok(if copy.is_some() { Rotation::CopyRead.into() } else { Rotation::Renamed.into() })
     }
 
     /// The open file was cut. What was appended before the cut may be in a copy beside it.
@@ -319,14 +290,9 @@ impl Tail {
         };
         let before = opened.position;
         let copied = self.go_on_in_copy(&before);
-        self.already
-            .retain(|(known, _)| !known.is_same_file(&before));
+        self.already.retain(|(known, _)| !known.is_same_file(&before));
         self.last = Some(before);
-        if copied {
-            Rotation::Copied.into()
-        } else {
-            Rotation::Truncated.into()
-        }
+        if copied { Rotation::Copied.into() } else { Rotation::Truncated.into() }
     }
 
     /// Lets reading go on in a copy of a generation, if there is one.
@@ -344,10 +310,7 @@ impl Tail {
         copy.position.offset = before.offset;
         copy.position.unfinished = before.unfinished;
         copy.position.go_back();
-        let known = self
-            .already
-            .iter()
-            .find(|(known, _)| known.is_same_file(before));
+        let known = self.already.iter().find(|(known, _)| known.is_same_file(before));
         if let Some((_, size)) = known {
             self.already.push((copy.position.clone(), *size));
         }
@@ -446,8 +409,7 @@ impl Tail {
     }
 
     fn remember_generation(&mut self, position: Position) {
-        self.seen
-            .retain(|seen| !(seen.is_same_file(&position) && seen.head == position.head));
+        self.seen.retain(|seen| !(seen.is_same_file(&position) && seen.head == position.head));
         self.seen.push_back(position);
         if self.seen.len() > SEEN {
             self.seen.pop_front();
@@ -466,10 +428,7 @@ impl Head {
     fn from_bytes(bytes: &[u8]) -> Self {
         let mut sum = hexadecimal(&Sha256::digest(bytes));
         sum.truncate(32);
-        Self {
-            length: bytes.len(),
-            sum,
-        }
+        Self { length: bytes.len(), sum }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -484,9 +443,7 @@ impl Head {
     /// Returns whether a file that starts with these bytes starts as this one did. An empty head begins nothing.
     pub fn begins_file(&self, bytes: &[u8]) -> bool {
         !self.is_empty()
-            && bytes
-                .get(..self.length)
-                .is_some_and(|bytes| Self::from_bytes(bytes) == *self)
+            && bytes.get(..self.length).is_some_and(|bytes| Self::from_bytes(bytes) == *self)
     }
 }
 
@@ -527,10 +484,7 @@ impl Position {
     /// Returns a place in no file at all: what was written since then, in Unix seconds, is still to be read.
     pub fn since_time(seconds: i64) -> Self {
         let seconds = u64::try_from(seconds).unwrap_or_default();
-        Self {
-            modified: seconds.saturating_mul(1_000_000_000),
-            ..Self::default()
-        }
+        Self { modified: seconds.saturating_mul(1_000_000_000), ..Self::default() }
     }
 
     /// Returns whether this is a place in no file.
@@ -556,18 +510,12 @@ impl Position {
         let start = self.offset.saturating_sub(self.tail.length as u64);
         Ok(self.head.begins_file(&head_of(file)?)
             && (self.tail.is_empty()
-                || self
-                    .tail
-                    .begins_file(&bytes_at(file, start, self.tail.length)?)))
+                || self.tail.begins_file(&bytes_at(file, start, self.tail.length)?)))
     }
 
     /// Notes bytes that were read at the offset; `recent` holds those before.
     pub fn advance(&mut self, bytes: &[u8], recent: &mut Vec<u8>) {
-        recent.extend_from_slice(
-            bytes
-                .get(bytes.len().saturating_sub(TAIL)..)
-                .unwrap_or_default(),
-        );
+        recent.extend_from_slice(bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or_default());
         recent.drain(..recent.len().saturating_sub(TAIL));
         self.offset += bytes.len() as u64;
         self.tail = Head::from_bytes(recent);
@@ -591,9 +539,7 @@ impl Position {
         if !self.head.is_empty() && !self.head.begins_file(&bytes) {
             return Ok(());
         }
-        let known = usize::try_from(self.offset)
-            .unwrap_or(HEAD)
-            .min(bytes.len());
+        let known = usize::try_from(self.offset).unwrap_or(HEAD).min(bytes.len());
         if known > self.head.length {
             self.head = Head::from_bytes(bytes.get(..known).unwrap_or_default());
         }
@@ -655,9 +601,7 @@ impl LogPosition {
         };
         fits(path).or_else(|| {
             let siblings = self.sibling_generations();
-            let mut same = siblings
-                .iter()
-                .filter(|found| wanted.is_same_file(&found.position));
+            let mut same = siblings.iter().filter(|found| wanted.is_same_file(&found.position));
             same.find_map(|found| fits(&found.path))
         })
     }
@@ -667,20 +611,13 @@ impl LogPosition {
         let Some((folder, name)) = self.0.parent().zip(self.0.file_name()) else {
             return Vec::new();
         };
-        let folder = if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
-        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let Ok(entries) = fs::read_dir(folder) else {
             return Vec::new();
         };
         let beside = entries.flatten().filter(|entry| {
             entry.file_name() != name
-                && entry
-                    .file_name()
-                    .as_encoded_bytes()
-                    .starts_with(name.as_encoded_bytes())
+                && entry.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes())
         });
         let mut found: Vec<FoundGeneration> = beside
             .map(|entry| entry.path())
@@ -696,8 +633,7 @@ impl LogPosition {
 }
 
 fn is_packed(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|end| PACKED.iter().any(|packed| end == *packed))
+    path.extension().is_some_and(|end| PACKED.iter().any(|packed| end == *packed))
 }
 
 fn describe_generation(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
@@ -707,16 +643,8 @@ fn describe_generation(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
     let file = File::open(&path)?;
     let metadata = file.metadata()?;
     let head = head_of(&file)?;
-    let position = Position {
-        head: Head::from_bytes(&head),
-        ..Position::from_metadata(&metadata)
-    };
-    Ok(Some(FoundGeneration {
-        path,
-        position,
-        head,
-        size: metadata.len(),
-    }))
+    let position = Position { head: Head::from_bytes(&head), ..Position::from_metadata(&metadata) };
+    Ok(Some(FoundGeneration { path, position, head, size: metadata.len() }))
 }
 
 /// Returns nanoseconds between 1970 and a file's last change.
@@ -726,9 +654,7 @@ pub fn modified_nanoseconds(metadata: &Metadata) -> u64 {
 
 fn unix_nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    })
+    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Reads the first bytes of a file.

@@ -9,9 +9,7 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a folder"),
-        }
+        Self { folder: tempfile::tempdir().expect("a folder") }
     }
 
     fn log(&self) -> PathBuf {
@@ -37,9 +35,7 @@ fn all(tail: &mut Tail) -> String {
     let (mut text, mut quiet) = (Vec::new(), None);
     loop {
         let began = Instant::now();
-        let look = tail
-            .look_once(|bytes| text.extend_from_slice(bytes))
-            .expect("a look");
+        let look = tail.look_once(|bytes| text.extend_from_slice(bytes)).expect("a look");
         if look.bytes > 0 || look.rotation.is_some() {
             quiet = None;
         } else if began.duration_since(*quiet.get_or_insert_with(Instant::now)) > LINGER {
@@ -125,10 +121,7 @@ fn a_checkpoint_goes_on_in_the_file_it_was_made_for() {
     place.write("vlmcsd.log", "c\n");
     assert_eq!(all(&mut resumed(&position)), "b\nc\n");
     // An offset beyond the end, or other first bytes, is another file.
-    let beyond = Position {
-        offset: 999,
-        ..position.clone()
-    };
+    let beyond = Position { offset: 999, ..position.clone() };
     fs::rename(place.folder.path().join("vlmcsd.log.1"), place.log()).expect("a rename");
     assert_eq!(all(&mut resumed(&beyond)), "a\nb\n");
     fs::write(place.log(), "x\ny\n").expect("a write");
@@ -145,10 +138,8 @@ fn what_was_rotated_while_nobody_looked_is_read_once() {
         place.rename("vlmcsd.log", "vlmcsd.log.1");
         place.write("vlmcsd.log", "b\n");
         assert_eq!(all(&mut tail), "b\n");
-        let (position, seen) = (
-            tail.position().cloned().expect("a position"),
-            tail.read_generations(),
-        );
+        let (position, seen) =
+            (tail.position().cloned().expect("a position"), tail.read_generations());
         drop(tail);
         for (number, text) in [(2, "c\n"), (3, "d\n")] {
             place.rename("vlmcsd.log", &format!("vlmcsd.log.{number}"));
@@ -162,17 +153,11 @@ fn what_was_rotated_while_nobody_looked_is_read_once() {
         let mut missing = 0;
         let mut text = Vec::new();
         for _ in 0..100 {
-            let look = tail
-                .look_once(|bytes| text.extend_from_slice(bytes))
-                .expect("a look");
+            let look = tail.look_once(|bytes| text.extend_from_slice(bytes)).expect("a look");
             missing += usize::from(look.rotation == Some(Rotation::Missing));
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(
-            String::from_utf8_lossy(&text),
-            "c\nd\n",
-            "vanished: {vanished}"
-        );
+        assert_eq!(String::from_utf8_lossy(&text), "c\nd\n", "vanished: {vanished}");
         assert_eq!(missing, usize::from(vanished));
     }
 }
@@ -183,18 +168,12 @@ fn what_was_copied_and_cut_while_nobody_looked_is_read_from_the_copies() {
     place.write("vlmcsd.log", "a\n");
     let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "a\n");
-    let (position, seen) = (
-        tail.position().cloned().expect("a position"),
-        tail.read_generations(),
-    );
+    let (position, seen) = (tail.position().cloned().expect("a position"), tail.read_generations());
     drop(tail);
     for (number, text) in [(1, "b\n"), (2, "c\n"), (3, "d\n")] {
         place.write("vlmcsd.log", text);
-        fs::copy(
-            place.log(),
-            place.folder.path().join(format!("vlmcsd.log.{number}")),
-        )
-        .expect("a copy");
+        fs::copy(place.log(), place.folder.path().join(format!("vlmcsd.log.{number}")))
+            .expect("a copy");
         fs::write(place.log(), "").expect("a cut");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -230,10 +209,7 @@ fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_n
     std::thread::sleep(Duration::from_millis(10));
     fs::write(place.log(), "").expect("a cut");
     assert_eq!(all(&mut tail), "");
-    let (position, seen) = (
-        tail.position().cloned().expect("a position"),
-        tail.read_generations(),
-    );
+    let (position, seen) = (tail.position().cloned().expect("a position"), tail.read_generations());
     drop(tail);
     std::thread::sleep(Duration::from_millis(10));
     place.write("vlmcsd.log", "b\n");
@@ -312,23 +288,18 @@ fn a_new_file_with_an_old_inode_is_a_new_file() {
         let inode = fs::metadata(place.log())
             .map(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata))
             .ok();
-        let (position, seen) = (
-            tail.position().cloned().expect("a position"),
-            tail.read_generations(),
-        );
+        let (position, seen) =
+            (tail.position().cloned().expect("a position"), tail.read_generations());
         reused += usize::from(Some(position.inode) == inode);
         drop(tail);
         tail = Tail::new(&place.log(), position, seen);
         let mut text = Vec::new();
         for _ in 0..3 {
-            tail.look_once(|bytes| text.extend_from_slice(bytes))
-                .expect("a look");
+            tail.look_once(|bytes| text.extend_from_slice(bytes)).expect("a look");
         }
         assert_eq!(String::from_utf8_lossy(&text), format!("{round}\n"));
-        let (position, seen) = (
-            tail.position().cloned().expect("a position"),
-            tail.read_generations(),
-        );
+        let (position, seen) =
+            (tail.position().cloned().expect("a position"), tail.read_generations());
         // Not held open, so that the file system may use the inode again.
         tail = Tail::new(Path::new("/nonexistent/log"), position, seen);
         fs::remove_file(place.log()).expect("a removal");
@@ -340,11 +311,7 @@ fn a_new_file_with_an_old_inode_is_a_new_file() {
 fn a_pipe_or_a_folder_is_refused_and_never_waited_for() {
     let place = Room::new();
     fs::create_dir(place.log()).expect("a folder");
-    assert!(
-        Tail::new(&place.log(), Position::since_time(0), vec![])
-            .look_once(|_| ())
-            .is_err()
-    );
+    assert!(Tail::new(&place.log(), Position::since_time(0), vec![]).look_once(|_| ()).is_err());
 }
 
 #[test]
@@ -361,15 +328,10 @@ fn a_first_read_ends_where_the_log_ended() {
     let mut looks = Vec::new();
     for _ in 0..2 {
         let mut text = Vec::new();
-        let look = tail
-            .look_once(|bytes| text.extend_from_slice(bytes))
-            .expect("a look");
+        let look = tail.look_once(|bytes| text.extend_from_slice(bytes)).expect("a look");
         looks.push((String::from_utf8(text).expect("text"), look.first_read));
     }
-    assert_eq!(
-        looks,
-        [("old\n".to_owned(), true), ("new\n".to_owned(), false)]
-    );
+    assert_eq!(looks, [("old\n".to_owned(), true), ("new\n".to_owned(), false)]);
     // Another file under its name is none of what was there.
     place.rename("vlmcsd.log", "vlmcsd.log.1");
     place.write("vlmcsd.log", "x\n");

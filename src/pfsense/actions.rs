@@ -67,10 +67,7 @@ impl ActionRun {
 
     /// Wraps an open shell that was given [`ActionRun::render_script`] of the same actions and questions.
     pub fn new(shell: Shell, actions: Vec<FirewallAction>, proof: AskedQuestions) -> Self {
-        Self {
-            survey: Reader::new(shell, proof),
-            actions,
-        }
+        Self { survey: Reader::new(shell, proof), actions }
     }
 
     /// Runs the actions and asks the questions: one round trip. Not to be called twice.
@@ -107,10 +104,7 @@ impl ActionRun {
             FirewallAction::Delete(table, _) => parse_changed(reply, table, Mark::Deleted, pfctl),
             FirewallAction::Add(table, _) => {
                 if reply.status == NOT_RUN {
-                    replies
-                        .first()
-                        .unwrap_or(reply)
-                        .check(table.as_str(), pfctl)?;
+                    replies.first().unwrap_or(reply).check(table.as_str(), pfctl)?;
                 }
                 parse_changed(reply, table, Mark::Added, pfctl)
             }
@@ -123,9 +117,9 @@ impl ActionRun {
             }
             FirewallAction::Outcome(_) => {
                 let answer = match read_agent_reply(reply, paths, nonce)? {
-                    OutcomeAnswer::Ended { outcome } => OutcomeAnswer::Ended {
-                        outcome: Box::new(outcome.with_fingerprints()),
-                    },
+                    OutcomeAnswer::Ended { outcome } => {
+                        OutcomeAnswer::Ended { outcome: Box::new(outcome.with_fingerprints()) }
+                    }
                     other => other,
                 };
                 Ok(Done::Answered(answer))
@@ -153,21 +147,12 @@ fn commands_of(
         ScriptCommand::new(std::iter::once(paths.pfctl.clone()).chain(words))
     };
     let of_table = |table: &TableName, words: &[&'static str]| {
-        let mut all = vec![
-            ShellWord::fixed("-t"),
-            ShellWord::table(table),
-            ShellWord::fixed("-T"),
-        ];
+        let mut all = vec![ShellWord::fixed("-t"), ShellWord::table(table), ShellWord::fixed("-T")];
         all.extend(words.iter().map(|word| ShellWord::fixed(word)));
         pfctl(all)
     };
     let kill = |kind: &'static str, what: ShellWord| {
-        pfctl(vec![
-            ShellWord::fixed("-k"),
-            ShellWord::fixed(kind),
-            ShellWord::fixed("-k"),
-            what,
-        ])
+        pfctl(vec![ShellWord::fixed("-k"), ShellWord::fixed(kind), ShellWord::fixed("-k"), what])
     };
     let agent = |request: AgentRequest| request.command(&paths.php, agent_nonce);
     let command = match action {
@@ -188,10 +173,9 @@ fn commands_of(
             pfctl(vec![ShellWord::fixed("-K"), ShellWord::address(*address)])
         }
         // A label that is none of pfSense's trackers names no rule of ours; `id:0` kills nothing.
-        FirewallAction::KillLabel(label) => kill(
-            "label",
-            ShellWord::label(label).unwrap_or_else(|| ShellWord::fixed("id:0")),
-        ),
+        FirewallAction::KillLabel(label) => {
+            kill("label", ShellWord::label(label).unwrap_or_else(|| ShellWord::fixed("id:0")))
+        }
         FirewallAction::KillState(state) => kill("id", ShellWord::state(state.id, state.creator)),
         FirewallAction::Apply(request) => agent(AgentRequest::Apply(request.clone())),
         FirewallAction::Outcome(request) => agent(AgentRequest::Outcome(request.clone())),
@@ -222,10 +206,7 @@ fn parse_changed(
     let addresses = marked
         .into_iter()
         .filter(|marked| marked.mark == mark)
-        .map(|marked| Address {
-            net: marked.net.trunc(),
-            negated: marked.negated,
-        });
+        .map(|marked| Address { net: marked.net.trunc(), negated: marked.negated });
     Ok(Done::Changed(addresses.collect()))
 }
 
@@ -246,9 +227,7 @@ fn read_agent_reply<T: DeserializeOwned>(
     nonce: &Nonce,
 ) -> Result<T, FactError> {
     if matches!(reply.status, 126 | 127) {
-        return Err(FactError::ProgramMissing {
-            program: paths.php.as_str().to_owned(),
-        });
+        return Err(FactError::ProgramMissing { program: paths.php.as_str().to_owned() });
     }
     Ok(agent::read_reply(&reply.stdout, nonce)?)
 }
@@ -276,18 +255,13 @@ mod tests {
     }
 
     fn addresses() -> Vec<Address> {
-        ["192.0.2.1", "2001:db8::/32"]
-            .map(|text| text.parse().unwrap())
-            .to_vec()
+        ["192.0.2.1", "2001:db8::/32"].map(|text| text.parse().unwrap()).to_vec()
     }
 
     #[test]
     fn entries_travel_on_stdin_and_nothing_is_flushed() {
         let script = rendered(&[FirewallAction::Delete(virusprot(), addresses())]);
-        assert!(
-            script.contains("'-t' 'virusprot' '-T' 'delete' '-v' '-f' '-' <<"),
-            "{script}"
-        );
+        assert!(script.contains("'-t' 'virusprot' '-T' 'delete' '-v' '-f' '-' <<"), "{script}");
         assert!(script.contains("\n192.0.2.1\n2001:db8::/32\n"), "{script}");
         for never in ["'flush'", "'zero'", "'-F'"] {
             assert!(!script.contains(never), "{never}");
@@ -297,9 +271,7 @@ mod tests {
     #[test]
     fn nothing_is_added_to_a_table_that_does_not_exist() {
         let script = rendered(&[FirewallAction::Add(virusprot(), addresses())]);
-        let shown = script
-            .find("b 0; '/sbin/pfctl' '-t' 'virusprot' '-T' 'show'")
-            .unwrap();
+        let shown = script.find("b 0; '/sbin/pfctl' '-t' 'virusprot' '-T' 'show'").unwrap();
         let added = script
             .find("b 1; if [ \"$s0\" = 0 ]; then '/sbin/pfctl' '-t' 'virusprot' '-T' 'add'")
             .unwrap();
@@ -313,14 +285,8 @@ mod tests {
             FirewallAction::ForgetSource([192, 0, 2, 1].into()),
             FirewallAction::ForgetSource("2001:db8::7".parse().unwrap()),
         ]);
-        assert!(
-            script.contains("'/sbin/pfctl' '-K' '192.0.2.1' "),
-            "{script}"
-        );
-        assert!(
-            script.contains("'/sbin/pfctl' '-K' '2001:db8::7' "),
-            "{script}"
-        );
+        assert!(script.contains("'/sbin/pfctl' '-K' '192.0.2.1' "), "{script}");
+        assert!(script.contains("'/sbin/pfctl' '-K' '2001:db8::7' "), "{script}");
         assert_eq!(script.matches("'-K'").count(), 2, "one address a call");
     }
 
@@ -337,14 +303,8 @@ mod tests {
             FirewallAction::KillLabel("id:1763000004".into()),
             FirewallAction::KillState(state),
         ]);
-        assert!(
-            script.contains("'-k' 'label' '-k' 'id:1763000004' "),
-            "{script}"
-        );
-        assert!(
-            script.contains("'-k' 'id' '-k' '5f000000000000aa/0000001a' "),
-            "{script}"
-        );
+        assert!(script.contains("'-k' 'label' '-k' 'id:1763000004' "), "{script}");
+        assert!(script.contains("'-k' 'id' '-k' '5f000000000000aa/0000001a' "), "{script}");
         let hostile = rendered(&[FirewallAction::KillLabel("USER_RULE'; reboot; '".into())]);
         assert!(!hostile.contains("reboot"), "{hostile}");
     }
@@ -372,10 +332,7 @@ mod tests {
             Ok(Done::Killed(3))
         ));
         assert!(matches!(
-            parse_killed(
-                &wording(1, "", "pfctl: /dev/pf: Permission denied\n"),
-                "pfctl"
-            ),
+            parse_killed(&wording(1, "", "pfctl: /dev/pf: Permission denied\n"), "pfctl"),
             Err(FactError::Denied)
         ));
     }

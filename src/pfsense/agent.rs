@@ -54,8 +54,7 @@ pub enum AgentError {
 }
 
 fn quoted_text(said: Option<&String>) -> String {
-    said.map(|said| format!("; it printed: {said}"))
-        .unwrap_or_default()
+    said.map(|said| format!("; it printed: {said}")).unwrap_or_default()
 }
 
 impl From<AgentError> for Failure {
@@ -74,9 +73,7 @@ impl From<AgentError> for Failure {
                 "Look at Status > System Logs on the firewall; pfSense files its own PHP errors there."
             }
         };
-        Self::failed(format!("{error}."))
-            .hint(hint)
-            .with_cause(error)
+        Self::failed(format!("{error}.")).hint(hint).with_cause(error)
     }
 }
 
@@ -123,14 +120,9 @@ pub fn parse_agent_answer(
 pub fn read_reply<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
     let line = answer_line(stdout, nonce)?;
     if let Ok(AgentRefusal { error }) = serde_json::from_slice::<AgentRefusal>(line) {
-        return Err(AgentError::Refused {
-            kind: error.kind,
-            message: error.message,
-        });
+        return Err(AgentError::Refused { kind: error.kind, message: error.message });
     }
-    serde_json::from_slice(line).map_err(|error| AgentError::Garbled {
-        why: error.to_string(),
-    })
+    serde_json::from_slice(line).map_err(|error| AgentError::Garbled { why: error.to_string() })
 }
 
 fn answer_line<'a>(stdout: &'a [u8], nonce: &Nonce) -> Result<&'a [u8], AgentError> {
@@ -138,31 +130,22 @@ fn answer_line<'a>(stdout: &'a [u8], nonce: &Nonce) -> Result<&'a [u8], AgentErr
     let begin = format!("agent {nonce} begin\n");
     let end = format!("\nagent {nonce} end\n");
     let Some(start) = memchr::memmem::find(stdout, begin.as_bytes()) else {
-        return Err(AgentError::NoAnswer {
-            said: last_line(stdout),
-        });
+        return Err(AgentError::NoAnswer { said: last_line(stdout) });
     };
     let rest = stdout.get(start + begin.len()..).unwrap_or_default();
     match memchr::memmem::find(rest, end.as_bytes()) {
         None => Err(AgentError::Truncated { bytes: rest.len() }),
-        Some(length) if length > LONGEST_ANSWER => Err(AgentError::Garbled {
-            why: format!("{length} bytes are more than it ever prints"),
-        }),
+        Some(length) if length > LONGEST_ANSWER => {
+            Err(AgentError::Garbled { why: format!("{length} bytes are more than it ever prints") })
+        }
         Some(length) => Ok(rest.get(..length).unwrap_or_default()),
     }
 }
 
 /// The last non-empty line, for the sentence; bounded, and escaped where it is printed.
 fn last_line(stdout: &[u8]) -> Option<String> {
-    let line = stdout
-        .rsplit(|byte| *byte == b'\n')
-        .find(|line| !line.trim_ascii().is_empty())?;
-    Some(
-        String::from_utf8_lossy(line.trim_ascii())
-            .chars()
-            .take(200)
-            .collect(),
-    )
+    let line = stdout.rsplit(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
+    Some(String::from_utf8_lossy(line.trim_ascii()).chars().take(200).collect())
 }
 
 /// Prints an answer as the script does: a [`Configured`], an `Outcome`, an `Answer` or a `Kept`. For the simulator.
@@ -208,18 +191,12 @@ mod tests {
 
     #[test]
     fn noise_around_the_answer_is_ignored() {
-        let configured = Configured {
-            ha_peer: true,
-            ..Configured::default()
-        }
-        .shaped_for(&request());
+        let configured =
+            Configured { ha_peer: true, ..Configured::default() }.shaped_for(&request());
         let mut stdout = b">>> Launching rc.local in background...\nPHP Warning: x".to_vec();
         stdout.extend(encode_reply(&configured, &nonce()));
         stdout.extend_from_slice(b"goodbye");
-        assert_eq!(
-            parse_agent_answer(&stdout, &nonce(), &request()),
-            Ok(configured)
-        );
+        assert_eq!(parse_agent_answer(&stdout, &nonce(), &request()), Ok(configured));
     }
 
     #[test]
@@ -237,29 +214,17 @@ mod tests {
         let whole = encode_reply(&Configured::default(), &nonce);
         let cut = parse_agent_answer(&whole[..whole.len() - 10], &nonce, &request());
         assert!(matches!(cut, Err(AgentError::Truncated { .. })), "{cut:?}");
-        let garbled = parse_agent_answer(
-            &frame_answer(b"{\"sections\": true}", &nonce),
-            &nonce,
-            &request(),
-        );
-        assert!(
-            matches!(garbled, Err(AgentError::Garbled { .. })),
-            "{garbled:?}"
-        );
+        let garbled =
+            parse_agent_answer(&frame_answer(b"{\"sections\": true}", &nonce), &nonce, &request());
+        assert!(matches!(garbled, Err(AgentError::Garbled { .. })), "{garbled:?}");
         let refused = parse_agent_answer(
-            &frame_answer(
-                br#"{"error":{"kind":"fatal","message":"Out of memory"}}"#,
-                &nonce,
-            ),
+            &frame_answer(br#"{"error":{"kind":"fatal","message":"Out of memory"}}"#, &nonce),
             &nonce,
             &request(),
         );
         assert_eq!(
             refused,
-            Err(AgentError::Refused {
-                kind: "fatal".into(),
-                message: "Out of memory".into()
-            })
+            Err(AgentError::Refused { kind: "fatal".into(), message: "Out of memory".into() })
         );
         let another = parse_agent_answer(&whole, &Nonce::new([7; 16]), &request());
         assert!(

@@ -151,12 +151,7 @@ pub struct AskedQuestions {
 
 impl AskedQuestions {
     pub fn new(questions: &[Question], service: Service, paths: Paths, agent_nonce: Nonce) -> Self {
-        Self {
-            service,
-            paths,
-            questions: in_order(questions),
-            agent_nonce,
-        }
+        Self { service, paths, questions: in_order(questions), agent_nonce }
     }
 
     /// Renders the script of the questions; the clock comes first.
@@ -169,9 +164,7 @@ impl AskedQuestions {
             }
             command
         });
-        Script {
-            commands: commands.collect(),
-        }
+        Script { commands: commands.collect() }
     }
 
     /// Returns the nonce that the agent's answers carry.
@@ -188,10 +181,7 @@ impl AskedQuestions {
 impl Reader {
     /// Wraps an open shell that was given the script of these questions.
     pub fn new(shell: Shell, asked: AskedQuestions) -> Self {
-        Self {
-            shell,
-            asked: Arc::new(asked),
-        }
+        Self { shell, asked: Arc::new(asked) }
     }
 
     /// Asks every question once: one round trip, and some more where a reload of the ruleset races with it.
@@ -266,11 +256,8 @@ impl AskedQuestions {
 
     fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered) {
         let program = self.program(question);
-        let mut unread = Unreads {
-            program,
-            unread: &mut reading.unread,
-            more: &mut reading.more_unread,
-        };
+        let mut unread =
+            Unreads { program, unread: &mut reading.unread, more: &mut reading.more_unread };
         let table = self.service.table.as_str();
         let checked = |reply: &Gathered, fine: &[i32]| check_exit(reply, fine, program, table);
         match question {
@@ -317,10 +304,9 @@ impl AskedQuestions {
                 }
             }
             Question::UpnpTranslation => {
-                if let (Ok(rules), Ok(inside)) = (
-                    &mut reading.translation,
-                    parse_upnp_anchor(&reply, &mut unread),
-                ) {
+                if let (Ok(rules), Ok(inside)) =
+                    (&mut reading.translation, parse_upnp_anchor(&reply, &mut unread))
+                {
                     enter_upnp_anchor(rules, &inside);
                 }
             }
@@ -347,13 +333,7 @@ impl AskedQuestions {
                 reading.configured = parse_configured(&reply, program, nonce, &request);
             }
             Question::FreeSpace | Question::RequestLimit | Question::Armed => {
-                take_small_answer(
-                    reading,
-                    question,
-                    &reply.stdout,
-                    checked(&reply, &[0]),
-                    program,
-                );
+                take_small_answer(reading, question, &reply.stdout, checked(&reply, &[0]), program);
             }
         }
     }
@@ -392,12 +372,10 @@ fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
 }
 
 fn read_clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
-    reply
-        .and_then(|reply| freebsd::parse_firewall_clock(&reply.stdout))
-        .ok_or_else(|| {
-            Failure::failed("The firewall did not tell its time, so no age could be told either.")
-                .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
-        })
+    reply.and_then(|reply| freebsd::parse_firewall_clock(&reply.stdout)).ok_or_else(|| {
+        Failure::failed("The firewall did not tell its time, so no age could be told either.")
+            .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
+    })
 }
 
 /// Takes the answer of one of the small tools, each a line or a few.
@@ -422,9 +400,7 @@ fn take_small_answer(
 }
 
 fn answer_or_garbled<T>(value: Option<T>, program: &str) -> Answer<T> {
-    value.ok_or_else(|| FactError::Garbled {
-        program: program.to_owned(),
-    })
+    value.ok_or_else(|| FactError::Garbled { program: program.to_owned() })
 }
 
 fn parse_configured(
@@ -439,9 +415,7 @@ fn parse_configured(
 
 fn distrust<T>(fact: &mut Answer<Vec<T>>, program: &str) {
     if fact.as_ref().is_ok_and(Vec::is_empty) {
-        *fact = Err(FactError::Unprivileged {
-            program: program.to_owned(),
-        });
+        *fact = Err(FactError::Unprivileged { program: program.to_owned() });
     }
 }
 
@@ -456,24 +430,15 @@ impl Unreads<'_> {
     /// Returns what was understood. Nothing understood of something printed is no empty answer.
     fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Answer<T> {
         if let Some(most) = parsed.too_many {
-            return Err(FactError::TooMany {
-                program: self.program.to_owned(),
-                most,
-            });
+            return Err(FactError::TooMany { program: self.program.to_owned(), most });
         }
         if parsed.value.is_nothing() && !parsed.unread.is_empty() {
-            return Err(FactError::Garbled {
-                program: self.program.to_owned(),
-            });
+            return Err(FactError::Garbled { program: self.program.to_owned() });
         }
         let room = Unread::KEPT.saturating_sub(self.unread.len());
         *self.more += parsed.more_unread + parsed.unread.len().saturating_sub(room);
         self.unread.extend(
-            parsed
-                .unread
-                .into_iter()
-                .take(room)
-                .map(|line| (self.program.to_owned(), line)),
+            parsed.unread.into_iter().take(room).map(|line| (self.program.to_owned(), line)),
         );
         Ok(parsed.value)
     }
@@ -520,9 +485,7 @@ impl ReaderNote {
 /// exit with 0.
 fn whole(info: Info, program: &str) -> Answer<Info> {
     if !info.is_of_kernel {
-        return Err(FactError::Unprivileged {
-            program: program.to_owned(),
-        });
+        return Err(FactError::Unprivileged { program: program.to_owned() });
     }
     Ok(info)
 }

@@ -42,9 +42,8 @@ impl Layers {
             let toml::Value::Table(overlay) = overlay else {
                 return Err(wrong(&path, "it wants a table: [contexts.NAME]"));
             };
-            if let Some(key) = ["context", "contexts"]
-                .into_iter()
-                .find(|key| overlay.contains_key(*key))
+            if let Some(key) =
+                ["context", "contexts"].into_iter().find(|key| overlay.contains_key(*key))
             {
                 let path = format!("{path}.{key}");
                 return Err(wrong(&path, "a context holds no other context"));

@@ -49,16 +49,11 @@ pub struct Environment {
 }
 
 impl Environment {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the edge that reads the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the edge that reads the environment")]
     pub fn of_process() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let path = |name: &str| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
+            std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
         };
         let ours = |name: &OsStr| name.as_encoded_bytes().starts_with(b"KMSCTL_");
         let is_text = |name: &OsStr, value: &OsStr| name.to_str().and(value.to_str()).is_some();
@@ -81,9 +76,7 @@ impl Environment {
             user: text("USER")
                 .or_else(|| text("LOGNAME"))
                 .or_else(|| (own_user() == 0).then(|| "root".to_owned())),
-            host: host_name()
-                .or_else(|| text("HOSTNAME"))
-                .or_else(|| text("HOST")),
+            host: host_name().or_else(|| text("HOSTNAME")).or_else(|| text("HOST")),
             login_shell: path("SHELL"),
             config_home: path("XDG_CONFIG_HOME"),
             data_home: path("XDG_DATA_HOME"),
@@ -109,16 +102,12 @@ impl Environment {
 
     /// Returns the directory of every program's configuration, or `None` without a home.
     pub fn config_directory(&self) -> Option<PathBuf> {
-        self.config_home
-            .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".config")))
+        self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))
     }
 
     /// Returns the directory of the operator's own data, such as completions of shells, or `None` without a home.
     pub fn data_directory(&self) -> Option<PathBuf> {
-        self.data_home
-            .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".local/share")))
+        self.data_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/share")))
     }
 
     /// Returns the environment without the operator's configuration file: the demo stands alone.
@@ -135,10 +124,8 @@ impl Environment {
     /// Returns the directory of what kmsctl remembers: the history and the vantages' budgets; `None` without a home, as
     /// in a directory that all users share they could be planted.
     pub fn state_directory(&self) -> Option<PathBuf> {
-        let base = self
-            .state_home
-            .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".local/state")));
+        let base =
+            self.state_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/state")));
         base.map(|base| base.join("kmsctl"))
     }
 

@@ -248,10 +248,7 @@ pub fn find_key(path: &str) -> Option<&'static SettingKey> {
             "vantages" => (VANTAGE_KEYS, "vantages.NAME."),
             _ => return None,
         };
-        let found = || {
-            keys.iter()
-                .find(|key| key.path.strip_prefix(prefix) == Some(field))
-        };
+        let found = || keys.iter().find(|key| key.path.strip_prefix(prefix) == Some(field));
         named.then(found)?
     })
 }
@@ -309,10 +306,7 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_nearest() {
         assert_eq!(nearest_key("firewall.hots"), Some("firewall.host"));
-        assert_eq!(
-            nearest_key("hostname"),
-            Some("service.host").or(nearest_key("hostname"))
-        );
+        assert_eq!(nearest_key("hostname"), Some("service.host").or(nearest_key("hostname")));
         assert_eq!(nearest_key("zzzzqqqq"), None);
     }
 
@@ -327,10 +321,7 @@ mod tests {
     fn vantages_have_their_own_keys_and_no_defaults() {
         assert!(find_key("vantages.vps.host").is_some());
         assert!(find_key("vantages.vps.hots").is_none());
-        assert!(
-            find_key("vantages.NAME.host").is_none(),
-            "capitals name nothing"
-        );
+        assert!(find_key("vantages.NAME.host").is_none(), "capitals name nothing");
         assert_eq!(nearest_key("vantages.vps.hots"), Some("vantages.NAME.host"));
         assert!(KEYS.iter().all(|key| !key.path.starts_with("vantages.")));
     }

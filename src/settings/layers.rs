@@ -83,9 +83,8 @@ impl Layers {
         flags: &[(&str, &'static str, String)],
     ) -> Result<()> {
         let variable = || environment.variable("KMSCTL_CONFIG");
-        let named = named
-            .map(Path::to_owned)
-            .or_else(|| variable().map(|path| environment.expand(path)));
+        let named =
+            named.map(Path::to_owned).or_else(|| variable().map(|path| environment.expand(path)));
         match (named, environment.config_file()) {
             (Some(path), _) => self.add_file(&path)?,
             (None, Some(path)) if may_be_there(&path) => self.add_file(&path)?,
@@ -112,9 +111,7 @@ impl Layers {
 
     /// Returns the value of a key; every key of the table has one.
     pub fn key_text(&self, path: &str) -> &str {
-        self.values
-            .get(path)
-            .map_or("", |value| value.text.as_str())
+        self.values.get(path).map_or("", |value| value.text.as_str())
     }
 
     /// Returns the value of a key, or `None` where it is empty.
@@ -140,9 +137,7 @@ impl Layers {
     pub fn named_fields(&self, family: &str) -> BTreeMap<&str, BTreeMap<&str, &str>> {
         let mut named: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
         for (path, value) in &self.values {
-            let rest = path
-                .strip_prefix(family)
-                .and_then(|rest| rest.strip_prefix('.'));
+            let rest = path.strip_prefix(family).and_then(|rest| rest.strip_prefix('.'));
             if let Some((name, field)) = rest.and_then(|rest| rest.split_once('.')) {
                 named.entry(name).or_default().insert(field, &value.text);
             }
@@ -194,9 +189,7 @@ impl Layers {
             ))
             .hint("What it says decides where kmsctl connects, and which programs it runs."));
         }
-        file.take(LARGEST_FILE + 1)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
+        file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > LARGEST_FILE {
             return Err(Failure::usage(format!(
                 "The configuration file {shown} is larger than 1 MiB."
@@ -210,12 +203,7 @@ impl Layers {
         let mut table: toml::Table = toml::from_str(text).map_err(|error| {
             let shown = path.display();
             // The first line says where; the drawing below it is no sentence.
-            let place = error
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned();
+            let place = error.to_string().lines().next().unwrap_or_default().to_owned();
             Failure::usage(format!(
                 "The configuration file {shown} is not valid TOML: {place}: {}.",
                 error.message()
@@ -236,11 +224,7 @@ impl Layers {
         text: &str,
     ) -> Result<()> {
         for (name, value) in table {
-            let path = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
-            };
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             if let (toml::Value::Table(inner), None) = (value, keys::find_key(&path)) {
                 self.add_table(&path, inner, origin, text)?;
                 continue;
@@ -268,12 +252,7 @@ impl Layers {
     }
 
     fn add_environment(&mut self, environment: &Environment) -> Result<()> {
-        const OTHERS: &[&str] = &[
-            "KMSCTL_CONFIG",
-            "KMSCTL_DEMO",
-            "KMSCTL_QUIET",
-            "KMSCTL_VERBOSE",
-        ];
+        const OTHERS: &[&str] = &["KMSCTL_CONFIG", "KMSCTL_DEMO", "KMSCTL_QUIET", "KMSCTL_VERBOSE"];
         for (name, text) in &environment.variables {
             let known = KEYS
                 .iter()
@@ -296,8 +275,7 @@ impl Layers {
                 && !name.starts_with("KMSCTL_DEMO_")
                 && !name.starts_with("KMSCTL_TESTS_")
             {
-                self.warnings
-                    .push(Warning::new("unknown-environment", unknown_name(name)));
+                self.warnings.push(Warning::new("unknown-environment", unknown_name(name)));
             }
         }
         Ok(())
@@ -308,8 +286,7 @@ impl Layers {
             values::check_value(key.kind, &text)
                 .map_err(|problem| wrong_value(path, &origin, &problem))?;
         }
-        self.values
-            .insert(path.to_owned(), LayeredValue { text, origin });
+        self.values.insert(path.to_owned(), LayeredValue { text, origin });
         Ok(())
     }
 }
@@ -318,9 +295,8 @@ impl Layers {
 fn unreadable_file(path: &Path, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
     let shown = path.display();
-    let failure = Failure::usage(format!(
-        "The configuration file {shown} cannot be read: {error}."
-    ));
+    let failure =
+        Failure::usage(format!("The configuration file {shown} cannot be read: {error}."));
     failure.hint(match error.kind() {
         ErrorKind::NotFound if path.ancestors().any(leads_nowhere) => {
             "A link leads to what is not there: make that, or remove the link, or name another file with --config."
@@ -362,9 +338,7 @@ fn path_of_name(name: &str, family: &str, fields: &[SettingKey]) -> Option<Strin
     let rest = name.strip_prefix(&start)?;
     let fits = fields.iter().filter_map(|key| {
         let field = key.split_path().1;
-        let named = rest
-            .strip_suffix(&field.to_uppercase())?
-            .strip_suffix('_')?;
+        let named = rest.strip_suffix(&field.to_uppercase())?.strip_suffix('_')?;
         let path = format!("{family}.{}.{field}", named.to_lowercase());
         keys::find_key(&path).map(|_| (field.len(), path))
     });
@@ -397,17 +371,12 @@ fn text_of(kind: KeyKind, value: &toml::Value) -> Result<String, String> {
         }
         (KeyKind::Names | KeyKind::Networks | KeyKind::Resolvers, toml::Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
-            texts
-                .map(|texts| texts.join(","))
-                .ok_or_else(|| "it wants a list of texts".to_owned())
+            texts.map(|texts| texts.join(",")).ok_or_else(|| "it wants a list of texts".to_owned())
         }
         (KeyKind::Names | KeyKind::Networks | KeyKind::Resolvers, other) => {
             Err(format!("it wants a list, not a {}", other.type_str()))
         }
         (_, toml::Value::String(text)) => Ok(text.clone()),
-        (_, other) => Err(format!(
-            "it wants a text in quotes, not a {}",
-            other.type_str()
-        )),
+        (_, other) => Err(format!("it wants a text in quotes, not a {}", other.type_str())),
     }
 }

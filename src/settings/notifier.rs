@@ -28,9 +28,7 @@ pub enum Webhook {
 ///
 /// Says what is wrong with it, and never quotes it.
 pub fn is_local(url: &str) -> std::result::Result<bool, &'static str> {
-    let local = ["http://127.0.0.1:", "http://[::1]:"]
-        .iter()
-        .any(|start| url.starts_with(start));
+    let local = ["http://127.0.0.1:", "http://[::1]:"].iter().any(|start| url.starts_with(start));
     if !local && !url.starts_with("https://") {
         return Err("is no https:// address");
     }

@@ -102,10 +102,7 @@ impl Settings {
                 address: layers.parse_key("service.address", values::parse_address)?,
                 port: layers.parse_key("service.port", values::parse_port)?,
                 interface: text("service.interface"),
-                outside: layers
-                    .key_parts("firewall.outside")
-                    .map(str::to_owned)
-                    .collect(),
+                outside: layers.key_parts("firewall.outside").map(str::to_owned).collect(),
                 description: text("service.description"),
                 host: text("service.host"),
                 table: layers.parse_key("service.table", values::parse_table_name)?,
@@ -205,19 +202,15 @@ impl Cluster {
 fn resolve_presets(layers: &Layers) -> Result<Vec<Preset>> {
     let preset = |(name, fields): (&str, BTreeMap<&str, &str>)| {
         let wrong = |problem: &str| Failure::usage(format!("The preset `{name}` {problem}."));
-        let connections = fields.get("max_src_conn").map(|text| {
-            text.parse()
-                .map_err(|_| wrong("has a max_src_conn that is no number"))
-        });
+        let connections = fields
+            .get("max_src_conn")
+            .map(|text| text.parse().map_err(|_| wrong("has a max_src_conn that is no number")));
         let rate = fields
             .get("rate")
             .map(|text| values::parse_rate(text).map_err(|problem| wrong(&problem)));
         Ok(Preset {
             name: name.to_owned(),
-            caps: Caps {
-                max_src_conn: connections.transpose()?,
-                rate: rate.transpose()?,
-            },
+            caps: Caps { max_src_conn: connections.transpose()?, rate: rate.transpose()? },
         })
     };
     let presets = layers.named_fields("presets");

@@ -44,14 +44,11 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
 
 /// Returns the parts of a list's text, which commas separate.
 pub fn list_parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 pub fn parse_port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|error: std::num::ParseIntError| error.to_string())
+    text.parse().map_err(|error: std::num::ParseIntError| error.to_string())
 }
 
 pub fn parse_table_name(text: &str) -> Result<TableName, String> {
@@ -111,17 +108,12 @@ pub fn parse_typed_network(text: &str) -> Result<TypedNetwork, String> {
     let net = text.parse::<IpNet>().map_err(|_| {
         format!("`{text}` is neither an address nor a network; names are not looked up here")
     })?;
-    Ok(TypedNetwork {
-        net: net.trunc(),
-        port: None,
-    })
+    Ok(TypedNetwork { net: net.trunc(), port: None })
 }
 
 /// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 by default.
 pub fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
-    let bare = text
-        .parse::<IpAddr>()
-        .map(|address| SocketAddr::new(address, 53));
+    let bare = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
     bare.or_else(|_| text.parse::<SocketAddr>())
         .ok()
         .filter(|address| address.port() != 0)
@@ -143,10 +135,7 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
         Ok(number) if number > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
         _ => Err(wanted()),
     };
-    Ok(Rate {
-        connections: number(connections)?,
-        seconds: number(seconds)?,
-    })
+    Ok(Rate { connections: number(connections)?, seconds: number(seconds)? })
 }
 
 /// Reads `HOST:PORT`, the host a name or an address, IPv6 in brackets; the port is never 0.
@@ -154,14 +143,8 @@ pub fn parse_endpoint(text: &str) -> Result<(String, u16), String> {
     let wanted =
         || format!("`{text}` is not HOST:PORT, such as example.net:443 or [2001:db8::1]:443");
     let (host, port) = text.rsplit_once(':').ok_or_else(wanted)?;
-    let port = port
-        .parse()
-        .ok()
-        .filter(|port| *port != 0)
-        .ok_or_else(wanted)?;
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wanted)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = bare.unwrap_or(host);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let fits = match bare {
@@ -173,15 +156,11 @@ pub fn parse_endpoint(text: &str) -> Result<(String, u16), String> {
 
 /// Reads the base URL of a check service: no user, query or fragment, since paths are added to it.
 fn check_url(text: &str) -> Result<(), String> {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"<>\\".contains(&byte);
     match rest {
         Some(rest) if !rest.is_empty() && rest.bytes().all(plain) => Ok(()),
-        _ => Err(format!(
-            "`{text}` is not a URL such as https://check-host.net"
-        )),
+        _ => Err(format!("`{text}` is not a URL such as https://check-host.net")),
     }
 }
 
@@ -207,17 +186,13 @@ pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
         }
         KeyKind::Word(words) if words.contains(&text) => Ok(()),
         KeyKind::Word(words) => {
-            let shown: Vec<&str> = words
-                .iter()
-                .map(|word| if word.is_empty() { "\"\"" } else { word })
-                .collect();
+            let shown: Vec<&str> =
+                words.iter().map(|word| if word.is_empty() { "\"\"" } else { word }).collect();
             Err(format!("`{text}` is none of {}", shown.join(", ")))
         }
         KeyKind::Number(least, most) => match text.parse::<u64>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
-            _ => Err(format!(
-                "`{text}` is not a whole number from {least} to {most}"
-            )),
+            _ => Err(format!("`{text}` is not a whole number from {least} to {most}")),
         },
         KeyKind::Duration => parse_duration(text).map(drop),
         KeyKind::Deadline => match parse_duration(text)? {
@@ -247,16 +222,12 @@ fn check_host_name(text: &str) -> Result<(), String> {
         return Err(format!("`{text}` is neither an address nor a host name"));
     }
     if let Ok((host, port)) = parse_endpoint(text) {
-        return Err(format!(
-            "`{text}` holds a port; write host = \"{host}\" and port = {port}"
-        ));
+        return Err(format!("`{text}` holds a port; write host = \"{host}\" and port = {port}"));
     }
     if !text.contains([':', '[', ']']) {
         return Ok(());
     }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = bare.unwrap_or(text).split('%').next().unwrap_or_default();
     match (address.parse::<Ipv6Addr>(), bare) {
         (Ok(_), None) => Ok(()),
@@ -278,9 +249,7 @@ fn check_name(text: &str) -> Result<(), String> {
     if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(());
     }
-    Err(format!(
-        "`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"
-    ))
+    Err(format!("`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"))
 }
 
 fn check_fingerprint(text: &str) -> Result<(), String> {
@@ -324,16 +293,8 @@ mod tests {
 
     #[test]
     fn rates_want_both_halves_from_one() {
-        assert_eq!(
-            parse_rate("10/60"),
-            Ok(Rate {
-                connections: 10,
-                seconds: 60
-            })
-        );
-        for wrong in [
-            "10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b",
-        ] {
+        assert_eq!(parse_rate("10/60"), Ok(Rate { connections: 10, seconds: 60 }));
+        for wrong in ["10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b"] {
             assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
     }
@@ -348,14 +309,7 @@ mod tests {
 
     #[test]
     fn hosts_with_ports_say_how() {
-        for plain in [
-            "fw",
-            "fw.example.net",
-            "10.0.20.1",
-            "::1",
-            "fe80::1%em0",
-            "my_alias",
-        ] {
+        for plain in ["fw", "fw.example.net", "10.0.20.1", "::1", "fe80::1%em0", "my_alias"] {
             assert_eq!(check_host_name(plain), Ok(()), "{plain}");
         }
         for (typed, said) in [
@@ -377,51 +331,23 @@ mod tests {
     #[test]
     fn endpoints_want_a_host_and_a_port() {
         assert_eq!(parse_endpoint("h:443"), Ok(("h".to_owned(), 443)));
-        assert_eq!(
-            parse_endpoint("[2001:db8::1]:443"),
-            Ok(("2001:db8::1".to_owned(), 443))
-        );
-        for wrong in [
-            "",
-            "h",
-            "h:",
-            "h:0",
-            ":1",
-            "h:70000",
-            "-h:1",
-            "2001:db8::1:443",
-            "a b:1",
-            "[h]:1",
-        ] {
+        assert_eq!(parse_endpoint("[2001:db8::1]:443"), Ok(("2001:db8::1".to_owned(), 443)));
+        for wrong in
+            ["", "h", "h:", "h:0", ":1", "h:70000", "-h:1", "2001:db8::1:443", "a b:1", "[h]:1"]
+        {
             assert!(parse_endpoint(wrong).is_err(), "{wrong}");
         }
         assert!(check_value(KeyKind::Url, "http://127.0.0.1:8080").is_ok());
-        for wrong in [
-            "",
-            "check-host.net",
-            "ftp://x",
-            "https://",
-            "https://a?b",
-            "http://u@h",
-        ] {
+        for wrong in ["", "check-host.net", "ftp://x", "https://", "https://a?b", "http://u@h"] {
             assert!(check_value(KeyKind::Url, wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn name_servers_are_addresses_with_or_without_a_port() {
-        assert_eq!(
-            parse_resolver("192.0.2.53"),
-            Ok("192.0.2.53:53".parse().unwrap())
-        );
-        assert_eq!(
-            parse_resolver("2001:db8::53"),
-            Ok("[2001:db8::53]:53".parse().unwrap())
-        );
-        assert_eq!(
-            parse_resolver("127.0.0.1:5353"),
-            Ok("127.0.0.1:5353".parse().unwrap())
-        );
+        assert_eq!(parse_resolver("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
+        assert_eq!(parse_resolver("2001:db8::53"), Ok("[2001:db8::53]:53".parse().unwrap()));
+        assert_eq!(parse_resolver("127.0.0.1:5353"), Ok("127.0.0.1:5353".parse().unwrap()));
         for wrong in ["", "dns.example.net", "192.0.2.53:0", "192.0.2.53:99999"] {
             assert!(parse_resolver(wrong).is_err(), "{wrong}");
         }

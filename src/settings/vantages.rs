@@ -76,19 +76,12 @@ fn resolve_vantage(
     let file = |field: &str| text(field).map(|path| environment.expand(path));
     let kind = match text("kind") {
         Some("check-host") => VantageKind::CheckHost {
-            url: text("url")
-                .unwrap_or(default_of("url"))
-                .trim_end_matches('/')
-                .to_owned(),
-            nodes: text("nodes")
-                .and_then(|nodes| nodes.parse().ok())
-                .unwrap_or(3),
+            url: text("url").unwrap_or(default_of("url")).trim_end_matches('/').to_owned(),
+            nodes: text("nodes").and_then(|nodes| nodes.parse().ok()).unwrap_or(3),
         },
         Some("local") => VantageKind::Local,
         _ => VantageKind::Ssh(Ssh {
-            host: text("host")
-                .ok_or_else(|| wrong("has no host".to_owned()))?
-                .to_owned(),
+            host: text("host").ok_or_else(|| wrong("has no host".to_owned()))?.to_owned(),
             user: text("user").map(str::to_owned),
             port: text("port").and_then(|port| port.parse().ok()),
             identity: file("identity"),
@@ -157,10 +150,7 @@ mod tests {
         );
         assert_eq!(
             public.kind,
-            VantageKind::CheckHost {
-                url: "https://check-host.net".to_owned(),
-                nodes: 3
-            }
+            VantageKind::CheckHost { url: "https://check-host.net".to_owned(), nodes: 3 }
         );
         assert_eq!(tether.kind, VantageKind::Local);
     }
@@ -169,27 +159,12 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for variables in [
             &[("KMSCTL_VANTAGES_VPS_USER", "op")][..],
-            &[
-                ("KMSCTL_VANTAGES_VPS_HOST", "h"),
-                ("KMSCTL_VANTAGES_VPS_PORT", "0"),
-            ],
-            &[
-                ("KMSCTL_VANTAGES_VPS_HOST", "h"),
-                ("KMSCTL_VANTAGES_VPS_CONTROL", "h:0"),
-            ],
-            &[
-                ("KMSCTL_VANTAGES_VPS_HOST", "h"),
-                ("KMSCTL_VANTAGES_VPS_ADDRESS", "name"),
-            ],
+            &[("KMSCTL_VANTAGES_VPS_HOST", "h"), ("KMSCTL_VANTAGES_VPS_PORT", "0")],
+            &[("KMSCTL_VANTAGES_VPS_HOST", "h"), ("KMSCTL_VANTAGES_VPS_CONTROL", "h:0")],
+            &[("KMSCTL_VANTAGES_VPS_HOST", "h"), ("KMSCTL_VANTAGES_VPS_ADDRESS", "name")],
             &[("KMSCTL_VANTAGES_VPS_KIND", "telnet")],
-            &[
-                ("KMSCTL_VANTAGES_X_KIND", "check-host"),
-                ("KMSCTL_VANTAGES_X_NODES", "0"),
-            ],
-            &[
-                ("KMSCTL_VANTAGES_X_KIND", "check-host"),
-                ("KMSCTL_VANTAGES_X_URL", "x"),
-            ],
+            &[("KMSCTL_VANTAGES_X_KIND", "check-host"), ("KMSCTL_VANTAGES_X_NODES", "0")],
+            &[("KMSCTL_VANTAGES_X_KIND", "check-host"), ("KMSCTL_VANTAGES_X_URL", "x")],
         ] {
             let failure = settings(variables).unwrap_err();
             assert_eq!(failure.kind.exit_code(), 2, "{variables:?} {failure}");

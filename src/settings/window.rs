@@ -62,12 +62,8 @@ impl Window {
 }
 
 /// The schemes of an address, and whether they mean TLS. Valkey's own are the same protocol.
-const SCHEMES: [(&str, bool); 4] = [
-    ("redis://", false),
-    ("rediss://", true),
-    ("valkey://", false),
-    ("valkeys://", true),
-];
+const SCHEMES: [(&str, bool); 4] =
+    [("redis://", false), ("rediss://", true), ("valkey://", false), ("valkeys://", true)];
 
 fn parse_redis_server(text: &str) -> Option<Server> {
     let scheme = |(scheme, tls)| text.strip_prefix(scheme).map(|rest| (rest, tls));
@@ -82,11 +78,7 @@ fn parse_redis_server(text: &str) -> Option<Server> {
         None => (place, 0),
     };
     let named = place.ends_with(']') || !place.contains(':');
-    let place = if named {
-        format!("{place}:6379")
-    } else {
-        place.to_owned()
-    };
+    let place = if named { format!("{place}:6379") } else { place.to_owned() };
     let (host, port) = super::values::parse_endpoint(&place).ok()?;
     let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
         Some((user, password)) => (percent_decoded(user)?, percent_decoded(password)?),
@@ -97,11 +89,7 @@ fn parse_redis_server(text: &str) -> Option<Server> {
         port,
         tls,
         user: Some(user).filter(|user| !user.is_empty()),
-        password: if password.is_empty() {
-            Password::None
-        } else {
-            Password::Text(password)
-        },
+        password: if password.is_empty() { Password::None } else { Password::Text(password) },
         database,
     })
 }
@@ -128,10 +116,7 @@ pub fn shown_window(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, place)) => {
             let known = SCHEMES.iter().find(|(scheme, _)| text.starts_with(scheme));
-            format!(
-                "{}…@{place}",
-                known.map_or("redis://", |(scheme, _)| scheme)
-            )
+            format!("{}…@{place}", known.map_or("redis://", |(scheme, _)| scheme))
         }
         None => text.to_owned(),
     }

@@ -16,10 +16,7 @@ const DAY: [(&str, i64, i64, u64, bool); 6] = [
 
 /// Returns its events, oldest first.
 pub fn past_block_events(now: Timestamp) -> Vec<BlockEvent> {
-    let ago = |minutes: i64| {
-        now.saturating_sub(SignedDuration::from_mins(minutes))
-            .unwrap_or(now)
-    };
+    let ago = |minutes: i64| now.saturating_sub(SignedDuration::from_mins(minutes)).unwrap_or(now);
     let mut events: Vec<BlockEvent> = DAY
         .into_iter()
         .flat_map(|(address, began, lasted, connections, customer)| {

@@ -112,11 +112,7 @@ fn container_output(container: &str, flags: &[&str], now: Timestamp, until: Time
     let lines: Vec<&str> = text.lines().collect();
     let tail = flag("--tail=").and_then(|count| count.parse().ok());
     let skipped = lines.len().saturating_sub(tail.unwrap_or(lines.len()));
-    lines
-        .into_iter()
-        .skip(skipped)
-        .map(|line| format!("{line}\n"))
-        .collect()
+    lines.into_iter().skip(skipped).map(|line| format!("{line}\n")).collect()
 }
 
 #[cfg(test)]
@@ -155,19 +151,7 @@ mod tests {
         assert_eq!(numbers.held_back, Some(everything.duplicates));
         assert!(everything.posts > 0 && everything.duplicates > 0);
         let file = kubectl_answers(
-            &[
-                "-n",
-                "kms",
-                "exec",
-                "pod",
-                "-c",
-                "windows-kms",
-                "--",
-                "tail",
-                "-n",
-                "100000",
-                "f",
-            ],
+            &["-n", "kms", "exec", "pod", "-c", "windows-kms", "--", "tail", "-n", "100000", "f"],
             now,
         );
         let (mut lines, mut log, mut events) = (LogLines::default(), Log::default(), Vec::new());
@@ -178,10 +162,7 @@ mod tests {
             &said,
             now - SignedDuration::from_hours(24) + SignedDuration::from_nanos(1),
         );
-        let requests = events
-            .iter()
-            .filter(|event| matches!(event, KmsEvent::Request(_)))
-            .count();
+        let requests = events.iter().filter(|event| matches!(event, KmsEvent::Request(_))).count();
         assert_eq!((requests as u64, log.tally.unparsed), (day.activations, 0));
         let probes = day.probes.internal_pod + day.probes.cluster_node + day.probes.external;
         assert_eq!((events.len() - requests) as u64, probes);

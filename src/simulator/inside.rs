@@ -36,8 +36,5 @@ pub fn simulated_greeting(scenario: Scenario) -> (ServiceConnection, Option<Bind
         return (ServiceConnection::Silent { seconds: 3 }, None);
     }
     let took = Duration::from_millis(1);
-    (
-        ServiceConnection::Open { took },
-        Listener::default().hear_bytes(BIND_ACK),
-    )
+    (ServiceConnection::Open { took }, Listener::default().hear_bytes(BIND_ACK))
 }

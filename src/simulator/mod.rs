@@ -68,16 +68,10 @@ pub enum SimulatorError {
     #[error("the simulated firewall listens on loopback only, not on {address}")]
     NotLoopback { address: SocketAddr },
     #[error("the simulated firewall cannot listen on {address}: {source}")]
-    Listen {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     /// A file or the directory cannot be used.
     #[error("the simulated firewall cannot use {}: {source}", path.display())]
-    Files {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Files { path: PathBuf, source: std::io::Error },
     /// A file of an earlier run makes no sense.
     #[error("the simulated firewall cannot read {}: {why}", path.display())]
     Corrupt { path: PathBuf, why: String },
@@ -93,25 +87,20 @@ impl From<SimulatorError> for Failure {
                 FailureKind::Usage,
                 "Listen on 127.0.0.1:PORT; reach it from elsewhere through an SSH tunnel.",
             ),
-            SimulatorError::Listen { .. } => (
-                FailureKind::Failed,
-                "Choose another port, or port 0 for any free one.",
-            ),
-            SimulatorError::Files { .. } => (
-                FailureKind::Failed,
-                "Check the owner and the free space of that directory.",
-            ),
-            SimulatorError::Corrupt { .. } => (
-                FailureKind::Failed,
-                "Run kmsctl demo reset to start with a new one.",
-            ),
+            SimulatorError::Listen { .. } => {
+                (FailureKind::Failed, "Choose another port, or port 0 for any free one.")
+            }
+            SimulatorError::Files { .. } => {
+                (FailureKind::Failed, "Check the owner and the free space of that directory.")
+            }
+            SimulatorError::Corrupt { .. } => {
+                (FailureKind::Failed, "Run kmsctl demo reset to start with a new one.")
+            }
             SimulatorError::Busy { .. } => {
                 (FailureKind::Failed, "End the other run and try again.")
             }
         };
-        Self::new(kind, format!("{error}."))
-            .hint(hint)
-            .with_cause(error)
+        Self::new(kind, format!("{error}.")).hint(hint).with_cause(error)
     }
 }
 
@@ -156,14 +145,9 @@ impl Simulator {
         let fail = |source| SimulatorError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        let known_hosts = store.known_hosts(
-            address.port(),
-            &known_hosts_line(address, host_key.public_key()),
-        )?;
-        let fingerprint = host_key
-            .public_key()
-            .fingerprint(HashAlg::Sha256)
-            .to_string();
+        let known_hosts =
+            store.known_hosts(address.port(), &known_hosts_line(address, host_key.public_key()))?;
+        let fingerprint = host_key.public_key().fingerprint(HashAlg::Sha256).to_string();
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(server::server_config(host_key.clone()));
         let task = tokio::spawn(server::serve_ssh(
@@ -202,10 +186,7 @@ impl Simulator {
             self.stop.subscribe(),
             outside::OutsideClient::new,
         ));
-        Ok(SimulatedOutside {
-            address,
-            known_hosts,
-        })
+        Ok(SimulatedOutside { address, known_hosts })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -298,12 +279,8 @@ fn usable_world(
     scenario: Option<Scenario>,
     now: i64,
 ) -> Result<World, Scenario> {
-    let scenario = scenario
-        .or(saved.as_ref().map(|world| world.scenario))
-        .unwrap_or_default();
-    saved
-        .filter(|world| world.scenario == scenario && world.now <= now + AHEAD)
-        .ok_or(scenario)
+    let scenario = scenario.or(saved.as_ref().map(|world| world.scenario)).unwrap_or_default();
+    saved.filter(|world| world.scenario == scenario && world.now <= now + AHEAD).ok_or(scenario)
 }
 
 /// Takes up the saved world, or makes a new one, which has no history.

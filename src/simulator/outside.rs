@@ -45,17 +45,12 @@ pub struct OutsideClient {
 impl OutsideClient {
     /// Makes the handler of one connection.
     pub fn new(shared: Arc<SharedWorld>) -> Self {
-        Self {
-            shared,
-            open: HashMap::new(),
-        }
+        Self { shared, open: HashMap::new() }
     }
 
     /// Connects; a failure has the words of OpenSSH's server.
     fn connect(&self, host: &str, port: u32) -> Result<Partner, &'static str> {
-        let address = host
-            .parse::<IpAddr>()
-            .map_err(|_| "Name does not resolve")?;
+        let address = host.parse::<IpAddr>().map_err(|_| "Name does not resolve")?;
         let port = u16::try_from(port).map_err(|_| "No route to host")?;
         if (address, port) == (RESOLVER.ip(), RESOLVER.port()) {
             return Ok(Partner::Resolver);
@@ -151,10 +146,8 @@ impl Handler for OutsideClient {
             }
             Err(words) => {
                 let silent = words.contains("timed out");
-                let failure = ChannelOpenFailure::Other {
-                    code: CONNECT_FAILED,
-                    reason: words.to_owned(),
-                };
+                let failure =
+                    ChannelOpenFailure::Other { code: CONNECT_FAILED, reason: words.to_owned() };
                 tokio::spawn(async move {
                     if silent {
                         tokio::time::sleep(PATIENCE).await;
@@ -201,16 +194,10 @@ mod tests {
         for (family, addresses) in [(Family::A, vec!["203.0.113.10"]), (Family::Aaaa, vec![])] {
             let question = dns::dns_question(7, "kms.example.net", family).unwrap();
             let said = answer_dns(&question).unwrap();
-            assert_eq!(
-                usize::from(u16::from_be_bytes([said[0], said[1]])),
-                said.len() - 2
-            );
+            assert_eq!(usize::from(u16::from_be_bytes([said[0], said[1]])), said.len() - 2);
             let addresses: Vec<std::net::IpAddr> =
                 addresses.iter().map(|text| text.parse().unwrap()).collect();
-            assert_eq!(
-                dns::parse_dns_answer(&said[2..], &question, family).unwrap(),
-                addresses
-            );
+            assert_eq!(dns::parse_dns_answer(&said[2..], &question, family).unwrap(), addresses);
         }
         assert_eq!(answer_dns(b"\0"), None);
     }

@@ -145,10 +145,7 @@ mod tests {
     #[test]
     fn the_open_box_loads_the_generated_ruleset_unchanged() {
         let pf = Scenario::Open.load(0);
-        assert_eq!(
-            (pf.scrub.len(), pf.filter.len(), pf.nat.len(), pf.rdr.len()),
-            (8, 80, 11, 6)
-        );
+        assert_eq!((pf.scrub.len(), pf.filter.len(), pf.nat.len(), pf.rdr.len()), (8, 80, 11, 6));
         let generated = include_str!("../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
         let rule = &pf.filter[pf.rule(KMS).unwrap()];
         assert!(generated.lines().any(|line| line == rule.text));
@@ -176,21 +173,9 @@ mod tests {
         assert!(rdr(Scenario::Half).is_some());
         assert!(rule(Scenario::HalfFilter).is_some());
         assert_eq!(rdr(Scenario::HalfFilter), None);
-        assert!(
-            rdr(Scenario::PassAssociation)
-                .unwrap()
-                .starts_with("rdr pass on vtnet0 ")
-        );
-        assert!(
-            rule(Scenario::Uncapped)
-                .unwrap()
-                .contains("flags S/SA keep state label")
-        );
-        assert!(
-            rule(Scenario::Drifted)
-                .unwrap()
-                .contains("max-src-conn-rate 30/60")
-        );
+        assert!(rdr(Scenario::PassAssociation).unwrap().starts_with("rdr pass on vtnet0 "));
+        assert!(rule(Scenario::Uncapped).unwrap().contains("flags S/SA keep state label"));
+        assert!(rule(Scenario::Drifted).unwrap().contains("max-src-conn-rate 30/60"));
         assert!(Scenario::TableMissing.load(0).table("virusprot").is_none());
     }
 }

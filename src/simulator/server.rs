@@ -36,10 +36,7 @@ pub struct SharedWorld {
 
 impl SharedWorld {
     pub fn new(world: World, clock: Clock) -> Self {
-        Self {
-            world: Mutex::new(world),
-            clock,
-        }
+        Self { world: Mutex::new(world), clock }
     }
 
     /// Brings the world to the present and hands it out.
@@ -167,10 +164,7 @@ pub struct ServedClient {
 impl ServedClient {
     /// Makes the handler of one connection.
     pub fn new(shared: Arc<SharedWorld>) -> Self {
-        Self {
-            shared,
-            shells: HashMap::new(),
-        }
+        Self { shared, shells: HashMap::new() }
     }
 
     /// Answers, unless the connection breaks before; it may break after, too.

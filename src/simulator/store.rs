@@ -62,10 +62,7 @@ impl WorldStore {
             tokio::time::sleep(PATIENCE.1).await;
             lock = take_lock(directory)?;
         }
-        Ok(Self {
-            directory: directory.to_owned(),
-            lock,
-        })
+        Ok(Self { directory: directory.to_owned(), lock })
     }
 
     /// Opens the directory if it is there and no other run uses it.
@@ -74,10 +71,7 @@ impl WorldStore {
             return Ok(None);
         }
         let lock = take_lock(directory)?;
-        Ok(lock.map(|lock| Self {
-            directory: directory.to_owned(),
-            lock: Some(lock),
-        }))
+        Ok(lock.map(|lock| Self { directory: directory.to_owned(), lock: Some(lock) }))
     }
 
     /// Removes the history of the changes that were made to the world: another has none of them. Does nothing without
@@ -102,10 +96,7 @@ impl WorldStore {
     /// Reads the saved world, if there is one.
     pub fn load(&self) -> Result<Option<World>, SimulatorError> {
         let path = self.path(STATE);
-        let corrupt = |why: String| SimulatorError::Corrupt {
-            path: path.clone(),
-            why,
-        };
+        let corrupt = |why: String| SimulatorError::Corrupt { path: path.clone(), why };
         let text = match read_state(&self.directory) {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|why| error_at(&path, why))?,
@@ -129,11 +120,8 @@ impl WorldStore {
             return Ok(());
         }
         let path = self.path(STATE);
-        let text = serde_json::to_vec(&SavedWorld {
-            version: VERSION,
-            world,
-        })
-        .map_err(|why| error_at(&path, why.into()))?;
+        let text = serde_json::to_vec(&SavedWorld { version: VERSION, world })
+            .map_err(|why| error_at(&path, why.into()))?;
         self.replace(STATE, &text)
     }
 
@@ -144,9 +132,7 @@ impl WorldStore {
             return read_key(&path).map_err(|why| SimulatorError::Corrupt { path, why });
         }
         if !self.writable() {
-            return Err(SimulatorError::Busy {
-                path: self.directory.clone(),
-            });
+            return Err(SimulatorError::Busy { path: self.directory.clone() });
         }
         let mut seed = [0; 32];
         let random =
@@ -200,9 +186,7 @@ pub fn reset_store(directory: &Path) -> Result<bool, SimulatorError> {
         return Ok(false);
     }
     let Some(_lock) = take_lock(directory)? else {
-        return Err(SimulatorError::Busy {
-            path: directory.to_owned(),
-        });
+        return Err(SimulatorError::Busy { path: directory.to_owned() });
     };
     for name in [HOST_KEY, CLIENT_KEY] {
         let path = directory.join(name);
@@ -210,10 +194,7 @@ pub fn reset_store(directory: &Path) -> Result<bool, SimulatorError> {
             fs::remove_file(&path).map_err(|why| error_at(&path, why))?;
         }
     }
-    for entry in fs::read_dir(directory)
-        .map_err(|why| error_at(directory, why))?
-        .flatten()
-    {
+    for entry in fs::read_dir(directory).map_err(|why| error_at(directory, why))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(KNOWN_HOSTS) {
             let _ = fs::remove_file(entry.path());
         }
@@ -248,8 +229,5 @@ fn take_lock(directory: &Path) -> Result<Option<File>, SimulatorError> {
 }
 
 fn error_at(path: &Path, source: std::io::Error) -> SimulatorError {
-    SimulatorError::Files {
-        path: path.to_owned(),
-        source,
-    }
+    SimulatorError::Files { path: path.to_owned(), source }
 }

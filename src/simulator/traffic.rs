@@ -86,13 +86,8 @@ pub struct Style {
 }
 
 /// A KMS activation, as an abuser's burst has it.
-pub const ACTIVATION: Style = Style {
-    hold: 30 * SECOND,
-    packets: (4, 3),
-    bytes: (716, 584),
-    reset: false,
-    repeat: None,
-};
+pub const ACTIVATION: Style =
+    Style { hold: 30 * SECOND, packets: (4, 3), bytes: (716, 584), reset: false, repeat: None };
 
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
@@ -165,10 +160,7 @@ impl Actor {
         let (client, service) = match self {
             Self::Noise => return None,
             Self::Abuser => (abuser_address(random), To::Kms),
-            Self::Abuser6 => (
-                documented6(0xbad, u16::from(random.byte(1, 64))),
-                To::Https6,
-            ),
+            Self::Abuser6 => (documented6(0xbad, u16::from(random.byte(1, 64))), To::Https6),
             Self::Lan(index) => ([10, 0, 10, 50 + index].into(), To::KmsLan),
             Self::Office(_) => (OFFICE, To::Kms),
             Self::Pod => ([10, 0, 20, 31].into(), To::Pod),
@@ -180,10 +172,9 @@ impl Actor {
         };
         let style = match self {
             // The server drops an idle connection after half a minute.
-            Self::Abuser | Self::Lan(_) | Self::Renewing(_) => Style {
-                hold: random.between(28 * SECOND, 32 * SECOND),
-                ..ACTIVATION
-            },
+            Self::Abuser | Self::Lan(_) | Self::Renewing(_) => {
+                Style { hold: random.between(28 * SECOND, 32 * SECOND), ..ACTIVATION }
+            }
             Self::Office(_) => Style {
                 hold: random.between(40 * MINUTE, 80 * MINUTE),
                 repeat: Some(2 * MINUTE),
@@ -196,12 +187,9 @@ impl Actor {
                 reset: true,
                 repeat: None,
             },
-            Self::WireGuard => Style {
-                hold: 0,
-                packets: (190, 205),
-                bytes: (91_200, 141_450),
-                ..ACTIVATION
-            },
+            Self::WireGuard => {
+                Style { hold: 0, packets: (190, 205), bytes: (91_200, 141_450), ..ACTIVATION }
+            }
             _ => Style {
                 hold: 45 * SECOND,
                 packets: (21, 34),
@@ -231,13 +219,9 @@ impl TrafficTarget {
     /// Returns a connection's way through the firewall.
     pub fn passage(self, client: SocketAddr, random: &mut Random) -> Passage {
         let tcp = Protocol::Tcp;
-        let [wan, kms, shared, outside] = [
-            [192, 168, 1, 2],
-            [10, 0, 20, 202],
-            [10, 0, 20, 200],
-            [192, 0, 2, 80],
-        ]
-        .map(IpAddr::from);
+        let [wan, kms, shared, outside] =
+            [[192, 168, 1, 2], [10, 0, 20, 202], [10, 0, 20, 200], [192, 0, 2, 80]]
+                .map(IpAddr::from);
         let web6 = documented6(0x20, 0x44);
         let (inbound, from_lan) = (("vtnet0", "vtnet2"), ("vtnet1", "vtnet2"));
         let (protocol, interfaces, addressed, server, port, exit_rule) = match self {

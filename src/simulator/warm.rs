@@ -44,18 +44,12 @@ pub fn age_counters(pf: &mut SimulatedPf, seconds: i64, now: i64) {
     }
     for usual in USUAL {
         let (_, states, packets, bytes, port) = usual;
-        let mut rules = pf
-            .filter
-            .iter_mut()
-            .filter(|rule| usual_rate(rule) == Some(usual));
+        let mut rules = pf.filter.iter_mut().filter(|rule| usual_rate(rule) == Some(usual));
         let Some(rule) = rules.next() else {
             continue;
         };
         let redirects = format!(" port = {port} ->");
-        let redirection = pf
-            .rdr
-            .iter_mut()
-            .find(|rule| rule.text.contains(&redirects));
+        let redirection = pf.rdr.iter_mut().find(|rule| rule.text.contains(&redirects));
         // A redirection counts what its filter rule counts.
         for rule in std::iter::once(rule).chain(rules).chain(redirection) {
             let replies = u64::from(states > 0);

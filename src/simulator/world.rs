@@ -133,8 +133,7 @@ impl World {
     /// has lived by a clock of its own, so that the same seed shows the same sources at any moment.
     fn follow_the_clock(&mut self) {
         let since_hour = self.now.rem_euclid(HOUR);
-        self.queue
-            .retain(|Reverse(next)| !matches!(next.event, WorldEvent::Cron));
+        self.queue.retain(|Reverse(next)| !matches!(next.event, WorldEvent::Cron));
         self.schedule_event(HOUR - since_hour, WorldEvent::Cron);
         self.expire_entries(self.now - since_hour);
     }
@@ -209,11 +208,9 @@ impl World {
     fn happen_event(&mut self, event: WorldEvent) {
         match event {
             WorldEvent::Act(actor) => self.act_as(actor),
-            WorldEvent::Burst {
-                source,
-                service,
-                left,
-            } => self.burst_connections(source, service, left),
+            WorldEvent::Burst { source, service, left } => {
+                self.burst_connections(source, service, left)
+            }
             WorldEvent::Cron => {
                 self.expire_entries(self.now);
                 self.schedule_event(HOUR, WorldEvent::Cron);
@@ -225,10 +222,8 @@ impl World {
             }
             WorldEvent::Step(flow, step) => self.step_flow(flow, step),
             WorldEvent::GiveUp(state) => {
-                self.pf
-                    .count_transfer((0, state), (0, 1), (0, 52), self.now);
-                self.pf
-                    .set_levels(state, Level::Established, Level::Closing, self.now);
+                self.pf.count_transfer((0, state), (0, 1), (0, 52), self.now);
+                self.pf.set_levels(state, Level::Established, Level::Closing, self.now);
             }
         }
     }
@@ -236,15 +231,9 @@ impl World {
     /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
     fn expire_entries(&mut self, now: i64) {
         let expires = |item: &Element| {
-            item.child_text("command")
-                .is_some_and(|command| command.contains("expiretable"))
+            item.child_text("command").is_some_and(|command| command.contains("expiretable"))
         };
-        if self
-            .configuration
-            .tree
-            .list("cron", "item")
-            .iter()
-            .any(expires)
+        if self.configuration.tree.list("cron", "item").iter().any(expires)
             && let Some(table) = self.pf.table_mut("virusprot")
         {
             table.expire(3600, now);
@@ -283,11 +272,7 @@ impl World {
     fn send_datagrams(&mut self, client: SocketAddr, style: Style) {
         let passage = TrafficTarget::WireGuard.passage(client, &mut self.random);
         let mine = |inbound: bool| {
-            let found = self
-                .pf
-                .states
-                .iter()
-                .filter(|(_, state)| state.protocol == Protocol::Udp);
+            let found = self.pf.states.iter().filter(|(_, state)| state.protocol == Protocol::Udp);
             found
                 .filter(|(_, state)| state.right == if inbound { client } else { passage.server })
                 .map(|(id, _)| *id)
@@ -300,12 +285,9 @@ impl World {
                 None => return,
             },
         };
-        self.pf
-            .set_levels(states.0, Level::Multiple, Level::Multiple, self.now);
-        self.pf
-            .set_levels(states.1, Level::Multiple, Level::Multiple, self.now);
-        self.pf
-            .count_transfer(states, style.packets, style.bytes, self.now);
+        self.pf.set_levels(states.0, Level::Multiple, Level::Multiple, self.now);
+        self.pf.set_levels(states.1, Level::Multiple, Level::Multiple, self.now);
+        self.pf.count_transfer(states, style.packets, style.bytes, self.now);
     }
 
     fn burst_connections(&mut self, source: IpAddr, service: TrafficTarget, left: u8) {
@@ -319,14 +301,7 @@ impl World {
             self.random.between(15_000, 60_000)
         };
         if left > 1 {
-            self.schedule_event(
-                pause,
-                WorldEvent::Burst {
-                    source,
-                    service,
-                    left: left - 1,
-                },
-            );
+            self.schedule_event(pause, WorldEvent::Burst { source, service, left: left - 1 });
         }
     }
 
@@ -342,15 +317,7 @@ impl World {
         }
         let interface = passage.interfaces.0.to_owned();
         let flow = states.0;
-        self.flows.insert(
-            flow,
-            Flow {
-                states,
-                client,
-                interface,
-                style,
-            },
-        );
+        self.flows.insert(flow, Flow { states, client, interface, style });
         let delay = self.random.between(12, 90);
         self.schedule_event(delay, WorldEvent::Step(flow, WorldStep::Handshake));
         true
@@ -370,8 +337,7 @@ impl World {
             // Flushed or killed: the client's packets find no state, the server waits in vain.
             self.flows.remove(&id);
             if !self.pf.drop_blocked(flow.client.ip(), self.now) {
-                self.pf
-                    .deny_packet(flow.client.ip(), &flow.interface, self.now);
+                self.pf.deny_packet(flow.client.ip(), &flow.interface, self.now);
             }
             self.schedule_event(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
             return;
@@ -387,8 +353,7 @@ impl World {
                 self.schedule_event(flow.style.hold, WorldEvent::Step(id, WorldStep::Close));
             }
             WorldStep::Exchange => {
-                self.pf
-                    .count_transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
+                self.pf.count_transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
                 if let Some(repeat) = flow.style.repeat {
                     self.schedule_event(repeat, WorldEvent::Step(id, WorldStep::Exchange));
                 }
@@ -404,8 +369,7 @@ impl World {
         } else {
             ((2, 2), (104, 104), Level::FinWait2)
         };
-        self.pf
-            .count_transfer(flow.states, packets, bytes, self.now);
+        self.pf.count_transfer(flow.states, packets, bytes, self.now);
         self.pf.set_levels(flow.states.0, end, end, self.now);
         self.pf.set_levels(flow.states.1, end, end, self.now);
     }

@@ -43,11 +43,7 @@ impl Chosen {
 /// Chooses one key where the agent holds many and the configuration names none: the first file that ssh's own
 /// configuration names, else the agent's first key.
 pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
-    let Some(socket) = target
-        .agent_socket
-        .as_deref()
-        .filter(|_| target.identity.is_none())
-    else {
+    let Some(socket) = target.agent_socket.as_deref().filter(|_| target.identity.is_none()) else {
         return Ok(Chosen::default());
     };
     let Ok(agent) = timeout(PATIENCE, Agent::connect(Some(socket))).await else {
@@ -87,14 +83,9 @@ pub(crate) fn crowd_notice(held: usize, offered: &str) -> String {
 }
 
 fn public_half(key: &PublicKey, directory: &Path) -> Result<NamedTempFile, LinkError> {
-    let local = |source| LinkError::Local {
-        doing: "Writing the chosen key's public half",
-        source,
-    };
+    let local = |source| LinkError::Local { doing: "Writing the chosen key's public half", source };
     let mut file = NamedTempFile::new_in(directory).map_err(local)?;
-    let text = key
-        .to_openssh()
-        .map_err(|error| local(std::io::Error::other(error)))?;
+    let text = key.to_openssh().map_err(|error| local(std::io::Error::other(error)))?;
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(local)?;
     Ok(file)
 }

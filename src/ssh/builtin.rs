@@ -81,18 +81,13 @@ impl Russh {
             host: target.host.clone(),
             seconds: target.connect_timeout.as_secs(),
         };
-        let socket = timeout_at(deadline, dial_target(target, port))
-            .await
-            .map_err(timed_out)??;
+        let socket = timeout_at(deadline, dial_target(target, port)).await.map_err(timed_out)??;
         let peer = socket.peer_addr().ok().map(|address| address.ip());
         let config = Arc::new(client_configuration(&checker.known));
         let outcome = timeout_at(deadline, client::connect_stream(config, socket, checker))
             .await
             .map_err(timed_out)?;
-        let found = findings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let found = findings.lock().unwrap_or_else(PoisonError::into_inner).take();
         let accepted = match found {
             Some(Err(refusal)) => return Err(refusal),
             Some(Ok(accepted)) => Some(accepted),
@@ -109,10 +104,7 @@ impl Russh {
             host_key,
             identity: shown,
             last_words,
-            counts: LinkCounts {
-                connections: 1,
-                channels: 0,
-            },
+            counts: LinkCounts { connections: 1, channels: 0 },
             peer,
             refusal_words,
             notice,
@@ -122,11 +114,7 @@ impl Russh {
     }
 
     async fn authenticate(&mut self, identity: Identity) -> Result<(), LinkError> {
-        let user = self
-            .target
-            .user
-            .clone()
-            .unwrap_or_else(|| DEFAULT_USER.to_owned());
+        let user = self.target.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned());
         let refused = |reason: String| LinkError::AuthenticationRefused {
             host: self.target.host.clone(),
             user: user.clone(),
@@ -153,10 +141,7 @@ impl Russh {
         };
         match result {
             AuthResult::Success => Ok(()),
-            AuthResult::Failure {
-                remaining_methods,
-                partial_success,
-            } => {
+            AuthResult::Failure { remaining_methods, partial_success } => {
                 let names: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
                 let names = names.join(", ");
                 Err(refused(if partial_success {
@@ -180,17 +165,10 @@ impl Russh {
             said: error.to_string(),
             sudo: false,
         };
-        let channel = self
-            .handle
-            .channel_open_session()
-            .await
-            .map_err(|error| refused(&error))?;
+        let channel = self.handle.channel_open_session().await.map_err(|error| refused(&error))?;
         self.counts.channels += 1;
         // The answer to this is read with the reply: one round trip less.
-        channel
-            .exec(true, self.target.remote_shell())
-            .await
-            .map_err(|error| refused(&error))?;
+        channel.exec(true, self.target.remote_shell()).await.map_err(|error| refused(&error))?;
         let (read, write) = channel.split();
         let pipes = ChannelPipes {
             read,
@@ -210,17 +188,10 @@ impl Russh {
     /// Opens a connection from the other end. russh hands the server's words to a callback of their own, a moment
     /// after the refusal itself.
     pub(crate) async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
-        let take = || {
-            self.refusal_words
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-        };
+        let take = || self.refusal_words.lock().unwrap_or_else(PoisonError::into_inner).take();
         take();
-        let opened = self
-            .handle
-            .channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0)
-            .await;
+        let opened =
+            self.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0).await;
         match opened {
             Ok(channel) => Ok(Tunnel::Russh(Box::new(channel.into_stream()))),
             Err(error) => {
@@ -258,12 +229,7 @@ impl Russh {
     }
 
     pub(crate) async fn close(self: Box<Self>) {
-        if self
-            .handle
-            .disconnect(Disconnect::ByApplication, "", "")
-            .await
-            .is_ok()
-        {
+        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
             let _ = timeout(GOODBYE, self.handle).await;
         }
     }
@@ -274,10 +240,7 @@ pub(crate) async fn dial_target(target: &Target, port: u16) -> Result<TcpStream,
     let host = &target.host;
     let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port))
         .await
-        .map_err(|error| LinkError::NameUnknown {
-            host: host.clone(),
-            reason: error.to_string(),
-        })?
+        .map_err(|error| LinkError::NameUnknown { host: host.clone(), reason: error.to_string() })?
         .collect();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
@@ -291,14 +254,10 @@ pub(crate) async fn dial_target(target: &Target, port: u16) -> Result<TcpStream,
         }
     }
     Err(match last.kind() {
-        io::ErrorKind::ConnectionRefused => LinkError::Refused {
-            host: host.clone(),
-            port: port.to_string(),
-        },
-        _ => LinkError::Unreachable {
-            host: host.clone(),
-            reason: last.to_string(),
-        },
+        io::ErrorKind::ConnectionRefused => {
+            LinkError::Refused { host: host.clone(), port: port.to_string() }
+        }
+        _ => LinkError::Unreachable { host: host.clone(), reason: last.to_string() },
     })
 }
 
@@ -350,10 +309,7 @@ pub(crate) fn handshake_error(
             offered: theirs.join(", "),
         },
         SshError::IO(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            LinkError::Refused {
-                host,
-                port: port.to_string(),
-            }
+            LinkError::Refused { host, port: port.to_string() }
         }
         error => connection_closed(target, "the handshake", &error, words),
     }
@@ -463,22 +419,16 @@ impl Checker {
                 presented,
                 known_hosts: self.searched_first.clone(),
             }),
-            HostKeyVerdict::Changed {
-                path,
-                line,
-                recorded,
-            } => Err(LinkError::HostKeyChanged {
+            HostKeyVerdict::Changed { path, line, recorded } => Err(LinkError::HostKeyChanged {
                 host,
                 presented,
                 recorded: Some(Box::new(recorded)),
                 known_hosts: path,
                 line,
             }),
-            HostKeyVerdict::Revoked { path } => Err(LinkError::HostKeyRevoked {
-                host,
-                presented,
-                known_hosts: path,
-            }),
+            HostKeyVerdict::Revoked { path } => {
+                Err(LinkError::HostKeyRevoked { host, presented, known_hosts: path })
+            }
         }
     }
 }
@@ -512,10 +462,7 @@ impl client::Handler for Checker {
         _language: &str,
         _session: &mut client::Session,
     ) -> Result<(), SshError> {
-        let mut words = self
-            .refusal_words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.refusal_words.lock().unwrap_or_else(PoisonError::into_inner);
         *words = Some(description.chars().take(200).collect());
         Ok(())
     }

@@ -115,10 +115,7 @@ impl Verified {
     fn of_text(text: &str) -> Option<Self> {
         let key = |words: &str| {
             let (algorithm, fingerprint) = words.split_once(' ')?;
-            Some(HostKey {
-                algorithm: algorithm.to_owned(),
-                fingerprint: fingerprint.to_owned(),
-            })
+            Some(HostKey { algorithm: algorithm.to_owned(), fingerprint: fingerprint.to_owned() })
         };
         let fact = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
         let recorded = fact("name ").zip(fact("file "));
@@ -148,10 +145,7 @@ impl Master {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|source| LinkError::Local {
-                doing: "Starting ssh",
-                source,
-            })
+            .map_err(|source| LinkError::Local { doing: "Starting ssh", source })
     }
 
     /// Returns the server's words about the last connection it could not make, if they were logged.
@@ -182,10 +176,7 @@ impl Master {
 pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError> {
     if let Some(error) = prepare_directory(&target.runtime_directory)? {
         // A socket of this run alone lies anywhere; no command waits for a disk that can be written.
-        let elsewhere = Target {
-            runtime_directory: tempfile::env::temp_dir(),
-            ..target.clone()
-        };
+        let elsewhere = Target { runtime_directory: tempfile::env::temp_dir(), ..target.clone() };
         let mut master = start_transient(&elsewhere).await?;
         master.notice.get_or_insert_with(|| not_kept(&error));
         return Ok(master);
@@ -272,19 +263,14 @@ async fn launch_master(
 ) -> Result<Launched, LinkError> {
     let chosen = agent_key::choose_key(target).await?;
     let arguments = ssh_arguments(target, socket, persist, chosen.file())?;
-    let local = |source| LinkError::Local {
-        doing: "Starting ssh",
-        source,
-    };
+    let local = |source| LinkError::Local { doing: "Starting ssh", source };
     let mut child = ssh_command(target, arguments, Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => LinkError::SshMissing {
-                program: target.ssh_program.clone(),
-            },
-            _ => local(source),
-        })?;
+        io::ErrorKind::NotFound => LinkError::SshMissing { program: target.ssh_program.clone() },
+        _ => local(source),
+    })?;
     let pipes = child.stdout.take().zip(child.stderr.take());
     let (log, talk) = pipes.ok_or_else(|| local(io::Error::other("it has no pipes")))?;
     let (log, talk) = (LogPipe::drain_pipe(log), LogPipe::drain_pipe(talk));
@@ -305,9 +291,7 @@ async fn launch_master(
         ));
     }
     let checked = match (openssh_log::presented_host_key(&said), &target.fingerprint) {
-        (None, _) => Err(LinkError::SshFailed {
-            said: "it did not show the host key".to_owned(),
-        }),
+        (None, _) => Err(LinkError::SshFailed { said: "it did not show the host key".to_owned() }),
         (Some(key), Some(pin)) if !matches_pin(&key.fingerprint, pin) => {
             Err(LinkError::PinMismatch {
                 host: target.host.clone(),
@@ -395,10 +379,8 @@ struct ControlDirectory {
 impl ControlDirectory {
     fn for_target(target: &Target) -> Result<Self, LinkError> {
         // A change of the configuration file may lead the same alias elsewhere.
-        let config = target
-            .ssh_config
-            .clone()
-            .or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
+        let config =
+            target.ssh_config.clone().or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
         let stamp = config
             .as_ref()
             .and_then(|path| fs::metadata(path).ok())
@@ -406,29 +388,14 @@ impl ControlDirectory {
         let identity = format!(
             "{:?}",
             (
-                (
-                    &target.host,
-                    target.port,
-                    &target.user,
-                    &target.identity,
-                    &target.known_hosts
-                ),
-                (
-                    &target.fingerprint,
-                    &target.ssh_config,
-                    stamp,
-                    &target.ssh_program
-                ),
+                (&target.host, target.port, &target.user, &target.identity, &target.known_hosts),
+                (&target.fingerprint, &target.ssh_config, stamp, &target.ssh_program),
             )
         );
         let mut name = hexadecimal(&Sha256::digest(identity));
         name.truncate(16);
         let at = |suffix: &str| target.runtime_directory.join(format!("{name}{suffix}"));
-        let place = Self {
-            socket: at(""),
-            lock: at(".lock"),
-            verified: at(".key"),
-        };
+        let place = Self { socket: at(""), lock: at(".lock"), verified: at(".key") };
         check_length(&place.socket)?;
         Ok(place)
     }
@@ -459,10 +426,7 @@ impl ControlDirectory {
     /// Waits for the right to start a master, which lasts as long as the file is open; the kernel takes it from a
     /// run that dies. Where files cannot be locked everybody has it, and the last socket wins.
     async fn lock(&self, target: &Target) -> Result<Option<File>, LinkError> {
-        let local = |source| LinkError::Local {
-            doing: "Locking the socket directory",
-            source,
-        };
+        let local = |source| LinkError::Local { doing: "Locking the socket directory", source };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = plain_file::open_plain_file(&self.lock, &mut options).map_err(local)?;
@@ -493,10 +457,7 @@ impl ControlDirectory {
 /// Makes the directory of the sockets and refuses what is not this user's alone; returns why nothing can be written into it.
 fn prepare_directory(path: &Path) -> Result<Option<io::Error>, LinkError> {
     let bad = |reason: String| directory_error(path, reason);
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     if let Err(error) = made {
         return match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => Ok(Some(error)),
@@ -520,10 +481,7 @@ fn prepare_directory(path: &Path) -> Result<Option<io::Error>, LinkError> {
 }
 
 fn directory_error(path: &Path, reason: String) -> LinkError {
-    LinkError::Directory {
-        path: path.to_owned(),
-        reason,
-    }
+    LinkError::Directory { path: path.to_owned(), reason }
 }
 
 fn check_length(socket: &Path) -> Result<(), LinkError> {

@@ -55,20 +55,19 @@ pub async fn fetch_host_key(target: &Target) -> Result<Presented, LinkError> {
         let refused = client::connect_stream(config, socket, catcher).await.err();
         Ok(refused)
     };
-    let refused = tokio::time::timeout(target.connect_timeout, exchange)
-        .await
-        .map_err(|_| LinkError::TimedOut {
-            host: target.host.clone(),
-            seconds: target.connect_timeout.as_secs(),
+    let refused =
+        tokio::time::timeout(target.connect_timeout, exchange).await.map_err(|_| {
+            LinkError::TimedOut {
+                host: target.host.clone(),
+                seconds: target.connect_timeout.as_secs(),
+            }
         })??;
     let caught = caught.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(key) = caught else {
         let error = refused.unwrap_or(SshError::Kex);
         return Err(handshake_error(target, port, error, None));
     };
-    let text = key
-        .to_openssh()
-        .map_err(|_| handshake_error(target, port, SshError::Kex, None))?;
+    let text = key.to_openssh().map_err(|_| handshake_error(target, port, SshError::Kex, None))?;
     let words: Vec<&str> = text.split(' ').take(2).collect();
     Ok(Presented {
         key: HostKey::from(&key),
@@ -95,23 +94,15 @@ pub fn make_login_key(path: &Path) -> std::io::Result<String> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
-    let text = key
-        .to_openssh(LineEnding::LF)
-        .map_err(std::io::Error::other)?;
-    let public = key
-        .public_key()
-        .to_openssh()
-        .map_err(std::io::Error::other)?;
+    let text = key.to_openssh(LineEnding::LF).map_err(std::io::Error::other)?;
+    let public = key.public_key().to_openssh().map_err(std::io::Error::other)?;
     let public = format!("{public} kmsctl");
     for (path, text, mode) in [
         (path.to_owned(), text.as_str(), 0o600),
         (path.with_extension("pub"), &format!("{public}\n"), 0o644),
     ] {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }

@@ -112,40 +112,26 @@ mod tests {
     fn words_of_servers() {
         for (words, expected) in [
             ("connect failed: Connection refused", TunnelError::Refused),
-            (
-                "connect failed: Connection timed out",
-                TunnelError::NoAnswer,
-            ),
+            ("connect failed: Connection timed out", TunnelError::NoAnswer),
             ("Connection refused", TunnelError::Refused),
         ] {
             assert_eq!(TunnelError::of_words(words), expected, "{words}");
         }
-        for words in [
-            "connect failed: No route to host",
-            "connect failed: Network is unreachable",
-        ] {
-            assert!(
-                matches!(TunnelError::of_words(words), TunnelError::Unreachable(_)),
-                "{words}"
-            );
+        for words in ["connect failed: No route to host", "connect failed: Network is unreachable"]
+        {
+            assert!(matches!(TunnelError::of_words(words), TunnelError::Unreachable(_)), "{words}");
         }
         assert!(matches!(
             TunnelError::of_words("administratively prohibited: open failed"),
             TunnelError::Prohibited(_)
         ));
-        assert!(matches!(
-            TunnelError::of_words("connect failed"),
-            TunnelError::Unclear(_)
-        ));
+        assert!(matches!(TunnelError::of_words("connect failed"), TunnelError::Unclear(_)));
     }
 
     #[test]
     fn a_refusal_without_words_is_no_reset() {
         let failed = SshError::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed);
-        assert!(matches!(
-            TunnelError::of_russh(&failed, None),
-            TunnelError::Unclear(_)
-        ));
+        assert!(matches!(TunnelError::of_russh(&failed, None), TunnelError::Unclear(_)));
         assert_eq!(
             TunnelError::of_russh(&failed, Some("Connection refused".to_owned())),
             TunnelError::Refused

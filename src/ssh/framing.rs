@@ -46,10 +46,7 @@ pub struct Demux {
 impl Demux {
     /// Expects rounds that are marked with this nonce.
     pub fn new(nonce: &Nonce) -> Self {
-        Self {
-            stdout: Framing::new(nonce),
-            stderr: Framing::new(nonce),
-        }
+        Self { stdout: Framing::new(nonce), stderr: Framing::new(nonce) }
     }
 
     /// Expects a new round of these commands, in order, from its first marker on.
@@ -107,9 +104,7 @@ impl Demux {
 
     /// Returns what was said outside the commands, the error stream first; for error messages.
     pub fn noise_outside(&self) -> String {
-        let mut text = String::from_utf8_lossy(&self.stderr.noise)
-            .trim()
-            .to_owned();
+        let mut text = String::from_utf8_lossy(&self.stderr.noise).trim().to_owned();
         let stdout = String::from_utf8_lossy(&self.stdout.noise);
         if !stdout.trim().is_empty() {
             if !text.is_empty() {
@@ -225,10 +220,7 @@ impl Framing {
         let from = bytes.len().saturating_sub(self.needle.len());
         let tail = bytes.get(from..).unwrap_or_default();
         memrchr(b'\n', tail)
-            .filter(|&at| {
-                tail.get(at..)
-                    .is_some_and(|end| self.needle.starts_with(end))
-            })
+            .filter(|&at| tail.get(at..).is_some_and(|end| self.needle.starts_with(end)))
             .map_or(bytes.len(), |at| from + at)
     }
 
@@ -282,10 +274,7 @@ impl Framing {
                 )));
             }
             _ => {
-                return Err(Garbled(format!(
-                    "a marker is out of place: {}",
-                    quoted(&text)
-                )));
+                return Err(Garbled(format!("a marker is out of place: {}", quoted(&text))));
             }
         }
         Ok(())
@@ -294,11 +283,7 @@ impl Framing {
     fn noise_clause(&self) -> String {
         let noise = String::from_utf8_lossy(&self.noise);
         let noise = noise.trim();
-        if noise.is_empty() {
-            String::new()
-        } else {
-            format!(" ({noise})")
-        }
+        if noise.is_empty() { String::new() } else { format!(" ({noise})") }
     }
 }
 
@@ -363,17 +348,10 @@ mod tests {
         let mut demux = Demux::new(&nonce());
         demux.begin_round(&[0]);
         let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
-        let _ = demux.feed_bytes(
-            FramedStream::Stderr,
-            b"sudo: a password is required\n",
-            &mut sink,
-        );
+        let _ =
+            demux.feed_bytes(FramedStream::Stderr, b"sudo: a password is required\n", &mut sink);
         let _ = demux.feed_bytes(FramedStream::Stdout, &vec![b'x'; 1 << 20], &mut sink);
-        assert!(
-            demux
-                .noise_outside()
-                .starts_with("sudo: a password is required; xxx")
-        );
+        assert!(demux.noise_outside().starts_with("sudo: a password is required; xxx"));
         assert!(demux.noise_outside().len() < 3 * NOISE_KEPT);
         assert!(!demux.has_started());
     }
@@ -390,11 +368,7 @@ mod tests {
         let _ = demux.feed_bytes(FramedStream::Stdout, b"\n Enter an option: ", &mut sink);
         assert_eq!(demux.last_noise().as_deref(), Some("Enter an option:"));
         let endless = vec![b'x'; MOST_NOISE];
-        assert!(
-            demux
-                .feed_bytes(FramedStream::Stdout, &endless, &mut sink)
-                .is_err()
-        );
+        assert!(demux.feed_bytes(FramedStream::Stdout, &endless, &mut sink).is_err());
     }
 
     #[test]
@@ -406,13 +380,9 @@ mod tests {
             taken += bytes.len();
             ControlFlow::Continue(())
         };
-        let _ = demux
-            .feed_bytes(FramedStream::Stdout, &marked("\n@ b 0\n"), &mut sink)
-            .unwrap();
+        let _ = demux.feed_bytes(FramedStream::Stdout, &marked("\n@ b 0\n"), &mut sink).unwrap();
         for _ in 0..1000 {
-            let _ = demux
-                .feed_bytes(FramedStream::Stdout, b"\n\n\n\nkmsctl", &mut sink)
-                .unwrap();
+            let _ = demux.feed_bytes(FramedStream::Stdout, b"\n\n\n\nkmsctl", &mut sink).unwrap();
         }
         assert!(demux.stdout.carry.len() <= demux.stdout.needle.len());
         assert!(taken >= 10 * 999);
@@ -428,11 +398,7 @@ mod tests {
             ControlFlow::Break(())
         };
         let flow = demux
-            .feed_bytes(
-                FramedStream::Stdout,
-                &marked("\n@ b 0\nx\n@ e 0 0\n\n@ d\n"),
-                &mut sink,
-            )
+            .feed_bytes(FramedStream::Stdout, &marked("\n@ b 0\nx\n@ e 0 0\n\n@ d\n"), &mut sink)
             .unwrap();
         assert!(flow.is_break());
         assert_eq!(calls, 1);
@@ -469,12 +435,8 @@ mod tests {
             ControlFlow::Continue(())
         };
         demux.begin_round(&[1, 4]);
-        let _ = demux
-            .feed_bytes(FramedStream::Stdout, &reply, &mut sink)
-            .unwrap();
-        let _ = demux
-            .feed_bytes(FramedStream::Stderr, &reply, &mut sink)
-            .unwrap();
+        let _ = demux.feed_bytes(FramedStream::Stdout, &reply, &mut sink).unwrap();
+        let _ = demux.feed_bytes(FramedStream::Stderr, &reply, &mut sink).unwrap();
         assert!(demux.is_complete());
         assert_eq!(demux.statuses(), [0, 7]);
         assert_eq!(seen, [(1, b"one".to_vec()), (4, b"four".to_vec())]);

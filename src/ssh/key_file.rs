@@ -78,11 +78,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn connect(socket: Option<&Path>) -> Self {
-        let none = Self {
-            client: None,
-            keys: Vec::new(),
-            held: 0,
-        };
+        let none = Self { client: None, keys: Vec::new(), held: 0 };
         let Some(socket) = socket else { return none };
         let Ok(mut client) = AgentClient::connect_uds(socket).await else {
             return none;
@@ -99,19 +95,12 @@ impl Agent {
                 AgentIdentity::Certificate { .. } => None,
             })
             .collect();
-        Self {
-            client: Some(client),
-            keys,
-            held,
-        }
+        Self { client: Some(client), keys, held }
     }
 
     /// Gives the client away if it holds this key.
     fn take_key(&mut self, key: &PublicKey) -> Option<Identity> {
-        let held = self
-            .keys
-            .iter()
-            .any(|candidate| candidate.key_data() == key.key_data());
+        let held = self.keys.iter().any(|candidate| candidate.key_data() == key.key_data());
         let client = if held { self.client.take() } else { None };
         client.map(|client| Identity::Agent(Box::new(client), key.clone()))
     }
@@ -129,16 +118,11 @@ fn from_file(
     agent: &mut Agent,
     ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
 ) -> Result<Identity, LinkError> {
-    let bad = |reason: String| LinkError::BadKey {
-        path: path.to_owned(),
-        reason,
-    };
+    let bad = |reason: String| LinkError::BadKey { path: path.to_owned(), reason };
     let text = plain_file::read_plain_text(path, LARGEST);
     let public = public_half(path, text.as_deref().ok());
     if public.as_ref().is_some_and(is_rsa) {
-        return Err(LinkError::RsaKey {
-            what: path.display().to_string(),
-        });
+        return Err(LinkError::RsaKey { what: path.display().to_string() });
     }
     if let Some(identity) = public.as_ref().and_then(|key| agent.take_key(key)) {
         return Ok(identity);
@@ -146,13 +130,11 @@ fn from_file(
     let text = text.map_err(|error| bad(error.to_string()))?;
     if !text.contains("PRIVATE KEY-----") {
         return Err(bad(
-            "it is a public key, and the agent does not hold its private half".to_owned(),
+            "it is a public key, and the agent does not hold its private half".to_owned()
         ));
     }
     if text.contains("BEGIN RSA PRIVATE KEY") {
-        return Err(LinkError::RsaKey {
-            what: path.display().to_string(),
-        });
+        return Err(LinkError::RsaKey { what: path.display().to_string() });
     }
     let key = match decode_secret_key(&text, None) {
         Err(KeyError::KeyIsEncrypted) => {
@@ -165,9 +147,7 @@ fn from_file(
         other => other.map_err(|error| bad(error.to_string()))?,
     };
     if matches!(key.algorithm(), Algorithm::Rsa { .. }) {
-        return Err(LinkError::RsaKey {
-            what: path.display().to_string(),
-        });
+        return Err(LinkError::RsaKey { what: path.display().to_string() });
     }
     Ok(Identity::File(Arc::new(key)))
 }

@@ -53,14 +53,12 @@ impl From<&PublicKey> for HostKey {
 
 /// Says whether a configured pin has the form `SHA256:` and 43 characters of base64; padding is tolerated.
 pub fn is_fingerprint(pin: &str) -> bool {
-    pin.strip_prefix("SHA256:")
-        .map(|digits| digits.trim_end_matches('='))
-        .is_some_and(|digits| {
-            digits.len() == 43
-                && digits
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
-        })
+    pin.strip_prefix("SHA256:").map(|digits| digits.trim_end_matches('=')).is_some_and(|digits| {
+        digits.len() == 43
+            && digits
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+    })
 }
 
 /// Says whether a presented fingerprint is the pinned one.
@@ -155,19 +153,14 @@ impl KnownHosts {
     }
 
     fn with_marker(&self, marker: Marker) -> impl Iterator<Item = &KnownHost> + Clone {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.marker == marker)
+        self.entries.iter().filter(move |entry| entry.marker == marker)
     }
 
     /// Returns the keys that known_hosts has for the same host beside one of this algorithm. Of a kind that is listed
     /// twice none is returned: the name leads to more than one box. Patterns name many boxes and tie none.
     pub fn tied_to(&self, algorithm: &str) -> Vec<HostKey> {
         let mut keys: Vec<HostKey> = Vec::new();
-        for entry in self
-            .with_marker(Marker::HostKey)
-            .filter(|entry| entry.exact)
-        {
+        for entry in self.with_marker(Marker::HostKey).filter(|entry| entry.exact) {
             let key = HostKey::from(&entry.key);
             if key.algorithm != algorithm && !keys.contains(&key) {
                 keys.push(key);
@@ -198,25 +191,15 @@ impl KnownHosts {
         let same = |entry: &&KnownHost| entry.key.key_data() == signer;
         let revoked =
             |entry: &&KnownHost| same(entry) || entry.key.key_data() == certificate.public_key();
-        if self
-            .with_marker(Marker::Revoked)
-            .any(|entry| revoked(&entry))
-        {
+        if self.with_marker(Marker::Revoked).any(|entry| revoked(&entry)) {
             return Err("known_hosts has its authority or its key as revoked".to_owned());
         }
-        if !self
-            .with_marker(Marker::Authority)
-            .any(|entry| same(&entry))
-        {
-            return Err(format!(
-                "known_hosts does not trust its authority {authority} for {name}"
-            ));
+        if !self.with_marker(Marker::Authority).any(|entry| same(&entry)) {
+            return Err(format!("known_hosts does not trust its authority {authority} for {name}"));
         }
         if matches!(signer.algorithm(), Algorithm::Rsa { .. }) {
-            return Err(
-                "its authority has an RSA key, which the built-in SSH client cannot check"
-                    .to_owned(),
-            );
+            return Err("its authority has an RSA key, which the built-in SSH client cannot check"
+                .to_owned());
         }
         if certificate.cert_type() != CertType::Host {
             return Err("it is not a certificate for a host".to_owned());
@@ -239,21 +222,20 @@ impl KnownHosts {
     pub fn judge_key(&self, presented: &PublicKey) -> HostKeyVerdict {
         let same = |entry: &&KnownHost| entry.key.key_data() == presented.key_data();
         if let Some(entry) = self.with_marker(Marker::Revoked).find(same) {
-            return HostKeyVerdict::Revoked {
-                path: entry.path.clone(),
-            };
+            return HostKeyVerdict::Revoked { path: entry.path.clone() };
         }
         let mut recorded = self.with_marker(Marker::HostKey);
         if recorded.clone().any(|entry| same(&entry)) {
             return HostKeyVerdict::Known;
         }
-        recorded
-            .find(|entry| entry.key.algorithm() == presented.algorithm())
-            .map_or(HostKeyVerdict::Unknown, |entry| HostKeyVerdict::Changed {
+        recorded.find(|entry| entry.key.algorithm() == presented.algorithm()).map_or(
+            HostKeyVerdict::Unknown,
+            |entry| HostKeyVerdict::Changed {
                 path: entry.path.clone(),
                 line: entry.line,
                 recorded: HostKey::from(&entry.key),
-            })
+            },
+        )
     }
 
     /// Returns the algorithms to ask for, those of recorded keys first, so that a host with several keys shows
@@ -261,19 +243,12 @@ impl KnownHosts {
     pub fn known_algorithms(&self) -> Vec<Algorithm> {
         let all = [
             Algorithm::Ed25519,
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP256,
-            },
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP384,
-            },
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP521,
-            },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
         ];
         let recorded = |algorithm: &Algorithm| {
-            self.with_marker(Marker::HostKey)
-                .any(|entry| entry.key.algorithm() == *algorithm)
+            self.with_marker(Marker::HostKey).any(|entry| entry.key.algorithm() == *algorithm)
         };
         let (mut known, other): (Vec<_>, Vec<_>) = all.into_iter().partition(recorded);
         known.extend(other);
@@ -291,19 +266,13 @@ impl KnownHosts {
 
 /// Returns a listed name without brackets and port.
 pub fn portless_name(name: &str) -> &str {
-    name.strip_prefix('[')
-        .and_then(|rest| rest.rsplit_once("]:"))
-        .map_or(name, |(host, _)| host)
+    name.strip_prefix('[').and_then(|rest| rest.rsplit_once("]:")).map_or(name, |(host, _)| host)
 }
 
 /// Returns the name under which known_hosts lists a host.
 pub fn listed_name(host: &str, port: u16) -> String {
     let host = host.to_ascii_lowercase();
-    if port == 22 {
-        host
-    } else {
-        format!("[{host}]:{port}")
-    }
+    if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
 /// Reads the key in one line of a known_hosts file, for the message about a changed key.
@@ -311,10 +280,7 @@ pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
     let text =
         String::from_utf8_lossy(&plain_file::read_plain_file(path, LARGEST).ok()?).into_owned();
     let (_, _, key) = known_host_fields(text.lines().nth(line.checked_sub(1)?)?)?;
-    parse_public_key_base64(key)
-        .ok()
-        .as_ref()
-        .map(HostKey::from)
+    parse_public_key_base64(key).ok().as_ref().map(HostKey::from)
 }
 
 /// Splits a line into: marker, host patterns, base64 key.
@@ -387,9 +353,7 @@ fn glob_matches(pattern: &[u8], name: &[u8]) -> bool {
             }
         }
     }
-    pattern
-        .get(at..)
-        .is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
+    pattern.get(at..).is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
 }
 
 #[cfg(test)]
@@ -427,26 +391,11 @@ mod tests {
             judge(&format!("fw {ONE}"), &listed_name("fw", 2222), ONE),
             HostKeyVerdict::Unknown
         );
-        assert_eq!(
-            judge(&format!("{HASHED} {ONE}"), "example.com", ONE),
-            HostKeyVerdict::Known
-        );
-        assert_eq!(
-            judge(&format!("{HASHED} {ONE}"), "example.org", ONE),
-            HostKeyVerdict::Unknown
-        );
-        assert_eq!(
-            judge(&format!("  fw\t{ONE}\r\n"), "fw", ONE),
-            HostKeyVerdict::Known
-        );
-        assert_eq!(
-            judge(&format!("# fw {ONE}"), "fw", ONE),
-            HostKeyVerdict::Unknown
-        );
-        assert_eq!(
-            judge(&format!("10.0.*.? {ONE}"), "10.0.20.1", ONE),
-            HostKeyVerdict::Known
-        );
+        assert_eq!(judge(&format!("{HASHED} {ONE}"), "example.com", ONE), HostKeyVerdict::Known);
+        assert_eq!(judge(&format!("{HASHED} {ONE}"), "example.org", ONE), HostKeyVerdict::Unknown);
+        assert_eq!(judge(&format!("  fw\t{ONE}\r\n"), "fw", ONE), HostKeyVerdict::Known);
+        assert_eq!(judge(&format!("# fw {ONE}"), "fw", ONE), HostKeyVerdict::Unknown);
+        assert_eq!(judge(&format!("10.0.*.? {ONE}"), "10.0.20.1", ONE), HostKeyVerdict::Known);
         assert_eq!(
             judge(&format!("10.0.*,!10.0.20.1 {ONE}"), "10.0.20.1", ONE),
             HostKeyVerdict::Unknown
@@ -465,35 +414,23 @@ mod tests {
 
     #[test]
     fn one_of_several_recorded_keys_is_enough() {
-        assert_eq!(
-            judge(&format!("fw {ONE}\nfw {TWO}"), "fw", TWO),
-            HostKeyVerdict::Known
-        );
+        assert_eq!(judge(&format!("fw {ONE}\nfw {TWO}"), "fw", TWO), HostKeyVerdict::Known);
     }
 
     #[test]
     fn a_revoked_key_is_refused_even_if_recorded_too() {
         let text = format!("fw {ONE}\n@revoked * {ONE}");
-        assert!(matches!(
-            judge(&text, "fw", ONE),
-            HostKeyVerdict::Revoked { .. }
-        ));
+        assert!(matches!(judge(&text, "fw", ONE), HostKeyVerdict::Revoked { .. }));
         assert_eq!(
             judge(&format!("@revoked fw {ONE}\nfw {TWO}"), "fw", TWO),
             HostKeyVerdict::Known
         );
-        assert_eq!(
-            judge(&format!("@revoked fw {TWO}"), "fw", ONE),
-            HostKeyVerdict::Unknown
-        );
+        assert_eq!(judge(&format!("@revoked fw {TWO}"), "fw", ONE), HostKeyVerdict::Unknown);
     }
 
     #[test]
     fn an_authority_is_not_a_host_key() {
-        assert_eq!(
-            judge(&format!("@cert-authority fw {ONE}"), "fw", ONE),
-            HostKeyVerdict::Unknown
-        );
+        assert_eq!(judge(&format!("@cert-authority fw {ONE}"), "fw", ONE), HostKeyVerdict::Unknown);
     }
 
     #[test]
@@ -503,18 +440,10 @@ mod tests {
             let mut known = KnownHosts::default();
             known.add_file(Path::new("known_hosts"), &text, "fw");
             let keys = known.tied_to(algorithm);
-            keys.into_iter()
-                .map(|key| key.algorithm)
-                .collect::<Vec<_>>()
+            keys.into_iter().map(|key| key.algorithm).collect::<Vec<_>>()
         };
-        assert_eq!(
-            tied(format!("fw {ecdsa}\nfw {ONE}"), "ssh-ed25519"),
-            ["ecdsa-sha2-nistp256"]
-        );
-        assert_eq!(
-            tied(format!("x,fw {ecdsa}\nfw {ONE}"), "ecdsa-sha2-nistp256"),
-            ["ssh-ed25519"]
-        );
+        assert_eq!(tied(format!("fw {ecdsa}\nfw {ONE}"), "ssh-ed25519"), ["ecdsa-sha2-nistp256"]);
+        assert_eq!(tied(format!("x,fw {ecdsa}\nfw {ONE}"), "ecdsa-sha2-nistp256"), ["ssh-ed25519"]);
         for nothing in [
             format!("* {ONE}\nfw {ecdsa}"),
             format!("fw {ONE}\nfw {TWO}\nfw {ecdsa}"),
@@ -540,17 +469,9 @@ mod tests {
         let mut known = KnownHosts::default();
         let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
         known.add_file(Path::new("known_hosts"), &format!("fw {ecdsa}"), "fw");
-        assert_eq!(
-            known.known_algorithms()[0],
-            Algorithm::Ecdsa {
-                curve: EcdsaCurve::NistP256
-            }
-        );
+        assert_eq!(known.known_algorithms()[0], Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 });
         assert_eq!(known.known_algorithms().len(), 4);
-        assert_eq!(
-            KnownHosts::default().known_algorithms()[0],
-            Algorithm::Ed25519
-        );
+        assert_eq!(KnownHosts::default().known_algorithms()[0], Algorithm::Ed25519);
         assert!(known.only_rsa().is_none());
     }
 
@@ -581,9 +502,6 @@ mod tests {
                 "{pattern} {name}"
             );
         }
-        assert!(!glob_matches(
-            "*a".repeat(40).as_bytes(),
-            "a".repeat(39).as_bytes()
-        ));
+        assert!(!glob_matches("*a".repeat(40).as_bytes(), "a".repeat(39).as_bytes()));
     }
 }

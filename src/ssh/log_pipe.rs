@@ -47,16 +47,10 @@ impl LogPipe {
             let mut buffer = vec![0; 16 << 10];
             while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                shared
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .add(bytes);
+                shared.lock().unwrap_or_else(PoisonError::into_inner).add(bytes);
             }
         });
-        Self {
-            kept,
-            task: task.abort_handle(),
-        }
+        Self { kept, task: task.abort_handle() }
     }
 
     fn kept_text(&self, pick: impl FnOnce(&Kept) -> Vec<u8>) -> String {
@@ -72,11 +66,7 @@ impl LogPipe {
     /// Returns the latest words: the end, or everything where that is little.
     pub(crate) fn latest_words(&self) -> String {
         self.kept_text(|kept| {
-            if kept.latest.is_empty() {
-                kept.beginning.clone()
-            } else {
-                kept.latest.clone()
-            }
+            if kept.latest.is_empty() { kept.beginning.clone() } else { kept.latest.clone() }
         })
     }
 

@@ -42,15 +42,8 @@ pub struct OpenSsh {
 impl OpenSsh {
     pub(crate) async fn connect(target: &Target) -> Result<Self, LinkError> {
         let master = control_master::connect_master(target).await?;
-        let counts = LinkCounts {
-            connections: u32::from(!master.reused),
-            channels: 0,
-        };
-        Ok(Self {
-            target: target.clone(),
-            master,
-            counts,
-        })
+        let counts = LinkCounts { connections: u32::from(!master.reused), channels: 0 };
+        Ok(Self { target: target.clone(), master, counts })
     }
 
     /// Opens a shell. A connection of an earlier run may have died without its master knowing yet (a laptop that
@@ -101,10 +94,8 @@ impl OpenSsh {
     /// that on its stderr; why it does not stand is in the master's log alone.
     pub(crate) async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
         let broken = |error: &dyn std::fmt::Display| TunnelError::Broken(error.to_string());
-        let mut child = self
-            .master
-            .forward(&self.target, host, port)
-            .map_err(|error| broken(&error))?;
+        let mut child =
+            self.master.forward(&self.target, host, port).map_err(|error| broken(&error))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(input), Some(output), Some(stderr)) = pipes else {
             return Err(broken(&"ssh has no pipes"));
@@ -113,11 +104,7 @@ impl OpenSsh {
         let mut said = String::new();
         while let Ok(Some(line)) = lines.next_line().await {
             if line.contains("master session id: ") {
-                return Ok(Tunnel::OpenSsh {
-                    child: Box::new(child),
-                    input,
-                    output,
-                });
+                return Ok(Tunnel::OpenSsh { child: Box::new(child), input, output });
             }
             said = line;
         }
@@ -217,9 +204,7 @@ impl MuxPipes {
     /// The crate makes an error of 127, since it takes it for a missing command; 255 comes through as it is.
     pub(crate) async fn exit_status(&mut self) -> Option<i32> {
         match timeout(STATUS, self.child.take()?.wait()).await {
-            Ok(Ok(status)) => status
-                .code()
-                .or_else(|| status.signal().map(|signal| 128 + signal)),
+            Ok(Ok(status)) => status.code().or_else(|| status.signal().map(|signal| 128 + signal)),
             Ok(Err(openssh::Error::Remote(_))) => Some(127),
             Ok(Err(_)) | Err(_) => None,
         }

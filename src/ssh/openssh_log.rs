@@ -33,9 +33,7 @@ pub fn presented_host_key(log: &str) -> Option<HostKey> {
     let (algorithm, rest) = words.split_once(' ')?;
     let fingerprint = rest.split([',', ' ']).next()?;
     Some(HostKey {
-        algorithm: algorithm
-            .replace("-cert-v01@", "@")
-            .replace("@openssh.com", ""),
+        algorithm: algorithm.replace("-cert-v01@", "@").replace("@openssh.com", ""),
         fingerprint: fingerprint.to_owned(),
     })
 }
@@ -68,11 +66,7 @@ pub fn recorded_key(log: &str) -> Option<Recorded> {
     Some(Recorded {
         name: name.to_owned(),
         file,
-        authority: if vouched {
-            Some(certificate_authority(log)?)
-        } else {
-            None
-        },
+        authority: if vouched { Some(certificate_authority(log)?) } else { None },
     })
 }
 
@@ -81,17 +75,12 @@ fn certificate_authority(log: &str) -> Option<HostKey> {
     let words = before_login(log)
         .find_map(|line| line.strip_prefix("debug1: Server host certificate: "))?;
     let mut words = words.rsplit_once("\" CA ")?.1.split(' ');
-    Some(HostKey {
-        algorithm: words.next()?.to_owned(),
-        fingerprint: words.next()?.to_owned(),
-    })
+    Some(HostKey { algorithm: words.next()?.to_owned(), fingerprint: words.next()?.to_owned() })
 }
 
 /// Lines until keys are in use: from then on a server can have the log say what it likes (its login banner, its messages).
 fn before_login(log: &str) -> impl Iterator<Item = &str> {
-    log.lines()
-        .map(str::trim_end)
-        .take_while(|line| !line.starts_with(NEWKEYS))
+    log.lines().map(str::trim_end).take_while(|line| !line.starts_with(NEWKEYS))
 }
 
 /// What ssh logs when keys are in use.
@@ -99,9 +88,7 @@ const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
 
 /// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
 pub fn connected_peer(log: &str) -> Option<IpAddr> {
-    let words = log
-        .lines()
-        .find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
+    let words = log.lines().find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
     let (_, rest) = words.split_once(" [")?;
     rest.split_once(']')?.0.parse().ok()
 }
@@ -110,9 +97,7 @@ pub fn connected_peer(log: &str) -> Option<IpAddr> {
 pub fn last_refusal(log: &str) -> Option<String> {
     let line = log.lines().rfind(|line| line.contains(": open failed: "))?;
     let (start, words) = line.split_once(": open failed: ")?;
-    start
-        .starts_with("channel ")
-        .then(|| words.trim().to_owned())
+    start.starts_with("channel ").then(|| words.trim().to_owned())
 }
 
 /// Says why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
@@ -122,20 +107,14 @@ pub fn explain_ssh_failure(log: &str, talk: &str, context: &LogContext<'_>) -> L
         .or_else(|| connection_trouble(talk, context))
         .unwrap_or_else(|| {
             let said = last_words(log).or_else(|| last_words(talk));
-            LinkError::SshFailed {
-                said: said.unwrap_or_else(|| "it said nothing".to_owned()),
-            }
+            LinkError::SshFailed { said: said.unwrap_or_else(|| "it said nothing".to_owned()) }
         })
 }
 
 fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let presented = presented_host_key(log)?;
     // A server can write into debugging lines, and after the key exchange everywhere.
-    let lines = || {
-        before_login(log)
-            .map(str::trim)
-            .filter(|line| !is_debug(line))
-    };
+    let lines = || before_login(log).map(str::trim).filter(|line| !is_debug(line));
     if lines().any(|line| line.contains("REVOKED HOST KEY DETECTED")) {
         return Some(LinkError::HostKeyRevoked {
             host: context.host.to_owned(),
@@ -148,10 +127,7 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
         let (path, line) = place.rsplit_once(':')?;
         let (path, line) = (PathBuf::from(path), line.parse().ok()?);
         let host = lines()
-            .find_map(|line| {
-                line.strip_prefix("Host key for ")?
-                    .split_once(" has changed")
-            })
+            .find_map(|line| line.strip_prefix("Host key for ")?.split_once(" has changed"))
             .map_or(context.host, |(name, _)| name)
             .to_owned();
         let recorded = recorded_in_line(&path, line).map(Box::new);
@@ -164,14 +140,8 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
         });
     }
     let unknown = lines().find_map(|line| {
-        let (_, rest) = line
-            .strip_prefix("No ")?
-            .split_once(" host key is known for ")?;
-        Some(
-            rest.split_once(" and you")
-                .map_or(rest, |(name, _)| name)
-                .to_owned(),
-        )
+        let (_, rest) = line.strip_prefix("No ")?.split_once(" host key is known for ")?;
+        Some(rest.split_once(" and you").map_or(rest, |(name, _)| name).to_owned())
     });
     let unknown = unknown.or_else(|| {
         lines()
@@ -188,11 +158,7 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
 /// Before the login ssh's first words say most; after it its last ones are its own, as a server's banner comes earlier.
 fn connection_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let mut found = plain_lines(log).filter_map(|line| recognise_line(line, log, context));
-    if logs_in(log) {
-        found.last()
-    } else {
-        found.next()
-    }
+    if logs_in(log) { found.last() } else { found.next() }
 }
 
 fn logs_in(log: &str) -> bool {
@@ -202,16 +168,8 @@ fn logs_in(log: &str) -> bool {
 fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let host = context.host.to_owned();
     let closed = |reason: &str| {
-        let stage = if logs_in(log) {
-            "authentication"
-        } else {
-            "the handshake"
-        };
-        LinkError::Closed {
-            host: context.host.to_owned(),
-            stage,
-            reason: reason.to_owned(),
-        }
+        let stage = if logs_in(log) { "authentication" } else { "the handshake" };
+        LinkError::Closed { host: context.host.to_owned(), stage, reason: reason.to_owned() }
     };
     // `Received disconnect from ADDRESS port PORT:CODE: WORDS`: the words are the server's, and none of ssh's own.
     if let Some(rest) = line.strip_prefix("Received disconnect from ")
@@ -223,30 +181,19 @@ fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<Lin
     }
     if let Some((_, rest)) = line.split_once("Could not resolve hostname ") {
         let (name, reason) = rest.split_once(": ").unwrap_or((rest, "not found"));
-        return Some(LinkError::NameUnknown {
-            host: name.to_owned(),
-            reason: reason.to_owned(),
-        });
+        return Some(LinkError::NameUnknown { host: name.to_owned(), reason: reason.to_owned() });
     }
     if line.contains("Permission denied (") || line.contains("Too many authentication failures") {
         let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
-        let user = context
-            .user
-            .map_or_else(|| user_in(line), ToOwned::to_owned);
+        let user = context.user.map_or_else(|| user_in(line), ToOwned::to_owned);
         let reason = reason.trim_end_matches('.').to_owned();
         return Some(LinkError::AuthenticationRefused { host, user, reason });
     }
     if let Some((_, rest)) = line.split_once("Unable to negotiate with ") {
         let (_, rest) = rest.split_once("no matching ").unwrap_or_default();
-        let (what, offered) = rest
-            .split_once(" found. Their offer: ")
-            .unwrap_or((rest, "none"));
+        let (what, offered) = rest.split_once(" found. Their offer: ").unwrap_or((rest, "none"));
         let (what, offered) = (what.replace(" method", ""), offered.to_owned());
-        return Some(LinkError::NoCommonAlgorithm {
-            host,
-            what,
-            offered,
-        });
+        return Some(LinkError::NoCommonAlgorithm { host, what, offered });
     }
     if line.contains("timed out") {
         let seconds = context.connect_seconds;
@@ -274,24 +221,17 @@ fn not_connected(rest: &str, host: String, context: &LogContext<'_>) -> LinkErro
     }
     let said = place.rsplit_once(" port ").map(|(_, port)| port.to_owned());
     let port = said.or_else(|| context.port.map(|port| port.to_string()));
-    LinkError::Refused {
-        host,
-        port: port.unwrap_or_else(|| "22".to_owned()),
-    }
+    LinkError::Refused { host, port: port.unwrap_or_else(|| "22".to_owned()) }
 }
 
 /// Returns the user of `user@host: Permission denied (…)`.
 fn user_in(line: &str) -> String {
-    line.split_once('@')
-        .map_or("the user", |(user, _)| user)
-        .to_owned()
+    line.split_once('@').map_or("the user", |(user, _)| user).to_owned()
 }
 
 /// Lines without debugging talk.
 fn plain_lines(log: &str) -> impl Iterator<Item = &str> {
-    log.lines()
-        .map(str::trim)
-        .filter(|line| !is_debug(line) && !line.is_empty())
+    log.lines().map(str::trim).filter(|line| !is_debug(line) && !line.is_empty())
 }
 
 fn is_debug(line: &str) -> bool {
@@ -384,21 +324,14 @@ mod tests {
         let log = "debug1: Connecting to vps [2001:db8::5] port 22.\r\nchannel 1: open failed: connect failed: Connection refused\r\nchannel 2: open failed: connect failed: No route to host\r\n";
         assert_eq!(connected_peer(log), "2001:db8::5".parse().ok());
         assert_eq!(connected_peer("debug1: Executing proxy command: x"), None);
-        assert_eq!(
-            last_refusal(log).as_deref(),
-            Some("connect failed: No route to host")
-        );
+        assert_eq!(last_refusal(log).as_deref(), Some("connect failed: No route to host"));
         assert_eq!(last_refusal("x channel 2: open failed: forged"), None);
     }
 
     #[test]
     fn a_jump_host_speaks_through_stderr() {
         let talk = "jump: Permission denied (publickey).\r\n";
-        assert!(
-            explain_ssh_failure("kex", talk, &context())
-                .to_string()
-                .contains("refused")
-        );
+        assert!(explain_ssh_failure("kex", talk, &context()).to_string().contains("refused"));
     }
 
     const SHOWN: &str = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\n";
@@ -422,13 +355,8 @@ mod tests {
         let log = format!(
             "{SHOWN}@@@@\r\nOffending ED25519 key in {path}:2\r\nHost key for [h]:2 has changed and you have requested strict checking.\r\nHost key verification failed.\r\n"
         );
-        let LinkError::HostKeyChanged {
-            host,
-            presented,
-            recorded: Some(recorded),
-            line,
-            ..
-        } = explain_ssh_failure(&log, "", &context())
+        let LinkError::HostKeyChanged { host, presented, recorded: Some(recorded), line, .. } =
+            explain_ssh_failure(&log, "", &context())
         else {
             panic!("not changed");
         };
@@ -467,10 +395,7 @@ mod tests {
             algorithm: algorithm.to_owned(),
             fingerprint: fingerprint.to_owned(),
         };
-        assert_eq!(
-            presented_host_key(log),
-            Some(key("ssh-ed25519", "SHA256:abc"))
-        );
+        assert_eq!(presented_host_key(log), Some(key("ssh-ed25519", "SHA256:abc")));
         assert_eq!(
             recorded_key(log),
             Some(Recorded {
@@ -490,9 +415,6 @@ mod tests {
             "debug1: Local version string\r\n{SHOWN}debug1: Server host key: ssh-rsa SHA256:forged\r\n"
         );
         assert_eq!(presented_host_key(&log).unwrap().fingerprint, "SHA256:abc");
-        assert_eq!(
-            presented_host_key("x debug1: Server host key: ssh-rsa SHA256:forged"),
-            None
-        );
+        assert_eq!(presented_host_key("x debug1: Server host key: ssh-rsa SHA256:forged"), None);
     }
 }

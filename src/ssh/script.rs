@@ -136,11 +136,7 @@ impl Script {
                 render_command(&mut text, index, command, nonce);
             }
         }
-        text.extend_from_slice(if ahead.is_some() {
-            b"}\nd\n}\n"
-        } else {
-            b"d\n}\n"
-        });
+        text.extend_from_slice(if ahead.is_some() { b"}\nd\n}\n" } else { b"d\n}\n" });
         text
     }
 }
@@ -180,10 +176,7 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, non
         let _ = write!(line, "; else e {index} {NOT_RUN}; fi");
     }
     if let Some(filter) = &command.filter {
-        let address = filter
-            .address
-            .map(|address| address.to_string())
-            .unwrap_or_default();
+        let address = filter.address.map(|address| address.to_string()).unwrap_or_default();
         let _ = write!(
             line,
             "; }} | /usr/bin/grep -a -F -A {LINES_OF_A_STATE} -e :{port} -e '[{port}' -e \"$n\" | /usr/bin/awk -v n=\"$n\" -v port={port} -v address='{address}' '{AWK_FILTER}'",

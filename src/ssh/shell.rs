@@ -120,10 +120,7 @@ impl Shell {
             pipes,
             demux: Demux::new(&nonce),
             commands: script.commands.len(),
-            outgoing: Outgoing {
-                bytes: script.render(&nonce),
-                sent: 0,
-            },
+            outgoing: Outgoing { bytes: script.render(&nonce), sent: 0 },
             nonce,
             phase: Phase::Idle,
         })
@@ -159,15 +156,10 @@ impl Shell {
         commands: &[usize],
         sink: &mut Sink<'_>,
     ) -> Result<Vec<i32>, LinkError> {
-        let line = if commands.len() == self.commands {
-            ROUND.to_vec()
-        } else {
-            round_of(commands)
-        };
+        let line =
+            if commands.len() == self.commands { ROUND.to_vec() } else { round_of(commands) };
         if self.phase == Phase::Busy {
-            return Err(LinkError::Stopped {
-                host: self.host.clone(),
-            });
+            return Err(LinkError::Stopped { host: self.host.clone() });
         }
         self.phase = Phase::Busy;
         self.demux.begin_round(commands);
@@ -188,9 +180,7 @@ impl Shell {
                     match self.demux.feed_bytes(stream, bytes, sink) {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => {
-                            return Err(LinkError::Stopped {
-                                host: self.host.clone(),
-                            });
+                            return Err(LinkError::Stopped { host: self.host.clone() });
                         }
                         Err(garbled) => {
                             return Err(LinkError::Garbled {
@@ -233,10 +223,7 @@ impl Shell {
     }
 
     fn cut_short(&self) -> LinkError {
-        LinkError::CutShort {
-            host: self.host.clone(),
-            command: self.demux.current_command(),
-        }
+        LinkError::CutShort { host: self.host.clone(), command: self.demux.current_command() }
     }
 
     /// Says why the stream ended: a shell that never spoke our marker was never ours.
@@ -250,11 +237,6 @@ impl Shell {
             "" => "it said nothing".to_owned(),
             noise => noise.chars().take(300).collect(),
         };
-        LinkError::ShellRefused {
-            host: self.host.clone(),
-            status,
-            said,
-            sudo: self.sudo,
-        }
+        LinkError::ShellRefused { host: self.host.clone(), status, said, sudo: self.sudo }
     }
 }

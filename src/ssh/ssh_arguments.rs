@@ -50,9 +50,8 @@ pub(crate) fn ssh_arguments(
     agent_key: Option<&Path>,
 ) -> Result<Vec<OsString>, LinkError> {
     // The log has a stream of its own: on stderr a server's banner and jump hosts speak, too.
-    let mut words: Vec<OsString> = ["-N", "-f", "-E", "/dev/stdout", "-S"]
-        .map(OsString::from)
-        .into();
+    let mut words: Vec<OsString> =
+        ["-N", "-f", "-E", "/dev/stdout", "-S"].map(OsString::from).into();
     words.push(unexpanded_path(socket)?.into());
     if let Some(config) = &target.ssh_config {
         words.push("-F".into());
@@ -62,16 +61,10 @@ pub(crate) fn ssh_arguments(
     for text in FIXED {
         option(text.to_owned());
     }
-    option(format!(
-        "ConnectTimeout={}",
-        target.connect_timeout.as_secs().max(1)
-    ));
+    option(format!("ConnectTimeout={}", target.connect_timeout.as_secs().max(1)));
     option(format!("ControlPersist={}", persist.as_secs().max(1)));
     if let Some(known_hosts) = &target.known_hosts {
-        option(format!(
-            "UserKnownHostsFile=\"{}\"",
-            unexpanded_path(known_hosts)?
-        ));
+        option(format!("UserKnownHostsFile=\"{}\"", unexpanded_path(known_hosts)?));
         option("GlobalKnownHostsFile=/dev/null".to_owned());
     }
     let identity = target.identity.as_deref().or(agent_key);
@@ -128,11 +121,7 @@ pub(crate) fn forward_arguments(
         words.extend(["-o", option].map(OsString::from));
     }
     words.push("-W".into());
-    let brackets = if host.contains(':') {
-        ("[", "]")
-    } else {
-        ("", "")
-    };
+    let brackets = if host.contains(':') { ("[", "]") } else { ("", "") };
     words.push(format!("{}{host}{}:{port}", brackets.0, brackets.1).into());
     words.extend(["--", "master"].map(OsString::from));
     Ok(words)
@@ -140,10 +129,7 @@ pub(crate) fn forward_arguments(
 
 /// Returns a path so written that ssh takes it literally. There is no way to write a quote or `${`.
 fn unexpanded_path(path: &Path) -> Result<String, LinkError> {
-    let bad = || LinkError::BadTarget {
-        what: "The path",
-        value: path.display().to_string(),
-    };
+    let bad = || LinkError::BadTarget { what: "The path", value: path.display().to_string() };
     let text = path.to_str().ok_or_else(bad)?;
     if text.contains("${") || text.contains(['"', '\\', '\n', '\0']) || text.starts_with('~') {
         return Err(bad());

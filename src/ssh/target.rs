@@ -44,12 +44,7 @@ impl Target {
                     byte.is_ascii_alphanumeric() || byte >= 0x80 || more.contains(&byte)
                 })
         };
-        let bad = |what, value: &str| {
-            Err(LinkError::BadTarget {
-                what,
-                value: value.to_owned(),
-            })
-        };
+        let bad = |what, value: &str| Err(LinkError::BadTarget { what, value: value.to_owned() });
         if !plain(&self.host, b".-_:[]%") {
             return bad("The host name", &self.host);
         }
@@ -76,9 +71,7 @@ impl Target {
 
     /// Returns the constant remote command line, through sudo where that is configured.
     pub(crate) fn remote_shell(&self) -> String {
-        self.sudo
-            .as_ref()
-            .map_or_else(|| REMOTE_SHELL.to_owned(), script::remote_shell_with_sudo)
+        self.sudo.as_ref().map_or_else(|| REMOTE_SHELL.to_owned(), script::remote_shell_with_sudo)
     }
 }
 
@@ -156,9 +149,7 @@ impl Link {
         target: &Target,
         ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
     ) -> Result<Self, LinkError> {
-        Ok(Self::Russh(Box::new(
-            Russh::connect(target, ask_passphrase).await?,
-        )))
+        Ok(Self::Russh(Box::new(Russh::connect(target, ask_passphrase).await?)))
     }
 
     /// Opens one channel with one remote shell; the script's commands run with each round of it.

@@ -26,11 +26,7 @@ impl Tone {
             Self::Warning => Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold(),
             Self::Bad => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
         };
-        if color {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+        if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 }
 
@@ -38,15 +34,8 @@ impl Tone {
 enum HumanBlock {
     Line(String),
     Verbatim(String),
-    Field {
-        label: String,
-        value: String,
-        tone: Tone,
-    },
-    Table {
-        columns: Vec<TableColumn>,
-        rows: Vec<Vec<String>>,
-    },
+    Field { label: String, value: String, tone: Tone },
+    Table { columns: Vec<TableColumn>, rows: Vec<Vec<String>> },
     Gap,
 }
 
@@ -68,19 +57,11 @@ impl TableColumn {
 }
 
 pub fn text_column(title: &'static str) -> TableColumn {
-    TableColumn {
-        title,
-        right: false,
-        dropped: 0,
-    }
+    TableColumn { title, right: false, dropped: 0 }
 }
 
 pub fn number_column(title: &'static str) -> TableColumn {
-    TableColumn {
-        title,
-        right: true,
-        dropped: 0,
-    }
+    TableColumn { title, right: true, dropped: 0 }
 }
 
 /// What a view shows to people.
@@ -91,15 +72,13 @@ pub struct Human {
 
 impl Human {
     pub fn line(&mut self, text: impl AsRef<str>) -> &mut Self {
-        self.blocks
-            .push(HumanBlock::Line(clean_text(text.as_ref()).into_owned()));
+        self.blocks.push(HumanBlock::Line(clean_text(text.as_ref()).into_owned()));
         self
     }
 
     /// Adds a line that is neither wrapped nor cut, for text that has its own layout.
     pub fn verbatim(&mut self, text: &str) -> &mut Self {
-        self.blocks
-            .push(HumanBlock::Verbatim(clean_text(text).into_owned()));
+        self.blocks.push(HumanBlock::Verbatim(clean_text(text).into_owned()));
         self
     }
 
@@ -118,11 +97,7 @@ impl Human {
         if !rows.is_empty() {
             let rows = rows
                 .into_iter()
-                .map(|row| {
-                    row.iter()
-                        .map(|cell| clean_text(cell).into_owned())
-                        .collect()
-                })
+                .map(|row| row.iter().map(|cell| clean_text(cell).into_owned()).collect())
                 .collect();
             self.blocks.push(HumanBlock::Table { columns, rows });
         }
@@ -208,9 +183,7 @@ fn is_verdict_label(label: &str, value: &str) -> bool {
 pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String {
     let margin: String = text.chars().take_while(|letter| *letter == ' ').collect();
     let taken = indent + margin.len();
-    let room = width.map_or(usize::MAX, |width| {
-        usize::from(width).saturating_sub(taken).max(20)
-    });
+    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(taken).max(20));
     let mut wrapped = margin.clone();
     let mut used = 0;
     for word in whole_words(text.trim_start_matches(' ')) {
@@ -270,25 +243,17 @@ fn render_table(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16
         return render_stacked(columns, rows, width);
     };
     let pick = |row: &[String]| -> Vec<String> {
-        shown
-            .iter()
-            .map(|(index, _)| row.get(*index).cloned().unwrap_or_default())
-            .collect()
+        shown.iter().map(|(index, _)| row.get(*index).cloned().unwrap_or_default()).collect()
     };
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(
-            shown
-                .iter()
-                .filter_map(|(index, _)| columns.get(*index))
-                .map(|column| column.title),
+            shown.iter().filter_map(|(index, _)| columns.get(*index)).map(|column| column.title),
         );
     if let Some(width) = width {
-        table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     table.add_rows(rows.iter().map(|row| pick(row)));
     let last = shown.len().saturating_sub(1);
@@ -303,10 +268,7 @@ fn render_table(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16
             column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(whole)));
         }
     }
-    table
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// Renders each row as a block of labelled lines, for tables that do not fit.
@@ -351,9 +313,7 @@ fn fit_columns(
         let longest = words.map(UnicodeWidthStr::width).max().unwrap_or_default();
         longest.max(title(index)).max(whole.min(NARROWEST))
     };
-    let mut shown: Vec<Fitted> = (0..columns.len())
-        .map(|index| (index, natural(index)))
-        .collect();
+    let mut shown: Vec<Fitted> = (0..columns.len()).map(|index| (index, natural(index))).collect();
     let Some(width) = width else {
         return Some(shown);
     };
@@ -392,12 +352,7 @@ pub fn format_bytes(count: u64) -> String {
         unit += 1;
     }
     let tenths = u128::from(count) * 10 / u128::from(divisor);
-    format!(
-        "{}.{} {}",
-        tenths / 10,
-        tenths % 10,
-        UNITS.get(unit).unwrap_or(&"EiB")
-    )
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&"EiB"))
 }
 
 #[cfg(test)]
@@ -418,12 +373,7 @@ mod tests {
             ["5s", "12m 5s", "1h", "3h 20m", "2d 4h"]
         );
         assert_eq!(
-            [
-                format_bytes(12),
-                format_bytes(1_434),
-                format_bytes(3 << 20),
-                format_bytes(u64::MAX)
-            ],
+            [format_bytes(12), format_bytes(1_434), format_bytes(3 << 20), format_bytes(u64::MAX)],
             ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
         );
     }
@@ -440,12 +390,7 @@ mod tests {
             "Cron frees it at\n(`*/60 * * * *`) now\n"
         );
         let long = "See `kmsctl virusprot show --older-than 2h` and `a b`";
-        let words = [
-            "See",
-            "`kmsctl virusprot show --older-than 2h`",
-            "and",
-            "`a b`",
-        ];
+        let words = ["See", "`kmsctl virusprot show --older-than 2h`", "and", "`a b`"];
         assert_eq!(whole_words(long), words);
         // A lone backtick, in the name of a rule perhaps, holds nothing together.
         let lone = whole_words("The rule `odd is in front: `kmsctl status`");
@@ -460,12 +405,7 @@ mod tests {
             vec![text_column("ADDRESS"), text_column("WHY")],
             vec![vec!["192.0.2.1".into(), long.into()]],
         );
-        assert!(
-            human
-                .render(Some(30), false)
-                .lines()
-                .all(|line| line.chars().count() <= 30)
-        );
+        assert!(human.render(Some(30), false).lines().all(|line| line.chars().count() <= 30));
         assert!(human.render(None, false).contains(long));
     }
 
@@ -478,16 +418,9 @@ mod tests {
                 number_column("IN").droppable(2),
                 number_column("AGE").droppable(1),
             ],
-            vec![vec![
-                "2001:db8:bad::20".into(),
-                "1.0 MiB".into(),
-                "5m".into(),
-            ]],
+            vec![vec!["2001:db8:bad::20".into(), "1.0 MiB".into(), "5m".into()]],
         );
-        assert_eq!(
-            human.render(Some(24), false),
-            "ADDRESS           AGE\n2001:db8:bad::20   5m\n"
-        );
+        assert_eq!(human.render(Some(24), false), "ADDRESS           AGE\n2001:db8:bad::20   5m\n");
         assert_eq!(human.render(Some(18), false), "ADDRESS\n2001:db8:bad::20\n");
     }
 
@@ -508,29 +441,17 @@ mod tests {
                 "ratelimit set --max-src-conn 4294967295 --rate 4294967295/86400 --for 24h",
                 "superseded by 20260301T122134Z-abcdef",
             ]),
-            row([
-                "",
-                longest,
-                "x",
-                "规则 规则 规则 规则 规则 规则 规则",
-                "failed",
-            ]),
+            row(["", longest, "x", "规则 规则 规则 规则 规则 规则 规则", "failed"]),
         ];
         let mut human = Human::default();
-        human.table(
-            ["AT", "ID", "WHO", "WHAT", "OUTCOME"]
-                .map(text_column)
-                .to_vec(),
-            rows,
-        );
+        human.table(["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(text_column).to_vec(), rows);
         let whole = human.render(None, false);
         for width in [20, 40, 60, 80, 100, 140, 200] {
             let shown = human.render(Some(width), false);
             assert!(words(&shown).is_subset(&words(&whole)), "{width}:\n{shown}");
             assert!(words(&whole).is_subset(&words(&shown)), "{width}:\n{shown}");
-            for line in shown
-                .lines()
-                .filter(|line| width >= 60 && line.width() > usize::from(width))
+            for line in
+                shown.lines().filter(|line| width >= 60 && line.width() > usize::from(width))
             {
                 let last = line.split_whitespace().next_back().unwrap_or_default();
                 assert!(last.width() + 9 > usize::from(width), "{width}: {line}");
@@ -565,36 +486,16 @@ mod tests {
     fn colour_marks_one_word() {
         let (on, off) = ("\u{1b}[32m", "\u{1b}[0m");
         for (label, value, wanted) in [
-            (
-                "Fine",
-                "All is well.",
-                format!("{on}Fine{off}  All is well.\n"),
-            ),
-            (
-                "WRONG",
-                "half: no rule.",
-                format!("{on}WRONG{off}  half: no rule.\n"),
-            ),
-            (
-                "Verdict",
-                "open: it answers",
-                format!("Verdict  {on}open{off}: it answers\n"),
-            ),
+            ("Fine", "All is well.", format!("{on}Fine{off}  All is well.\n")),
+            ("WRONG", "half: no rule.", format!("{on}WRONG{off}  half: no rule.\n")),
+            ("Verdict", "open: it answers", format!("Verdict  {on}open{off}: it answers\n")),
             (
                 "dns",
                 "ok       fw is 10.0.0.1.",
                 format!("dns  {on}ok{off}       fw is 10.0.0.1.\n"),
             ),
-            (
-                "pf",
-                "WRONG    It is off.",
-                format!("pf  {on}WRONG{off}    It is off.\n"),
-            ),
-            (
-                "Total",
-                "36 ok, 0 wrong",
-                format!("{on}Total{off}  36 ok, 0 wrong\n"),
-            ),
+            ("pf", "WRONG    It is off.", format!("pf  {on}WRONG{off}    It is off.\n")),
+            ("Total", "36 ok, 0 wrong", format!("{on}Total{off}  36 ok, 0 wrong\n")),
             ("Closed", "", format!("Closed  {on}{off}\n")),
         ] {
             let mut human = Human::default();

@@ -27,12 +27,8 @@ pub async fn wait_for_interrupt() {
 }
 
 fn ending_signals() -> std::io::Result<[Signal; 3]> {
-    let [interrupt, terminate, hang_up] = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ]
-    .map(signal);
+    let [interrupt, terminate, hang_up] =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     Ok([interrupt?, terminate?, hang_up?])
 }
 
@@ -46,8 +42,6 @@ fn take_past_signals() -> bool {
         return false;
     };
     let mut context = Context::from_waker(Waker::noop());
-    let arrived = signals
-        .iter_mut()
-        .map(|one| one.poll_recv(&mut context).is_ready());
+    let arrived = signals.iter_mut().map(|one| one.poll_recv(&mut context).is_ready());
     arrived.fold(false, |any, one| any | one)
 }

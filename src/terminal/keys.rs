@@ -26,11 +26,7 @@ impl KeyMode {
     /// Switches the terminal, where stdin is one.
     pub(super) fn start() -> Self {
         let stdin = io::stdin();
-        let Some(before) = stdin
-            .is_terminal()
-            .then(|| tcgetattr(&stdin).ok())
-            .flatten()
-        else {
+        let Some(before) = stdin.is_terminal().then(|| tcgetattr(&stdin).ok()).flatten() else {
             return Self(None);
         };
         let mut modes = before.clone();
@@ -58,10 +54,7 @@ pub fn read_keys() -> Option<mpsc::Receiver<Key>> {
         let mut bytes = [0; 64];
         while let Ok(count) = io::stdin().lock().read(&mut bytes) {
             let pressed = bytes.get(..count).unwrap_or_default();
-            if count == 0
-                || !keys_of(pressed)
-                    .iter()
-                    .all(|key| sender.blocking_send(*key).is_ok())
+            if count == 0 || !keys_of(pressed).iter().all(|key| sender.blocking_send(*key).is_ok())
             {
                 break;
             }
@@ -93,9 +86,7 @@ fn keys_of(mut bytes: &[u8]) -> Vec<Key> {
     ];
     let mut keys = Vec::new();
     while !bytes.is_empty() {
-        let known = KNOWN
-            .iter()
-            .find(|(sequence, _)| bytes.starts_with(sequence));
+        let known = KNOWN.iter().find(|(sequence, _)| bytes.starts_with(sequence));
         let length = known.map_or(1, |(sequence, _)| sequence.len());
         keys.extend(known.map(|(_, key)| *key));
         bytes = bytes.get(length..).unwrap_or_default();
@@ -127,10 +118,7 @@ mod tests {
             keys_of(b"x\x1b[B\x1b[6~\x1b[99;1Rq"),
             [Key::Lines(1), Key::Pages(1), Key::Quit]
         );
-        assert_eq!(
-            keys_of(b"\x1bOA\x1b[HG"),
-            [Key::Lines(-1), Key::Home, Key::End]
-        );
+        assert_eq!(keys_of(b"\x1bOA\x1b[HG"), [Key::Lines(-1), Key::Home, Key::End]);
     }
 
     #[test]

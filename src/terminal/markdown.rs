@@ -9,11 +9,7 @@ use crate::text::clean_text;
 
 /// Renders a document for a width, with or without colour.
 pub fn render_markdown(text: &str, width: u16, color: bool) -> String {
-    let mut page = Page {
-        width,
-        color,
-        ..Page::default()
-    };
+    let mut page = Page { width, color, ..Page::default() };
     for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
         page.take(event);
     }

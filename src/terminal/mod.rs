@@ -142,9 +142,7 @@ impl Terminal {
     }
 
     fn pasted<'a>(&self, sentence: &'a str) -> Cow<'a, str> {
-        self.carried.map_or(Cow::Borrowed(sentence), |carried| {
-            carried.put_into_text(sentence)
-        })
+        self.carried.map_or(Cow::Borrowed(sentence), |carried| carried.put_into_text(sentence))
     }
 
     pub fn pasted_view<'a>(&self, view: &'a View) -> Cow<'a, View> {
@@ -188,15 +186,14 @@ impl Terminal {
     /// Writes text to stdout as it is. A reader that has gone away ends the program silently with success.
     pub fn write(&self, text: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::BrokenPipe => {
-                    Failure::new(FailureKind::ReaderGone, "The reader closed the pipe.")
-                }
-                _ => Failure::failed(format!("The output cannot be written: {error}.")),
-            })
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error
+            .kind()
+        {
+            io::ErrorKind::BrokenPipe => {
+                Failure::new(FailureKind::ReaderGone, "The reader closed the pipe.")
+            }
+            _ => Failure::failed(format!("The output cannot be written: {error}.")),
+        })
     }
 
     /// Says a sentence on stderr, unless quiet.
@@ -278,9 +275,8 @@ impl Terminal {
         first: usize,
         key: Option<keys::Key>,
     ) -> Result<usize> {
-        let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(width, height)| {
-            (width.0.max(20), usize::from(height.0.max(4)))
-        });
+        let (width, height) = terminal_size::terminal_size()
+            .map_or((80, 24), |(width, height)| (width.0.max(20), usize::from(height.0.max(4))));
         let mut text = String::new();
         for warning in &view.warnings {
             text.push_str(&human::wrap_text(
@@ -311,10 +307,8 @@ impl Terminal {
                 lines.len()
             ),
         };
-        let footer: String = format!("{more}{footer}")
-            .chars()
-            .take(usize::from(width) - 1)
-            .collect();
+        let footer: String =
+            format!("{more}{footer}").chars().take(usize::from(width) - 1).collect();
         frame.push_str(&format!("{footer}\x1b[K\x1b[J"));
         self.write(&frame)?;
         Ok(first)
@@ -334,11 +328,8 @@ impl Terminal {
     /// Writes a labelled sentence to stderr, cleaned and wrapped to its width.
     fn talk(&self, tone: Tone, label: &str, sentence: &str) {
         let sentence = self.pasted(sentence);
-        let text = human::wrap_text(
-            &format!("{label}{}", clean_text(&sentence)),
-            self.talk_width,
-            0,
-        );
+        let text =
+            human::wrap_text(&format!("{label}{}", clean_text(&sentence)), self.talk_width, 0);
         let rest = text.strip_prefix(label.trim_end()).unwrap_or(&text);
         let label = tone.paint(label.trim_end(), self.stderr_color && !label.is_empty());
         stderr_line(&format!("{label}{}", rest.trim_end_matches('\n')));
@@ -358,9 +349,7 @@ pub struct Screen(
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut stdout = io::stdout().lock();
-        let _ = stdout
-            .write_all(b"\x1b[?25h\x1b[?1049l")
-            .and_then(|()| stdout.flush());
+        let _ = stdout.write_all(b"\x1b[?25h\x1b[?1049l").and_then(|()| stdout.flush());
     }
 }
 
@@ -368,9 +357,7 @@ impl Terminal {
     /// Switches to the alternate screen and hides the cursor until the returned value is dropped.
     pub fn take_screen(&self) -> Screen {
         let mut stdout = io::stdout().lock();
-        let _ = stdout
-            .write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J")
-            .and_then(|()| stdout.flush());
+        let _ = stdout.write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J").and_then(|()| stdout.flush());
         Screen(keys::KeyMode::start())
     }
 

@@ -13,10 +13,7 @@ pub struct Pager {
 
 /// Shows text through a pager, of which `less` begins at the end where that is wanted. Fails with the reason where the pager
 /// did not start or did not end well: it may have shown nothing then.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the pager is the operator's own program"
-)]
+#[expect(clippy::disallowed_methods, reason = "the pager is the operator's own program")]
 pub(super) fn show_through(pager: &Pager, text: &str, from_end: bool) -> Result<(), String> {
     let mut words = pager.command.split_whitespace();
     let program = words.next().unwrap_or_default();

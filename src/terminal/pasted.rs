@@ -25,10 +25,7 @@ impl Carried {
             None => (*flag).to_owned(),
         });
         let flags: Vec<String> = written.collect();
-        (!flags.is_empty()).then(|| Self {
-            flags: flags.join(" "),
-            commands,
-        })
+        (!flags.is_empty()).then(|| Self { flags: flags.join(" "), commands })
     }
 
     /// Puts the flags into every command of a text. One that has flags of its own keeps to those.
@@ -37,9 +34,7 @@ impl Carried {
         let mut carried = String::new();
         let mut copied = 0;
         for (start, _) in text.match_indices(NAME) {
-            let before = text
-                .get(..start)
-                .and_then(|before| before.chars().next_back());
+            let before = text.get(..start).and_then(|before| before.chars().next_back());
             let after = start + NAME.len();
             let rest = text.get(after..).unwrap_or_default();
             if before.is_none_or(|before| !is_of_word(before)) && self.begins_with_command(rest) {
@@ -77,22 +72,14 @@ pub struct PastedJson<'a> {
 impl<'a> PastedJson<'a> {
     /// Takes text as it is, or with flags to put in.
     pub fn new(text: &'a RawValue, carried: Option<&'a Carried>) -> Self {
-        Self {
-            text,
-            carried,
-            holds_command: false,
-        }
+        Self { text, carried, holds_command: false }
     }
 }
 
 impl Serialize for PastedJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = self.text.get();
-        let piece = |text, holds_command| PastedJson {
-            text,
-            holds_command,
-            ..*self
-        };
+        let piece = |text, holds_command| PastedJson { text, holds_command, ..*self };
         match (text.as_bytes().first(), self.carried) {
             (Some(b'{'), _) => {
                 let fields: JsonFields<'_> =
@@ -135,11 +122,8 @@ mod tests {
 
     fn carried() -> Carried {
         let commands = ["history", "keep", "status", "undo"].map(str::to_owned);
-        Carried::new(
-            &[("--config", Some("my file.toml")), ("--demo", None)],
-            commands.to_vec(),
-        )
-        .unwrap()
+        Carried::new(&[("--config", Some("my file.toml")), ("--demo", None)], commands.to_vec())
+            .unwrap()
     }
 
     #[test]

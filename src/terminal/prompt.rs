@@ -28,11 +28,7 @@ pub fn ask_text(
     loop {
         let typed = ask_line(terminal, &shown)?
             .ok_or_else(|| Failure::new(FailureKind::NotConfirmed, "No answer was given."))?;
-        let answer = if typed.is_empty() {
-            default.to_owned()
-        } else {
-            typed
-        };
+        let answer = if typed.is_empty() { default.to_owned() } else { typed };
         match check(&answer) {
             Ok(()) => return Ok(answer),
             Err(problem) => terminal.present_line(&format!("{problem}.")),
@@ -47,9 +43,7 @@ pub fn ask_yes_no(terminal: Terminal, question: &str) -> Result<bool> {
 }
 
 fn is_yes(answer: &str) -> bool {
-    ["y", "yes"]
-        .iter()
-        .any(|yes| answer.eq_ignore_ascii_case(yes))
+    ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
 }
 
 /// Asks yes or no where yes is the default: an empty line is one as well. The end of the input is a no.
@@ -74,11 +68,7 @@ pub fn ask_word(terminal: Terminal, question: &str, word: &str) -> Result<bool> 
 pub fn ask_secret(terminal: Terminal, question: &str) -> Option<String> {
     require_terminal(terminal).ok()?;
     forget_typed_ahead();
-    Password::new()
-        .with_prompt(clean_text(question))
-        .allow_empty_password(true)
-        .interact()
-        .ok()
+    Password::new().with_prompt(clean_text(question)).allow_empty_password(true).interact().ok()
 }
 
 fn require_terminal(terminal: Terminal) -> Result<()> {
@@ -96,9 +86,7 @@ fn ask_line(terminal: Terminal, question: &str) -> Result<Option<String>> {
     require_terminal(terminal)?;
     forget_typed_ahead();
     let mut stderr = io::stderr().lock();
-    let _ = stderr
-        .write_all(clean_text(question).as_bytes())
-        .and_then(|()| stderr.flush());
+    let _ = stderr.write_all(clean_text(question).as_bytes()).and_then(|()| stderr.flush());
     let typed = line_or_interrupt();
     if !matches!(typed, Ok(Some(_))) {
         let _ = writeln!(stderr);
@@ -120,10 +108,8 @@ fn line_or_interrupt() -> Result<Option<String>> {
         Failure::new(FailureKind::NotConfirmed, "No answer could be read.").with_cause(error)
     };
     let waiter = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(unasked)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unasked)?;
         let answer = runtime.block_on(async {
             tokio::select! {
                 line = tokio::task::spawn_blocking(read_line) => match line {
@@ -139,19 +125,13 @@ fn line_or_interrupt() -> Result<Option<String>> {
         answer
     });
     waiter.join().unwrap_or_else(|_| {
-        Err(Failure::new(
-            FailureKind::NotConfirmed,
-            "No answer could be read.",
-        ))
+        Err(Failure::new(FailureKind::NotConfirmed, "No answer could be read."))
     })
 }
 
 fn read_line() -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .take(LONGEST_LINE)
-        .read_until(b'\n', &mut bytes)?;
+    io::stdin().lock().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
     // The end of the input in the midst of a line is no answer: only the Enter key ends one.
     if bytes.pop() != Some(b'\n') {
         return Ok(None);

@@ -97,13 +97,7 @@ impl View {
         })?;
         Ok(String::from_utf8_lossy(&bytes)
             .chars()
-            .map(|character| {
-                if acts_in_csv(character) {
-                    '\u{fffd}'
-                } else {
-                    character
-                }
-            })
+            .map(|character| if acts_in_csv(character) { '\u{fffd}' } else { character })
             .collect())
     }
 
@@ -118,11 +112,7 @@ impl View {
         } else {
             writer.write_record(["key", "value"])?;
             let mut pairs = Vec::new();
-            flatten_value(
-                "",
-                &serde_json::to_value(self.pasted_json(&self.data))?,
-                &mut pairs,
-            );
+            flatten_value("", &serde_json::to_value(self.pasted_json(&self.data))?, &mut pairs);
             for (key, value) in &pairs {
                 writer.write_record([key, value])?;
             }
@@ -188,9 +178,7 @@ fn serialisation_failure(error: serde_json::Error) -> Failure {
 
 /// Returns a column of an item as CSV text: null is empty, lists are joined by blanks, `a.b` looks inside.
 fn csv_cell(item: &Value, column: &str) -> String {
-    let value = column
-        .split('.')
-        .try_fold(item, |value, name| value.get(name));
+    let value = column.split('.').try_fold(item, |value, name| value.get(name));
     value.map(scalar_text).unwrap_or_default()
 }
 
@@ -205,16 +193,12 @@ fn scalar_text(value: &Value) -> String {
 
 fn flatten_value(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     let join = |name: &str| {
-        if prefix.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{prefix}.{name}")
-        }
+        if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
     };
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .for_each(|(name, value)| flatten_value(&join(name), value, pairs)),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| flatten_value(&join(name), value, pairs))
+        }
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
             items
                 .iter()

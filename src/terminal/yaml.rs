@@ -171,13 +171,9 @@ mod tests {
         ] {
             assert!(quoted_text(text).starts_with('"'), "{text}");
         }
-        for text in [
-            "kms",
-            "ghcr.io/a/kmsctl:0.1.0",
-            "/var/log",
-            "app.kubernetes.io/name",
-            "$patch",
-        ] {
+        for text in
+            ["kms", "ghcr.io/a/kmsctl:0.1.0", "/var/log", "app.kubernetes.io/name", "$patch"]
+        {
             assert_eq!(quoted_text(text), text);
         }
         assert_eq!(

@@ -42,9 +42,7 @@ pub enum Permit {
 impl Budget {
     /// Names the file in the state directory; nothing is made yet.
     pub fn new(state_directory: &Path) -> Self {
-        Self {
-            path: state_directory.join("vantages.json"),
-        }
+        Self { path: state_directory.join("vantages.json") }
     }
 
     /// Returns whether so many connections of a vantage may be made now, and counts none.
@@ -73,12 +71,7 @@ impl Budget {
             own_files::make_private_directory(directory)?;
         }
         let mut options = OpenOptions::new();
-        options
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600);
+        options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let mut file = plain_file::open_plain_file(&self.path, &mut options)?;
         take_lock(&file)?;
         let now = now.as_millisecond();
@@ -202,10 +195,9 @@ mod tests {
         let holder = File::open(&budget.path).unwrap();
         holder.lock().unwrap();
         let started = Instant::now();
-        for error in [
-            budget.take("vps", at(0)).unwrap_err(),
-            budget.look("vps", at(0), 1).unwrap_err(),
-        ] {
+        for error in
+            [budget.take("vps", at(0)).unwrap_err(), budget.look("vps", at(0), 1).unwrap_err()]
+        {
             assert!(error.to_string().contains("locked"), "{error}");
         }
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -227,10 +219,7 @@ mod tests {
                     })
                 })
                 .collect();
-            workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap())
-                .sum()
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });
         assert_eq!(granted, MOST);
     }

@@ -58,9 +58,7 @@ pub async fn check_from_nodes(
     nodes: usize,
     task: Task<'_>,
 ) -> Result<(Vec<CheckNode>, Option<String>), CheckError> {
-    timeout_at(task.end, talk_to_service(url, nodes, task))
-        .await
-        .unwrap_or(Err(CheckError::Late))
+    timeout_at(task.end, talk_to_service(url, nodes, task)).await.unwrap_or(Err(CheckError::Late))
 }
 
 async fn talk_to_service(
@@ -73,9 +71,7 @@ async fn talk_to_service(
     if let Some(short) = task.permission() {
         return Ok((Vec::new(), Some(short)));
     }
-    let first = service
-        .ask(&format!("host={target}&max_nodes={nodes}"))
-        .await?;
+    let first = service.ask(&format!("host={target}&max_nodes={nodes}")).await?;
     // A service that takes more than it was asked for has them ignored: they have no budget here.
     let nodes: Nodes = first.nodes.into_iter().take(nodes).collect();
     let chosen: String = nodes.keys().map(|node| format!("&node={node}")).collect();
@@ -118,18 +114,12 @@ async fn talk_to_service(
 }
 
 fn service_place(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("%5B{host}%5D:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("%5B{host}%5D:{port}") } else { format!("{host}:{port}") }
 }
 
 fn has_connected(attempts: Option<&Vec<Option<Attempt>>>) -> bool {
     attempts.is_some_and(|attempts| {
-        attempts
-            .iter()
-            .any(|attempt| matches!(attempt, Some(Attempt::Connected { .. })))
+        attempts.iter().any(|attempt| matches!(attempt, Some(Attempt::Connected { .. })))
     })
 }
 
@@ -144,14 +134,8 @@ fn control_of(control: Option<&(String, u16)>, saw: Option<Attempt>) -> Control 
             // The nodes are the service's: what they reach elsewhere on that address is taken as no proof.
             same_address: false,
         },
-        Some(attempt) => Control::Failed {
-            to,
-            why: super::probe::attempt_text(&attempt),
-        },
-        None => Control::Failed {
-            to,
-            why: "no result in time".to_owned(),
-        },
+        Some(attempt) => Control::Failed { to, why: super::probe::attempt_text(&attempt) },
+        None => Control::Failed { to, why: "no result in time".to_owned() },
     }
 }
 
@@ -253,10 +237,7 @@ pub fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
 pub fn parse_results(body: &[u8]) -> Result<BTreeMap<String, Option<Attempt>>, CheckError> {
     let answers: BTreeMap<String, Value> =
         serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
-    Ok(answers
-        .into_iter()
-        .map(|(node, value)| (node, parse_attempt(&value)))
-        .collect())
+    Ok(answers.into_iter().map(|(node, value)| (node, parse_attempt(&value))).collect())
 }
 
 /// Reads one node's result; `None` is pending.
@@ -288,9 +269,7 @@ fn parse_attempt(value: &Value) -> Option<Attempt> {
                 .and_then(|took| u64::try_from(took.as_millis()).ok())
                 .unwrap_or_default(),
         },
-        _ => Attempt::NotTried {
-            why: "its result is not understood".to_owned(),
-        },
+        _ => Attempt::NotTried { why: "its result is not understood".to_owned() },
     })
 }
 
@@ -306,25 +285,17 @@ fn fetch_bounded(url: &str, patience: Duration) -> Result<Vec<u8>, CheckError> {
         ureq::Error::Timeout(_) => CheckError::Late,
         other => CheckError::Unreachable(other.to_string()),
     };
-    let mut response = agent
-        .get(url)
-        .header("Accept", "application/json")
-        .call()
-        .map_err(failed)?;
+    let mut response =
+        agent.get(url).header("Accept", "application/json").call().map_err(failed)?;
     match response.status().as_u16() {
         200 => {}
         429 => return Err(CheckError::RateLimited),
         other => return Err(CheckError::Status(other)),
     }
-    response
-        .body_mut()
-        .with_config()
-        .limit(LARGEST)
-        .read_to_vec()
-        .map_err(|error| match error {
-            ureq::Error::Timeout(_) => CheckError::Late,
-            other => CheckError::Garbled(other.to_string()),
-        })
+    response.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(|error| match error {
+        ureq::Error::Timeout(_) => CheckError::Late,
+        other => CheckError::Garbled(other.to_string()),
+    })
 }
 
 #[cfg(test)]

@@ -39,12 +39,7 @@ pub async fn gather_inside(context: &Context) -> InsideEvidence {
         greet_from_inside(context),
         ask_cluster(context, kubectl.as_ref()),
     );
-    InsideEvidence {
-        resolutions,
-        connection,
-        answer,
-        cluster,
-    }
+    InsideEvidence { resolutions, connection, answer, cluster }
 }
 
 /// Returns the way to the cluster, where one is configured; the demo has its own.
@@ -82,10 +77,7 @@ pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
     }
     let mut answers = asked.join_all().await;
     answers.sort_by_key(|(place, _)| *place);
-    answers
-        .into_iter()
-        .map(|(_, resolution)| resolution)
-        .collect()
+    answers.into_iter().map(|(_, resolution)| resolution).collect()
 }
 
 async fn greet_from_inside(context: &Context) -> (ServiceConnection, Option<BindAnswer>) {
@@ -174,11 +166,7 @@ async fn talk_bind(
 fn connection_refusal(error: &io::Error) -> ServiceConnection {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ServiceConnection::Refused,
-        io::ErrorKind::TimedOut => ServiceConnection::Silent {
-            seconds: CONNECT.as_secs(),
-        },
-        _ => ServiceConnection::NoWay {
-            reason: error.to_string(),
-        },
+        io::ErrorKind::TimedOut => ServiceConnection::Silent { seconds: CONNECT.as_secs() },
+        _ => ServiceConnection::NoWay { reason: error.to_string() },
     }
 }

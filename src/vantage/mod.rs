@@ -63,10 +63,8 @@ impl Task<'_> {
 
 /// Runs several futures at a time and returns their results in order.
 pub async fn join_in_order<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut running: Vec<(Pin<Box<_>>, Option<T>)> = futures
-        .into_iter()
-        .map(|future| (Box::pin(future), None))
-        .collect();
+    let mut running: Vec<(Pin<Box<_>>, Option<T>)> =
+        futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {
         let mut waiting = false;
         for (future, result) in &mut running {
@@ -77,15 +75,8 @@ pub async fn join_in_order<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
                 }
             }
         }
-        if waiting {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    running
-        .into_iter()
-        .filter_map(|(_, result)| result)
-        .collect()
+    running.into_iter().filter_map(|(_, result)| result).collect()
 }

@@ -68,15 +68,10 @@ pub(crate) async fn prepare_vantage(
         return Prepared::Other;
     };
     let ask = |question: &str| {
-        prompt::ask_secret(
-            context.terminal,
-            &format!("{} (vantage {})", question, vantage.name),
-        )
-        .map(Secret::new)
+        prompt::ask_secret(context.terminal, &format!("{} (vantage {})", question, vantage.name))
+            .map(Secret::new)
     };
-    let target = simulated
-        .cloned()
-        .unwrap_or_else(|| target_of(context, ssh));
+    let target = simulated.cloned().unwrap_or_else(|| target_of(context, ssh));
     let station = match Station::connect(&target, &ask).await {
         Ok(station) => station,
         Err(error) => return Prepared::Ssh(Err(error)),
@@ -168,9 +163,7 @@ pub(crate) async fn try_out(
         return vec![blank];
     };
     let spender = budget_name(context, vantage, blank.address);
-    let blocked = blank
-        .address
-        .is_some_and(|address| is_blocked(before, address));
+    let blocked = blank.address.is_some_and(|address| is_blocked(before, address));
     let task = Task {
         spender: &spender,
         target,
@@ -188,11 +181,9 @@ pub(crate) async fn try_out(
         clock: context.clock,
     };
     match (&vantage.kind, prepared) {
-        (VantageKind::CheckHost { url, nodes }, _) => nodes_of(
-            &blank,
-            around,
-            check_host::check_from_nodes(url, *nodes, task).await,
-        ),
+        (VantageKind::CheckHost { url, nodes }, _) => {
+            nodes_of(&blank, around, check_host::check_from_nodes(url, *nodes, task).await)
+        }
         (_, Prepared::Ssh(Ok((station, _)))) => {
             vec![observed_attempt(blank, station.try_out(task).await)]
         }
@@ -202,9 +193,7 @@ pub(crate) async fn try_out(
 
 fn is_blocked(before: &Reading, address: IpAddr) -> bool {
     before.table.as_ref().is_ok_and(|entries| {
-        entries
-            .iter()
-            .any(|entry| !entry.negated && entry.net.contains(&address))
+        entries.iter().any(|entry| !entry.negated && entry.net.contains(&address))
     })
 }
 
@@ -268,12 +257,7 @@ fn blank_observation(vantage: &Vantage) -> Observation {
 }
 
 fn observed_attempt(blank: Observation, tried: ProbeAttempt) -> Observation {
-    Observation {
-        attempts: tried.attempts,
-        control: tried.control,
-        short: tried.short,
-        ..blank
-    }
+    Observation { attempts: tried.attempts, control: tried.control, short: tried.short, ..blank }
 }
 
 /// Makes an observation of each node; a service that fails is trouble. Each node is where its own address is.
@@ -288,16 +272,10 @@ fn nodes_of(
     let (nodes, short) = match checked {
         Ok((nodes, short)) if !nodes.is_empty() => (nodes, short),
         Ok((_, short)) => {
-            return vec![Observation {
-                short,
-                ..blank.clone()
-            }];
+            return vec![Observation { short, ..blank.clone() }];
         }
         Err(error) => {
-            return vec![Observation {
-                trouble: Some(error.to_string()),
-                ..blank.clone()
-            }];
+            return vec![Observation { trouble: Some(error.to_string()), ..blank.clone() }];
         }
     };
     nodes

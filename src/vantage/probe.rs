@@ -73,9 +73,7 @@ impl ProbeRoute<'_> {
                 },
             }
         };
-        timeout(CONNECT, connecting)
-            .await
-            .unwrap_or(Err(Attempt::NoAnswer))
+        timeout(CONNECT, connecting).await.unwrap_or(Err(Attempt::NoAnswer))
     }
 
     async fn attempt(self, target: SocketAddr, speaks_kms: bool) -> Attempt {
@@ -84,26 +82,16 @@ impl ProbeRoute<'_> {
             Err(failed) => failed,
             Ok(mut stream) => {
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let answer = if speaks_kms {
-                    Some(speak_bind(&mut stream).await)
-                } else {
-                    None
-                };
-                Attempt::Connected {
-                    answer,
-                    milliseconds,
-                }
+                let answer = if speaks_kms { Some(speak_bind(&mut stream).await) } else { None };
+                Attempt::Connected { answer, milliseconds }
             }
         }
     }
 
     /// Tries up to three times; the control runs in the first pause.
     pub async fn try_out(self, task: Task<'_>) -> ProbeAttempt {
-        let mut tried = ProbeAttempt {
-            attempts: Vec::new(),
-            control: Control::NotNeeded,
-            short: None,
-        };
+        let mut tried =
+            ProbeAttempt { attempts: Vec::new(), control: Control::NotNeeded, short: None };
         while tried.attempts.len() < ATTEMPTS {
             match tried.attempts.len() {
                 0 => {}
@@ -135,14 +123,8 @@ async fn probe_control(way: ProbeRoute<'_>, task: Task<'_>) -> Control {
     };
     let to = format!("{host}:{port}");
     match way.connect(host, *port).await {
-        Ok(_) => Control::Passed {
-            to,
-            same_address: host.parse() == Ok(task.target.ip()),
-        },
-        Err(attempt) => Control::Failed {
-            to,
-            why: attempt_text(&attempt),
-        },
+        Ok(_) => Control::Passed { to, same_address: host.parse() == Ok(task.target.ip()) },
+        Err(attempt) => Control::Failed { to, why: attempt_text(&attempt) },
     }
 }
 
@@ -200,20 +182,15 @@ fn of_tunnel(error: TunnelError) -> Attempt {
         TunnelError::Refused => Attempt::Refused,
         TunnelError::NoAnswer => Attempt::NoAnswer,
         TunnelError::Unreachable(why) => Attempt::Unreachable { why },
-        other => Attempt::NotTried {
-            why: other.to_string(),
-        },
+        other => Attempt::NotTried { why: other.to_string() },
     }
 }
 
 /// Returns the address this machine would send from, or `None` without a route. Sends nothing: connecting a UDP
 /// socket only looks up the route.
 pub async fn local_source_address(target: SocketAddr) -> Option<IpAddr> {
-    let any: SocketAddr = if target.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0_u16; 8], 0).into()
-    };
+    let any: SocketAddr =
+        if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).await.ok()?;
     socket.connect(target).await.ok()?;
     socket.local_addr().ok().map(|address| address.ip())

@@ -146,9 +146,7 @@ pub async fn prove_from_outside(context: &Context, request: &ProofRequest) -> Re
     let both = async { tokio::join!(near, run.far(None)) };
     let (near, far) = Box::pin(work_or_interrupt(both)).await?;
     let (mut session, survey, before) = near?;
-    let proof = run
-        .tried(request, &mut session, (survey, before), far)
-        .await;
+    let proof = run.tried(request, &mut session, (survey, before), far).await;
     let closed = session.close().await;
     proof.and_then(|proof| closed.map(|()| proof))
 }
@@ -187,27 +185,18 @@ impl<'a> Run<'a> {
         Self {
             context,
             chosen,
-            times: Times {
-                deadline: now + WHOLE - TAIL,
-                end: now + WHOLE - READING,
-            },
+            times: Times { deadline: now + WHOLE - TAIL, end: now + WHOLE - READING },
         }
     }
 
     /// Logs in to every vantage and asks for the name, at once. `simulated` is where the demo's vantage is.
     async fn far(&self, simulated: Option<&Target>) -> Far {
         let context = self.context;
-        let preparing = self
-            .chosen
-            .iter()
-            .map(|vantage| one::prepare_vantage(context, vantage, simulated));
+        let preparing =
+            self.chosen.iter().map(|vantage| one::prepare_vantage(context, vantage, simulated));
         let here = async {
             let host = &context.settings.service.host;
-            if context.demo || host.is_empty() {
-                None
-            } else {
-                Some(system_resolve(host).await)
-            }
+            if context.demo || host.is_empty() { None } else { Some(system_resolve(host).await) }
         };
         let (prepared, resolved) = tokio::join!(join_in_order(preparing.collect()), here);
         Far { prepared, resolved }
@@ -235,20 +224,12 @@ impl<'a> Run<'a> {
         let target = names
             .target_address()
             .map(|address| SocketAddr::new(address, context.settings.service.port));
-        let here = one::Here {
-            direct: session.is_direct(),
-            private_answer: names.private_answer(),
-        };
+        let here =
+            one::Here { direct: session.is_direct(), private_answer: names.private_answer() };
         let spinner = context.terminal.spinner("Trying from outside …");
-        let trying = self
-            .chosen
-            .iter()
-            .zip(&far.prepared)
-            .map(|(vantage, prepared)| {
-                one::try_out(
-                    context, vantage, prepared, &before, target, here, self.times,
-                )
-            });
+        let trying = self.chosen.iter().zip(&far.prepared).map(|(vantage, prepared)| {
+            one::try_out(context, vantage, prepared, &before, target, here, self.times)
+        });
         let both =
             async { tokio::join!(join_in_order(trying.collect()), self.configured(session)) };
         let both = work_or_interrupt(both).await;
@@ -271,11 +252,7 @@ impl<'a> Run<'a> {
         warnings.extend(situation.warnings());
         // A vantage that is blocked and not known to be proves nothing wrong: closed takes a control, which a block
         // would shut out as well.
-        answer_or_warning(
-            &reading.table,
-            "Whether a vantage is blocked",
-            &mut warnings,
-        );
+        answer_or_warning(&reading.table, "Whether a vantage is blocked", &mut warnings);
         let end = compare_readings(context, (&before, &exposure), (&reading, after))?;
         let whole = judge_whole(after, request.expect);
         let expected = request.expect.or_else(|| path::Expected::of(after));
@@ -341,11 +318,7 @@ fn compare_readings(
     }
     let before = side(before, exposure_before)?;
     let after = side(after, exposure_after)?;
-    Ok(FirewallEvidence::between_readings(
-        before,
-        after,
-        &context.settings.service,
-    ))
+    Ok(FirewallEvidence::between_readings(before, after, &context.settings.service))
 }
 
 /// Returns the vantages to use, or says how to get one.
@@ -368,17 +341,12 @@ fn choose_vantages<'a>(vantages: &'a [Vantage], from: &[String]) -> Result<Vec<&
     names
         .into_iter()
         .map(|name| {
-            vantages
-                .iter()
-                .find(|vantage| vantage.name == *name)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = vantages
-                        .iter()
-                        .map(|vantage| vantage.name.as_str())
-                        .collect();
-                    Failure::usage(format!("There is no vantage `{name}`."))
-                        .hint(format!("There are: {}.", names.join(", ")))
-                })
+            vantages.iter().find(|vantage| vantage.name == *name).ok_or_else(|| {
+                let names: Vec<&str> =
+                    vantages.iter().map(|vantage| vantage.name.as_str()).collect();
+                Failure::usage(format!("There is no vantage `{name}`."))
+                    .hint(format!("There are: {}.", names.join(", ")))
+            })
         })
         .collect()
 }

@@ -42,23 +42,14 @@ pub async fn look_up(name: &str, deadline: Duration) -> Result<Vec<IpAddr>, Stri
             Ok(addresses)
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "it did not answer within {}",
-            format_span(deadline.as_secs())
-        )),
+        Err(_) => Err(format!("it did not answer within {}", format_span(deadline.as_secs()))),
     }
 }
 
 pub async fn ask_resolver(name: &str, server: SocketAddr) -> Resolution {
-    let (a, aaaa) = tokio::join!(
-        ask_family(name, server, Family::A),
-        ask_family(name, server, Family::Aaaa)
-    );
-    let shown = if server.port() == 53 {
-        server.ip().to_string()
-    } else {
-        server.to_string()
-    };
+    let (a, aaaa) =
+        tokio::join!(ask_family(name, server, Family::A), ask_family(name, server, Family::Aaaa));
+    let shown = if server.port() == 53 { server.ip().to_string() } else { server.to_string() };
     let answer = a.and_then(|mut addresses| {
         addresses.extend(aaaa?);
         Ok(addresses)
@@ -83,11 +74,8 @@ async fn exchange_packet(
     family: Family,
 ) -> Result<Vec<IpAddr>, String> {
     let unasked = |error: std::io::Error| format!("it cannot be asked: {error}");
-    let any: SocketAddr = if server.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0_u16; 8], 0).into()
-    };
+    let any: SocketAddr =
+        if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(|error| error.to_string())?;
     let question = dns::dns_question(u16::from_be_bytes(id), name, family)
@@ -120,11 +108,7 @@ pub async fn ask_name_server(
         Ok(answer) => answer,
         Err(_) => Err("it does not answer".to_owned()),
     };
-    Resolved {
-        by: format!("{shown}, asked from {vantage},"),
-        from_outside: true,
-        answer,
-    }
+    Resolved { by: format!("{shown}, asked from {vantage},"), from_outside: true, answer }
 }
 
 async fn exchange_questions(

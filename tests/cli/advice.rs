@@ -24,13 +24,7 @@ fn labelled<'a>(shown: &'a str, label: &str) -> Vec<&'a str> {
 #[test]
 fn a_hidden_finding_has_a_command_that_shows_it() {
     let mut hidden = 0;
-    for scenario in [
-        "group",
-        "routed",
-        "second-wan",
-        "shared-association",
-        "upnp",
-    ] {
+    for scenario in ["group", "routed", "second-wan", "shared-association", "upnp"] {
         let environment = demo_in(scenario);
         let status = environment.demo(&["status"]);
         let answer = environment.demo(&["status", "-o", "json"]).json();
@@ -60,11 +54,7 @@ fn no_printed_command_is_cut_in_two() {
             let shown = at_terminal(&environment, columns, 50, words);
             for line in shown.lines() {
                 let ticks = line.matches('`').count();
-                assert_eq!(
-                    ticks % 2,
-                    0,
-                    "{scenario} {columns} {words}: {line}\n{shown}"
-                );
+                assert_eq!(ticks % 2, 0, "{scenario} {columns} {words}: {line}\n{shown}");
             }
         }
     }
@@ -108,9 +98,7 @@ fn only_loosening_advises_to_free_everybody() {
     for words in [&["loosen"][..], &["set", "--max-src-conn", "60"]] {
         assert!(advises(words), "{words:?}");
     }
-    environment
-        .demo(&["ratelimit", "loosen", "--yes"])
-        .success();
+    environment.demo(&["ratelimit", "loosen", "--yes"]).success();
     assert!(!advises(&["default"]), "back from loosen");
 }
 
@@ -128,9 +116,7 @@ fn without_a_cron_job_no_expiry_is_promised() {
         &["ratelimit", "tighten"],
         &["ratelimit", "loosen"],
     ] {
-        let plan = environment
-            .demo(&[words, &["--dry-run"]].concat())
-            .success();
+        let plan = environment.demo(&[words, &["--dry-run"]].concat()).success();
         assert!(!plan.contains("expiry"), "{words:?}: {plan}");
     }
     let preview = environment.demo(&["ratelimit", "preview", "tighten"]);
@@ -145,10 +131,7 @@ fn what_a_change_would_meet_is_a_finding() {
     for (scenario, check) in [("disk-full", "free-space"), ("leftovers", "leftovers")] {
         let answer = demo_in(scenario).demo(&["status", "-o", "json"]).json();
         let found = findings_in(&answer);
-        assert!(
-            found.iter().any(|finding| finding["check"] == check),
-            "{scenario}: {found:#?}"
-        );
+        assert!(found.iter().any(|finding| finding["check"] == check), "{scenario}: {found:#?}");
     }
 }
 
@@ -183,29 +166,15 @@ fn a_preview_counts_those_whom_the_caps_did_block() {
         }
         let data = preview(&[words, &["-o", "json"]].concat()).json();
         assert_eq!(data["data"]["lower_bound"], true, "{words:?}: {data:#}");
-        assert!(
-            data["data"]["blocked"]
-                .as_array()
-                .is_some_and(|blocked| blocked.len() > 10)
-        );
+        assert!(data["data"]["blocked"].as_array().is_some_and(|blocked| blocked.len() > 10));
     }
     let none = preview(&["--max-src-conn", "none", "--rate", "none", "-o", "json"]).json();
     assert_eq!(none["data"]["lower_bound"], false, "{none:#}");
-    let words = [
-        "ratelimit",
-        "set",
-        "--max-src-conn",
-        "none",
-        "--rate",
-        "none",
-        "--dry-run",
-    ];
+    let words = ["ratelimit", "set", "--max-src-conn", "none", "--rate", "none", "--dry-run"];
     let plan = environment.demo(&words).success();
     assert!(!plan.contains("more could be cut"), "{plan}");
     assert!(!plan.contains("These caps"), "{plan}");
-    let plan = environment
-        .demo(&["ratelimit", "loosen", "--dry-run"])
-        .success();
+    let plan = environment.demo(&["ratelimit", "loosen", "--dry-run"]).success();
     assert!(plan.contains("203.0.113.65"), "{plan}");
 }
 
@@ -219,15 +188,10 @@ fn a_closed_pair_beside_an_open_path_is_one_finding() {
         environment.demo(words).fails_with(7);
         let answer = environment.demo(&["status", "-o", "json"]).json();
         let found = findings_in(&answer);
-        let exposure = found
-            .iter()
-            .filter(|finding| finding["check"] == "exposure");
+        let exposure = found.iter().filter(|finding| finding["check"] == "exposure");
         assert_eq!(exposure.count(), 1, "{scenario}: {found:#?}");
         let status = environment.demo(&["status"]).success();
-        assert!(
-            status.contains("the pair is closed, and the service is not"),
-            "{status}"
-        );
+        assert!(status.contains("the pair is closed, and the service is not"), "{status}");
         assert!(!status.contains("Neither the port forward"), "{status}");
     }
 }
@@ -256,45 +220,28 @@ fn one_source_has_one_count() {
     let environment = TestEnvironment::new();
     let states = environment.demo(&["states", "-o", "json"]).json();
     let sources = states["data"]["sources"].as_array().expect("sources");
-    let counts: Vec<u64> = sources
-        .iter()
-        .filter_map(|source| source["states"].as_u64())
-        .collect();
+    let counts: Vec<u64> = sources.iter().filter_map(|source| source["states"].as_u64()).collect();
     assert!(counts.is_sorted_by(|one, next| one >= next), "{counts:?}");
     let (address, all) = (&sources[0]["address"], &sources[0]["states"]);
     let (address, up) = (address.as_str().expect("text"), &sources[0]["established"]);
     assert_ne!(all, up);
-    let plan = environment
-        .demo(&["ratelimit", "tighten", "--dry-run"])
-        .success();
+    let plan = environment.demo(&["ratelimit", "tighten", "--dry-run"]).success();
     let named = format!("{address} ({up} established of {all})");
     assert!(plan.contains(&named), "{named}: {plan}");
     // What the notifier knows of others is not this source's.
     let one = environment.demo(&["states", "--source", address]).success();
-    assert!(
-        !one.contains("Last day") && !one.contains("Activated"),
-        "{one}"
-    );
-    let client = environment
-        .demo(&["states", "--source", "198.51.100.68"])
-        .success();
+    assert!(!one.contains("Last day") && !one.contains("Activated"), "{one}");
+    let client = environment.demo(&["states", "--source", "198.51.100.68"]).success();
     assert!(client.contains("ago (198.51.100.68)"), "{client}");
 }
 
 #[test]
 fn counts_name_what_they_count() {
-    let seen = TestEnvironment::new()
-        .demo(&["verify", "--external"])
-        .stdout;
+    let seen = TestEnvironment::new().demo(&["verify", "--external"]).stdout;
     assert!(seen.contains("its rules let clients in;"), "{seen}");
-    assert!(
-        seen.contains("0 packets of blocked addresses and 0 others"),
-        "{seen}"
-    );
+    assert!(seen.contains("0 packets of blocked addresses and 0 others"), "{seen}");
     let environment = demo_in("table-missing");
-    environment
-        .demo(&["ratelimit", "tighten", "--yes"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--yes"]).success();
     let status = environment.demo(&["status"]).success();
     let line = labelled(&status, "Since load").concat();
     assert!(line.contains(" 0 connections,"), "{status}");
@@ -306,23 +253,13 @@ fn counts_name_what_they_count() {
 fn what_was_closed_on_purpose_is_remembered() {
     let environment = TestEnvironment::new();
     let closed = environment.demo(&["expose", "revoke", "--delete", "--yes", "-o", "json"]);
-    let id = closed.json()["data"]["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let id = closed.json()["data"]["id"].as_str().expect("an id").to_owned();
     let shown = environment.demo(&["expose", "show"]).success();
-    assert!(
-        shown.contains(&id) && shown.contains("kmsctl --demo expose restore"),
-        "{shown}"
-    );
+    assert!(shown.contains(&id) && shown.contains("kmsctl --demo expose restore"), "{shown}");
     for environment in [environment, demo_in("closed")] {
-        let plan = environment
-            .demo(&["expose", "apply", "--dry-run"])
-            .success();
+        let plan = environment.demo(&["expose", "apply", "--dry-run"]).success();
         assert!(plan.contains("closed on purpose"), "{plan}");
     }
-    let built = demo_in("absent")
-        .demo(&["expose", "apply", "--dry-run"])
-        .success();
+    let built = demo_in("absent").demo(&["expose", "apply", "--dry-run"]).success();
     assert!(!built.contains("on purpose"), "{built}");
 }

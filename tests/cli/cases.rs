@@ -37,8 +37,7 @@ fn cut_section<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
 
 fn run(live: &LiveBox, command: &str) -> Outcome {
     let words: Vec<&str> = command.split(' ').collect();
-    live.environment
-        .run(&[words.as_slice(), &["--yes"]].concat())
+    live.environment.run(&[words.as_slice(), &["--yes"]].concat())
 }
 
 fn exposure(live: &LiveBox) -> Value {
@@ -81,10 +80,7 @@ fn close_by_the_forward_alone(live: &LiveBox, why: &str) {
     assert_eq!(section(live, "filter"), filter, "no filter rule is touched");
     assert_eq!(section(live, "aliases"), aliases);
     let after = exposure(live);
-    assert!(
-        matches!(after["state"].as_str(), Some("closed" | "half")),
-        "{after:#}"
-    );
+    assert!(matches!(after["state"].as_str(), Some("closed" | "half")), "{after:#}");
     assert_eq!(after["paths"], Value::Array(Vec::new()), "{after:#}");
 }
 
@@ -104,11 +100,7 @@ fn a_shared_filter_rule_is_never_changed() {
         let shown = exposure(&live);
         assert!(has_code(&shown, "foreign-association"), "{shown:#}");
         assert!(!has_code(&shown, "configured-not-loaded"), "{shown:#}");
-        let port = if sections.contains("9443") {
-            "9443"
-        } else {
-            "8443"
-        };
+        let port = if sections.contains("9443") { "9443" } else { "8443" };
         let commands = [
             "expose restore",
             "ratelimit tighten",
@@ -118,11 +110,7 @@ fn a_shared_filter_rule_is_never_changed() {
         ];
         refused(&live, &commands, &["filter rule", port]);
         close_by_the_forward_alone(&live, "Only the port forward is disabled");
-        assert!(
-            live.firewall
-                .text("pf/sr")
-                .contains(&format!("port = {port}"))
-        );
+        assert!(live.firewall.text("pf/sr").contains(&format!("port = {port}")));
         refused(&live, &["expose restore"], &["filter rule", port]);
     }
 }
@@ -140,10 +128,7 @@ fn a_second_way_in_beside_a_shared_rule_is_listed() {
     };
     let filter = section(&live, "filter");
     let said = run(&live, "expose revoke").fails_with(7);
-    assert!(
-        said.contains("opt1") && said.contains("203.0.113.2:1688"),
-        "{said}"
-    );
+    assert!(said.contains("opt1") && said.contains("203.0.113.2:1688"), "{said}");
     assert_eq!(section(&live, "filter"), filter);
 }
 
@@ -171,11 +156,7 @@ fn a_floating_rule_is_not_the_filter_rule() {
         assert!(matches!(tightened.code, Some(1 | 6)), "{tightened}");
         refused(&live, &["expose apply"], &["Rate-limited KMS"]);
         close_by_the_forward_alone(&live, "port forward");
-        assert!(
-            live.firewall
-                .text("pf/sr")
-                .contains("ridentifier 1763000077")
-        );
+        assert!(live.firewall.text("pf/sr").contains("ridentifier 1763000077"));
         let restored = run(&live, "expose restore");
         assert_eq!(restored.code, Some(0), "{restored}");
         assert!(live.redirected());
@@ -210,14 +191,8 @@ fn an_alias_of_one_port_is_the_port() {
             assert_eq!(said.code, Some(0), "{command}: {said}");
             assert_eq!(live.redirected(), redirected, "{command}");
         }
-        assert_eq!(
-            live.loaded_caps().as_deref(),
-            Some("max-src-conn 50, max-src-conn-rate 10/60")
-        );
-        assert!(
-            section(&live, "nat").contains("KMS_port"),
-            "the alias stays"
-        );
+        assert_eq!(live.loaded_caps().as_deref(), Some("max-src-conn 50, max-src-conn-rate 10/60"));
+        assert!(section(&live, "nat").contains("KMS_port"), "the alias stays");
     }
     let wider = case.replace(
         "<type>port</type><address>1688</address>",
@@ -226,11 +201,7 @@ fn an_alias_of_one_port_is_the_port() {
     let Some(live) = start_case(&wider) else {
         return;
     };
-    refused(
-        &live,
-        &["ratelimit tighten", "expose revoke"],
-        &["for more than port 1688"],
-    );
+    refused(&live, &["ratelimit tighten", "expose revoke"], &["for more than port 1688"]);
 }
 
 #[test]
@@ -256,10 +227,8 @@ fn another_inside_port_is_open_and_left() {
 fn a_nested_alias_stays_nested() {
     let case = include_str!("../fixtures/cases/23-nested-alias.xml");
     for address in ["10.0.20.202", "10.0.20.202/32"] {
-        let sections = case.replace(
-            "<address>10.0.20.202</address>",
-            &format!("<address>{address}</address>"),
-        );
+        let sections = case
+            .replace("<address>10.0.20.202</address>", &format!("<address>{address}</address>"));
         let Some(live) = start_case(&sections) else {
             return;
         };
@@ -288,21 +257,12 @@ fn a_second_wan_keeps_a_closing_unproven() {
         };
         let planned = live.environment.run(&["expose", "revoke", "--dry-run"]);
         let text = format!("{}{}", planned.stdout, planned.stderr);
-        assert!(
-            text.contains("other-path") || text.contains(name),
-            "{planned}"
-        );
+        assert!(text.contains("other-path") || text.contains(name), "{planned}");
         let said = run(&live, "expose revoke");
         let text = said.fails_with(7);
-        assert!(
-            text.contains(name) && text.contains("203.0.113.2:1688"),
-            "{text}"
-        );
+        assert!(text.contains(name) && text.contains("203.0.113.2:1688"), "{text}");
         let shown = exposure(&live);
-        assert!(
-            !matches!(shown["state"].as_str(), Some("closed" | "open")),
-            "{shown:#}"
-        );
+        assert!(!matches!(shown["state"].as_str(), Some("closed" | "open")), "{shown:#}");
         assert_eq!(shown["paths"][0]["interface"], name);
     }
 }
@@ -330,10 +290,7 @@ fn a_port_opened_by_upnp_keeps_a_closing_unproven() {
     let opened = "a port opened by UPnP on wan at 192.168.1.2:31688 leads to 10.0.20.202:1688";
     let planned = live.environment.run(&["expose", "revoke", "--dry-run"]);
     assert!(planned.to_string().contains(opened), "{planned}");
-    assert!(
-        planned.to_string().contains("in the anchor miniupnpd"),
-        "{planned}"
-    );
+    assert!(planned.to_string().contains("in the anchor miniupnpd"), "{planned}");
     let said = run(&live, "expose revoke").fails_with(7);
     assert!(said.contains(opened), "{said}");
     let shown = exposure(&live);
@@ -379,12 +336,7 @@ fn other_limits_are_shown_and_named_when_lower() {
     let Some(live) = start_case(case) else { return };
     for view in [["expose", "show"], ["rule", "show"], ["ratelimit", "show"]] {
         let shown = live.environment.run(&view);
-        for limit in [
-            "max 5000",
-            "max-src-nodes 100",
-            "max-src-states 3",
-            "tcp.established 5",
-        ] {
+        for limit in ["max 5000", "max-src-nodes 100", "max-src-states 3", "tcp.established 5"] {
             assert!(shown.stdout.contains(limit), "{view:?}: {limit}: {shown}");
         }
     }
@@ -392,10 +344,7 @@ fn other_limits_are_shown_and_named_when_lower() {
         let said = run(&live, command);
         let text = format!("{}{}", said.stdout, said.stderr);
         assert_eq!(said.code, Some(0), "{text}");
-        assert!(
-            text.contains("max-src-states 3 is the lower limit"),
-            "{command}: {text}"
-        );
+        assert!(text.contains("max-src-states 3 is the lower limit"), "{command}: {text}");
     }
 }
 
@@ -417,12 +366,10 @@ const ALIAS: &str = "<alias><name>k8s_kms_lb</name><type>host</type><address>10.
 
 /// A record with other words in it.
 fn with(record: &str, changes: &[(&str, &str)]) -> String {
-    changes
-        .iter()
-        .fold(record.to_owned(), |record, (from, to)| {
-            assert!(record.contains(from), "{from}: {record}");
-            record.replace(from, to)
-        })
+    changes.iter().fold(record.to_owned(), |record, (from, to)| {
+        assert!(record.contains(from), "{from}: {record}");
+        record.replace(from, to)
+    })
 }
 
 /// A pass rule that is nobody's pair.
@@ -483,10 +430,7 @@ impl Shape {
             .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
             .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "127.0.0.1")
             .variable("KMSCTL_CLUSTER_KUBECONFIG", "/nonexistent");
-        Some(LiveBox {
-            environment,
-            ..live
-        })
+        Some(LiveBox { environment, ..live })
     }
 
     fn check(&self, live: &LiveBox) {
@@ -496,10 +440,7 @@ impl Shape {
         assert_eq!(foreign_entries(&shown), self.others, "{name}: {shown:#}");
         let has_others = !self.others.is_empty();
         let doctor = live.environment.run(&["doctor"]);
-        let paths = doctor
-            .stdout
-            .lines()
-            .find(|line| line.starts_with("paths "));
+        let paths = doctor.stdout.lines().find(|line| line.starts_with("paths "));
         let is_wrong = paths.is_some_and(|line| line.contains("WRONG"));
         assert_eq!(is_wrong, has_others, "{name}: {doctor}");
         if has_others {
@@ -526,9 +467,7 @@ impl Shape {
         let counts = shown["caps"]["loaded"]["max_src_conn"] == 10;
         if said.code == Some(0) && !counts {
             let text = format!("{}{}", said.stdout, said.stderr);
-            let is_said = ["half -> half", "its schedule"]
-                .iter()
-                .any(|word| text.contains(word));
+            let is_said = ["half -> half", "its schedule"].iter().any(|word| text.contains(word));
             assert!(is_said, "{name}: {said} {shown:#}");
         } else {
             assert_eq!(counts, said.code == Some(0), "{name}: {said} {shown:#}");
@@ -540,11 +479,7 @@ impl Shape {
         let said = run(live, "expose revoke");
         assert_eq!(said.code, Some(self.codes[1]), "{name}: {said}");
         let text = format!("{}{}", said.stdout, said.stderr);
-        assert_eq!(
-            text.contains("not closed by this"),
-            !self.left.is_empty(),
-            "{name}: {text}"
-        );
+        assert_eq!(text.contains("not closed by this"), !self.left.is_empty(), "{name}: {text}");
         let shown = exposure(live);
         if self.codes[1] == 6 {
             assert_eq!(shown["state"], self.state, "{name}: {said}");
@@ -554,11 +489,7 @@ impl Shape {
         for left in self.left {
             assert!(text.contains(left), "{name}: {text}");
         }
-        let state = if self.left.is_empty() {
-            "closed"
-        } else {
-            "half"
-        };
+        let state = if self.left.is_empty() { "closed" } else { "half" };
         assert_eq!(shown["state"], state, "{name}: {said} {shown:#}");
     }
 }
@@ -587,22 +518,10 @@ fn shapes() -> Vec<Shape> {
         let block = other_pass(&[("<type>pass</type>", "<type>block</type>")]);
         with(&block, more)
     };
-    let second = with(
-        FORWARD,
-        &[
-            ("wanip", "opt1ip"),
-            ("<interface>wan", "<interface>opt1"),
-            unlinked,
-        ],
-    );
+    let second =
+        with(FORWARD, &[("wanip", "opt1ip"), ("<interface>wan", "<interface>opt1"), unlinked]);
     let host = |address: &str| {
-        with(
-            PASS,
-            &[(
-                "<address>k8s_kms_lb</address>",
-                &format!("<address>{address}</address>"),
-            )],
-        )
+        with(PASS, &[("<address>k8s_kms_lb</address>", &format!("<address>{address}</address>"))])
     };
     let ours = |from: &str, to: &str| with(PASS, &[(from, to)]);
     let port =
@@ -614,20 +533,14 @@ fn shapes() -> Vec<Shape> {
     };
     let alias_of = |address: &str| ALIAS.replace("<address>10.0.20.202</address>", address);
     let wan = |text: &str, interface: &str| {
-        with(
-            text,
-            &[("<interface>wan", &format!("<interface>{interface}"))],
-        )
+        with(text, &[("<interface>wan", &format!("<interface>{interface}"))])
     };
     let any = [
         ("<port>1688</port>", ""),
         ("<address>k8s_kms_lb</address>", "<any/>"),
         ("<protocol>tcp</protocol>", ""),
     ];
-    let some = (
-        "<source><any/></source>",
-        "<source><address>198.51.100.0/24</address></source>",
-    );
+    let some = ("<source><any/></source>", "<source><address>198.51.100.0/24</address></source>");
     let uncapped = |text: String| {
         with(
             &text,
@@ -642,13 +555,7 @@ fn shapes() -> Vec<Shape> {
     let two = alias_of("<address>10.0.20.202 2620:fe::7</address>");
     let v6: &[&str] = &["[2620:fe::7]:1688"];
     let other_port = with(&port(FORWARD, "21688"), &[unlinked]);
-    let exempt = with(
-        FORWARD,
-        &[
-            ("<rule><source>", "<rule><nordr></nordr><source>"),
-            unlinked,
-        ],
-    );
+    let exempt = with(FORWARD, &[("<rule><source>", "<rule><nordr></nordr><source>"), unlinked]);
     let local = |text: &str| text.replace("<local-port>1688", "<local-port>KMS_port");
     let on_opt1 = &["203.0.113.2:1688"];
     vec![
@@ -678,13 +585,7 @@ fn shapes() -> Vec<Shape> {
             codes: [6, 7, 0],
             ..Shape::new(
                 "forward on a group",
-                &[
-                    FORWARD,
-                    &wan(
-                        &with(&second, &[("<interface>opt1", "<interface>wan")]),
-                        "WANS",
-                    ),
-                ],
+                &[FORWARD, &wan(&with(&second, &[("<interface>opt1", "<interface>wan")]), "WANS")],
                 &[PASS, &floating("<quick>yes</quick>")],
             )
         },
@@ -696,11 +597,7 @@ fn shapes() -> Vec<Shape> {
                 &[PASS, &floating("<quick>yes</quick>")],
             )
         },
-        Shape::new(
-            "floating, not quick",
-            &[FORWARD],
-            &[PASS, &uncapped(floating(""))],
-        ),
+        Shape::new("floating, not quick", &[FORWARD], &[PASS, &uncapped(floating(""))]),
         Shape {
             codes: [1, 0, 0],
             ..Shape::new(
@@ -721,11 +618,7 @@ fn shapes() -> Vec<Shape> {
         Shape {
             state: "half",
             then: "half",
-            ..Shape::new(
-                "floating block, not quick",
-                &[FORWARD],
-                &[PASS, &blocks(floating(""))],
-            )
+            ..Shape::new("floating block, not quick", &[FORWARD], &[PASS, &blocks(floating(""))])
         },
         Shape {
             state: "half",
@@ -735,10 +628,10 @@ fn shapes() -> Vec<Shape> {
                 &[FORWARD],
                 &[
                     PASS,
-                    &blocks(floating("<quick>yes</quick>").replace(
-                        "<direction>any",
-                        "<interface>opt2</interface><direction>out",
-                    )),
+                    &blocks(
+                        floating("<quick>yes</quick>")
+                            .replace("<direction>any", "<interface>opt2</interface><direction>out"),
+                    ),
                 ],
             )
         },
@@ -797,11 +690,7 @@ fn shapes() -> Vec<Shape> {
         Shape {
             state: "half",
             others: &["192.168.1.2:21688"],
-            ..Shape::new(
-                "another outside port alone",
-                &[&port(FORWARD, "21688")],
-                &[PASS],
-            )
+            ..Shape::new("another outside port alone", &[&port(FORWARD, "21688")], &[PASS])
         },
         Shape {
             others: &["192.168.1.2:21688"],
@@ -815,11 +704,7 @@ fn shapes() -> Vec<Shape> {
         },
         Shape {
             others: &["192.168.1.2:21688"],
-            ..Shape::new(
-                "another outside port through our rule",
-                &[FORWARD, &other_port],
-                &[PASS],
-            )
+            ..Shape::new("another outside port through our rule", &[FORWARD, &other_port], &[PASS])
         },
         Shape {
             others: &["192.168.1.9:1688"],
@@ -868,17 +753,9 @@ fn shapes() -> Vec<Shape> {
             state: "uncapped",
             then: "uncapped",
             codes: [1, 0, 0],
-            ..Shape::new(
-                "pass association",
-                &[&with(FORWARD, &[("nat_aa01", "pass")])],
-                &[],
-            )
+            ..Shape::new("pass association", &[&with(FORWARD, &[("nat_aa01", "pass")])], &[])
         },
-        Shape::new(
-            "no association",
-            &[&with(FORWARD, &[unlinked])],
-            &[&with(PASS, &[unlinked])],
-        ),
+        Shape::new("no association", &[&with(FORWARD, &[unlinked])], &[&with(PASS, &[unlinked])]),
         Shape {
             state: "unknown",
             then: "unknown",
@@ -889,21 +766,13 @@ fn shapes() -> Vec<Shape> {
             state: "half",
             then: "half",
             codes: [0, 0, 7],
-            ..Shape::new(
-                "tagged",
-                &[FORWARD],
-                &[&ours("<os></os>", "<tagged>friend</tagged>")],
-            )
+            ..Shape::new("tagged", &[FORWARD], &[&ours("<os></os>", "<tagged>friend</tagged>")])
         },
         Shape {
             state: "unknown",
             then: "unknown",
             codes: [0, 0, 7],
-            ..Shape::new(
-                "gateway",
-                &[FORWARD],
-                &[&ours("<os></os>", "<gateway>WANGW</gateway>")],
-            )
+            ..Shape::new("gateway", &[FORWARD], &[&ours("<os></os>", "<gateway>WANGW</gateway>")])
         },
         Shape {
             state: "half",
@@ -915,11 +784,7 @@ fn shapes() -> Vec<Shape> {
                 &[&ours("<os></os>", "<sched>closed</sched>")],
             )
         },
-        Shape::new(
-            "in its schedule",
-            &[FORWARD],
-            &[&ours("<os></os>", "<sched>office</sched>")],
-        ),
+        Shape::new("in its schedule", &[FORWARD], &[&ours("<os></os>", "<sched>office</sched>")]),
         Shape {
             state: "uncapped",
             then: "uncapped",
@@ -929,10 +794,7 @@ fn shapes() -> Vec<Shape> {
         Shape::new(
             "max-src-states",
             &[FORWARD],
-            &[&ours(
-                "<max-src-states></max-src-states>",
-                "<max-src-states>3</max-src-states>",
-            )],
+            &[&ours("<max-src-states></max-src-states>", "<max-src-states>3</max-src-states>")],
         ),
         Shape {
             aliases:
@@ -951,11 +813,7 @@ fn shapes() -> Vec<Shape> {
         Shape {
             state: "half",
             then: "half",
-            ..Shape::new(
-                "everything blocked above",
-                &[FORWARD],
-                &[&block(&any), PASS],
-            )
+            ..Shape::new("everything blocked above", &[FORWARD], &[&block(&any), PASS])
         },
         Shape::new("some blocked above", &[FORWARD], &[&block(&[some]), PASS]),
         Shape {
@@ -973,10 +831,7 @@ fn shapes() -> Vec<Shape> {
             ..Shape::new(
                 "IPv6 rule",
                 &[FORWARD],
-                &[
-                    PASS,
-                    &other_pass(&[("<ipprotocol>inet<", "<ipprotocol>inet6<")]),
-                ],
+                &[PASS, &other_pass(&[("<ipprotocol>inet<", "<ipprotocol>inet6<")])],
             )
         },
         Shape {
@@ -1007,11 +862,7 @@ fn shapes() -> Vec<Shape> {
 fn check_shapes(first: usize) {
     let mut faults = 0;
     for (place, shape) in shapes().iter().enumerate().skip(first).step_by(4) {
-        let transport = if place.is_multiple_of(5) {
-            "openssh"
-        } else {
-            "russh"
-        };
+        let transport = if place.is_multiple_of(5) { "openssh" } else { "russh" };
         let Some(live) = shape.start(transport) else {
             return;
         };

@@ -28,20 +28,15 @@ const CHANGING: &[&[&str]] = &[
 ];
 
 /// The changes that the demo's firewall can be made to fail at.
-const CHANGES: &[&[&str]] = &[
-    &["ratelimit", "tighten"],
-    &["expose", "revoke"],
-    &["expose", "revoke", "--delete"],
-];
+const CHANGES: &[&[&str]] =
+    &[&["ratelimit", "tighten"], &["expose", "revoke"], &["expose", "revoke", "--delete"]];
 
 fn scenario(name: &str) -> TestEnvironment {
     TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", name)
 }
 
 fn journal(environment: &TestEnvironment) -> std::path::PathBuf {
-    environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl")
+    environment.home().join(".local/state/kmsctl/demo/journal.jsonl")
 }
 
 fn exposure(environment: &TestEnvironment) -> Value {
@@ -56,28 +51,21 @@ fn without_a_terminal_and_without_yes_nothing_is_even_connected_to() {
         .variable("KMSCTL_FIREWALL_HOST", "127.0.0.1")
         .variable("KMSCTL_FIREWALL_PORT", "1");
     // doctor and apply read before there is anything to confirm: what is to be cleaned, and the plan.
-    let asking = CHANGING
-        .iter()
-        .filter(|command| !["doctor", "apply"].contains(&command[0]));
+    let asking = CHANGING.iter().filter(|command| !["doctor", "apply"].contains(&command[0]));
     for command in asking {
         let told = environment.run(command).fails_with(4);
         assert!(told.contains("nothing was changed"), "{command:?}: {told}");
         assert!(told.contains("--yes"), "{command:?}: {told}");
     }
-    let told = environment
-        .run(&["virusprot", "flush", "--yes"])
-        .fails_with(5);
+    let told = environment.run(&["virusprot", "flush", "--yes"]).fails_with(5);
     assert!(told.contains("127.0.0.1"), "{told}");
 }
 
 #[test]
 fn every_command_that_can_be_confirmed_can_be_tried_and_is_listed_here() {
     fn walk(command: &clap::Command, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-        let has = |name: &str| {
-            command
-                .get_arguments()
-                .any(|argument| argument.get_long() == Some(name))
-        };
+        let has =
+            |name: &str| command.get_arguments().any(|argument| argument.get_long() == Some(name));
         // The wizard writes this machine's configuration; nothing on a firewall.
         if has("yes") && *path != ["config", "init"] {
             assert!(has("dry-run"), "{path:?}");
@@ -93,12 +81,7 @@ fn every_command_that_can_be_confirmed_can_be_tried_and_is_listed_here() {
     walk(&kmsctl::cli::command_tree(), &mut Vec::new(), &mut found);
     for path in &found {
         let listed = CHANGING.iter().any(|command| {
-            command
-                .iter()
-                .zip(path)
-                .filter(|(word, name)| *word == name)
-                .count()
-                == path.len()
+            command.iter().zip(path).filter(|(word, name)| *word == name).count() == path.len()
         });
         assert!(listed, "{path:?} changes something and is not tested here");
     }
@@ -110,17 +93,10 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let environment = TestEnvironment::new();
     let before = exposure(&environment);
     for command in CHANGES {
-        let shown = environment
-            .demo(&[command, &["--dry-run", "-o", "json"][..]].concat())
-            .json();
+        let shown = environment.demo(&[command, &["--dry-run", "-o", "json"][..]].concat()).json();
         assert_eq!(shown["schema"], "kmsctl/change/v1");
         assert_eq!(shown["data"]["outcome"], "dry-run", "{command:?}");
-        assert!(
-            !shown["data"]["checks"]
-                .as_array()
-                .expect("checks")
-                .is_empty()
-        );
+        assert!(!shown["data"]["checks"].as_array().expect("checks").is_empty());
         assert_ne!(shown["data"]["before"], shown["data"]["after"]);
     }
     assert_eq!(exposure(&environment), before);
@@ -130,48 +106,22 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() {
 #[test]
 fn a_change_has_its_keys_in_every_form() {
     let environment = TestEnvironment::new();
-    let shown = environment
-        .demo(&["ratelimit", "tighten", "--yes", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
     assert_eq!(shown["data"]["outcome"], "done");
-    assert_eq!(
-        shown["data"]["before"],
-        serde_json::json!({ "max_src_conn": 50, "rate": "10/60" })
-    );
-    assert_eq!(
-        shown["data"]["after"],
-        serde_json::json!({ "max_src_conn": 10, "rate": "3/60" })
-    );
+    assert_eq!(shown["data"]["before"], serde_json::json!({ "max_src_conn": 50, "rate": "10/60" }));
+    assert_eq!(shown["data"]["after"], serde_json::json!({ "max_src_conn": 10, "rate": "3/60" }));
     let id = shown["data"]["id"].as_str().expect("an id");
     assert_eq!(shown["data"]["undo"], format!("kmsctl --demo undo {id}"));
     assert!(shown["data"]["reverts_at"].is_null());
-    let line = environment
-        .demo(&["ratelimit", "loosen", "--yes", "-o", "ndjson"])
-        .success();
-    assert_eq!(
-        serde_json::from_str::<Value>(&line).expect("JSON")["outcome"],
-        "done"
-    );
-    let csv = environment
-        .demo(&["virusprot", "flush", "--yes", "-o", "csv"])
-        .success();
-    assert!(
-        csv.starts_with("address,added_at,age_seconds,result\n"),
-        "{csv}"
-    );
-    assert!(
-        csv.lines().skip(1).all(|line| line.ends_with(",freed")),
-        "{csv}"
-    );
+    let line = environment.demo(&["ratelimit", "loosen", "--yes", "-o", "ndjson"]).success();
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON")["outcome"], "done");
+    let csv = environment.demo(&["virusprot", "flush", "--yes", "-o", "csv"]).success();
+    assert!(csv.starts_with("address,added_at,age_seconds,result\n"), "{csv}");
+    assert!(csv.lines().skip(1).all(|line| line.ends_with(",freed")), "{csv}");
     let table = environment.demo(&["ratelimit", "default", "--yes"]);
     assert!(table.stdout.contains("rate  30/60 -> 10/60"), "{table}");
-    assert!(
-        table.stderr.contains("hint: kmsctl --demo undo "),
-        "{table}"
-    );
-    let again = environment
-        .demo(&["ratelimit", "default", "--yes", "-o", "json"])
-        .json();
+    assert!(table.stderr.contains("hint: kmsctl --demo undo "), "{table}");
+    let again = environment.demo(&["ratelimit", "default", "--yes", "-o", "json"]).json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
     assert!(again["data"]["id"].is_null());
 }
@@ -198,9 +148,7 @@ fn what_the_firewall_could_not_do_is_told_as_it_is() {
             let by_hand = told.contains("Firewall > NAT > Port Forward");
             let shuts = command[0] == "expose" && !outcome.is_empty();
             assert!(by_hand || !shuts, "{name} {command:?}: {told}");
-            let list = environment
-                .demo(&["history", "--local", "-o", "json"])
-                .json();
+            let list = environment.demo(&["history", "--local", "-o", "json"]).json();
             if outcome == "rolled-back" || outcome == "unverified" {
                 let told = scenario(name).demo(&[command, &["--yes", "-o", "json"][..]].concat());
                 let json: serde_json::Value = serde_json::from_str(&told.stdout).expect("JSON");
@@ -223,9 +171,7 @@ fn a_lost_answer_is_asked_for_and_never_guessed() {
         for command in CHANGES {
             let environment = scenario(name);
             let outcome = environment.demo(&[command, &["--yes", "-o", "json"][..]].concat());
-            let asked = outcome
-                .stderr
-                .contains("Connecting again to ask what happened");
+            let asked = outcome.stderr.contains("Connecting again to ask what happened");
             assert!(asked || name == "cut-after-apply", "{command:?}: {outcome}");
             let shown: Value = serde_json::from_str(&outcome.stdout)
                 .unwrap_or_else(|error| panic!("{error}: {outcome}"));
@@ -246,14 +192,10 @@ fn a_lost_answer_is_asked_for_and_never_guessed() {
 
 #[test]
 fn a_foreign_edit_that_our_write_replaced_is_reported() {
-    let shown = scenario("lost-update")
-        .demo(&["ratelimit", "tighten", "--yes", "-o", "json"])
-        .json();
+    let shown =
+        scenario("lost-update").demo(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
     let warnings = shown["warnings"].to_string();
-    assert!(
-        warnings.contains("lost-update") && warnings.contains("/conf/"),
-        "{warnings}"
-    );
+    assert!(warnings.contains("lost-update") && warnings.contains("/conf/"), "{warnings}");
 }
 
 #[test]
@@ -265,51 +207,27 @@ fn a_saved_plan_is_private_and_applied_once() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&path.metadata().expect("a plan").permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let told = environment
-        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
-        .fails_with(2);
+    let told = environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).fails_with(2);
     assert!(told.contains("exists already"), "{told}");
-    let done = environment
-        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
-        .json();
+    let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]).json();
     assert_eq!(done["data"]["outcome"], "done", "{done:#}");
-    let told = environment
-        .demo(&["apply", "plan.json", "--yes"])
-        .fails_with(6);
+    let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(6);
     assert!(told.contains("carried out already"), "{told}");
 }
 
 #[test]
 fn a_stale_plan_is_refused_and_what_moved_is_named() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--plan-out", "caps.json"])
-        .success();
-    environment
-        .demo(&["virusprot", "flush", "--plan-out", "flush.json"])
-        .success();
-    environment
-        .demo(&["ratelimit", "loosen", "--yes"])
-        .success();
-    let csv = environment
-        .demo(&["virusprot", "show", "-o", "csv"])
-        .success();
-    let first = csv
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split(',').next())
-        .expect("an entry")
-        .to_owned();
-    environment
-        .demo(&["virusprot", "delete", &first, "--yes"])
-        .success();
-    let told = environment
-        .demo(&["apply", "caps.json", "--yes"])
-        .fails_with(6);
+    environment.demo(&["ratelimit", "tighten", "--plan-out", "caps.json"]).success();
+    environment.demo(&["virusprot", "flush", "--plan-out", "flush.json"]).success();
+    environment.demo(&["ratelimit", "loosen", "--yes"]).success();
+    let csv = environment.demo(&["virusprot", "show", "-o", "csv"]).success();
+    let first =
+        csv.lines().nth(1).and_then(|line| line.split(',').next()).expect("an entry").to_owned();
+    environment.demo(&["virusprot", "delete", &first, "--yes"]).success();
+    let told = environment.demo(&["apply", "caps.json", "--yes"]).fails_with(6);
     assert!(told.contains("max-src-conn-rate: was 10, is 30"), "{told}");
-    let told = environment
-        .demo(&["apply", "flush.json", "--yes"])
-        .fails_with(6);
+    let told = environment.demo(&["apply", "flush.json", "--yes"]).fails_with(6);
     assert!(
         told.contains(&format!("{first}: was blocked since")) && told.contains("is nothing"),
         "{told}"
@@ -319,58 +237,38 @@ fn a_stale_plan_is_refused_and_what_moved_is_named() {
 #[test]
 fn a_plan_that_is_not_ours_is_refused() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).success();
     let path = environment.home().join("plan.json");
     let text = std::fs::read_to_string(&path).expect("a plan");
     let refused = |text: &str, wanted: &str| {
         std::fs::write(&path, text).expect("a plan");
-        let told = environment
-            .demo(&["apply", "plan.json", "--yes"])
-            .fails_with(2);
+        let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(2);
         assert!(told.contains(wanted), "{told}");
     };
-    refused(
-        &text.replacen("\"max_src_conn\": 10", "\"max_src_conn\": 9999", 1),
-        "edited",
-    );
-    refused(
-        &text.replacen("plan/v1", "plan/v9", 1),
-        "this kmsctl reads kmsctl/plan/v1",
-    );
+    refused(&text.replacen("\"max_src_conn\": 10", "\"max_src_conn\": 9999", 1), "edited");
+    refused(&text.replacen("plan/v1", "plan/v9", 1), "this kmsctl reads kmsctl/plan/v1");
     refused("{}", "not a plan of kmsctl");
     refused("\u{1}", "not a plan of kmsctl");
     std::fs::write(&path, &text).expect("a plan");
     std::fs::remove_dir_all(environment.home().join(".local"))
         .expect("the demo is forgotten, its host key too");
-    let told = environment
-        .demo(&["apply", "plan.json", "--yes"])
-        .fails_with(6);
+    let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(6);
     assert!(told.contains("another firewall"), "{told}");
-    environment
-        .demo(&["apply", "/nonexistent.json", "--yes"])
-        .fails_with(2);
+    environment.demo(&["apply", "/nonexistent.json", "--yes"]).fails_with(2);
 }
 
 #[test]
 fn without_a_history_that_can_be_kept_the_firewall_is_not_touched() {
     let environment = TestEnvironment::new();
     let before = exposure(&environment);
-    let blocked = || {
-        environment
-            .demo(&["virusprot", "show", "-o", "ndjson"])
-            .success()
-    };
+    let blocked = || environment.demo(&["virusprot", "show", "-o", "ndjson"]).success();
     let entries = blocked();
     std::os::unix::fs::symlink("/dev/full", journal(&environment)).expect("a link");
     let more = [&["virusprot", "flush"][..]];
     let all = CHANGES.iter().chain(&more);
     // What closes is never stopped by the history.
     for command in all.filter(|command| !command.starts_with(&["expose", "revoke"])) {
-        let told = environment
-            .demo(&[command, &["--yes"][..]].concat())
-            .fails_with(2);
+        let told = environment.demo(&[command, &["--yes"][..]].concat()).fails_with(2);
         assert!(told.contains("The history cannot be kept"), "{told}");
     }
     assert_eq!(exposure(&environment), before);
@@ -381,22 +279,12 @@ fn without_a_history_that_can_be_kept_the_firewall_is_not_touched() {
 fn a_reason_is_kept_and_control_characters_are_refused() {
     let environment = TestEnvironment::new();
     environment
-        .demo(&[
-            "ratelimit",
-            "tighten",
-            "--yes",
-            "--reason",
-            "night shift — abuse",
-        ])
+        .demo(&["ratelimit", "tighten", "--yes", "--reason", "night shift — abuse"])
         .success();
     let list = environment.demo(&["history", "-o", "json"]).json();
     assert_eq!(list["data"]["entries"][0]["reason"], "night shift — abuse");
-    environment
-        .demo(&["ratelimit", "loosen", "--yes", "--reason", "a\nb"])
-        .fails_with(2);
-    environment
-        .demo(&["ratelimit", "loosen", "--yes", "--reason", &"x".repeat(300)])
-        .fails_with(2);
+    environment.demo(&["ratelimit", "loosen", "--yes", "--reason", "a\nb"]).fails_with(2);
+    environment.demo(&["ratelimit", "loosen", "--yes", "--reason", &"x".repeat(300)]).fails_with(2);
 }
 
 #[test]
@@ -423,27 +311,20 @@ fn what_an_armed_way_back_would_take_away_is_not_called_done() {
             let told = run(&["--for", again]).success();
             for part in [
                 "Nothing to do".to_owned(),
-                format!(
-                    "kmsctl --demo keep {id} --for {}",
-                    again.replace("90m", "1h30m")
-                ),
+                format!("kmsctl --demo keep {id} --for {}", again.replace("90m", "1h30m")),
                 "2026-03-01T14:21:34Z".to_owned(),
             ] {
                 assert!(told.contains(&part), "{command:?} {again} {part}: {told}");
             }
         }
-        let told = environment
-            .demo(&["ratelimit", "tighten", "--for", "1h", "--yes"])
-            .fails_with(6);
+        let told =
+            environment.demo(&["ratelimit", "tighten", "--for", "1h", "--yes"]).fails_with(6);
         assert!(told.contains(id), "{told}");
         environment.demo(&["keep", id, "--yes"]).success();
         let told = run(&[]).success();
         assert!(told.contains("Nothing to do"), "{command:?}: {told}");
         let told = run(&["--for", "1h"]).success();
-        assert!(
-            told.contains("No way back was armed"),
-            "{command:?}: {told}"
-        );
+        assert!(told.contains("No way back was armed"), "{command:?}: {told}");
     }
 }
 
@@ -472,9 +353,7 @@ fn a_closing_ends_a_temporary_opening_for_good() {
     environment.demo(&["expose", "revoke", "--yes"]).success();
     let open = &["expose", "restore", "--for", "4h", "--yes"];
     environment.demo(open).success();
-    let shut = environment
-        .demo(&["expose", "revoke", "--for", "1h", "--yes", "-o", "json"])
-        .json();
+    let shut = environment.demo(&["expose", "revoke", "--for", "1h", "--yes", "-o", "json"]).json();
     assert_eq!(shut["data"]["outcome"], "done");
     assert!(shut["data"]["reverts_at"].is_null(), "{shut:#}");
 }
@@ -524,31 +403,20 @@ fn what_is_not_proven_is_not_reported_as_planned() {
 #[test]
 fn a_dry_run_names_no_command_for_an_id_that_never_is() {
     let environment = TestEnvironment::new();
-    let shown = environment
-        .demo(&["ratelimit", "tighten", "--dry-run"])
-        .success();
-    assert!(
-        shown.contains("Undo") && !shown.contains("kmsctl --demo undo"),
-        "{shown}"
-    );
-    let shown = environment
-        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
-        .success();
+    let shown = environment.demo(&["ratelimit", "tighten", "--dry-run"]).success();
+    assert!(shown.contains("Undo") && !shown.contains("kmsctl --demo undo"), "{shown}");
+    let shown = environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).success();
     assert!(shown.contains("kmsctl --demo undo"), "{shown}");
 }
 
 #[test]
 fn keep_for_prolongs_the_rollback_timer() {
-    for command in [
-        &["ratelimit", "tighten", "--for", "2h"][..],
-        &["expose", "revoke", "--for", "2h"],
-    ] {
+    for command in
+        [&["ratelimit", "tighten", "--for", "2h"][..], &["expose", "revoke", "--for", "2h"]]
+    {
         let environment = TestEnvironment::new();
         let made = environment.demo(&[command, &["--yes", "-o", "json"]].concat());
-        let id = made.json()["data"]["id"]
-            .as_str()
-            .expect("an id")
-            .to_owned();
+        let id = made.json()["data"]["id"].as_str().expect("an id").to_owned();
         let armed = || {
             let list = environment.demo(&["history", "-o", "json"]).json();
             list["data"]["armed"][0]["reverts_at"].clone()
@@ -581,19 +449,8 @@ fn keep_for_prolongs_the_rollback_timer() {
 #[test]
 fn warnings_are_ranked_and_few() {
     let environment = TestEnvironment::new();
-    let command = [
-        "ratelimit",
-        "set",
-        "--max-src-conn",
-        "none",
-        "--rate",
-        "none",
-        "--for",
-        "2h",
-    ];
-    let dry = environment
-        .demo(&[&command[..], &["--dry-run"]].concat())
-        .success();
+    let command = ["ratelimit", "set", "--max-src-conn", "none", "--rate", "none", "--for", "2h"];
+    let dry = environment.demo(&[&command[..], &["--dry-run"]].concat()).success();
     let made = environment.demo(&[&command[..], &["--yes"]].concat());
     assert_eq!(made.code, Some(0), "{made}");
     let made = made.stderr;
@@ -603,10 +460,7 @@ fn warnings_are_ranked_and_few() {
     };
     let (before, now) = (shown(&dry, "Warning"), shown(&made, "warning:"));
     assert_eq!(before, now);
-    assert!(
-        now.len() <= 3 && now[0].starts_with("The caps are off"),
-        "{now:#?}"
-    );
+    assert!(now.len() <= 3 && now[0].starts_with("The caps are off"), "{now:#?}");
     for part in ["Without a rate", "count against"] {
         assert!(!made.contains(part), "{part}: {made}");
     }
@@ -615,9 +469,7 @@ fn warnings_are_ranked_and_few() {
 #[test]
 fn keep_takes_one_change_only() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--for", "2h", "--yes"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--for", "2h", "--yes"]).success();
     let told = environment.demo(&["keep", "", "--yes"]).fails_with(2);
     assert!(told.contains("There is no change"), "{told}");
     let list = environment.demo(&["history", "-o", "json"]).json();
@@ -658,10 +510,9 @@ fn keep_refuses_a_beginning_that_several_changes_have() {
 #[test]
 fn taking_an_opening_back_is_asked_for_as_a_closing() {
     let environment = TestEnvironment::new();
-    for command in [
-        &["expose", "revoke", "--keep-states", "--yes"][..],
-        &["expose", "restore", "--yes"],
-    ] {
+    for command in
+        [&["expose", "revoke", "--keep-states", "--yes"][..], &["expose", "restore", "--yes"]]
+    {
         environment.demo(command).success();
     }
     let (shown, code) = at_a_terminal(&environment, &["undo"], "Type `revoke` to do it", "y");
@@ -670,29 +521,20 @@ fn taking_an_opening_back_is_asked_for_as_a_closing() {
     let told = environment.demo(&["undo", "--yes"]);
     assert!(told.stderr.contains("connections live on"), "{told}");
     assert_eq!(exposure(&environment)[0], "closed");
-    let planned = environment
-        .demo(&["expose", "restore", "--for", "30m", "--dry-run"])
-        .success();
-    assert!(
-        planned.contains("live on") && planned.contains("Closes it again"),
-        "{planned}"
-    );
+    let planned = environment.demo(&["expose", "restore", "--for", "30m", "--dry-run"]).success();
+    assert!(planned.contains("live on") && planned.contains("Closes it again"), "{planned}");
 }
 
 #[test]
 fn choices_that_are_missing_are_all_named() {
     let environment = TestEnvironment::new();
-    let told = environment
-        .demo(&["ratelimit", "set", "--yes"])
-        .fails_with(2);
+    let told = environment.demo(&["ratelimit", "set", "--yes"]).fails_with(2);
     for part in ["--preset", "--max-src-conn", "--rate"] {
         assert!(told.contains(part), "{told}");
     }
     let told = environment.demo(&["states", "kill", "--yes"]).fails_with(2);
     assert!(told.contains("--all") && told.contains("ADDR"), "{told}");
-    let told = environment
-        .demo(&["virusprot", "delete", "-", "--yes"])
-        .fails_with(2);
+    let told = environment.demo(&["virusprot", "delete", "-", "--yes"]).fails_with(2);
     assert!(told.contains("holds no address"), "{told}");
 }
 
@@ -700,9 +542,7 @@ fn choices_that_are_missing_are_all_named() {
 fn what_is_blocked_again_is_as_old_as_that() {
     let environment = TestEnvironment::new();
     environment.demo(&["virusprot", "flush", "--yes"]).success();
-    let planned = environment
-        .demo(&["undo", "--dry-run", "-o", "json"])
-        .json();
+    let planned = environment.demo(&["undo", "--dry-run", "-o", "json"]).json();
     for entry in planned["data"]["entries"].as_array().expect("entries") {
         assert!(entry["age_seconds"].is_null(), "not the old one: {entry}");
     }
@@ -731,9 +571,7 @@ fn at_a_terminal(
             // Until it waits for a key, a signal could come between two of its steps.
             std::thread::sleep(std::time::Duration::from_millis(300));
             let process = terminal.process_mut();
-            process
-                .signal(rexpect::process::Signal::SIGTERM)
-                .expect("it runs");
+            process.signal(rexpect::process::Signal::SIGTERM).expect("it runs");
         }
         answer => {
             terminal.send_line(answer).expect("an answer");
@@ -743,63 +581,32 @@ fn at_a_terminal(
     let status = terminal.process().wait().expect("an exit status");
     // The type of the status is not public; it prints as `Exited(Pid(7), 4)`.
     let printed = format!("{status:?}");
-    let code = printed
-        .strip_suffix(')')
-        .and_then(|text| text.rsplit(", ").next()?.parse().ok());
+    let code = printed.strip_suffix(')').and_then(|text| text.rsplit(", ").next()?.parse().ok());
     (shown + &rest, code)
 }
 
 #[test]
 fn an_operator_is_asked_as_much_as_is_at_stake() {
     let environment = TestEnvironment::new();
-    let csv = environment
-        .demo(&["virusprot", "show", "-o", "csv"])
-        .success();
-    let first = csv
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split(',').next())
-        .expect("an entry")
-        .to_owned();
-    let (shown, code) = at_a_terminal(
-        &environment,
-        &["virusprot", "delete", &first],
-        "Do it?",
-        "n",
-    );
+    let csv = environment.demo(&["virusprot", "show", "-o", "csv"]).success();
+    let first =
+        csv.lines().nth(1).and_then(|line| line.split(',').next()).expect("an entry").to_owned();
+    let (shown, code) =
+        at_a_terminal(&environment, &["virusprot", "delete", &first], "Do it?", "n");
     assert_eq!(code, Some(4), "{shown}");
-    assert!(
-        shown.contains("10 -> 9") && shown.contains("nothing was changed"),
-        "{shown}"
-    );
-    let (shown, code) = at_a_terminal(
-        &environment,
-        &["virusprot", "flush"],
-        "Type `flush` to do it",
-        "yes",
-    );
+    assert!(shown.contains("10 -> 9") && shown.contains("nothing was changed"), "{shown}");
+    let (shown, code) =
+        at_a_terminal(&environment, &["virusprot", "flush"], "Type `flush` to do it", "yes");
     assert_eq!(code, Some(4), "{shown}");
-    let (shown, code) = at_a_terminal(
-        &environment,
-        &["states", "kill", "--all"],
-        "Type `kill` to do it",
-        "",
-    );
+    let (shown, code) =
+        at_a_terminal(&environment, &["states", "kill", "--all"], "Type `kill` to do it", "");
     assert_eq!(code, Some(4), "{shown}");
-    let (shown, code) = at_a_terminal(
-        &environment,
-        &["expose", "revoke"],
-        "Type `revoke` to do it",
-        "revoke",
-    );
+    let (shown, code) =
+        at_a_terminal(&environment, &["expose", "revoke"], "Type `revoke` to do it", "revoke");
     assert_eq!(code, Some(0), "{shown}");
     assert_eq!(exposure(&environment)[0], "closed");
     assert_eq!(
-        environment
-            .demo(&["history", "--local", "-o", "ndjson"])
-            .success()
-            .lines()
-            .count(),
+        environment.demo(&["history", "--local", "-o", "ndjson"]).success().lines().count(),
         1
     );
 }
@@ -808,18 +615,13 @@ fn an_operator_is_asked_as_much_as_is_at_stake() {
 fn an_interrupted_question_changes_nothing() {
     let environment = TestEnvironment::new();
     let before = exposure(&environment);
-    let questions: [(&[&str], &str); 2] = [
-        (&["ratelimit", "tighten"], "Do it?"),
-        (&["expose", "revoke"], "Type `revoke` to do it"),
-    ];
+    let questions: [(&[&str], &str); 2] =
+        [(&["ratelimit", "tighten"], "Do it?"), (&["expose", "revoke"], "Type `revoke` to do it")];
     for (command, question) in questions {
         for answer in ["Ctrl-C", "SIGTERM"] {
             let (shown, code) = at_a_terminal(&environment, command, question, answer);
             assert_eq!(code, Some(130), "{command:?} {answer}: {shown}");
-            assert!(
-                shown.contains("nothing was changed"),
-                "{command:?} {answer}: {shown}"
-            );
+            assert!(shown.contains("nothing was changed"), "{command:?} {answer}: {shown}");
         }
     }
     assert_eq!(exposure(&environment), before);
@@ -835,10 +637,9 @@ fn an_unknown_id_is_said_before_the_terminal() {
 
 #[test]
 fn errors_name_a_step_that_opens_nothing() {
-    for command in [
-        &["ratelimit", "tighten", "--yes"][..],
-        &["ratelimit", "set", "--rate", "3/60", "--yes"],
-    ] {
+    for command in
+        [&["ratelimit", "tighten", "--yes"][..], &["ratelimit", "set", "--rate", "3/60", "--yes"]]
+    {
         let outcome = scenario("absent").demo(command);
         assert_eq!(outcome.code, Some(1), "{outcome}");
         assert!(outcome.stderr.contains("expose show"), "{outcome}");

@@ -18,11 +18,7 @@ mod site;
 use site::Site;
 
 /// Thousands take an hour: by `KMSCTL_CAMPAIGN_RUNS`.
-const CAMPAIGN: Campaign = Campaign {
-    name: "client",
-    runs: 80,
-    time: Duration::from_secs(35),
-};
+const CAMPAIGN: Campaign = Campaign { name: "client", runs: 80, time: Duration::from_secs(35) };
 
 const ADDRESSES: [&str; 4] = ["192.0.2.7", "198.51.100.23", "203.0.113.77", "2001:db8::77"];
 
@@ -30,10 +26,7 @@ const ADDRESSES: [&str; 4] = ["192.0.2.7", "198.51.100.23", "203.0.113.77", "200
 const COMMANDS: [(&[&[&str]], &[&str]); 17] = [
     (&[], &["ratelimit", "tighten"]),
     (&[], &["ratelimit", "loosen"]),
-    (
-        &[],
-        &["ratelimit", "set", "--max-src-conn", "20", "--rate", "5/60"],
-    ),
+    (&[], &["ratelimit", "set", "--max-src-conn", "20", "--rate", "5/60"]),
     (&[&["ratelimit", "tighten"]], &["ratelimit", "default"]),
     (&[], &["ratelimit", "tighten", "--for", "2h"]),
     (&[], &["expose", "revoke"]),
@@ -84,15 +77,8 @@ const TROUBLES: [&str; 22] = [
     "write-dies 1\nload-error 1",
 ];
 
-const TABLE_FAULTS: [&str; 7] = [
-    "before cut",
-    "after cut",
-    "before down",
-    "after down",
-    "before fail",
-    "after fail",
-    "never",
-];
+const TABLE_FAULTS: [&str; 7] =
+    ["before cut", "after cut", "before down", "after down", "before fail", "after fail", "never"];
 
 /// A firewall as it is before a command and after it, and the history that belongs to it.
 struct Start {
@@ -136,11 +122,7 @@ fn whatever_happens_the_operator_is_told_what_is_true() {
             format!("link: {}", TRANSPORTS[transport]),
         ];
         let wrong = disturbed(&sites[transport], start, &plan, &mut counts).err();
-        Ran {
-            counts,
-            wrong,
-            plan: format!("{:?}: {plan:?}", start.command),
-        }
+        Ran { counts, wrong, plan: format!("{:?}: {plan:?}", start.command) }
     });
 }
 
@@ -167,32 +149,22 @@ fn a_keep_that_breaks_off_behind_what_matters_is_told_as_kept() {
 fn plan(random: &mut Random, start: &Start) -> Plan {
     let of_table = start.moments == 0;
     Plan {
-        fault: if of_table {
-            "nothing"
-        } else {
-            random.of::<&'static str>(&FAULTS)
-        },
+        fault: if of_table { "nothing" } else { random.of::<&'static str>(&FAULTS) },
         moment: 1 + random.below(start.moments.max(1)),
         trouble: if of_table || random.below(2) == 0 {
             ""
         } else {
             random.of::<&'static str>(&TROUBLES)
         },
-        table: if of_table {
-            random.of::<&'static str>(&TABLE_FAULTS)
-        } else {
-            ""
-        },
+        table: if of_table { random.of::<&'static str>(&TABLE_FAULTS) } else { "" },
     }
 }
 
 fn starts() -> Vec<Start> {
     let site = Site::new(TRANSPORTS[0]);
     let mut starts = Vec::new();
-    for (version, (preparing, command)) in [Version::V272, Version::Master, Version::V260]
-        .into_iter()
-        .cycle()
-        .zip(COMMANDS)
+    for (version, (preparing, command)) in
+        [Version::V272, Version::Master, Version::V260].into_iter().cycle().zip(COMMANDS)
     {
         let firewall = ChangingBox::new(version, Fixture::Editor);
         let blocked = ADDRESSES.map(|address| format!("{address}\tThu Oct  9 06:06:40 2025\n"));
@@ -201,21 +173,12 @@ fn starts() -> Vec<Start> {
         let mut id = String::new();
         for command in preparing {
             let shown = site.change(command).json();
-            shown["data"]["id"]
-                .as_str()
-                .expect("an id")
-                .clone_into(&mut id);
+            shown["data"]["id"].as_str().expect("an id").clone_into(&mut id);
         }
         let history = std::fs::read_to_string(site.journal()).expect("a history");
         let command: Vec<String> = command
             .iter()
-            .map(|word| {
-                if *word == "ID" {
-                    id.clone()
-                } else {
-                    (*word).to_owned()
-                }
-            })
+            .map(|word| if *word == "ID" { id.clone() } else { (*word).to_owned() })
             .collect();
         let kept = ChangingBox::copy_of(&firewall);
         copy_store(&firewall, &kept);
@@ -242,19 +205,14 @@ fn starts() -> Vec<Start> {
 /// What kmsctl keeps on the firewall: outcomes and armed jobs. They name the path of PHP, which is the same for all.
 fn copy_store(from: &ChangingBox, to: &ChangingBox) {
     for directory in ["conf/kmsctl", "etc/cron.d"] {
-        for entry in std::fs::read_dir(from.file(directory))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in std::fs::read_dir(from.file(directory)).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let bytes = std::fs::read(entry.path()).expect("a file");
             let text = String::from_utf8_lossy(&bytes).replace(
                 from.php().path().to_str().expect("a path"),
                 to.php().path().to_str().expect("a path"),
             );
-            to.php()
-                .write(&format!("{directory}/{name}"), text.as_bytes());
+            to.php().write(&format!("{directory}/{name}"), text.as_bytes());
         }
     }
 }
@@ -266,10 +224,7 @@ fn state(firewall: &ChangingBox) -> State {
     let addresses = table.lines().filter_map(|line| line.split('\t').next());
     let mut table: Vec<&str> = addresses.collect();
     table.sort_unstable();
-    let armed = firewall
-        .left_over()
-        .iter()
-        .any(|name| name.starts_with("kmsctl-"));
+    let armed = firewall.left_over().iter().any(|name| name.starts_with("kmsctl-"));
     [ours, filter, nat, table.join(" "), armed.to_string()]
 }
 
@@ -289,12 +244,7 @@ fn disturbed(
     let words: Vec<&str> = start.command.iter().map(String::as_str).collect();
     let shown = site.change(&words);
     drop(lock);
-    let verdict = Verdict {
-        start,
-        plan,
-        firewall: &firewall,
-        shown: &shown,
-    };
+    let verdict = Verdict { start, plan, firewall: &firewall, shown: &shown };
     counts.push(format!("exit code {}", shown.code.unwrap_or(-1)));
     counts.push(format!("fault: {}{}", plan.fault, plan.table));
     if !plan.trouble.is_empty() {
@@ -355,10 +305,7 @@ impl Verdict<'_> {
     fn wrong(&self, kind: Kind, what: &str) -> Result<(), Wrong> {
         let moments = self.firewall.text("moments.log");
         let last: Vec<&str> = moments.lines().rev().take(60).collect();
-        Err(Wrong(
-            kind,
-            format!("{what}\n{}\n{}", self.shown, last.join("; ")),
-        ))
+        Err(Wrong(kind, format!("{what}\n{}\n{}", self.shown, last.join("; "))))
     }
 
     /// The exit code and the report, while the firewall is as the tool has left it.

@@ -9,11 +9,7 @@ use crate::support::environment::TestEnvironment;
 use crate::support::skip;
 
 const SHELLS: [(&str, &[&str], &[&str]); 3] = [
-    (
-        "bash",
-        &["/bin/bash", "/usr/bin/bash"],
-        &["--norc", "--noprofile", "-i"],
-    ),
+    ("bash", &["/bin/bash", "/usr/bin/bash"], &["--norc", "--noprofile", "-i"]),
     ("zsh", &["/usr/bin/zsh", "/bin/zsh"], &["-f", "-i"]),
     ("fish", &["/usr/bin/fish"], &["--no-config", "-i"]),
 ];
@@ -22,13 +18,9 @@ const SHELLS: [(&str, &[&str], &[&str]); 3] = [
 fn used_demo() -> (TestEnvironment, String, String) {
     let environment = TestEnvironment::new().variable("KMSCTL_PRESETS_QUIETEST_RATE", "1/60");
     let environment = environment.variable("KMSCTL_PRESETS_QUIETEST_MAX_SRC_CONN", "2");
-    let changed = environment
-        .demo(&["ratelimit", "tighten", "--yes", "-o", "json"])
-        .json();
+    let changed = environment.demo(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
     let id = changed["data"]["id"].as_str().expect("an id").to_owned();
-    let table = environment
-        .demo(&["virusprot", "show", "-o", "json"])
-        .json();
+    let table = environment.demo(&["virusprot", "show", "-o", "json"]).json();
     let entries = table["data"]["entries"].as_array().expect("entries");
     let v4 = entries
         .iter()
@@ -44,13 +36,8 @@ fn start(environment: &TestEnvironment, shell: &Path, name: &str, flags: &[&str]
     let mut command = std::process::Command::new(shell);
     command.args(flags).env_clear().stdin(Stdio::inherit());
     command.current_dir(environment.home());
-    command.envs(
-        like.get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    command
-        .env("PATH", format!("{folder}:/usr/bin:/bin"))
-        .env("TERM", "dumb");
+    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", format!("{folder}:/usr/bin:/bin")).env("TERM", "dumb");
     let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
     let set_up = match name {
         "zsh" => "autoload -U compinit; compinit -u -D; source <(kmsctl util completions zsh)",
@@ -76,10 +63,7 @@ fn shells_complete_what_kmsctl_knows() {
             (&format!("kmsctl --demo history {}", &id[..4]), id.as_str()),
             (&format!("kmsctl --demo undo {}", &id[..4]), id.as_str()),
             (
-                &format!(
-                    "kmsctl --demo virusprot delete {}",
-                    &address[..address.len() - 1]
-                ),
+                &format!("kmsctl --demo virusprot delete {}", &address[..address.len() - 1]),
                 address.as_str(),
             ),
             ("kmsctl --demo verify --external --from v", "vps"),
@@ -96,9 +80,7 @@ fn shells_complete_what_kmsctl_knows() {
             // To the beginning of the line, so that the line is printed instead of run.
             terminal.send("\u{1}echo it''is: \u{5}\n").expect("printed");
             terminal.flush().expect("sent");
-            terminal
-                .exp_string("itis:")
-                .unwrap_or_else(|error| panic!("{name}: {typed}: {error}"));
+            terminal.exp_string("itis:").unwrap_or_else(|error| panic!("{name}: {typed}: {error}"));
             let line = terminal.read_line().expect("a line");
             assert!(line.contains(wanted.trim()), "{name}: {typed}: {line}");
         }
@@ -117,10 +99,7 @@ fn nothing_is_offered_from_what_cannot_be_read() {
             .env("_CLAP_COMPLETE_INDEX", words.len().to_string());
         let output = command.output().expect("kmsctl runs");
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            !shown.contains("error") && !shown.contains("tighten"),
-            "{shown}"
-        );
+        assert!(!shown.contains("error") && !shown.contains("tighten"), "{shown}");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
 }
@@ -130,10 +109,7 @@ fn every_word_for_completions_prints_the_same() {
     let environment = TestEnvironment::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = environment.run(&["util", "completions", shell]).success();
-        assert!(
-            script.contains("COMPLETE") && script.contains("virusprot"),
-            "{script}"
-        );
+        assert!(script.contains("COMPLETE") && script.contains("virusprot"), "{script}");
         assert_eq!(environment.run(&["completion", shell]).success(), script);
     }
     let version = environment.run(&["version"]).success();
@@ -144,9 +120,7 @@ fn every_word_for_completions_prints_the_same() {
 fn what_is_offered_acts_on_no_terminal() {
     let environment = TestEnvironment::new();
     let plan = "p\u{1b}[2J\u{202e}\u{9b}31m.json";
-    environment
-        .demo(&["ratelimit", "tighten", "--plan-out", plan])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--plan-out", plan]).success();
     environment.demo(&["apply", plan, "--yes"]).success();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = environment

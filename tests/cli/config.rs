@@ -8,9 +8,7 @@ fn every_value_tells_where_it_came_from() {
     environment.write_config(
         "[firewall]\nuser = \"viktor\"\n[presets.night]\nmax_src_conn = 5\nrate = \"2/60\"\n",
     );
-    let shown = environment
-        .run(&["config", "show", "-o", "json", "--timeout", "5s"])
-        .json();
+    let shown = environment.run(&["config", "show", "-o", "json", "--timeout", "5s"]).json();
     let row = |key: &str| {
         let rows = shown["data"]["values"].as_array().expect("values");
         rows.iter()
@@ -20,10 +18,7 @@ fn every_value_tells_where_it_came_from() {
     };
     let text = |key: &str, field: &str| row(key)[field].as_str().expect("a text").to_owned();
     assert_eq!(
-        (
-            text("firewall.user", "value"),
-            text("firewall.user", "origin")
-        ),
+        (text("firewall.user", "value"), text("firewall.user", "origin")),
         (
             "viktor".into(),
             format!("file {}", environment.config_file().display())
@@ -31,10 +26,7 @@ fn every_value_tells_where_it_came_from() {
         )
     );
     assert_eq!(
-        (
-            text("firewall.port", "value"),
-            text("firewall.port", "origin")
-        ),
+        (text("firewall.port", "value"), text("firewall.port", "origin")),
         ("2022".into(), "environment KMSCTL_FIREWALL_PORT".into())
     );
     assert_eq!(
@@ -42,10 +34,7 @@ fn every_value_tells_where_it_came_from() {
         ("5s".into(), "flag --timeout".into())
     );
     assert_eq!(
-        (
-            text("service.alias", "value"),
-            text("service.alias", "origin")
-        ),
+        (text("service.alias", "value"), text("service.alias", "origin")),
         ("k8s_kms_lb".into(), "built-in".into())
     );
     assert_eq!(text("presets.night.rate", "value"), "2/60");
@@ -56,21 +45,13 @@ fn a_flag_beats_the_environment_which_beats_the_file() {
     let environment = TestEnvironment::new();
     environment.write_config("timeout = \"7s\"\n");
     let origin = |environment: &TestEnvironment, arguments: &[&str]| {
-        let shown = environment
-            .run(&[&["config", "show", "-o", "csv"], arguments].concat())
-            .success();
-        shown
-            .lines()
-            .find(|line| line.starts_with("timeout,"))
-            .expect("timeout")
-            .to_owned()
+        let shown =
+            environment.run(&[&["config", "show", "-o", "csv"], arguments].concat()).success();
+        shown.lines().find(|line| line.starts_with("timeout,")).expect("timeout").to_owned()
     };
     assert!(origin(&environment, &[]).starts_with("timeout,7s,file "));
     let environment = environment.variable("KMSCTL_TIMEOUT", "8s");
-    assert_eq!(
-        origin(&environment, &[]),
-        "timeout,8s,environment KMSCTL_TIMEOUT,KMSCTL_TIMEOUT"
-    );
+    assert_eq!(origin(&environment, &[]), "timeout,8s,environment KMSCTL_TIMEOUT,KMSCTL_TIMEOUT");
     assert_eq!(
         origin(&environment, &["--timeout", "9s"]),
         "timeout,9s,flag --timeout,KMSCTL_TIMEOUT"
@@ -92,29 +73,14 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 #[test]
 fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
     let cases = [
-        (
-            "[service]\nport = 0\n",
-            "is not a whole number from 1 to 65535",
-        ),
+        ("[service]\nport = 0\n", "is not a whole number from 1 to 65535"),
         ("[service]\nport = \"1688\"\n", "wants a number"),
-        (
-            "[service]\naddress = \"kms.example\"\n",
-            "names are not looked up",
-        ),
+        ("[service]\naddress = \"kms.example\"\n", "names are not looked up"),
         ("[service]\ntable = \"virus prot\"\n", "is not a table name"),
         ("[presets.default]\nrate = \"10\"\n", "write N/SECONDS"),
-        (
-            "[firewall]\nfingerprint = \"MD5:aa\"\n",
-            "is not a fingerprint",
-        ),
-        (
-            "[firewall.paths]\npfctl = \"/sbin/pfctl; reboot\"\n",
-            "is not an absolute path",
-        ),
-        (
-            "[firewall]\nhost = \"-oProxyCommand=id\"\n",
-            "neither an address nor a host name",
-        ),
+        ("[firewall]\nfingerprint = \"MD5:aa\"\n", "is not a fingerprint"),
+        ("[firewall.paths]\npfctl = \"/sbin/pfctl; reboot\"\n", "is not an absolute path"),
+        ("[firewall]\nhost = \"-oProxyCommand=id\"\n", "neither an address nor a host name"),
         ("timeout = \"soon\"\n", "is not a duration"),
         ("[networks]\npods = \"10.0.0.0/8\"\n", "wants a list"),
         ("not toml at all", "not valid TOML"),
@@ -124,9 +90,7 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
         environment.write_config(text);
         let told = environment.run(&["config", "check"]).fails_with(2);
         assert!(told.contains(wanted), "{text}: {told}");
-        let json = environment
-            .run(&["-o", "json", "config", "check"])
-            .fails_with(2);
+        let json = environment.run(&["-o", "json", "config", "check"]).fails_with(2);
         let error: serde_json::Value = serde_json::from_str(&json).expect("errors are JSON too");
         assert_eq!(error["error"]["kind"], "usage", "{json}");
     }
@@ -136,20 +100,13 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
 fn a_misspelt_environment_name_is_pointed_out() {
     let environment = TestEnvironment::new().variable("KMSCTL_FIREWAL_HOST", "10.0.0.1");
     let outcome = environment.run(&["config", "check"]);
-    assert!(
-        outcome
-            .stderr
-            .contains("Did you mean KMSCTL_FIREWALL_HOST?"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("Did you mean KMSCTL_FIREWALL_HOST?"), "{outcome}");
 }
 
 #[test]
 fn a_named_file_must_exist() {
     let environment = TestEnvironment::new();
-    let told = environment
-        .run(&["--config", "/nonexistent.toml", "config", "check"])
-        .fails_with(2);
+    let told = environment.run(&["--config", "/nonexistent.toml", "config", "check"]).fails_with(2);
     assert!(told.contains("/nonexistent.toml cannot be read"), "{told}");
 }
 
@@ -176,14 +133,8 @@ fn an_unreadable_file_names_what_helps() {
         ("missing", "config init"),
     ] {
         let file = place(name).display().to_string();
-        let said = environment
-            .run(&["--config", &file, "config", "check"])
-            .fails_with(2);
+        let said = environment.run(&["--config", &file, "config", "check"]).fails_with(2);
         assert!(said.contains(helps), "{name}: {said}");
-        assert_eq!(
-            said.contains("config init"),
-            name == "missing",
-            "{name}: {said}"
-        );
+        assert_eq!(said.contains("config init"), name == "missing", "{name}: {said}");
     }
 }

@@ -28,18 +28,12 @@ impl Served {
             .spawn()
             .expect("kmsctl serves");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("stdout"))
-            .read_line(&mut line)
-            .expect("a line");
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
         let serving: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         let text = |name: &str| serving[name].as_str().expect(name).to_owned();
         Self {
             child,
-            port: text("address")
-                .rsplit(':')
-                .next()
-                .expect("a port")
-                .to_owned(),
+            port: text("address").rsplit(':').next().expect("a port").to_owned(),
             fingerprint: text("host_key"),
             _home: home,
         }
@@ -48,9 +42,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status();
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
 }
@@ -83,17 +75,13 @@ fn reach_the_host_key(terminal: &mut PtySession, served: &Served) {
     answer(terminal, "pfSense box", "127.0.0.1");
     answer(terminal, "Port of its SSH server", &served.port);
     answer(terminal, "Account on it", "");
-    terminal
-        .exp_string(&served.fingerprint)
-        .expect("the fingerprint");
+    terminal.exp_string(&served.fingerprint).expect("the fingerprint");
 }
 
 fn code(terminal: &mut PtySession) -> (String, Option<i32>) {
     let rest = terminal.exp_eof().expect("the end");
     let status = format!("{:?}", terminal.process().wait().expect("a status"));
-    let code = status
-        .strip_suffix(')')
-        .and_then(|text| text.rsplit(", ").next()?.parse().ok());
+    let code = status.strip_suffix(')').and_then(|text| text.rsplit(", ").next()?.parse().ok());
     (rest, code)
 }
 
@@ -106,13 +94,9 @@ fn reach_the_written_file(terminal: &mut PtySession, served: &Served) {
     reach_the_host_key(terminal, served);
     answer(terminal, "Is it the same?", "yes");
     answer(terminal, "Private key file", "");
-    terminal
-        .exp_string("ssh-ed25519 ")
-        .expect("the line to paste");
+    terminal.exp_string("ssh-ed25519 ").expect("the line to paste");
     answer(terminal, "Press Enter", "");
-    terminal
-        .exp_string("Logged in: pfSense")
-        .expect("the login");
+    terminal.exp_string("Logged in: pfSense").expect("the login");
     terminal.exp_string("1688").expect("the port forward");
     answer(terminal, "Which one is the service?", "");
     answer(terminal, "What its server speaks", "");
@@ -134,11 +118,7 @@ fn a_new_user_reaches_status_within_minutes() {
     assert!(started.elapsed() < Duration::from_secs(120));
     let path = environment.config_file();
     let text = std::fs::read_to_string(&path).expect("the file");
-    for wanted in [
-        "host = \"127.0.0.1\"",
-        "host = \"kms.example.net\"",
-        &served.port,
-    ] {
+    for wanted in ["host = \"127.0.0.1\"", "host = \"kms.example.net\"", &served.port] {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     assert_eq!(mode(&path), 0o600);
@@ -160,12 +140,7 @@ fn an_unconfirmed_host_key_is_not_kept() {
         answer(&mut terminal, "Is it the same?", typed);
         let (shown, code) = code(&mut terminal);
         assert_eq!(code, Some(4), "{typed:?}: {shown}");
-        assert!(
-            !environment
-                .config_file()
-                .with_file_name("known_hosts")
-                .exists()
-        );
+        assert!(!environment.config_file().with_file_name("known_hosts").exists());
         assert!(!environment.config_file().exists());
     }
 }
@@ -176,22 +151,16 @@ fn an_interrupted_run_goes_on_with_its_answers() {
     let environment = fresh();
     let mut terminal = spawn(&environment);
     reach_the_host_key(&mut terminal, &served);
-    terminal
-        .exp_string("Is it the same?")
-        .expect("the question");
+    terminal.exp_string("Is it the same?").expect("the question");
     terminal.send_control('c').expect("Ctrl-C");
     let (shown, ended) = code(&mut terminal);
     assert_eq!(ended, Some(130), "{shown}");
     let draft = environment.config_file().with_extension("toml.draft");
     assert_eq!(mode(&draft), 0o600);
     let mut terminal = spawn(&environment);
-    terminal
-        .exp_string("[127.0.0.1]")
-        .expect("the host of before");
+    terminal.exp_string("[127.0.0.1]").expect("the host of before");
     terminal.send_line("").expect("the default");
-    terminal
-        .exp_string(&format!("[{}]", served.port))
-        .expect("the port of before");
+    terminal.exp_string(&format!("[{}]", served.port)).expect("the port of before");
     terminal.send_control('c').expect("Ctrl-C");
     assert_eq!(code(&mut terminal).1, Some(130));
 }
@@ -204,16 +173,8 @@ fn flags_answer_instead_of_a_person() {
     let made = kmsctl::ssh::first_contact::make_login_key(&key).expect("a key");
     assert!(made.starts_with("ssh-ed25519 "), "{made}");
     let key = key.display().to_string();
-    let flags = [
-        "config",
-        "init",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &served.port,
-        "--identity",
-        &key,
-    ];
+    let flags =
+        ["config", "init", "--host", "127.0.0.1", "--port", &served.port, "--identity", &key];
     let unnamed = environment.run(&flags).fails_with(2);
     assert!(unnamed.contains("--fingerprint SHA256:"), "{unnamed}");
     let wrong = format!("SHA256:{}", "A".repeat(43));
@@ -221,15 +182,8 @@ fn flags_answer_instead_of_a_person() {
     let other = other.fails_with(5);
     assert!(other.contains(&served.fingerprint), "{other}");
     assert!(!environment.config_file().exists());
-    assert!(
-        !environment
-            .config_file()
-            .with_file_name("known_hosts")
-            .exists()
-    );
-    environment
-        .run(&[&flags[..], &["--fingerprint", "MD5:x"]].concat())
-        .fails_with(2);
+    assert!(!environment.config_file().with_file_name("known_hosts").exists());
+    environment.run(&[&flags[..], &["--fingerprint", "MD5:x"]].concat()).fails_with(2);
     let last = ["--protocol", "tcp", "--fingerprint", &served.fingerprint];
     let done = environment.run(&[&flags[..], &last].concat());
     assert_eq!(done.code, Some(0), "{done}");
@@ -246,9 +200,7 @@ fn flags_answer_instead_of_a_person() {
         let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
         let found = answer["data"][list].as_array().expect("findings");
         let names = found.iter().filter(|finding| {
-            finding["check"]
-                .as_str()
-                .is_some_and(|check| check.starts_with("dns"))
+            finding["check"].as_str().is_some_and(|check| check.starts_with("dns"))
         });
         for name in names {
             assert_eq!(name["result"], "skipped", "{command}: {name:#}");
@@ -264,21 +216,9 @@ fn init_installs_the_completion_where_asked() {
     let generated = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
     let served = Served::start();
     for (shell, place, file) in [
-        (
-            "/bin/bash",
-            ".local/share/bash-completion/completions/kmsctl",
-            "kmsctl.bash",
-        ),
-        (
-            "/usr/bin/fish",
-            ".config/fish/completions/kmsctl.fish",
-            "kmsctl.fish",
-        ),
-        (
-            "/usr/local/bin/zsh",
-            ".local/share/zsh/site-functions/_kmsctl",
-            "_kmsctl",
-        ),
+        ("/bin/bash", ".local/share/bash-completion/completions/kmsctl", "kmsctl.bash"),
+        ("/usr/bin/fish", ".config/fish/completions/kmsctl.fish", "kmsctl.fish"),
+        ("/usr/local/bin/zsh", ".local/share/zsh/site-functions/_kmsctl", "_kmsctl"),
     ] {
         let environment = fresh().variable("SHELL", shell);
         let mut terminal = spawn(&environment);
@@ -316,8 +256,5 @@ fn init_keeps_a_completion_and_a_no() {
     let (rest, kept_code) = code(&mut terminal);
     assert_eq!(kept_code, Some(0), "{rest}");
     assert!(!rest.contains("Install the completion"), "{rest}");
-    assert_eq!(
-        std::fs::read_to_string(kept).expect("a completion"),
-        "# of another version\n"
-    );
+    assert_eq!(std::fs::read_to_string(kept).expect("a completion"), "# of another version\n");
 }

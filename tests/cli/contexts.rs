@@ -20,12 +20,8 @@ alias = \"office_kms\"
 ";
 
 fn origin_of(environment: &TestEnvironment, arguments: &[&str], key: &str) -> String {
-    let shown = environment
-        .run(&[&["config", "show", "-o", "csv"], arguments].concat())
-        .success();
-    let line = shown
-        .lines()
-        .find(|line| line.starts_with(&format!("{key},")));
+    let shown = environment.run(&[&["config", "show", "-o", "csv"], arguments].concat()).success();
+    let line = shown.lines().find(|line| line.starts_with(&format!("{key},")));
     let line = line.unwrap_or_else(|| panic!("{key} is not shown"));
     let fields: Vec<&str> = line.split(',').collect();
     let origin = fields[2].split(' ').take(2).collect::<Vec<_>>().join(" ");
@@ -39,18 +35,9 @@ fn a_context_overlays_any_key() {
     let file = origin_of(&environment, &[], "timeout");
     assert!(file.starts_with("9s file "), "{file}");
     let office: &[&str] = &["--context", "office"];
-    assert_eq!(
-        origin_of(&environment, office, "timeout"),
-        "3s context office"
-    );
-    assert_eq!(
-        origin_of(&environment, office, "firewall.host"),
-        "localhost context office"
-    );
-    assert_eq!(
-        origin_of(&environment, office, "context"),
-        "office flag --context"
-    );
+    assert_eq!(origin_of(&environment, office, "timeout"), "3s context office");
+    assert_eq!(origin_of(&environment, office, "firewall.host"), "localhost context office");
+    assert_eq!(origin_of(&environment, office, "context"), "office flag --context");
     assert!(origin_of(&environment, office, "firewall.user").starts_with("base file "));
     assert_eq!(
         origin_of(&environment, &["--context=home"], "service.alias"),
@@ -68,10 +55,7 @@ fn flag_beats_environment_beats_default_context() {
     assert_eq!(host(&environment, &[]), "127.0.0.1 context home");
     let environment = environment.variable("KMSCTL_CONTEXT", "office");
     assert_eq!(host(&environment, &[]), "localhost context office");
-    assert_eq!(
-        host(&environment, &["--context", "home"]),
-        "127.0.0.1 context home"
-    );
+    assert_eq!(host(&environment, &["--context", "home"]), "127.0.0.1 context home");
     let environment = environment.variable("KMSCTL_FIREWALL_HOST", "127.0.0.9");
     assert_eq!(
         host(&environment, &["--context", "home"]),
@@ -98,30 +82,10 @@ fn an_unknown_context_names_its_nearest() {
             "`ofice` (--context)",
             "Did you mean `office`?",
         ),
-        (
-            &environment,
-            &["--context", ""],
-            "`` (--context)",
-            "There are: home, office.",
-        ),
-        (
-            &environment,
-            &["--context=\u{1b}[2Jx"],
-            "(--context)",
-            "There are: home, office.",
-        ),
-        (
-            &default,
-            &[],
-            "`ofice` (`context` of the file)",
-            "Did you mean `office`?",
-        ),
-        (
-            &variable,
-            &[],
-            "`home` (KMSCTL_CONTEXT)",
-            "The configuration has no contexts",
-        ),
+        (&environment, &["--context", ""], "`` (--context)", "There are: home, office."),
+        (&environment, &["--context=\u{1b}[2Jx"], "(--context)", "There are: home, office."),
+        (&default, &[], "`ofice` (`context` of the file)", "Did you mean `office`?"),
+        (&variable, &[], "`home` (KMSCTL_CONTEXT)", "The configuration has no contexts"),
     ] {
         let outcome = environment.run(&[&["status"], words].concat());
         assert_eq!(outcome.code, Some(2), "{outcome}");
@@ -134,27 +98,11 @@ fn an_unknown_context_names_its_nearest() {
 #[test]
 fn wrong_keys_inside_contexts_name_their_line() {
     for (text, path, line) in [
-        (
-            "[contexts.home.firewall]\nhots = \"x\"\n",
-            "contexts.home.firewall.hots",
-            2,
-        ),
-        (
-            "timeout = \"9s\"\n\n[contexts.home]\ntimeuot = \"3s\"\n",
-            "contexts.home.timeuot",
-            4,
-        ),
-        (
-            "contexts.home.service.prot = 1\n",
-            "contexts.home.service.prot",
-            1,
-        ),
+        ("[contexts.home.firewall]\nhots = \"x\"\n", "contexts.home.firewall.hots", 2),
+        ("timeout = \"9s\"\n\n[contexts.home]\ntimeuot = \"3s\"\n", "contexts.home.timeuot", 4),
+        ("contexts.home.service.prot = 1\n", "contexts.home.service.prot", 1),
         ("[contexts]\nhome = 3\n", "contexts.home", 2),
-        (
-            "[contexts.a]\n[contexts.b]\ncontext = \"a\"\n",
-            "contexts.b.context",
-            3,
-        ),
+        ("[contexts.a]\n[contexts.b]\ncontext = \"a\"\n", "contexts.b.context", 3),
         ("[contexts.a.contexts.b]\n", "contexts.a.contexts", 1),
         ("[contexts.'../x']\n", "contexts.../x", 1),
         ("[contexts.Home]\n", "contexts.Home", 1),
@@ -173,27 +121,11 @@ fn wrong_keys_inside_contexts_name_their_line() {
 #[test]
 fn wrong_values_inside_contexts_name_their_line() {
     for (text, key, line) in [
-        (
-            "[contexts.home.service]\n\nport = 70000\n",
-            "service.port",
-            3,
-        ),
+        ("[contexts.home.service]\n\nport = 70000\n", "service.port", 3),
         ("[contexts.home.service]\nport = \"x\"\n", "service.port", 2),
-        (
-            "[contexts.home]\nfirewall.transport = \"telnet\"\n",
-            "firewall.transport",
-            2,
-        ),
-        (
-            "[contexts.home.presets.night]\nrate = \"3\"\n",
-            "presets.night.rate",
-            2,
-        ),
-        (
-            "timeout = \"9s\"\n[service]\naddress = \"here\"\n",
-            "service.address",
-            3,
-        ),
+        ("[contexts.home]\nfirewall.transport = \"telnet\"\n", "firewall.transport", 2),
+        ("[contexts.home.presets.night]\nrate = \"3\"\n", "presets.night.rate", 2),
+        ("timeout = \"9s\"\n[service]\naddress = \"here\"\n", "service.address", 3),
     ] {
         let environment = TestEnvironment::new();
         environment.write_config(text);
@@ -210,26 +142,17 @@ fn one_box_by_two_names_is_named() {
     let served = Served::start("open");
     let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
     let contexts = ["one", "two"].map(|name| {
-        let host = if name == "one" {
-            "127.0.0.1"
-        } else {
-            "localhost"
-        };
+        let host = if name == "one" { "127.0.0.1" } else { "localhost" };
         served.context(name, host, "")
     });
     environment.write_config(&contexts.concat());
     let list = || environment.run(&["config", "contexts"]);
     assert!(!list().stderr.contains("one firewall"), "not read yet");
     for context in ["one", "two"] {
-        environment
-            .run(&["--context", context, "expose", "show"])
-            .success();
+        environment.run(&["--context", context, "expose", "show"]).success();
     }
     let said = list().stderr;
-    assert!(
-        said.contains("The contexts one, two have one firewall, by its host key"),
-        "{said}"
-    );
+    assert!(said.contains("The contexts one, two have one firewall, by its host key"), "{said}");
 }
 
 /// The demo's two boxes as a pair.
@@ -245,10 +168,7 @@ impl Pair {
         let text = "[contexts.home.firewall]\npeer = \"office\"\n[contexts.office.firewall]\npeer = \"home\"\n";
         std::fs::write(&config, text).expect("a file");
         let config = config.display().to_string();
-        Self {
-            environment,
-            config,
-        }
+        Self { environment, config }
     }
 
     fn run(&self, words: &[&str]) -> Outcome {
@@ -258,14 +178,7 @@ impl Pair {
 
     /// The addresses in the table of a node.
     fn blocked(&self, node: &str) -> Vec<String> {
-        let line = [
-            "--demo",
-            "--config",
-            &self.config,
-            "--context",
-            node,
-            "--alone",
-        ];
+        let line = ["--demo", "--config", &self.config, "--context", node, "--alone"];
         let shown = self
             .environment
             .run(&[&line[..], &["virusprot", "show", "-o", "json"]].concat())
@@ -296,21 +209,10 @@ fn table_changes_go_to_both_nodes() {
     let has = |node| pair.blocked(node).iter().any(|one| one == address);
     let unconfirmed = pair.run(&["virusprot", "add", address]);
     assert_eq!(unconfirmed.code, Some(4), "{unconfirmed}");
-    let planned = pair
-        .run(&["virusprot", "add", address, "--dry-run"])
-        .success();
+    let planned = pair.run(&["virusprot", "add", address, "--dry-run"]).success();
     assert!(planned.contains("== office"), "{planned}");
     assert!(!has("home") && !has("office"));
-    let added = pair.run(&[
-        "virusprot",
-        "add",
-        address,
-        "--yes",
-        "--reason",
-        "both",
-        "-o",
-        "json",
-    ]);
+    let added = pair.run(&["virusprot", "add", address, "--yes", "--reason", "both", "-o", "json"]);
     let added = added.json();
     assert_eq!(added["data"]["contexts"][1]["exit_code"], 0, "{added}");
     assert!(has("home") && has("office"));
@@ -331,21 +233,11 @@ fn table_changes_go_to_both_nodes() {
     };
     entry("home");
     let id = &entry("office");
-    let office = [
-        "--demo",
-        "--config",
-        &pair.config,
-        "--context",
-        "office",
-        "--alone",
-    ];
-    pair.environment
-        .run(&[&office[..], &["undo", id, "--yes"]].concat())
-        .success();
+    let office = ["--demo", "--config", &pair.config, "--context", "office", "--alone"];
+    pair.environment.run(&[&office[..], &["undo", id, "--yes"]].concat()).success();
     assert!(has("home") && !has("office"));
     // What one node alone has is freed there, and nothing happens on the other.
-    pair.run(&["virusprot", "delete", address, "--yes"])
-        .success();
+    pair.run(&["virusprot", "delete", address, "--yes"]).success();
     assert!(!has("home") && !has("office"));
     let nothing = pair.run(&["virusprot", "delete", address, "--yes"]);
     assert_eq!(nothing.code, Some(0), "{nothing}");
@@ -370,10 +262,8 @@ fn rules_of_a_pair_wait_for_the_operators_word() {
         assert!(refused.contains("CARP primary"), "{refused}");
         assert!(refused.contains("--context home --alone"), "{refused}");
     }
-    pair.run(&["--alone", "expose", "show", "--expect", "open"])
-        .success();
-    pair.run(&["--alone", "expose", "revoke", "--yes"])
-        .success();
+    pair.run(&["--alone", "expose", "show", "--expect", "open"]).success();
+    pair.run(&["--alone", "expose", "revoke", "--yes"]).success();
     pair.run(&["ratelimit", "preview", "tighten"]).success();
 }
 
@@ -388,47 +278,24 @@ fn a_node_that_is_away_is_named_with_its_command() {
         ]
         .concat(),
     );
-    let flush = [
-        "--color",
-        "never",
-        "--context",
-        "home",
-        "virusprot",
-        "flush",
-    ];
+    let flush = ["--color", "never", "--context", "home", "virusprot", "flush"];
     let mut command = environment.command(&flush);
     command.stdin(std::process::Stdio::inherit());
     let mut terminal = rexpect::session::spawn_command(command, Some(60_000)).expect("a pty");
-    terminal
-        .exp_string("Change both nodes?")
-        .expect("one question");
+    terminal.exp_string("Change both nodes?").expect("one question");
     drop(office);
     terminal.send_line("y").expect("an answer");
     let rest = terminal.exp_eof().expect("the end");
     let status = format!("{:?}", terminal.process().wait().expect("a status"));
     assert!(status.ends_with(", 7)"), "{status}: {rest}");
-    assert!(
-        rest.contains("Done on home, and not, or not provably, on office."),
-        "{rest}"
-    );
+    assert!(rest.contains("Done on home, and not, or not provably, on office."), "{rest}");
     let command = "kmsctl --context office --alone virusprot flush";
     assert!(rest.contains(command), "{rest}");
     let environment = environment.without("KMSCTL_DEMO_NOW");
     let away = environment.run(&["--context", "home", "virusprot", "flush", "--yes"]);
     let said = away.fails_with(5);
-    assert!(
-        said.contains("Neither node was changed") && said.contains("--alone"),
-        "{said}"
-    );
-    let alone = [
-        "--context",
-        "home",
-        "--alone",
-        "virusprot",
-        "delete",
-        "198.51.100.200",
-        "--yes",
-    ];
+    assert!(said.contains("Neither node was changed") && said.contains("--alone"), "{said}");
+    let alone = ["--context", "home", "--alone", "virusprot", "delete", "198.51.100.200", "--yes"];
     environment.run(&alone).success();
 }
 
@@ -443,9 +310,7 @@ fn contexts_reach_two_boxes_through_sshd() {
             let head = format!("[contexts.{name}.firewall");
             live.settings(transport).replace("[firewall", &head)
         };
-        let environment = TestEnvironment::new()
-            .private_runtime()
-            .without("KMSCTL_FIREWALL_HOST");
+        let environment = TestEnvironment::new().private_runtime().without("KMSCTL_FIREWALL_HOST");
         environment.write_config(&(overlay("one", &one) + &overlay("two", &two)));
         let revoke = ["--context", "two", "expose", "revoke", "--yes"];
         environment.run(&revoke).success();
@@ -454,16 +319,10 @@ fn contexts_reach_two_boxes_through_sshd() {
         let shown: serde_json::Value =
             serde_json::from_str(&shown.stdout).unwrap_or_else(|error| panic!("{error}: {shown}"));
         let state = |place: usize| &shown["data"]["contexts"][place]["answer"]["data"]["state"];
-        assert_eq!(
-            (state(0), state(1)),
-            (&"open".into(), &"closed".into()),
-            "{shown}"
-        );
+        assert_eq!((state(0), state(1)), (&"open".into(), &"closed".into()), "{shown}");
         let last = environment.run(&["--context", "one", "undo", "--yes"]);
         assert_eq!(last.code, Some(1), "{last}");
-        environment
-            .run(&["--context", "two", "undo", "--yes"])
-            .success();
+        environment.run(&["--context", "two", "undo", "--yes"]).success();
     }
 }
 
@@ -472,20 +331,12 @@ fn a_wrong_peer_is_refused() {
     for (config, said) in [
         ("[contexts.a.firewall]\npeer = \"a\"\n", "its own context"),
         ("[contexts.a.firewall]\npeer = \"b\"\n", "no context `b`"),
-        (
-            "[firewall]\npeer = \"a\"\n[contexts.a]\n",
-            "its own context",
-        ),
+        ("[firewall]\npeer = \"a\"\n[contexts.a]\n", "its own context"),
     ] {
         let environment = TestEnvironment::new();
         environment.write_config(config);
-        let refused = environment
-            .run(&["--context", "a", "config", "check"])
-            .fails_with(2);
-        assert!(
-            refused.contains("firewall.peer") && refused.contains(said),
-            "{refused}"
-        );
+        let refused = environment.run(&["--context", "a", "config", "check"]).fails_with(2);
+        assert!(refused.contains("firewall.peer") && refused.contains(said), "{refused}");
     }
 }
 
@@ -496,45 +347,24 @@ fn a_file_of_contexts_wants_one_chosen() {
     // The list of this machine alone, as a failure of this test must not go to the built-in host.
     let outcome = environment.run(&["history", "--local"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
-    assert!(
-        outcome.stderr.contains("--context: home, office"),
-        "{outcome}"
-    );
-    environment
-        .run(&["history", "--local", "--context", "home"])
-        .success();
+    assert!(outcome.stderr.contains("--context: home, office"), "{outcome}");
+    environment.run(&["history", "--local", "--context", "home"]).success();
     environment.run(&["config", "check"]).success();
 }
 
 #[test]
 fn the_list_shows_the_last_reading() {
     let environment = TestEnvironment::new();
-    let list = || {
-        environment
-            .run(&["--demo", "config", "contexts", "-o", "json"])
-            .json()
-    };
+    let list = || environment.run(&["--demo", "config", "contexts", "-o", "json"]).json();
     let state = |place: usize| list()["data"]["contexts"][place]["state"].clone();
     assert_eq!(state(1), serde_json::Value::Null);
     let office: &[&str] = &["--demo", "--context", "office"];
     environment.run(&[office, &["status"]].concat()).success();
-    assert_eq!(
-        (state(0), state(1)),
-        (serde_json::Value::Null, "open".into())
-    );
-    environment
-        .run(&[office, &["expose", "revoke", "--yes"]].concat())
-        .success();
-    environment
-        .run(&[office, &["expose", "show"]].concat())
-        .success();
-    assert_eq!(
-        (state(0), state(1)),
-        (serde_json::Value::Null, "closed".into())
-    );
-    environment
-        .run(&["--demo", "expose", "show", "--expect", "open"])
-        .success();
+    assert_eq!((state(0), state(1)), (serde_json::Value::Null, "open".into()));
+    environment.run(&[office, &["expose", "revoke", "--yes"]].concat()).success();
+    environment.run(&[office, &["expose", "show"]].concat()).success();
+    assert_eq!((state(0), state(1)), (serde_json::Value::Null, "closed".into()));
+    environment.run(&["--demo", "expose", "show", "--expect", "open"]).success();
 }
 
 #[test]
@@ -543,17 +373,13 @@ fn a_change_names_its_context() {
     let office: &[&str] = &["--demo", "--context", "office"];
     let revoked = environment.run(&[office, &["expose", "revoke", "--yes"]].concat());
     revoked.success();
-    let history = environment
-        .run(&[office, &["history", "-o", "json"]].concat())
-        .json();
+    let history = environment.run(&[office, &["history", "-o", "json"]].concat()).json();
     let entry = &history["data"]["entries"][0];
     assert_eq!(entry["context"], "office");
     let id = entry["id"].as_str().expect("an id");
     let elsewhere = environment.run(&["--demo", "undo", id, "--yes"]);
     assert_ne!(elsewhere.code, Some(0), "{elsewhere}");
-    environment
-        .run(&[office, &["undo", id, "--yes"]].concat())
-        .success();
+    environment.run(&[office, &["undo", id, "--yes"]].concat()).success();
 }
 
 #[test]
@@ -561,28 +387,12 @@ fn a_plan_of_one_context_stays_there() {
     let environment = TestEnvironment::new();
     let file = environment.home().join("plan.json");
     let file = file.to_str().expect("a path");
-    let plan = [
-        "--demo",
-        "--context",
-        "office",
-        "expose",
-        "revoke",
-        "--plan-out",
-        file,
-    ];
+    let plan = ["--demo", "--context", "office", "expose", "revoke", "--plan-out", file];
     environment.run(&plan).success();
     let outcome = environment.run(&["--demo", "--context", "home", "apply", file, "--yes"]);
     assert_eq!(outcome.code, Some(6), "{outcome}");
     environment
-        .run(&[
-            "--demo",
-            "--context",
-            "home",
-            "expose",
-            "show",
-            "--expect",
-            "open",
-        ])
+        .run(&["--demo", "--context", "home", "expose", "show", "--expect", "open"])
         .success();
 }
 
@@ -594,36 +404,23 @@ fn one_box_keeps_undo_apart_by_context() {
     let config = config.to_str().expect("a path");
     let bare: &[&str] = &["--demo", "--config", config];
     let home = &[bare, &["--context", "home"]].concat();
-    environment
-        .run(&[home, &["ratelimit", "tighten", "--yes"][..]].concat())
-        .success();
+    environment.run(&[home, &["ratelimit", "tighten", "--yes"][..]].concat()).success();
     let last = environment.run(&[bare, &["undo", "--yes"]].concat());
     assert_eq!(last.code, Some(1), "{last}");
-    let history = environment
-        .run(&[bare, &["history", "--local", "-o", "json"]].concat())
-        .json();
-    let id = history["data"]["entries"][0]["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let history = environment.run(&[bare, &["history", "--local", "-o", "json"]].concat()).json();
+    let id = history["data"]["entries"][0]["id"].as_str().expect("an id").to_owned();
     let named = environment.run(&[bare, &["undo", &id, "--yes"]].concat());
     assert_eq!(named.code, Some(6), "{named}");
     assert!(named.stderr.contains("--context home"), "{named}");
-    environment
-        .run(&[home, &["undo", "--yes"][..]].concat())
-        .success();
+    environment.run(&[home, &["undo", "--yes"][..]].concat()).success();
 }
 
 #[test]
 fn every_context_answers_beside_the_others() {
     let environment = TestEnvironment::new();
-    environment
-        .run(&["--demo", "--context", "office", "expose", "revoke", "--yes"])
-        .success();
+    environment.run(&["--demo", "--context", "office", "expose", "revoke", "--yes"]).success();
     let all: &[&str] = &["--demo", "--all-contexts"];
-    let shown = environment
-        .run(&[all, &["expose", "show", "-o", "json"]].concat())
-        .json();
+    let shown = environment.run(&[all, &["expose", "show", "-o", "json"]].concat()).json();
     let states = |place: usize| shown["data"]["contexts"][place]["answer"]["data"]["state"].clone();
     assert_eq!((states(0), states(1)), ("open".into(), "closed".into()));
     assert_eq!(shown["data"]["contexts"][1]["context"], "office");
@@ -643,10 +440,7 @@ fn every_context_answers_beside_the_others() {
     }
     let expected = environment.run(&[all, &["status", "--expect", "open"]].concat());
     assert_eq!(expected.code, Some(3), "{expected}");
-    assert!(
-        expected.stdout.contains("kmsctl --context office --demo"),
-        "{expected}"
-    );
+    assert!(expected.stdout.contains("kmsctl --context office --demo"), "{expected}");
 }
 
 #[test]
@@ -657,17 +451,9 @@ fn one_failing_context_hides_no_other() {
     assert_eq!(outcome.code, Some(2), "{outcome}");
     let shown: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     let contexts = shown["data"]["contexts"].as_array().expect("contexts");
-    let codes: Vec<_> = contexts
-        .iter()
-        .map(|each| each["exit_code"].clone())
-        .collect();
+    let codes: Vec<_> = contexts.iter().map(|each| each["exit_code"].clone()).collect();
     assert_eq!(codes, [5, 2]);
-    assert!(
-        contexts[1]["said"]
-            .to_string()
-            .contains("cluster.namespace"),
-        "{shown}"
-    );
+    assert!(contexts[1]["said"].to_string().contains("cluster.namespace"), "{shown}");
 }
 
 #[test]
@@ -697,9 +483,7 @@ fn contexts_with_one_firewall_are_named() {
     environment.write_config("[contexts.a.firewall]\nhost = \"127.0.0.1\"\n[contexts.b.firewall]\nhost = \"127.0.0.1\"\n[contexts.c.firewall]\nhost = \"localhost\"\n");
     let outcome = environment.run(&["config", "contexts"]);
     assert!(
-        outcome
-            .stderr
-            .contains("The contexts a, b have one firewall: 127.0.0.1."),
+        outcome.stderr.contains("The contexts a, b have one firewall: 127.0.0.1."),
         "{outcome}"
     );
 }
@@ -716,10 +500,7 @@ fn a_shell_is_offered_the_contexts() {
         let output = command.output().expect("kmsctl runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    for words in [
-        &["--demo", "--context", ""][..],
-        &["--demo", "status", "--context", "o"],
-    ] {
+    for words in [&["--demo", "--context", ""][..], &["--demo", "status", "--context", "o"]] {
         assert!(offered(words).contains("office"), "{words:?}");
     }
     environment.write_config(TWO);

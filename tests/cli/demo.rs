@@ -10,32 +10,16 @@ fn any_ssh_client_can_ask_the_served_demo() {
     let environment = TestEnvironment::new();
     let mut command =
         environment.command(&["demo", "serve", "--listen", "127.0.0.1:0", "-o", "ndjson"]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kmsctl serves");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kmsctl serves");
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("stdout"))
-        .read_line(&mut line)
-        .expect("a line");
+    BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
     let serving: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    let address: std::net::SocketAddr = serving["address"]
-        .as_str()
-        .expect("an address")
-        .parse()
-        .expect("an address");
+    let address: std::net::SocketAddr =
+        serving["address"].as_str().expect("an address").parse().expect("an address");
     let known_hosts = serving["known_hosts"].as_str().expect("known hosts");
     let Ok(output) = Command::new("ssh")
-        .args([
-            "-F",
-            "/dev/null",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-        ])
+        .args(["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o"])
         .arg(format!("UserKnownHostsFile={known_hosts}"))
         .args([
             "-p",
@@ -46,24 +30,14 @@ fn any_ssh_client_can_ask_the_served_demo() {
         .stdin(Stdio::null())
         .output()
     else {
-        assert!(
-            std::env::var_os("KMSCTL_TESTS_MUST_RUN").is_none(),
-            "ssh is missing"
-        );
+        assert!(std::env::var_os("KMSCTL_TESTS_MUST_RUN").is_none(), "ssh is missing");
         eprintln!("SKIPPED: the served demo, because there is no ssh program");
         let _ = child.kill().and_then(|()| child.wait());
         return;
     };
-    let _ = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
+    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     let ended = child.wait().expect("kmsctl ends");
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("\tCleared:     "),
         "{}",
@@ -75,9 +49,7 @@ fn any_ssh_client_can_ask_the_served_demo() {
 #[test]
 fn the_demo_serves_loopback_only() {
     let environment = TestEnvironment::new();
-    let told = environment
-        .run(&["demo", "serve", "--listen", "0.0.0.0:0"])
-        .fails_with(2);
+    let told = environment.run(&["demo", "serve", "--listen", "0.0.0.0:0"]).fails_with(2);
     assert!(told.contains("not a loopback address"), "{told}");
 }
 
@@ -89,18 +61,8 @@ fn state_is_kept_between_runs_and_forgotten_on_request() {
     assert_eq!(first, second, "the clock stands still");
     let state = environment.home().join(".local/state/kmsctl/demo");
     assert!(state.is_dir());
-    assert!(
-        environment
-            .run(&["demo", "reset"])
-            .success()
-            .contains("has forgotten")
-    );
-    assert!(
-        environment
-            .run(&["demo", "reset"])
-            .success()
-            .contains("had no state")
-    );
+    assert!(environment.run(&["demo", "reset"]).success().contains("has forgotten"));
+    assert!(environment.run(&["demo", "reset"]).success().contains("had no state"));
 }
 
 #[test]
@@ -116,12 +78,7 @@ fn a_history_belongs_to_its_firewall_and_goes_with_it() {
     assert!(restored.contains("put back the rules"), "{restored}");
     told(&environment, &["demo", "reset"]);
     assert!(told(&environment, &["history"]).contains("Nothing was changed yet"));
-    assert!(
-        environment
-            .demo(&["undo", "--yes"])
-            .fails_with(1)
-            .contains("can be taken back")
-    );
+    assert!(environment.demo(&["undo", "--yes"]).fails_with(1).contains("can be taken back"));
     assert!(
         told(&environment, &["expose", "restore", "--yes"])
             .contains("Nothing to do: the exposure is open")
@@ -129,17 +86,9 @@ fn a_history_belongs_to_its_firewall_and_goes_with_it() {
     // Another scenario is another firewall: what was deleted on the first was never on the second.
     told(&environment, &["expose", "revoke", "--delete", "--yes"]);
     let environment = environment.variable("KMSCTL_DEMO_SCENARIO", "absent");
-    assert!(
-        environment
-            .demo(&["undo", "--yes"])
-            .fails_with(1)
-            .contains("can be taken back")
-    );
+    assert!(environment.demo(&["undo", "--yes"]).fails_with(1).contains("can be taken back"));
     let restored = told(&environment, &["expose", "restore", "--dry-run"]);
-    assert!(
-        restored.contains("built from kmsctl's configuration"),
-        "{restored}"
-    );
+    assert!(restored.contains("built from kmsctl's configuration"), "{restored}");
 }
 
 #[test]
@@ -154,23 +103,13 @@ fn nothing_is_changed_while_another_run_has_the_firewall() {
     let mut line = String::new();
     let stdout = serving.stdout.take().expect("stdout");
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
-    let told = environment
-        .demo(&["ratelimit", "tighten", "--yes"])
-        .fails_with(6);
-    assert!(
-        told.contains("would not be kept; nothing was changed"),
-        "{told}"
-    );
+    let told = environment.demo(&["ratelimit", "tighten", "--yes"]).fails_with(6);
+    assert!(told.contains("would not be kept; nothing was changed"), "{told}");
     let shown = environment.demo(&["ratelimit", "tighten", "--dry-run"]);
     assert_eq!(shown.code, Some(0), "{shown}");
     serving.kill().expect("it runs");
     serving.wait().expect("it ends");
-    assert!(
-        !environment
-            .home()
-            .join(".local/state/kmsctl/demo/journal.jsonl")
-            .exists()
-    );
+    assert!(!environment.home().join(".local/state/kmsctl/demo/journal.jsonl").exists());
 }
 
 #[test]
@@ -182,11 +121,7 @@ fn the_lock_of_the_demo_is_private() {
         .args(["-c", "umask 0; exec \"$0\" \"$@\""])
         .arg(kmsctl.get_program())
         .args(kmsctl.get_args())
-        .envs(
-            kmsctl
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(kmsctl.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .output()
         .expect("sh runs");
     assert!(output.status.success(), "{output:?}");

@@ -17,18 +17,12 @@ fn read(path: &str) -> String {
 }
 
 fn promtool() -> Option<PathBuf> {
-    skip::program(
-        "rules and dashboard",
-        &["/usr/bin/promtool", "/usr/local/bin/promtool"],
-    )
+    skip::program("rules and dashboard", &["/usr/bin/promtool", "/usr/local/bin/promtool"])
 }
 
 fn run(program: &Path, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .expect("it runs");
+    let output =
+        Command::new(program).args(arguments).current_dir(root()).output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text.into_owned())
 }
@@ -67,12 +61,7 @@ fn exporter_families() -> BTreeSet<String> {
 fn the_rules_are_rules_and_each_of_them_was_seen_to_fire() {
     for (alerts, tests, least, families) in [
         ("alerts", "alerts_test", 10, families()),
-        (
-            "exporter-alerts",
-            "exporter_alerts_test",
-            7,
-            exporter_families(),
-        ),
+        ("exporter-alerts", "exporter_alerts_test", 7, exporter_families()),
     ] {
         let alerts = format!("deploy/{alerts}.yaml");
         let tests = format!("tests/deploy/{tests}.yaml");
@@ -82,10 +71,8 @@ fn the_rules_are_rules_and_each_of_them_was_seen_to_fire() {
 
 fn check_alert_rules(alerts: &str, tests: &str, least: usize, families: &BTreeSet<String>) {
     let (text, tested) = (read(alerts), read(tests));
-    let alert_names: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "))
-        .collect();
+    let alert_names: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(alert_names.len() >= least, "{alert_names:?}");
     for name in &alert_names {
         let seen = tested.contains(&format!("alertname: {name}\n"))
@@ -111,12 +98,7 @@ fn expressions(dashboard: &Value) -> Vec<String> {
     while let Some(value) = waiting.pop() {
         match value {
             Value::Object(fields) => {
-                found.extend(
-                    fields
-                        .get("expr")
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                );
+                found.extend(fields.get("expr").and_then(Value::as_str).map(str::to_owned));
                 waiting.extend(fields.values());
             }
             Value::Array(items) => waiting.extend(items),
@@ -134,15 +116,11 @@ fn the_dashboard_shows_metrics_that_exist_in_expressions_that_parse() {
     assert!(expressions.len() >= 20, "{}", expressions.len());
     let families = families();
     let shown = names(&expressions.join("\n"));
-    let (exporters, shown): (BTreeSet<String>, _) = shown
-        .into_iter()
-        .partition(|name| name.starts_with("kmsctl_"));
+    let (exporters, shown): (BTreeSet<String>, _) =
+        shown.into_iter().partition(|name| name.starts_with("kmsctl_"));
     let is_counter = |name: &String| name.trim_end_matches("_total").to_owned();
     let exporters: BTreeSet<String> = exporters.iter().map(is_counter).collect();
-    let unknown: Vec<_> = exporters
-        .difference(&exporter_families())
-        .cloned()
-        .collect();
+    let unknown: Vec<_> = exporters.difference(&exporter_families()).cloned().collect();
     assert!(unknown.is_empty(), "no such metric: {unknown:?}");
     assert!(exporters.len() >= 18, "{exporters:?}");
     let unknown: Vec<&String> = shown.difference(&families).collect();
@@ -162,20 +140,15 @@ fn the_dashboard_shows_metrics_that_exist_in_expressions_that_parse() {
         }
         // Two scrapes at least, where one comes each two minutes.
         assert_eq!(panel["interval"], "4m", "{}", panel["title"]);
-        assert_eq!(
-            panel["datasource"]["uid"], "${datasource}",
-            "{}",
-            panel["title"]
-        );
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
     }
     let Some(promtool) = promtool() else { return };
     let rules: Vec<Value> = expressions
         .iter()
         .enumerate()
         .map(|(number, expression)| {
-            let expression = expression
-                .replace("$__rate_interval", "5m")
-                .replace("$namespace", "kms");
+            let expression =
+                expression.replace("$__rate_interval", "5m").replace("$namespace", "kms");
             assert!(!expression.contains('$'), "{expression}");
             serde_json::json!({"record": format!("panel:{number}"), "expr": expression})
         })
@@ -185,10 +158,7 @@ fn the_dashboard_shows_metrics_that_exist_in_expressions_that_parse() {
     let rules = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
     std::fs::write(&file, rules.to_string()).expect("rules");
     let (good, told) = run(&promtool, &["check", "rules", &file.display().to_string()]);
-    assert!(
-        good && told.contains(&format!("{} rules found", expressions.len())),
-        "{told}"
-    );
+    assert!(good && told.contains(&format!("{} rules found", expressions.len())), "{told}");
 }
 
 /// Counts that began within the hour are all of that hour: `increase` alone never sees a series' first value.
@@ -264,9 +234,7 @@ fn the_containerfile_is_small_pinned_and_not_root() {
     };
     // The compiler's image has the version that Cargo.toml wants, and is one of musl.
     let wanted = env!("CARGO_PKG_RUST_VERSION");
-    let [base] = all("ARG")[..] else {
-        panic!("one argument")
-    };
+    let [base] = all("ARG")[..] else { panic!("one argument") };
     assert!(
         base.starts_with(&format!("BUILD=docker.io/library/rust:{wanted}."))
             && base.contains("-alpine"),
@@ -274,24 +242,10 @@ fn the_containerfile_is_small_pinned_and_not_root() {
     );
     assert_eq!(all("FROM"), ["${BUILD} AS build", "scratch"]);
     // The last stage holds two files and no command: there is no shell.
-    let last = instructions
-        .iter()
-        .rposition(|(word, _)| word == "FROM")
-        .expect("a stage");
+    let last = instructions.iter().rposition(|(word, _)| word == "FROM").expect("a stage");
     let last: Vec<&(String, String)> = instructions[last + 1..].iter().collect();
     let words: Vec<&str> = last.iter().map(|(word, _)| word.as_str()).collect();
-    assert_eq!(
-        words,
-        [
-            "LABEL",
-            "COPY",
-            "COPY",
-            "USER",
-            "EXPOSE",
-            "ENTRYPOINT",
-            "CMD"
-        ]
-    );
+    assert_eq!(words, ["LABEL", "COPY", "COPY", "USER", "EXPOSE", "ENTRYPOINT", "CMD"]);
     let account = kmsctl::domain::cluster::manifest::ACCOUNT;
     assert_eq!(last[3].1, format!("{account}:{account}"));
     let json = |text: &str| -> Vec<String> { serde_json::from_str(text).expect("the exec form") };
@@ -322,10 +276,7 @@ fn the_containerfile_copies_what_the_build_needs() {
     let let_in = read(".dockerignore");
     for path in &copied {
         assert!(root().join(path).exists(), "{path}");
-        assert!(
-            let_in.contains(&format!("!{path}\n")),
-            "{path} is not let in by .dockerignore"
-        );
+        assert!(let_in.contains(&format!("!{path}\n")), "{path} is not let in by .dockerignore");
     }
     // Whatever the sources take in at compile time is copied.
     let mut waiting = vec![root().join("src")];
@@ -339,12 +290,8 @@ fn the_containerfile_copies_what_the_build_needs() {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             for part in text.split("include_str!(\"").skip(1) {
                 let file = part.split('"').next().expect("a name");
-                let file = path
-                    .parent()
-                    .expect("a folder")
-                    .join(file)
-                    .canonicalize()
-                    .expect("a file");
+                let file =
+                    path.parent().expect("a folder").join(file).canonicalize().expect("a file");
                 let inside = file.strip_prefix(root()).expect("in here");
                 // Fixtures are taken in by unit tests, which the build leaves out.
                 let fixture = inside.starts_with("tests");
@@ -362,10 +309,8 @@ fn the_containerfile_copies_what_the_build_needs() {
 fn every_alert_names_its_runbook() {
     let alerts = read("deploy/alerts.yaml");
     let count = alerts.matches("- alert:").count();
-    let urls: Vec<&str> = alerts
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("runbook_url: "))
-        .collect();
+    let urls: Vec<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
     assert_eq!(urls.len(), count);
     for url in urls {
         let (_, file) = url.split_once("/blob/main/").expect(url);

@@ -13,10 +13,7 @@ pub fn results(outcome: &Outcome, list: &str) -> BTreeMap<String, String> {
         .unwrap_or_else(|error| panic!("not JSON ({error}): {outcome}"));
     let items = data["data"][list].as_array().expect("a list");
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
-    items
-        .iter()
-        .map(|item| (text(&item["check"]), text(&item["result"])))
-        .collect()
+    items.iter().map(|item| (text(&item["check"]), text(&item["result"]))).collect()
 }
 
 /// A home whose firewall is a closed port of this machine, and whose names need no name server.
@@ -61,32 +58,22 @@ fn the_demo_is_healthy() {
     let outcome = environment.demo(&["doctor", "-o", "json"]);
     let results = results(&outcome, "findings");
     assert!(results.len() >= 35, "{results:#?}");
-    let odd: Vec<_> = results
-        .iter()
-        .filter(|(_, result)| !matches!(result.as_str(), "ok" | "skipped"))
-        .collect();
+    let odd: Vec<_> =
+        results.iter().filter(|(_, result)| !matches!(result.as_str(), "ok" | "skipped")).collect();
     assert!(odd.is_empty(), "{odd:?}");
     let finding = &outcome.json()["data"]["findings"][0];
     let mut keys: Vec<&String> = finding.as_object().expect("an object").keys().collect();
     keys.sort();
     assert_eq!(keys, ["check", "evidence", "fix", "result"]);
     for form in ["table", "ndjson", "csv"] {
-        assert!(
-            !environment
-                .demo(&["doctor", "-o", form])
-                .success()
-                .is_empty()
-        );
+        assert!(!environment.demo(&["doctor", "-o", form]).success().is_empty());
     }
 }
 
 #[test]
 fn each_scenario_breaks_its_own_checks_and_no_other() {
     let expected: &[(&str, &[&str])] = &[
-        (
-            "backend-dead",
-            &["announcement", "endpoints", "notifier", "pod"],
-        ),
+        ("backend-dead", &["announcement", "endpoints", "notifier", "pod"]),
         ("closed", &[]),
         ("denied", &["pf"]),
         ("disk-full", &["free-space"]),
@@ -120,10 +107,7 @@ fn problems_alone_are_shown_on_request() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "no-cron");
     let outcome = environment.demo(&["doctor", "--problems", "-o", "json"]);
     let results = results(&outcome, "findings");
-    assert_eq!(
-        results.into_iter().collect::<Vec<_>>(),
-        [("expiry".into(), "wrong".into())]
-    );
+    assert_eq!(results.into_iter().collect::<Vec<_>>(), [("expiry".into(), "wrong".into())]);
 }
 
 #[test]
@@ -177,11 +161,8 @@ fn a_firewall_that_is_away_leaves_every_check_of_it_in_its_place() {
     ] {
         assert_eq!(checks[check], "unknown", "{check}: {away}");
     }
-    let wrong: Vec<&String> = checks
-        .iter()
-        .filter(|(_, result)| *result == "wrong")
-        .map(|(check, _)| check)
-        .collect();
+    let wrong: Vec<&String> =
+        checks.iter().filter(|(_, result)| *result == "wrong").map(|(check, _)| check).collect();
     assert_eq!(wrong, ["ssh-login"], "{away}");
     let shown: serde_json::Value = serde_json::from_str(&away.stdout).expect("JSON");
     let at = shown["taken_at"].as_str().expect("a time");
@@ -193,14 +174,8 @@ fn each_fault_of_a_cluster_is_found_where_it_is() {
     let cases: &[(&str, &[&str])] = &[
         ("two-pods", &[]),
         ("no-pod", &["announcement", "endpoints", "notifier", "pod"]),
-        (
-            "notready",
-            &["announcement", "endpoints", "notifier", "pod"],
-        ),
-        (
-            "crashloop",
-            &["announcement", "endpoints", "notifier", "pod"],
-        ),
+        ("notready", &["announcement", "endpoints", "notifier", "pod"]),
+        ("crashloop", &["announcement", "endpoints", "notifier", "pod"]),
         ("no-endpoints", &["announcement", "endpoints"]),
         ("etp-cluster", &["notifier", "service"]),
         ("wrong-lb-ip", &["address"]),
@@ -226,14 +201,7 @@ fn each_fault_of_a_cluster_is_found_where_it_is() {
 
 #[test]
 fn a_missing_right_costs_its_own_check_alone() {
-    let checks = [
-        "service",
-        "address",
-        "announcement",
-        "endpoints",
-        "pod",
-        "notifier",
-    ];
+    let checks = ["service", "address", "announcement", "endpoints", "pod", "notifier"];
     let cases: &[(&str, &[&str])] = &[
         ("get:services", &["service", "address"]),
         ("list:endpointslices", &["endpoints"]),
@@ -247,17 +215,10 @@ fn a_missing_right_costs_its_own_check_alone() {
         let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
         let results = results(&outcome, "findings");
         for check in checks {
-            let expected = if unknown.contains(&check) {
-                "unknown"
-            } else {
-                "ok"
-            };
+            let expected = if unknown.contains(&check) { "unknown" } else { "ok" };
             assert_eq!(results[check], expected, "{denied}: {check}: {outcome}");
         }
-        assert!(
-            outcome.stdout.contains("this login may not "),
-            "{denied}: {outcome}"
-        );
+        assert!(outcome.stdout.contains("this login may not "), "{denied}: {outcome}");
         assert_eq!(results["kubectl-rights"], "wrong", "{denied}: {outcome}");
     }
 }
@@ -313,29 +274,17 @@ fn no_cluster_no_kubectl_and_no_answer_are_told_apart() {
 
     let missing = with_cluster(&cluster).variable("KMSCTL_CLUSTER_KUBECTL", "/nowhere/kubectl");
     let missing = missing.run(&["doctor", "-o", "json"]);
-    assert_eq!(
-        results(&missing, "findings")["kubectl"],
-        "wrong",
-        "{missing}"
-    );
+    assert_eq!(results(&missing, "findings")["kubectl"], "wrong", "{missing}");
     assert!(missing.stdout.contains("is not installed"), "{missing}");
 
     let context = with_cluster(&cluster).variable("KMSCTL_CLUSTER_CONTEXT", "nonsense");
     let context = context.run(&["doctor", "-o", "json"]);
-    assert!(
-        context.stdout.contains("configuration does not fit"),
-        "{context}"
-    );
+    assert!(context.stdout.contains("configuration does not fit"), "{context}");
 
     let none = without_firewall().run(&["doctor", "-o", "json"]);
     assert_eq!(results(&none, "findings")["kubectl"], "skipped", "{none}");
     let refused = without_firewall().variable("KMSCTL_CLUSTER_SERVICE", "--all-namespaces");
-    assert!(
-        refused
-            .run(&["doctor"])
-            .fails_with(2)
-            .contains("is not a name")
-    );
+    assert!(refused.run(&["doctor"]).fails_with(2).contains("is not a name"));
 }
 
 /// Programs in kubectl's place that hang, or never stop talking.
@@ -346,10 +295,7 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
     let flooded: &[&str] = &["did not answer within 2s", "larger than 16 MiB"];
     for (body, reasons) in [
         ("exec sleep 60", &flooded[..1]),
-        (
-            "./helper 60 & helper=$!; ./helper 61; wait $helper",
-            &flooded[..1],
-        ),
+        ("./helper 60 & helper=$!; ./helper 61; wait $helper", &flooded[..1]),
         ("exec yes", flooded),
         ("echo '{\"items\": 3}'", &["a form kmsctl does not know"]),
         ("head -c 20000000 /dev/zero", flooded),
@@ -368,11 +314,7 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
         std::fs::copy("/bin/sleep", &helper).expect("a program");
         let started = std::time::Instant::now();
         let outcome = environment.run(&["doctor", "-o", "json"]);
-        assert!(
-            started.elapsed().as_secs() < 20,
-            "{body}: {:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed().as_secs() < 20, "{body}: {:?}", started.elapsed());
         let said = |reason: &&str| outcome.stdout.contains(*reason);
         assert!(reasons.iter().any(said), "{body}: {outcome}");
         let is_gone = || {
@@ -395,20 +337,10 @@ fn leftovers_are_removed_through_the_procedure() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
     let plan = environment.home().join("plan.json");
     let plan = plan.to_str().expect("a path");
-    let _ = environment
-        .demo(&["doctor", "--clean", "--plan-out", plan])
-        .success();
+    let _ = environment.demo(&["doctor", "--clean", "--plan-out", plan]).success();
     // A temporary change beside them: its way back must stay.
     let armed = environment
-        .demo(&[
-            "ratelimit",
-            "tighten",
-            "--for",
-            "30m",
-            "--yes",
-            "-o",
-            "json",
-        ])
+        .demo(&["ratelimit", "tighten", "--for", "30m", "--yes", "-o", "json"])
         .json()["data"]
         .clone();
     let id = armed["id"].as_str().expect("an id");
@@ -418,30 +350,17 @@ fn leftovers_are_removed_through_the_procedure() {
         results(&before, "findings").into_iter().collect::<Vec<_>>(),
         [("leftovers".into(), "wrong".into())]
     );
-    assert!(
-        before.stdout.contains("Pending") && before.stdout.contains(id),
-        "{before}"
-    );
+    assert!(before.stdout.contains("Pending") && before.stdout.contains(id), "{before}");
     assert!(before.stdout.contains("doctor --clean"), "{before}");
 
-    let shown = environment
-        .demo(&["doctor", "--clean", "--dry-run"])
-        .success();
-    assert!(
-        shown.contains("3d old") && shown.contains("2 files still"),
-        "{shown}"
-    );
-    assert!(
-        !shown.contains(id),
-        "what is armed is not in the plan: {shown}"
-    );
+    let shown = environment.demo(&["doctor", "--clean", "--dry-run"]).success();
+    assert!(shown.contains("3d old") && shown.contains("2 files still"), "{shown}");
+    assert!(!shown.contains(id), "what is armed is not in the plan: {shown}");
     let refused = environment.demo(&["doctor", "--clean"]);
     assert_eq!(refused.code, Some(4), "nobody can confirm: {refused}");
 
-    let done = environment
-        .demo(&["doctor", "--clean", "--yes", "-o", "json"])
-        .json()["data"]
-        .clone();
+    let done =
+        environment.demo(&["doctor", "--clean", "--yes", "-o", "json"]).json()["data"].clone();
     assert_eq!(done["outcome"], "done", "{done:#}");
     let entry = done["id"].as_str().expect("an id");
     assert!(done["undo"].is_null(), "{done:#}");
@@ -452,13 +371,8 @@ fn leftovers_are_removed_through_the_procedure() {
 
     let after = environment.demo(&["doctor", "-o", "json"]);
     assert_eq!(results(&after, "findings")["leftovers"], "ok", "{after}");
-    assert!(
-        after.stdout.contains(id),
-        "the way back is still armed: {after}"
-    );
-    let again = environment
-        .demo(&["doctor", "--clean", "--yes", "-o", "json"])
-        .json();
+    assert!(after.stdout.contains(id), "the way back is still armed: {after}");
+    let again = environment.demo(&["doctor", "--clean", "--yes", "-o", "json"]).json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
     // With nothing to do nobody is needed who confirms it.
     let alone = environment.demo(&["doctor", "--clean"]).success();
@@ -469,10 +383,7 @@ fn leftovers_are_removed_through_the_procedure() {
 fn a_lock_that_is_held_leaves_everything_where_it_is() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "locked");
     let outcome = environment.demo(&["doctor", "--clean", "--yes"]);
-    assert!(
-        outcome.stdout.contains("1 file still has something to do"),
-        "{outcome}"
-    );
+    assert!(outcome.stdout.contains("1 file still has something to do"), "{outcome}");
     assert_eq!(outcome.code, Some(0), "{outcome}");
 }
 
@@ -482,22 +393,16 @@ fn doctor_itself_takes_no_flag_of_a_change() {
     for flag in ["--yes", "--dry-run"] {
         let _ = environment.demo(&["doctor", flag]).fails_with(2);
     }
-    let _ = environment
-        .demo(&["doctor", "--clean", "--problems"])
-        .fails_with(2);
+    let _ = environment.demo(&["doctor", "--clean", "--problems"]).fails_with(2);
 }
 
 #[test]
 fn a_history_that_was_tampered_with_is_told() {
     let environment = TestEnvironment::new();
-    let _ = environment
-        .demo(&["ratelimit", "tighten", "--yes"])
-        .success();
+    let _ = environment.demo(&["ratelimit", "tighten", "--yes"]).success();
     let fine = environment.demo(&["doctor", "-o", "json"]);
     assert_eq!(results(&fine, "findings")["journal"], "ok", "{fine}");
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let path = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
     let text = std::fs::read_to_string(&path).expect("a history");
     std::fs::write(&path, text.replacen("tighten", "loosen.", 1)).expect("a history");
     let broken = environment.demo(&["doctor", "-o", "json"]);

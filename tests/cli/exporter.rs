@@ -28,24 +28,14 @@ struct Running {
 
 impl Running {
     fn start(environment: &TestEnvironment, arguments: &[&str]) -> Self {
-        let fixed = [
-            "exporter",
-            "run",
-            "--every",
-            "1s",
-            "--listen",
-            "127.0.0.1:0",
-        ];
+        let fixed = ["exporter", "run", "--every", "1s", "--listen", "127.0.0.1:0"];
         let arguments: Vec<&str> = fixed.iter().chain(arguments).copied().collect();
         Self::spawn(environment.command(&arguments))
     }
 
     fn spawn(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kmsctl runs");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kmsctl runs");
         let (send_event, events) = channel();
         let stdout = BufReader::new(child.stdout.take().expect("stdout"));
         std::thread::spawn(move || {
@@ -66,12 +56,7 @@ impl Running {
             .and_then(|rest| rest.split_once('/'))
             .unwrap_or_else(|| panic!("{first}"))
             .0;
-        Self {
-            child,
-            address: address.parse().expect("an address"),
-            events,
-            talk,
-        }
+        Self { child, address: address.parse().expect("an address"), events, talk }
     }
 
     /// Returns status line and body.
@@ -81,10 +66,7 @@ impl Running {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        (
-            head.lines().next().expect("a status").to_owned(),
-            body.to_owned(),
-        )
+        (head.lines().next().expect("a status").to_owned(), body.to_owned())
     }
 
     /// Waits until a line is on the page, and returns the page.
@@ -106,9 +88,7 @@ impl Running {
 
     /// Ends it and returns the exit code and what it said.
     fn stop(mut self) -> (Option<i32>, Vec<String>) {
-        let _ = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status();
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let ended = self.child.wait().expect("an end");
         (ended.code(), self.talk.iter().collect())
     }
@@ -143,10 +123,9 @@ fn the_page_shows_what_the_firewall_says() {
     }
     let (status, _) = running.get("/readyz");
     assert_eq!(status, "HTTP/1.1 200 OK");
-    if let Some(promtool) = skip::program(
-        "promtool check metrics",
-        &["/usr/bin/promtool", "/usr/local/bin/promtool"],
-    ) {
+    if let Some(promtool) =
+        skip::program("promtool check metrics", &["/usr/bin/promtool", "/usr/local/bin/promtool"])
+    {
         let file = environment.home().join("page");
         std::fs::write(&file, &page).expect("written");
         let output = Command::new(promtool)
@@ -173,21 +152,14 @@ fn the_record_knows_who_is_gone() {
     let first = running.next_event();
     assert_eq!(first["event"], "blocked");
     let shown = environment.run(&["virusprot", "show", "-o", "json"]).json();
-    let address = shown["data"]["entries"][0]["address"]
-        .as_str()
-        .expect("an address")
-        .to_owned();
-    environment
-        .run(&["virusprot", "delete", &address, "--yes"])
-        .success();
+    let address = shown["data"]["entries"][0]["address"].as_str().expect("an address").to_owned();
+    environment.run(&["virusprot", "delete", &address, "--yes"]).success();
     let released = std::iter::repeat_with(|| running.next_event())
         .take(1000)
         .find(|event| event["event"] == "released")
         .expect("a release");
     assert_eq!(released["address"], address.as_str());
-    let periods = environment
-        .run(&["virusprot", "history", "-o", "json"])
-        .json();
+    let periods = environment.run(&["virusprot", "history", "-o", "json"]).json();
     let gone: Vec<&Value> = periods["data"]["periods"]
         .as_array()
         .expect("periods")
@@ -196,12 +168,7 @@ fn the_record_knows_who_is_gone() {
         .collect();
     assert_eq!(gone.len(), 1, "{periods}");
     assert_eq!(gone[0]["address"], address.as_str());
-    assert!(
-        environment
-            .run(&["virusprot", "history"])
-            .success()
-            .contains("not yet")
-    );
+    assert!(environment.run(&["virusprot", "history"]).success().contains("not yet"));
     running.stop();
     // Started again, it reports nothing that it has reported before.
     let running = Running::start(&environment, &[]);
@@ -209,9 +176,7 @@ fn the_record_knows_who_is_gone() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(running.events.try_recv().is_err());
     drop(running);
-    let record = environment
-        .home()
-        .join(".local/state/kmsctl/exporter/blocks.jsonl");
+    let record = environment.home().join(".local/state/kmsctl/exporter/blocks.jsonl");
     let mode = std::fs::metadata(record).expect("a record").permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
 }
@@ -241,12 +206,7 @@ fn a_refused_login_is_not_repeated() {
         assert!(page.contains("kmsctl_up 0\n"), "{page}");
         assert!(!page.contains("kmsctl_exposure_state"), "{page}");
         std::thread::sleep(Duration::from_secs(7));
-        assert_eq!(
-            sshd.connections() - before,
-            1,
-            "{transport}: {}",
-            sshd.log()
-        );
+        assert_eq!(sshd.connections() - before, 1, "{transport}: {}", sshd.log());
         let (status, _) = running.get("/readyz");
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
         let (status, _) = running.get("/healthz");
@@ -268,9 +228,7 @@ fn a_refused_login_is_not_repeated() {
 fn blocked_address(environment: &TestEnvironment) -> String {
     let shown = environment.run(&["virusprot", "show", "-o", "json"]).json();
     let entries = shown["data"]["entries"].as_array().expect("entries");
-    let addresses = entries
-        .iter()
-        .map(|entry| entry["address"].as_str().expect("text"));
+    let addresses = entries.iter().map(|entry| entry["address"].as_str().expect("text"));
     let mut v4 = addresses.filter(|address| address.contains('.') && !address.contains('/'));
     v4.next().expect("an address").to_owned()
 }
@@ -296,10 +254,7 @@ fn a_blocked_customer_is_posted_once() {
     let served = Served::start("open");
     let environment = served.reached_from(TestEnvironment::new());
     let address = blocked_address(&environment);
-    let (events, url) = (
-        environment.home().join("events"),
-        environment.home().join("url"),
-    );
+    let (events, url) = (environment.home().join("events"), environment.home().join("url"));
     let slack = FakeSlack::start(&[]);
     std::fs::write(&url, &slack.url).expect("a webhook");
     std::fs::write(&events, activation("198.51.100.250")).expect("events");
@@ -312,12 +267,8 @@ fn a_blocked_customer_is_posted_once() {
     let running = Running::start(&environment, &[]);
     let first = running.next_event();
     assert_eq!(first["customer"], false, "{first}");
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .open(&events)
-        .expect("a file");
-    file.write_all(activation(&address).as_bytes())
-        .expect("written");
+    let mut file = std::fs::OpenOptions::new().append(true).open(&events).expect("a file");
+    file.write_all(activation(&address).as_bytes()).expect("written");
     let turned = std::iter::repeat_with(|| running.next_event())
         .take(1000)
         .find(|event| event["event"] == "customer")
@@ -328,10 +279,7 @@ fn a_blocked_customer_is_posted_once() {
     let running = Running::start(&environment, &[]);
     let told = told_by(&slack, 1);
     let command = format!("kmsctl virusprot delete {address}");
-    assert!(
-        told[0].contains(&command) && told[0].contains("customer"),
-        "{told:?}"
-    );
+    assert!(told[0].contains(&command) && told[0].contains("customer"), "{told:?}");
     running.page_with("kmsctl_blocked_customers 1");
     let (code, talk) = running.stop();
     assert_eq!(code, Some(0));
@@ -343,19 +291,10 @@ fn a_blocked_customer_is_posted_once() {
     assert_eq!(slack.told().len(), 1);
     drop(running);
     // The command of the message frees it.
-    environment
-        .run(&["virusprot", "delete", &address, "--yes"])
-        .success();
-    let periods = environment
-        .run(&["virusprot", "history", "-o", "json"])
-        .json();
-    let customer = periods["data"]["periods"]
-        .as_array()
-        .expect("periods")
-        .iter();
-    let customers: Vec<&Value> = customer
-        .filter(|period| period["customer"] == true)
-        .collect();
+    environment.run(&["virusprot", "delete", &address, "--yes"]).success();
+    let periods = environment.run(&["virusprot", "history", "-o", "json"]).json();
+    let customer = periods["data"]["periods"].as_array().expect("periods").iter();
+    let customers: Vec<&Value> = customer.filter(|period| period["customer"] == true).collect();
     assert_eq!(customers.len(), 1, "{periods}");
 }
 
@@ -375,18 +314,12 @@ fn without_a_source_no_customer_is_named() {
             .variable("KMSCTL_EXPORTER_WEBHOOK_FILE", url.display().to_string());
         let running = Running::start(&environment, arguments);
         let first = running.next_event();
-        assert_eq!(
-            (&first["event"], &first["customer"]),
-            (&"blocked".into(), &Value::Null)
-        );
+        assert_eq!((&first["event"], &first["customer"]), (&"blocked".into(), &Value::Null));
         let page = running.page_with("kmsctl_up 1");
         assert!(!page.contains("customers"), "{page}");
         std::thread::sleep(Duration::from_millis(1200));
         let (_, talk) = running.stop();
-        let unknown = talk
-            .iter()
-            .filter(|line| line.contains("file of events"))
-            .count();
+        let unknown = talk.iter().filter(|line| line.contains("file of events")).count();
         assert_eq!(unknown, usize::from(said), "{talk:?}");
     }
     // Off by default, also where the notifier's webhook is known.
@@ -436,9 +369,7 @@ fn history_of_another_machine_is_the_pods() {
         .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string())
         .variable("KMSCTL_CLUSTER_ENABLED", "yes")
         .without("KMSCTL_DEMO_NOW");
-    let shown = environment
-        .run(&["virusprot", "history", "-o", "json"])
-        .json();
+    let shown = environment.run(&["virusprot", "history", "-o", "json"]).json();
     let periods = shown["data"]["periods"].as_array().expect("periods");
     assert_eq!(periods.len(), 1, "{shown}");
     assert_eq!(periods[0]["address"], "203.0.113.7");
@@ -453,10 +384,7 @@ fn history_of_another_machine_is_the_pods() {
 #[test]
 fn contexts_share_no_record() {
     let environment = TestEnvironment::new();
-    let (shared, own) = (
-        environment.home().join("shared"),
-        environment.home().join("own"),
-    );
+    let (shared, own) = (environment.home().join("shared"), environment.home().join("own"));
     environment.write_config(&format!(
         "[exporter]\nstate_dir = \"{}\"\n[contexts.one.service]\nport = 1688\n[contexts.two.exporter]\nstate_dir = \"{}\"\n",
         shared.display(),
@@ -478,16 +406,7 @@ fn the_manifest_runs_without_rights() {
     let yaml = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/exporter.yaml");
     let home = tempfile::tempdir().expect("a home");
     let read = Command::new(kubectl)
-        .args([
-            "set",
-            "image",
-            "--local",
-            "-f",
-            yaml,
-            "exporter=x",
-            "-o",
-            "json",
-        ])
+        .args(["set", "image", "--local", "-f", yaml, "exporter=x", "-o", "json"])
         .env("HOME", home.path())
         .output()
         .expect("kubectl runs");
@@ -495,9 +414,7 @@ fn the_manifest_runs_without_rights() {
     let typed: Value = serde_json::from_slice(&read.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read.stderr)));
     let text = std::fs::read_to_string(yaml).expect(yaml);
-    let fields = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'));
+    let fields = text.lines().filter(|line| !line.trim_start().starts_with('#'));
     for field in fields.filter_map(|line| line.trim_start_matches([' ', '-']).split_once(':')) {
         let name = format!("\"{}\"", field.0);
         assert!(typed.to_string().contains(&name), "{name} is no field");
@@ -513,17 +430,11 @@ fn the_manifest_runs_without_rights() {
     assert_eq!(typed["spec"]["replicas"], 1);
     assert_eq!(typed["spec"]["strategy"]["type"], "Recreate");
     let labels = &typed["spec"]["template"]["metadata"]["labels"];
-    assert_eq!(
-        labels["app"], "kmsctl-exporter",
-        "as exporter.selector has it"
-    );
+    assert_eq!(labels["app"], "kmsctl-exporter", "as exporter.selector has it");
     // The same process, with the volumes elsewhere and the served firewall in place of the real one.
     let served = Served::start("open");
     let reached = served.reached_from(TestEnvironment::new());
-    let volumes = [
-        ("/etc/kmsctl/ssh", "ssh"),
-        ("/var/lib/kmsctl-exporter", "record"),
-    ];
+    let volumes = [("/etc/kmsctl/ssh", "ssh"), ("/var/lib/kmsctl-exporter", "record")];
     for (_, name) in volumes {
         std::fs::create_dir(home.path().join(name)).expect(name);
     }
@@ -558,9 +469,7 @@ fn the_manifest_runs_without_rights() {
     running.page_with("kmsctl_up 1");
     assert!(home.path().join("record/record/blocks.jsonl").is_file());
     for probe in ["livenessProbe", "readinessProbe"] {
-        let path = container[probe]["httpGet"]["path"]
-            .as_str()
-            .expect("a path");
+        let path = container[probe]["httpGet"]["path"].as_str().expect("a path");
         assert_eq!(running.get(path).0, "HTTP/1.1 200 OK", "{probe}");
     }
 }

@@ -9,18 +9,11 @@ fn show(environment: &TestEnvironment) -> Value {
 }
 
 fn done(environment: &TestEnvironment, arguments: &[&str]) -> Value {
-    environment
-        .demo(&[arguments, &["--yes", "-o", "json"]].concat())
-        .json()["data"]
-        .clone()
+    environment.demo(&[arguments, &["--yes", "-o", "json"]].concat()).json()["data"].clone()
 }
 
 fn sources(environment: &TestEnvironment) -> usize {
-    environment
-        .demo(&["states", "-o", "ndjson"])
-        .success()
-        .lines()
-        .count()
+    environment.demo(&["states", "-o", "ndjson"]).success().lines().count()
 }
 
 #[test]
@@ -32,48 +25,26 @@ fn revoke_closes_and_ends_connections_and_restore_opens_again() {
         (&revoked["outcome"], &revoked["after"]["exposure"]),
         (&Value::from("done"), &Value::from("closed"))
     );
-    assert!(
-        revoked["states_ended"]
-            .as_u64()
-            .is_some_and(|ended| ended > 0),
-        "{revoked:#}"
-    );
+    assert!(revoked["states_ended"].as_u64().is_some_and(|ended| ended > 0), "{revoked:#}");
     assert_eq!(show(&environment)["state"], "closed");
     assert_eq!(sources(&environment), 0);
-    assert_eq!(
-        done(&environment, &["expose", "revoke"])["outcome"],
-        "nothing-to-do"
-    );
-    assert_eq!(
-        done(&environment, &["expose", "restore"])["outcome"],
-        "done"
-    );
+    assert_eq!(done(&environment, &["expose", "revoke"])["outcome"], "nothing-to-do");
+    assert_eq!(done(&environment, &["expose", "restore"])["outcome"], "done");
     let after = show(&environment);
-    assert_eq!(
-        (&after["state"], &after["caps"]),
-        (&before["state"], &before["caps"])
-    );
-    assert_eq!(
-        done(&environment, &["expose", "restore"])["outcome"],
-        "nothing-to-do"
-    );
+    assert_eq!((&after["state"], &after["caps"]), (&before["state"], &before["caps"]));
+    assert_eq!(done(&environment, &["expose", "restore"])["outcome"], "nothing-to-do");
 }
 
 #[test]
 fn keep_states_leaves_connections_and_says_so() {
     let environment = TestEnvironment::new();
     let outcome = environment.demo(&["expose", "revoke", "--keep-states", "--yes"]);
-    assert!(
-        outcome.stderr.contains("open connections live on"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("open connections live on"), "{outcome}");
     assert!(sources(&environment) > 0);
     assert_eq!(show(&environment)["state"], "closed");
     let ended = done(&environment, &["expose", "revoke"]);
     assert!(
-        ended["states_ended"]
-            .as_u64()
-            .is_some_and(|ended| ended > 0),
+        ended["states_ended"].as_u64().is_some_and(|ended| ended > 0),
         "closed already, and now the connections: {ended:#}"
     );
     assert_eq!(sources(&environment), 0);
@@ -91,27 +62,18 @@ fn delete_is_put_back_verbatim_by_restore_and_by_undo() {
         let id = deleted["id"].as_str().expect("an id");
         let entry = environment.demo(&["history", id, "-o", "json"]).json();
         let records = &entry["data"]["finish"]["outcome"]["before"];
-        assert_eq!(
-            records["filter"]["record"]["tracker"], "1763000004",
-            "{records:#}"
-        );
+        assert_eq!(records["filter"]["record"]["tracker"], "1763000004", "{records:#}");
         assert_eq!(done(&environment, way)["outcome"], "done");
         let after = show(&environment);
         for key in ["state", "caps", "alias"] {
             assert_eq!(after[key], before[key], "{way:?} {key}");
         }
         for key in ["nat", "filter"] {
-            assert_eq!(
-                after[key]["tracker"], before[key]["tracker"],
-                "{way:?} {key}"
-            );
+            assert_eq!(after[key]["tracker"], before[key]["tracker"], "{way:?} {key}");
         }
         // Once more by undo: the records are what they were before the deletion, so there is nothing to take back.
         let told = environment.demo(&["undo", id, "--yes"]);
-        assert!(
-            told.stdout.contains("Nothing to do") || told.stderr.contains("already"),
-            "{told}"
-        );
+        assert!(told.stdout.contains("Nothing to do") || told.stderr.contains("already"), "{told}");
     }
 }
 
@@ -122,13 +84,9 @@ fn what_another_operator_deleted_is_put_back_from_what_the_firewall_keeps() {
     let before = show(&environment);
     let deleted = done(&environment, &["expose", "revoke", "--delete"]);
     let id = deleted["id"].as_str().expect("an id");
-    let journal = environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let journal = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
     std::fs::remove_file(journal).expect("as on another operator's machine");
-    let planned = environment
-        .demo(&["expose", "restore", "--dry-run"])
-        .success();
+    let planned = environment.demo(&["expose", "restore", "--dry-run"]).success();
     let what = format!("put back the rules that {id} by tester@demo deleted at 2026-03-01T12:21:");
     for part in [
         what.as_str(),
@@ -139,10 +97,7 @@ fn what_another_operator_deleted_is_put_back_from_what_the_firewall_keeps() {
     ] {
         assert!(planned.contains(part), "{part}: {planned}");
     }
-    assert_eq!(
-        done(&environment, &["expose", "restore"])["outcome"],
-        "done"
-    );
+    assert_eq!(done(&environment, &["expose", "restore"])["outcome"], "done");
     let after = show(&environment);
     assert_eq!(after["caps"], before["caps"]);
     assert_eq!(after["filter"]["tracker"], "1763000004");
@@ -155,10 +110,7 @@ fn rules_that_were_disabled_when_they_were_deleted_come_back_open() {
     done(&environment, &["expose", "revoke", "--delete"]);
     let restored = done(&environment, &["expose", "restore"]);
     assert_eq!(restored["outcome"], "done", "{restored:#}");
-    assert_eq!(
-        restored["after"]["port_forward"],
-        "port 1688 to k8s_kms_lb from any"
-    );
+    assert_eq!(restored["after"]["port_forward"], "port 1688 to k8s_kms_lb from any");
     let shown = show(&environment);
     assert_eq!(shown["state"], "open", "{shown:#}");
     assert_eq!(shown["filter"]["tracker"], "1763000004");
@@ -178,18 +130,11 @@ fn apply_makes_it_so_from_any_condition_and_is_idle_the_second_time() {
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let first = done(&environment, &["expose", "apply"]);
-        let wanted = if scenario == "open" {
-            "nothing-to-do"
-        } else {
-            "done"
-        };
+        let wanted = if scenario == "open" { "nothing-to-do" } else { "done" };
         assert_eq!(first["outcome"], wanted, "{scenario}: {first:#}");
         let shown = show(&environment);
         assert_eq!(shown["state"], "open", "{scenario}: {:#}", shown["why"]);
-        assert_eq!(
-            shown["caps"]["loaded"]["rate"]["connections"], 10,
-            "{scenario}"
-        );
+        assert_eq!(shown["caps"]["loaded"]["rate"]["connections"], 10, "{scenario}");
         assert_eq!(
             done(&environment, &["expose", "apply"])["outcome"],
             "nothing-to-do",
@@ -202,10 +147,7 @@ fn apply_makes_it_so_from_any_condition_and_is_idle_the_second_time() {
 fn restore_builds_where_nothing_was_saved() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "absent");
     let outcome = environment.demo(&["expose", "restore", "--yes"]);
-    assert!(
-        outcome.stderr.contains("built from kmsctl's configuration"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("built from kmsctl's configuration"), "{outcome}");
     assert_eq!(show(&environment)["state"], "open");
     done(&environment, &["undo"]);
     assert_eq!(show(&environment)["state"], "absent");
@@ -244,15 +186,9 @@ fn a_closing_and_an_opening_are_proven_from_outside() {
     assert_eq!(entry["plan"]["command"], "expose revoke --verify");
     let id = revoked["id"].as_str().expect("an id");
     let told = environment.demo(&["history", id]).success();
-    assert!(
-        told.contains("Outside") && told.contains("198.51.100.77"),
-        "{told}"
-    );
+    assert!(told.contains("Outside") && told.contains("198.51.100.77"), "{told}");
 
-    let restored = done(
-        &environment,
-        &["expose", "restore", "--verify", "--from", "vps"],
-    );
+    let restored = done(&environment, &["expose", "restore", "--verify", "--from", "vps"]);
     assert_eq!(restored["outcome"], "done");
     assert_eq!(restored["outside"]["verdict"], "open", "{restored:#}");
     assert_eq!(restored["outside"]["firewall"]["forwarded"], 1);
@@ -262,9 +198,8 @@ fn a_closing_and_an_opening_are_proven_from_outside() {
 fn an_opening_that_the_outside_does_not_see_is_not_done() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "backend-dead");
     done(&environment, &["expose", "revoke"]);
-    let outcome = environment.demo(&[
-        "expose", "restore", "--verify", "--for", "30m", "--yes", "-o", "json",
-    ]);
+    let outcome =
+        environment.demo(&["expose", "restore", "--verify", "--for", "30m", "--yes", "-o", "json"]);
     assert_eq!(outcome.code, Some(7), "{outcome}");
     let json: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     let data = &json["data"];
@@ -283,24 +218,17 @@ fn an_opening_that_the_outside_does_not_see_is_not_done() {
 
 /// Puts the demo's vantage into the table of blocked addresses.
 fn block_the_vantage(environment: &TestEnvironment) {
-    let state = environment
-        .home()
-        .join(".local/state/kmsctl/demo/state.json");
+    let state = environment.home().join(".local/state/kmsctl/demo/state.json");
     let mut saved: Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
     let tables = saved["world"]["pf"]["tables"].as_array_mut().unwrap();
-    let table = tables
-        .iter_mut()
-        .find(|table| table["name"] == "virusprot")
-        .unwrap();
+    let table = tables.iter_mut().find(|table| table["name"] == "virusprot").unwrap();
     table["entries"]["198.51.100.77/32"] = 1_772_367_000_000_i64.into();
     std::fs::write(&state, saved.to_string()).unwrap();
 }
 
 /// Notes so many connections of the demo's vantage, so many seconds before the test's moment.
 fn spend_connections(environment: &TestEnvironment, count: usize, seconds_ago: i64) {
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/vantages.json");
+    let path = environment.home().join(".local/state/kmsctl/demo/vantages.json");
     let text = std::fs::read_to_string(&path).expect("what was spent");
     let mut spent: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("JSON");
     let then = 1_772_367_694_000_i64 - seconds_ago * 1000;
@@ -314,12 +242,7 @@ fn spend_connections(environment: &TestEnvironment, count: usize, seconds_ago: i
 fn no_proof_is_called_no_proof() {
     let environment = TestEnvironment::new();
     let proven = done(&environment, &["expose", "revoke", "--verify"]);
-    assert!(
-        proven["checks"]
-            .as_array()
-            .is_some_and(|checks| checks.len() > 1),
-        "{proven:#}"
-    );
+    assert!(proven["checks"].as_array().is_some_and(|checks| checks.len() > 1), "{proven:#}");
     done(&environment, &["expose", "restore"]);
     // Three of the five connections of this minute are spent: an opening needs one, a closing three.
     spend_connections(&environment, 3, 58);
@@ -338,26 +261,17 @@ fn no_proof_is_called_no_proof() {
     spend_connections(&environment, 5, 0);
     let refused = environment.demo(&["expose", "restore", "--verify", "--yes"]);
     assert_eq!(refused.code, Some(6), "{refused}");
-    for part in [
-        "Nothing was changed",
-        "before 1m have passed",
-        "without --verify",
-    ] {
+    for part in ["Nothing was changed", "before 1m have passed", "without --verify"] {
         assert!(refused.stderr.contains(part), "{part}: {refused}");
     }
     assert_eq!(show(&environment)["state"], "closed");
     done(&environment, &["expose", "restore"]);
     // A vantage that is shut out cannot tell what others are.
-    std::fs::remove_file(
-        environment
-            .home()
-            .join(".local/state/kmsctl/demo/vantages.json"),
-    )
-    .unwrap();
+    std::fs::remove_file(environment.home().join(".local/state/kmsctl/demo/vantages.json"))
+        .unwrap();
     block_the_vantage(&environment);
-    let outcome = environment.demo(&[
-        "expose", "revoke", "--delete", "--verify", "--for", "30m", "--yes", "-o", "json",
-    ]);
+    let outcome = environment
+        .demo(&["expose", "revoke", "--delete", "--verify", "--for", "30m", "--yes", "-o", "json"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     let json: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     assert_eq!(json["data"]["outcome"], "unverified");
@@ -366,11 +280,7 @@ fn no_proof_is_called_no_proof() {
     let after = json["data"]["after"].as_object().expect("what is known");
     let caps = [after.get("max_src_conn"), after.get("rate")];
     assert_eq!(caps, [Some(&Value::Null); 2], "no rule, no caps: {json:#}");
-    for part in [
-        "is not proven",
-        "way back stays armed",
-        "verify --external --expect closed",
-    ] {
+    for part in ["is not proven", "way back stays armed", "verify --external --expect closed"] {
         assert!(outcome.stderr.contains(part), "{part}: {outcome}");
     }
     // What --delete saved is found again, proven from outside or not.
@@ -407,17 +317,10 @@ fn a_proof_nobody_can_make_is_refused_before_anything_is_changed() {
     }
     assert_eq!(show(&environment)["state"], "open");
     // Without the demo there is no vantage unless one is configured; no connection is made to find that out.
-    let told = TestEnvironment::new()
-        .run(&["expose", "revoke", "--verify", "--yes"])
-        .fails_with(2);
+    let told = TestEnvironment::new().run(&["expose", "revoke", "--verify", "--yes"]).fails_with(2);
     assert!(told.contains("No vantage is configured"), "{told}");
-    let planned = environment
-        .demo(&["expose", "revoke", "--verify", "--dry-run"])
-        .success();
-    assert!(
-        planned.contains("From outside, no connection opens."),
-        "{planned}"
-    );
+    let planned = environment.demo(&["expose", "revoke", "--verify", "--dry-run"]).success();
+    assert!(planned.contains("From outside, no connection opens."), "{planned}");
 }
 
 /// `expose show`, `status`, `doctor` and `verify` rest on one judgement, in every scenario of the demo.
@@ -450,10 +353,7 @@ fn four_commands_say_one_thing_of_the_exposure() {
         let finds = |list: &Value| {
             list.as_array().is_some_and(|findings| {
                 let about = |finding: &&Value| finding["check"] == "exposure";
-                findings
-                    .iter()
-                    .filter(about)
-                    .any(|found| found["result"] != "ok")
+                findings.iter().filter(about).any(|found| found["result"] != "ok")
             })
         };
         if !is_whole {
@@ -539,11 +439,7 @@ fn a_refused_closing_says_how_it_is_closed() {
             let said = TestEnvironment::new().run(&words);
             assert_eq!(said.code, Some(3), "{words:?}: {said}");
             // What `status` and `expose show` say on the other stream is about what is configured.
-            let said = if command.starts_with("verify") {
-                said.to_string()
-            } else {
-                said.stderr
-            };
+            let said = if command.starts_with("verify") { said.to_string() } else { said.stderr };
             assert!(!said.contains("expose revoke"), "{words:?}: {said}");
             assert!(!said.contains("expose apply"), "{words:?}: {said}");
             assert!(said.contains(by_hand), "{words:?}: {said}");
@@ -554,17 +450,12 @@ fn a_refused_closing_says_how_it_is_closed() {
 #[test]
 fn a_timer_that_is_not_armed_is_named() {
     for (first, again) in [
-        (
-            &["expose", "revoke", "--delete"][..],
-            &["expose", "revoke", "--delete"][..],
-        ),
+        (&["expose", "revoke", "--delete"][..], &["expose", "revoke", "--delete"][..]),
         (&["expose", "revoke"], &["expose", "revoke"]),
         (&["expose", "revoke", "--delete"], &["expose", "revoke"]),
     ] {
         let environment = TestEnvironment::new();
-        environment
-            .demo(&[first, &["--keep-states", "--yes"]].concat())
-            .success();
+        environment.demo(&[first, &["--keep-states", "--yes"]].concat()).success();
         // Connections from before are all that is left to end.
         for how in ["--dry-run", "--yes"] {
             let outcome = environment.demo(&[again, &["--for", "2h", how]].concat());
@@ -574,10 +465,7 @@ fn a_timer_that_is_not_armed_is_named() {
             assert!(named || how == "--yes", "the plan: {outcome}");
         }
         let outcome = environment.demo(&[again, &["--for", "2h", "--yes"]].concat());
-        assert!(
-            outcome.success().contains("No way back was armed"),
-            "nothing at all to do"
-        );
+        assert!(outcome.success().contains("No way back was armed"), "nothing at all to do");
     }
     let environment = TestEnvironment::new();
     for (command, option) in [
@@ -589,19 +477,14 @@ fn a_timer_that_is_not_armed_is_named() {
         let outcome = environment.demo(&[command, &[option, "2h", "--yes"]].concat());
         let shown = outcome.success();
         assert!(shown.contains("Nothing to do"), "{command:?}: {shown}");
-        assert!(
-            shown.contains("way back") || command == ["keep"],
-            "{command:?}: {shown}"
-        );
+        assert!(shown.contains("way back") || command == ["keep"], "{command:?}: {shown}");
     }
 }
 
 #[test]
 fn an_undo_that_closes_says_how_connections_end() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["expose", "revoke", "--keep-states", "--yes"])
-        .success();
+    environment.demo(&["expose", "revoke", "--keep-states", "--yes"]).success();
     environment.demo(&["expose", "restore", "--yes"]).success();
     let undone = environment.demo(&["undo", "--yes"]);
     let kill = "kmsctl --demo states kill --all";

@@ -30,9 +30,7 @@ const READ: &[&str] = &["config", "check"];
 /// Makes a change in the demo; returns where a file of its state lies.
 fn changed_demo(name: &str) -> (TestEnvironment, PathBuf) {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--yes"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--yes"]).success();
     let state = environment.home().join(".local/state/kmsctl/demo");
     (environment, state.join(name))
 }
@@ -62,18 +60,12 @@ fn a_configuration_that_others_may_write_is_refused() {
     let environment = TestEnvironment::new();
     environment.write_config("[service]\nport = 1688\n");
     for mode in [0o664, 0o646, 0o666] {
-        std::fs::set_permissions(
-            environment.config_file(),
-            std::fs::Permissions::from_mode(mode),
-        )
-        .expect("it is ours");
+        std::fs::set_permissions(environment.config_file(), std::fs::Permissions::from_mode(mode))
+            .expect("it is ours");
         refused(&environment, READ, "others may write it");
     }
-    std::fs::set_permissions(
-        environment.config_file(),
-        std::fs::Permissions::from_mode(0o640),
-    )
-    .expect("it is ours");
+    std::fs::set_permissions(environment.config_file(), std::fs::Permissions::from_mode(0o640))
+        .expect("it is ours");
     environment.run(READ).success();
 }
 
@@ -87,9 +79,7 @@ fn a_mounted_config_map_is_read() {
     std::fs::write(data.join("config.toml"), "[service]\nport = 1689\n").expect("a file");
     symlink("..2026_03_01", mount.join("..data")).expect("a link");
     symlink("..data/config.toml", mount.join("config.toml")).expect("a link");
-    let shown = environment
-        .run(&["--config", "mount/config.toml", "config", "show"])
-        .success();
+    let shown = environment.run(&["--config", "mount/config.toml", "config", "show"]).success();
     assert!(shown.contains("1689"), "{shown}");
 }
 
@@ -171,11 +161,8 @@ fn make_pipe(path: &Path) {
 fn code_in_time(mut command: Command) -> Option<i32> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("kmsctl runs");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kmsctl runs");
     while start.elapsed() < PATIENCE && child.try_wait().expect("a child").is_none() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -224,11 +211,7 @@ fn a_pipe_in_any_files_place_never_waits() {
     }
     std::fs::remove_file(at("key")).expect("a pipe");
     std::fs::copy(crate::support::sshd::key("client"), at("key")).expect("a key");
-    for (known_hosts, identity) in [
-        ("known_hosts", "key"),
-        ("none", "identity"),
-        ("none", "key"),
-    ] {
+    for (known_hosts, identity) in [("known_hosts", "key"), ("none", "identity"), ("none", "key")] {
         environment.write_config(&format!(
             "[firewall]\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"russh\"\nknown_hosts = \"{}\"\nidentity = \"{}\"\n",
             at(known_hosts).display(),
@@ -255,40 +238,25 @@ fn a_history_that_is_no_file_stops_no_revoke() {
             let (environment, history) = changed_demo(name);
             let _ = std::fs::remove_file(&history);
             puts(what, &history);
-            for look in [
-                &["history", "--local"][..],
-                &["history", "--verify"],
-                &["undo", "--yes"],
-            ] {
+            for look in [&["history", "--local"][..], &["history", "--verify"], &["undo", "--yes"]]
+            {
                 let said = environment.demo(look).fails_with(2);
                 assert!(said.contains(name), "{what}, {look:?}: {said}");
             }
             if name == "journal.jsonl" {
-                let said = environment
-                    .demo(&["ratelimit", "loosen", "--yes"])
-                    .fails_with(2);
+                let said = environment.demo(&["ratelimit", "loosen", "--yes"]).fails_with(2);
                 assert!(said.contains(name), "{what}: {said}");
             }
-            environment
-                .demo(&["expose", "revoke", "--dry-run"])
-                .success();
+            environment.demo(&["expose", "revoke", "--dry-run"]).success();
             let closed = environment.demo(&["expose", "revoke", "--yes", "-o", "json"]);
             assert_eq!(closed.code, Some(0), "{what}: {closed}");
             if name == "journal.jsonl" {
-                assert!(
-                    closed.stderr.contains("history cannot be kept"),
-                    "{what}: {closed}"
-                );
+                assert!(closed.stderr.contains("history cannot be kept"), "{what}: {closed}");
                 assert!(closed.stderr.contains("expose restore"), "{what}: {closed}");
-                assert!(
-                    !closed.stderr.contains("kmsctl undo ID"),
-                    "{what}: {closed}"
-                );
+                assert!(!closed.stderr.contains("kmsctl undo ID"), "{what}: {closed}");
                 assert!(closed.stdout.contains("\"undo\": null"), "{what}: {closed}");
             }
-            environment
-                .demo(&["expose", "show", "--expect", "closed"])
-                .success();
+            environment.demo(&["expose", "show", "--expect", "closed"]).success();
         }
     }
 }
@@ -305,9 +273,7 @@ fn a_foreign_history_stops_no_revoke() {
         chown(&file, Some(ANOTHER), None).expect("root may");
         let closed = environment.demo(&["expose", "revoke", "--yes"]);
         assert_eq!(closed.code, Some(0), "{planted}: {closed}");
-        environment
-            .demo(&["expose", "show", "--expect", "closed"])
-            .success();
+        environment.demo(&["expose", "show", "--expect", "closed"]).success();
     }
 }
 
@@ -315,10 +281,8 @@ fn a_foreign_history_stops_no_revoke() {
 fn a_pipe_as_configuration_never_waits() {
     let environment = TestEnvironment::new();
     make_pipe(&environment.home().join("pipe"));
-    for arguments in [
-        &["--config", "pipe", "config", "check"][..],
-        &["--config", "pipe", "status"],
-    ] {
+    for arguments in [&["--config", "pipe", "config", "check"][..], &["--config", "pipe", "status"]]
+    {
         assert_eq!(code_in_time(environment.command(arguments)), Some(2));
     }
 }
@@ -326,18 +290,10 @@ fn a_pipe_as_configuration_never_waits() {
 #[test]
 fn variables_that_are_no_text_are_refused() {
     let environment = TestEnvironment::new();
-    for name in [
-        "KMSCTL_CONFIG",
-        "KMSCTL_DEMO",
-        "KMSCTL_SERVICE_PORT",
-        "KMSCTL_ODD",
-    ] {
+    for name in ["KMSCTL_CONFIG", "KMSCTL_DEMO", "KMSCTL_SERVICE_PORT", "KMSCTL_ODD"] {
         let value = std::ffi::OsString::from_vec(b"\xff".to_vec());
-        let output = environment
-            .command(&["status"])
-            .env(name, value)
-            .output()
-            .expect("kmsctl runs");
+        let output =
+            environment.command(&["status"]).env(name, value).output().expect("kmsctl runs");
         assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(name), "{said}");
@@ -352,11 +308,8 @@ fn without_a_home_no_history_is_kept() {
         &["virusprot", "flush", "--yes"],
         &["expose", "revoke", "--yes"],
     ] {
-        let output = environment
-            .command(arguments)
-            .env_remove("HOME")
-            .output()
-            .expect("kmsctl runs");
+        let output =
+            environment.command(arguments).env_remove("HOME").output().expect("kmsctl runs");
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("XDG_STATE_HOME"), "{said}");
@@ -384,10 +337,7 @@ fn planted_directories_are_refused_for_root_too() {
             chown(&path_of_demo, Some(ANOTHER), None).expect("root may");
         }
         let outcome = environment.run(arguments);
-        assert!(
-            outcome.stderr.contains("another user"),
-            "{planted}: {outcome}"
-        );
+        assert!(outcome.stderr.contains("another user"), "{planted}: {outcome}");
         assert_ne!(outcome.code, Some(0));
         if planted != "r/kmsctl" {
             // What lies in another user's directory can be replaced by that user, whose ever it is now.
@@ -397,10 +347,7 @@ fn planted_directories_are_refused_for_root_too() {
                     std::fs::remove_dir_all(&path_of_demo).expect("it is ours");
                 }
                 let outcome = environment.run(arguments);
-                assert!(
-                    outcome.stderr.contains("another user"),
-                    "{below}: {outcome}"
-                );
+                assert!(outcome.stderr.contains("another user"), "{below}: {outcome}");
                 assert_ne!(outcome.code, Some(0), "{below}");
             }
         }
@@ -420,10 +367,7 @@ fn the_runtime_directory_of_another_user_is_not_used() {
     let run = |environment: &TestEnvironment| {
         let mut command = environment.command(&status);
         let command = command.env("KMSCTL_FIREWALL_HOST", "127.0.0.1");
-        command
-            .env("KMSCTL_FIREWALL_PORT", "1")
-            .output()
-            .expect("kmsctl runs")
+        command.env("KMSCTL_FIREWALL_PORT", "1").output().expect("kmsctl runs")
     };
     chown(&runtime, Some(ANOTHER), None).expect("root may");
     run(&environment);
@@ -470,17 +414,12 @@ fn a_planted_history_is_not_read() {
 #[test]
 fn a_home_that_is_a_link_works() {
     let environment = TestEnvironment::new();
-    let (real, link) = (
-        environment.home().join("real"),
-        environment.home().join("link"),
-    );
+    let (real, link) = (environment.home().join("real"), environment.home().join("link"));
     std::fs::create_dir(&real).expect("a directory");
     symlink(&real, &link).expect("a link");
     let home = link.display().to_string();
-    let run = environment.demo_with(
-        &[("HOME", &home)],
-        &["ratelimit", "tighten", "--yes", "-o", "json"],
-    );
+    let run =
+        environment.demo_with(&[("HOME", &home)], &["ratelimit", "tighten", "--yes", "-o", "json"]);
     assert_eq!(run.json()["data"]["outcome"], "done");
     let history = real.join(".local/state/kmsctl/demo/journal.jsonl");
     let mode = history.metadata().expect("a history").permissions().mode();
@@ -515,9 +454,6 @@ fn planted_sockets_in_tmp_are_refused() {
             return;
         }
         assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(
-            said.contains("/tmp/kmsctl-0") && said.contains("another user"),
-            "{said}"
-        );
+        assert!(said.contains("/tmp/kmsctl-0") && said.contains("another user"), "{said}");
     }
 }

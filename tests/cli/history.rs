@@ -9,76 +9,41 @@ use sha2::{Digest as _, Sha256};
 use crate::support::environment::TestEnvironment;
 
 fn done(environment: &TestEnvironment, arguments: &[&str]) -> Value {
-    environment
-        .demo(&[arguments, &["--yes", "-o", "json"]].concat())
-        .json()["data"]
-        .clone()
+    environment.demo(&[arguments, &["--yes", "-o", "json"]].concat()).json()["data"].clone()
 }
 
 fn journal(environment: &TestEnvironment) -> std::path::PathBuf {
-    environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl")
+    environment.home().join(".local/state/kmsctl/demo/journal.jsonl")
 }
 
 fn blocked(environment: &TestEnvironment) -> Vec<String> {
-    let csv = environment
-        .demo(&["virusprot", "show", "--sort", "address", "-o", "csv"])
-        .success();
-    csv.lines()
-        .skip(1)
-        .filter_map(|line| line.split(',').next().map(str::to_owned))
-        .collect()
+    let csv = environment.demo(&["virusprot", "show", "--sort", "address", "-o", "csv"]).success();
+    csv.lines().skip(1).filter_map(|line| line.split(',').next().map(str::to_owned)).collect()
 }
 
 #[test]
 fn the_list_says_what_by_whom_and_how_it_stands() {
     let environment = TestEnvironment::new();
-    assert!(
-        environment
-            .demo(&["history"])
-            .stderr
-            .contains("Nothing was changed yet")
-    );
+    assert!(environment.demo(&["history"]).stderr.contains("Nothing was changed yet"));
     let first = done(&environment, &["ratelimit", "tighten", "--reason", "abuse"]);
     done(&environment, &["virusprot", "flush"]);
-    done(
-        &environment,
-        &["undo", first["id"].as_str().expect("an id")],
-    );
+    done(&environment, &["undo", first["id"].as_str().expect("an id")]);
     let list = environment.demo(&["history", "-o", "json"]).json();
     assert_eq!(list["schema"], "kmsctl/history/v1");
     let entries = list["data"]["entries"].as_array().expect("entries");
-    let commands: Vec<&str> = entries
-        .iter()
-        .filter_map(|entry| entry["command"].as_str())
-        .collect();
+    let commands: Vec<&str> =
+        entries.iter().filter_map(|entry| entry["command"].as_str()).collect();
     let undo = format!("undo {}", first["id"].as_str().expect("an id"));
+    assert_eq!(commands, [undo.as_str(), "virusprot flush", "ratelimit tighten"]);
     assert_eq!(
-        commands,
-        [undo.as_str(), "virusprot flush", "ratelimit tighten"]
-    );
-    assert_eq!(
-        (
-            &entries[2]["who"],
-            &entries[2]["reason"],
-            &entries[2]["source"]
-        ),
+        (&entries[2]["who"], &entries[2]["reason"], &entries[2]["source"]),
         (&"tester@demo".into(), &"abuse".into(), &"here".into())
     );
     assert_eq!(entries[2]["undone_by"], entries[0]["id"]);
     for form in ["table", "ndjson", "csv"] {
-        assert!(
-            !environment
-                .demo(&["history", "-o", form])
-                .success()
-                .is_empty(),
-            "{form}"
-        );
+        assert!(!environment.demo(&["history", "-o", form]).success().is_empty(), "{form}");
     }
-    let whole = environment
-        .demo(&["history", first["id"].as_str().expect("an id")])
-        .success();
+    let whole = environment.demo(&["history", first["id"].as_str().expect("an id")]).success();
     for wanted in [
         "undone",
         "50 -> 10",
@@ -89,12 +54,8 @@ fn the_list_says_what_by_whom_and_how_it_stands() {
         assert!(whole.contains(wanted), "{wanted}: {whole}");
     }
     environment.demo(&["history", "ffffffffffff"]).fails_with(2);
-    environment
-        .demo(&["undo", "ffffffffffff", "--yes"])
-        .fails_with(2);
-    environment
-        .demo(&["keep", "ffffffffffff", "--yes"])
-        .fails_with(2);
+    environment.demo(&["undo", "ffffffffffff", "--yes"]).fails_with(2);
+    environment.demo(&["keep", "ffffffffffff", "--yes"]).fails_with(2);
 }
 
 #[test]
@@ -113,10 +74,7 @@ fn every_change_is_taken_back_once() {
         &["virusprot", "delete", &entries[0]],
     ];
     for change in changes {
-        let id = done(&environment, change)["id"]
-            .as_str()
-            .expect("an id")
-            .to_owned();
+        let id = done(&environment, change)["id"].as_str().expect("an id").to_owned();
         let undone = done(&environment, &["undo"]);
         assert_eq!(undone["outcome"], "done", "{change:?}");
         assert_eq!(blocked(&environment), entries, "{change:?}");
@@ -134,17 +92,9 @@ fn an_undo_of_an_undo_makes_the_change_once_more() {
     let environment = TestEnvironment::new();
     done(&environment, &["ratelimit", "tighten"]);
     let undone = done(&environment, &["undo"]);
-    let again = done(
-        &environment,
-        &["undo", undone["id"].as_str().expect("an id")],
-    );
+    let again = done(&environment, &["undo", undone["id"].as_str().expect("an id")]);
     assert_eq!(again["after"]["max_src_conn"], 10, "{again:#}");
-    assert!(
-        environment
-            .demo(&["ratelimit", "show"])
-            .success()
-            .contains("preset tighten")
-    );
+    assert!(environment.demo(&["ratelimit", "show"]).success().contains("preset tighten"));
 }
 
 #[test]
@@ -152,16 +102,10 @@ fn what_moved_on_since_is_left_alone() {
     let environment = TestEnvironment::new();
     let first = done(&environment, &["ratelimit", "tighten"]);
     done(&environment, &["ratelimit", "loosen"]);
-    let told = environment
-        .demo(&["undo", first["id"].as_str().expect("an id"), "--yes"])
-        .fails_with(6);
+    let told =
+        environment.demo(&["undo", first["id"].as_str().expect("an id"), "--yes"]).fails_with(6);
     assert!(told.contains("moved on since"), "{told}");
-    assert!(
-        environment
-            .demo(&["ratelimit", "show"])
-            .success()
-            .contains("preset loosen")
-    );
+    assert!(environment.demo(&["ratelimit", "show"]).success().contains("preset loosen"));
 }
 
 #[test]
@@ -170,28 +114,22 @@ fn ages_restart_and_undo_says_so() {
     done(&environment, &["virusprot", "flush"]);
     let outcome = environment.demo(&["undo", "--yes"]);
     assert!(outcome.stderr.contains("ages restart"), "{outcome}");
-    let shown = environment
-        .demo(&["virusprot", "show", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
     let ages: Vec<u64> = shown["data"]["entries"]
         .as_array()
         .expect("entries")
         .iter()
         .filter_map(|entry| entry["age_seconds"].as_u64())
         .collect();
-    assert!(
-        !ages.is_empty() && ages.iter().all(|age| *age == 0),
-        "{ages:?}"
-    );
+    assert!(!ages.is_empty() && ages.iter().all(|age| *age == 0), "{ages:?}");
 }
 
 #[test]
 fn ended_connections_cannot_be_taken_back() {
     let environment = TestEnvironment::new();
     let killed = done(&environment, &["states", "kill", "--all"]);
-    let told = environment
-        .demo(&["undo", killed["id"].as_str().expect("an id"), "--yes"])
-        .fails_with(1);
+    let told =
+        environment.demo(&["undo", killed["id"].as_str().expect("an id"), "--yes"]).fails_with(1);
     assert!(told.contains("do not come back"), "{told}");
 }
 
@@ -213,70 +151,38 @@ fn a_torn_record_is_recovered_and_reported() {
     let first = String::from_utf8_lossy(&text);
     write_head(&environment, first.lines().next().expect("a line"));
     let verified = environment.demo(&["history", "--verify"]);
-    assert!(
-        verified.code == Some(0) && verified.stderr.contains("torn"),
-        "{verified}"
-    );
+    assert!(verified.code == Some(0) && verified.stderr.contains("torn"), "{verified}");
     // How the change ended was in the torn record; the firewall is asked, and knows.
-    let list = environment
-        .demo(&["history", "--local", "-o", "json"])
-        .json();
+    let list = environment.demo(&["history", "--local", "-o", "json"]).json();
     assert_eq!(list["data"]["entries"][0]["outcome"], "unknown");
-    let id = list["data"]["entries"][0]["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
-    assert!(
-        environment
-            .demo(&["history", &id])
-            .success()
-            .contains("done: ")
-    );
+    let id = list["data"]["entries"][0]["id"].as_str().expect("an id").to_owned();
+    assert!(environment.demo(&["history", &id]).success().contains("done: "));
     std::fs::write(journal(&environment), &text[..text.len() - 20]).expect("a torn history");
     write_head(&environment, first.lines().next().expect("a line"));
     let outcome = environment.demo(&["virusprot", "flush", "--yes"]);
+    assert!(outcome.code == Some(0) && outcome.stderr.contains("torn record"), "{outcome}");
     assert!(
-        outcome.code == Some(0) && outcome.stderr.contains("torn record"),
-        "{outcome}"
-    );
-    assert!(
-        environment
-            .demo(&["history", "--verify"])
-            .success()
-            .contains("chain of 4 records holds")
+        environment.demo(&["history", "--verify"]).success().contains("chain of 4 records holds")
     );
 }
 
 #[test]
 fn a_change_whose_ending_was_never_written_is_settled_by_undo() {
     let environment = TestEnvironment::new();
-    let id = done(&environment, &["ratelimit", "tighten"])["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let id =
+        done(&environment, &["ratelimit", "tighten"])["id"].as_str().expect("an id").to_owned();
     let text = std::fs::read_to_string(journal(&environment)).expect("a history");
-    let first: String = text
-        .lines()
-        .take(1)
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let first: String = text.lines().take(1).map(|line| format!("{line}\n")).collect();
     std::fs::write(journal(&environment), first).expect("a history");
     assert_eq!(done(&environment, &["undo", &id])["outcome"], "done");
-    assert!(
-        environment
-            .demo(&["ratelimit", "show"])
-            .success()
-            .contains("preset default")
-    );
+    assert!(environment.demo(&["ratelimit", "show"]).success().contains("preset default"));
 }
 
 #[test]
 fn what_the_firewall_has_brought_to_another_end_since_is_asked_for() {
     let environment = TestEnvironment::new();
-    let id = done(&environment, &["ratelimit", "tighten"])["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let id =
+        done(&environment, &["ratelimit", "tighten"])["id"].as_str().expect("an id").to_owned();
     // As it was written while the firewall could not prove it yet.
     let text = std::fs::read_to_string(journal(&environment)).expect("a history");
     let then = text
@@ -288,9 +194,7 @@ fn what_the_firewall_has_brought_to_another_end_since_is_asked_for() {
     assert_eq!(local.json()["data"]["outcome"], "unverified");
     let asked = environment.demo(&["history", &id, "-o", "json"]).json();
     assert_eq!(asked["data"]["outcome"], "done", "{asked:#}");
-    let list = environment
-        .demo(&["history", "--local", "-o", "json"])
-        .json();
+    let list = environment.demo(&["history", "--local", "-o", "json"]).json();
     assert_eq!(list["data"]["entries"][0]["outcome"], "done");
 }
 
@@ -300,28 +204,16 @@ fn a_broken_chain_is_named_and_does_not_stop_anybody() {
     done(&environment, &["ratelimit", "tighten"]);
     done(&environment, &["virusprot", "flush"]);
     let text = std::fs::read_to_string(journal(&environment)).expect("a history");
-    std::fs::write(
-        journal(&environment),
-        text.replacen("tester@demo", "nobody@demo", 1),
-    )
-    .expect("a forged history");
+    std::fs::write(journal(&environment), text.replacen("tester@demo", "nobody@demo", 1))
+        .expect("a forged history");
     let verified = environment.demo(&["history", "--verify", "-o", "json"]);
     assert_eq!(verified.code, Some(3), "{verified}");
     let shown: Value = serde_json::from_str(&verified.stdout).expect("JSON");
     assert_eq!(shown["data"]["breaks"][0]["line"], 1, "{shown:#}");
     let told = "The chain is broken in 1 place.";
     assert!(verified.stderr.contains(told), "{verified}");
-    assert!(
-        environment
-            .demo(&["history"])
-            .stderr
-            .contains("chain is broken at line 1")
-    );
-    let without: String = text
-        .lines()
-        .skip(1)
-        .map(|line| format!("{line}\n"))
-        .collect();
+    assert!(environment.demo(&["history"]).stderr.contains("chain is broken at line 1"));
+    let without: String = text.lines().skip(1).map(|line| format!("{line}\n")).collect();
     std::fs::write(journal(&environment), without).expect("a history with a hole");
     environment.demo(&["history", "--verify"]).fails_with(3);
     done(&environment, &["ratelimit", "loosen"]);
@@ -348,10 +240,7 @@ fn a_way_back_that_a_later_change_disarmed_is_told_as_superseded() {
     done(&environment, &["expose", "revoke"]);
     let later = environment.variable("KMSCTL_DEMO_NOW", "2026-03-01T12:31:34Z");
     let shown = later.demo(&["expose", "show", "-o", "json"]).json();
-    assert_eq!(
-        shown["data"]["state"], "closed",
-        "the first does not open it"
-    );
+    assert_eq!(shown["data"]["state"], "closed", "the first does not open it");
     let list = later.demo(&["history", "-o", "json"]).json();
     let entries = list["data"]["entries"].as_array().expect("entries");
     assert_eq!(list["data"]["armed"], serde_json::json!([]));
@@ -376,9 +265,7 @@ fn another_operators_changes_are_listed_too() {
         (&id, &"firewall".into(), &"tester@demo".into()),
         "{list:#}"
     );
-    let local = environment
-        .demo(&["history", "--local", "-o", "json"])
-        .json();
+    let local = environment.demo(&["history", "--local", "-o", "json"]).json();
     assert_eq!(local["data"]["entries"], serde_json::json!([]));
 }
 
@@ -389,18 +276,13 @@ fn without_the_firewall_the_list_is_shorter_and_says_so() {
         .variable("KMSCTL_FIREWALL_PORT", "1");
     let outcome = environment.run(&["history"]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert!(
-        outcome.stderr.contains("Changes made from elsewhere"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("Changes made from elsewhere"), "{outcome}");
 }
 
 /// Makes a change and gives its id, also where it fails.
 fn made(environment: &TestEnvironment, arguments: &[&str]) -> String {
     let _outcome = environment.demo(&[arguments, &["--yes"]].concat());
-    let list = environment
-        .demo(&["history", "--local", "-o", "json"])
-        .json();
+    let list = environment.demo(&["history", "--local", "-o", "json"]).json();
     let id = list["data"]["entries"][0]["id"].as_str();
     id.expect("a change").to_owned()
 }
@@ -421,9 +303,7 @@ fn an_entry_says_what_became_of_its_differences() {
         let environment = scenario(name);
         let id = made(&environment, command);
         let shown = environment.demo(&["history", &id, "--local"]).success();
-        let entry = environment
-            .demo(&["history", &id, "--local", "-o", "json"])
-            .json();
+        let entry = environment.demo(&["history", &id, "--local", "-o", "json"]).json();
         assert_eq!(entry["data"]["became"], became, "{name} {command:?}");
         let facts: Vec<&str> = shown.lines().filter(|line| line.contains(" -> ")).collect();
         assert!(!facts.is_empty(), "{name} {command:?}: {shown}");
@@ -445,10 +325,7 @@ fn an_entry_says_what_became_of_its_differences() {
     let first = text.lines().next().expect("a line");
     std::fs::write(&file, format!("{first}\n")).expect("a history");
     let shown = environment.demo(&["history", &id, "--local"]).success();
-    assert!(
-        shown.contains("whether it was made is not known"),
-        "{shown}"
-    );
+    assert!(shown.contains("whether it was made is not known"), "{shown}");
 }
 
 #[test]
@@ -468,13 +345,9 @@ fn an_entry_says_that_its_plan_came_from_a_file() {
     let environment = TestEnvironment::new();
     for change in [&["ratelimit", "tighten"][..], &["virusprot", "flush"]] {
         let file = format!("{}.json", change[0]);
-        environment
-            .demo(&[change, &["--plan-out", &file]].concat())
-            .success();
+        environment.demo(&[change, &["--plan-out", &file]].concat()).success();
         environment.demo(&["apply", &file, "--yes"]).success();
-        let entry = environment
-            .demo(&["history", "--local", "-o", "json"])
-            .json();
+        let entry = environment.demo(&["history", "--local", "-o", "json"]).json();
         let id = entry["data"]["entries"][0]["id"].as_str().expect("an id");
         let shown = environment.demo(&["history", id]).success();
         assert!(shown.contains("a plan file, made at"), "{shown}");
@@ -490,21 +363,9 @@ fn an_entry_says_that_its_plan_came_from_a_file() {
 fn records_cut_off_at_the_end_are_found() {
     type Cut = fn(&std::path::Path, &str);
     let cuts: [(&str, Cut, &str); 4] = [
-        (
-            "the last",
-            |path, text| keep_lines(path, text, 5),
-            "1 record is missing",
-        ),
-        (
-            "four",
-            |path, text| keep_lines(path, text, 2),
-            "4 records are missing",
-        ),
-        (
-            "all",
-            |path, _| std::fs::write(path, "").expect("a history"),
-            "6 records are missing",
-        ),
+        ("the last", |path, text| keep_lines(path, text, 5), "1 record is missing"),
+        ("four", |path, text| keep_lines(path, text, 2), "4 records are missing"),
+        ("all", |path, _| std::fs::write(path, "").expect("a history"), "6 records are missing"),
         (
             "the file",
             |path, _| std::fs::remove_file(path).expect("a history"),
@@ -550,10 +411,7 @@ fn a_head_that_is_behind_cries_no_wolf_and_one_that_is_missing_is_named() {
     done(&environment, &["virusprot", "flush"]);
     let text = std::fs::read_to_string(journal(&environment)).expect("a history");
     let head = journal(&environment).with_file_name("journal.head");
-    let mode = std::fs::metadata(&head)
-        .expect("a head")
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(&head).expect("a head").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // A machine that went down between the two.
     write_head(&environment, text.lines().nth(2).expect("a line"));
@@ -569,19 +427,11 @@ fn a_head_that_is_behind_cries_no_wolf_and_one_that_is_missing_is_named() {
     environment.demo(&["history", "--verify"]).success();
     // Rewritten as a whole, chain and all: the head knows another end.
     let path = journal(&environment);
-    keep_lines(
-        &path,
-        &std::fs::read_to_string(&path).expect("a history"),
-        4,
-    );
+    keep_lines(&path, &std::fs::read_to_string(&path).expect("a history"), 4);
     std::fs::remove_file(&head).expect("a head");
     done(&environment, &["virusprot", "add", "203.0.113.99"]);
     let other = std::fs::read_to_string(&path).expect("a history");
-    let last = other
-        .lines()
-        .last()
-        .expect("a line")
-        .replace("\"hash\":\"", "\"hash\":\"0");
+    let last = other.lines().last().expect("a line").replace("\"hash\":\"", "\"hash\":\"0");
     write_head(&environment, &last);
     environment.demo(&["history", "--verify"]).fails_with(3);
     std::fs::write(&head, "rubbish").expect("a head");
@@ -617,10 +467,7 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
     for (change, words) in [
         (
             &["ratelimit", "tighten"][..],
-            &[(
-                "\"command\":\"ratelimit tighten",
-                "\"command\":\"expose show",
-            )][..],
+            &[("\"command\":\"ratelimit tighten", "\"command\":\"expose show")][..],
         ),
         (
             &["ratelimit", "tighten"],
@@ -628,10 +475,7 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
         ),
         (
             &["expose", "revoke"],
-            &[(
-                "\"command\":\"expose revoke",
-                "\"command\":\"ratelimit loosen",
-            )],
+            &[("\"command\":\"expose revoke", "\"command\":\"ratelimit loosen")],
         ),
         (&freed, &[("Free ", "Free 1 of ")]),
         (
@@ -641,10 +485,7 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
                 ("from virusprot", "from sshguard"),
             ],
         ),
-        (
-            &["virusprot", "add", "203.0.113.99"],
-            &[("Block ", "Block 1 of ")],
-        ),
+        (&["virusprot", "add", "203.0.113.99"], &[("Block ", "Block 1 of ")]),
         (
             &["virusprot", "add", "203.0.113.99"],
             &[(
@@ -654,32 +495,17 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
         ),
         (
             &["virusprot", "add", "203.0.113.99", "203.0.113.98"],
-            &[(
-                "\"changed\":[",
-                "\"changed\":[{\"address\":\"192.168.1.1\",\"since\":null},",
-            )],
+            &[("\"changed\":[", "\"changed\":[{\"address\":\"192.168.1.1\",\"since\":null},")],
         ),
         (
             &freed,
-            &[(
-                "\"changed\":[",
-                "\"changed\":[{\"address\":\"128.0.0.0/2\",\"since\":null},",
-            )],
+            &[("\"changed\":[", "\"changed\":[{\"address\":\"128.0.0.0/2\",\"since\":null},")],
         ),
         (
             &["virusprot", "add", "203.0.113.99"],
-            &[(
-                "\"command\":\"virusprot add",
-                "\"command\":\"virusprot delete",
-            )],
+            &[("\"command\":\"virusprot add", "\"command\":\"virusprot delete")],
         ),
-        (
-            &["expose", "revoke"],
-            &[(
-                "\"command\":\"expose revoke",
-                "\"command\":\"expose restore",
-            )],
-        ),
+        (&["expose", "revoke"], &[("\"command\":\"expose revoke", "\"command\":\"expose restore")]),
     ] {
         let environment = TestEnvironment::new();
         done(&environment, change);
@@ -688,10 +514,7 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
         let (entries, shown) = (blocked(&environment), ["expose", "show", "-o", "json"]);
         let exposure = environment.demo(&shown).json()["data"].clone();
         let refused = environment.demo(&["undo", "--yes"]).fails_with(6);
-        assert!(
-            refused.contains("nothing was changed"),
-            "{words:?}: {refused}"
-        );
+        assert!(refused.contains("nothing was changed"), "{words:?}: {refused}");
         assert_eq!(blocked(&environment), entries);
         assert_eq!(environment.demo(&shown).json()["data"], exposure);
     }
@@ -699,12 +522,9 @@ fn a_record_whose_words_are_not_what_it_did_is_refused() {
 
 #[test]
 fn a_history_that_is_open_to_others_is_named() {
-    for (name, mode) in [
-        ("journal.jsonl", 0o666),
-        ("journal.jsonl", 0o640),
-        ("journal.head", 0o622),
-        ("", 0o755),
-    ] {
+    for (name, mode) in
+        [("journal.jsonl", 0o666), ("journal.jsonl", 0o640), ("journal.head", 0o622), ("", 0o755)]
+    {
         let environment = TestEnvironment::new();
         done(&environment, &["ratelimit", "tighten"]);
         let directory = journal(&environment);
@@ -712,10 +532,7 @@ fn a_history_that_is_open_to_others_is_named() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
         let words = format!("mode {mode:o}");
         let verified = environment.demo(&["history", "--verify"]);
-        assert!(
-            verified.stderr.contains(&words),
-            "{name} {mode:o}: {verified}"
-        );
+        assert!(verified.stderr.contains(&words), "{name} {mode:o}: {verified}");
         let doctor = environment.demo(&["doctor", "--problems"]);
         // The simulated firewall closes the directory, which is its own too.
         assert!(
@@ -723,11 +540,7 @@ fn a_history_that_is_open_to_others_is_named() {
             "{name} {mode:o}: {doctor}"
         );
         done(&environment, &["ratelimit", "loosen"]);
-        assert_eq!(
-            environment.demo(&["doctor"]).code,
-            Some(0),
-            "{name} {mode:o}"
-        );
+        assert_eq!(environment.demo(&["doctor"]).code, Some(0), "{name} {mode:o}");
     }
 }
 
@@ -743,10 +556,7 @@ fn a_history_that_cannot_be_written_is_named() {
         }
         let output = command.output().expect("kmsctl runs");
         let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     };
     let give = |path: &std::path::Path| {
         if is_root {

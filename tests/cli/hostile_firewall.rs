@@ -15,8 +15,7 @@ const MOST_MEBIBYTES: u64 = 256;
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
 fn acts_on_terminal(text: &str) -> bool {
-    text.chars()
-        .any(|one| one != '\n' && kmsctl::text::acts_on_terminal(one))
+    text.chars().any(|one| one != '\n' && kmsctl::text::acts_on_terminal(one))
 }
 
 #[test]
@@ -27,10 +26,7 @@ fn no_answer_fills_the_memory() {
     let mut wrong = Vec::new();
     for case in CASES {
         let run = hostile.measure(case);
-        eprintln!(
-            "{}: {:?}, {} MiB, {:?}",
-            case.0, run.code, run.peak, run.took
-        );
+        eprintln!("{}: {:?}, {} MiB, {:?}", case.0, run.code, run.peak, run.took);
         if run.peak > MOST_MEBIBYTES || run.code.is_none_or(|code| code > 8) {
             wrong.push((case.0, run.code, run.peak));
         }
@@ -116,16 +112,8 @@ fn limit_every_answer(transport: &str) {
         let mut command = hostile.environment.command(case.4);
         command.args(["--timeout", "1s"]);
         let run = measured(command);
-        assert!(
-            run.took <= LIMIT + MOST_PATIENCE,
-            "{transport}, {}: {run:?}",
-            case.0
-        );
-        assert!(
-            run.code.is_some_and(|code| code <= 8),
-            "{transport}, {}: {run:?}",
-            case.0
-        );
+        assert!(run.took <= LIMIT + MOST_PATIENCE, "{transport}, {}: {run:?}", case.0);
+        assert!(run.code.is_some_and(|code| code <= 8), "{transport}, {}: {run:?}", case.0);
     }
 }
 
@@ -136,88 +124,35 @@ fn floods() -> Vec<(&'static str, Moment, Vec<u8>)> {
     let debug = message(4, &[&[1], &string(odd.as_bytes()), &string(b"")]);
     let ignored = message(2, &[&string(&[b'x'; 900])]);
     let request = |name: &[u8], reply: u8| message(80, &[&string(name), &[reply]]);
-    let keys = [
-        string(b"hostkeys-00@openssh.com"),
-        vec![0],
-        string(&string(b"ssh-ed25519")),
-    ];
+    let keys = [string(b"hostkeys-00@openssh.com"), vec![0], string(&string(b"ssh-ed25519"))];
     let channel = |number: u8, parts: &[&[u8]]| message(number, &[&[0; 4], &parts.concat()]);
-    let opened = [
-        &string(b"forwarded-tcpip")[..],
-        &[0; 4],
-        &[0, 1, 0, 0],
-        &[0, 1, 0, 0],
-    ];
+    let opened = [&string(b"forwarded-tcpip")[..], &[0; 4], &[0, 1, 0, 0], &[0, 1, 0, 0]];
     vec![
         ("silence in the key exchange", Moment::KeyExchange, vec![]),
-        (
-            "messages to ignore in the key exchange",
-            Moment::KeyExchange,
-            ignored.clone(),
-        ),
-        (
-            "debug messages in the key exchange",
-            Moment::KeyExchange,
-            debug.clone(),
-        ),
+        ("messages to ignore in the key exchange", Moment::KeyExchange, ignored.clone()),
+        ("debug messages in the key exchange", Moment::KeyExchange, debug.clone()),
         ("silence before the login", Moment::Service, vec![]),
-        (
-            "messages to ignore before the login",
-            Moment::Service,
-            ignored.clone(),
-        ),
+        ("messages to ignore before the login", Moment::Service, ignored.clone()),
         ("silence in the login", Moment::Login, vec![]),
         ("banners in the login", Moment::Login, banner),
         ("debug messages in the login", Moment::Login, debug.clone()),
-        (
-            "refusals of the login",
-            Moment::Login,
-            message(51, &[&string(b"publickey"), &[0]]),
-        ),
-        (
-            "requests after the login",
-            Moment::Welcome,
-            request(b"keepalive@openssh.com", 1),
-        ),
-        (
-            "requests without an answer",
-            Moment::Welcome,
-            request(odd.as_bytes(), 0),
-        ),
+        ("refusals of the login", Moment::Login, message(51, &[&string(b"publickey"), &[0]])),
+        ("requests after the login", Moment::Welcome, request(b"keepalive@openssh.com", 1)),
+        ("requests without an answer", Moment::Welcome, request(odd.as_bytes(), 0)),
         ("host keys", Moment::Welcome, message(80, &[&keys.concat()])),
         ("debug messages after the login", Moment::Welcome, debug),
-        (
-            "new key exchanges",
-            Moment::Welcome,
-            message(20, &[&[7; 16], &[0; 45]]),
-        ),
+        ("new key exchanges", Moment::Welcome, message(20, &[&[7; 16], &[0; 45]])),
         ("silence for a channel", Moment::Channel, vec![]),
-        (
-            "channels of its own",
-            Moment::Channel,
-            message(90, &[&opened.concat()]),
-        ),
+        ("channels of its own", Moment::Channel, message(90, &[&opened.concat()])),
         ("silence of a shell", Moment::Shell, vec![]),
-        (
-            "requests in a shell",
-            Moment::Shell,
-            request(b"keepalive@openssh.com", 1),
-        ),
-        (
-            "window adjustments",
-            Moment::Shell,
-            channel(93, &[&[0, 0, 0, 1]]),
-        ),
+        ("requests in a shell", Moment::Shell, request(b"keepalive@openssh.com", 1)),
+        ("window adjustments", Moment::Shell, channel(93, &[&[0, 0, 0, 1]])),
         (
             "requests to the channel",
             Moment::Shell,
             channel(98, &[&string(b"keepalive@openssh.com"), &[1]]),
         ),
-        (
-            "data beyond the window",
-            Moment::Shell,
-            channel(94, &[&string(&[b'\n'; 9000])]),
-        ),
+        ("data beyond the window", Moment::Shell, channel(94, &[&string(&[b'\n'; 9000])])),
         (
             "errors beyond the window",
             Moment::Shell,
@@ -228,11 +163,7 @@ fn floods() -> Vec<(&'static str, Moment, Vec<u8>)> {
             Moment::Shell,
             channel(95, &[&[0, 0, 0, 7], &string(&[b'\n'; 900])]),
         ),
-        (
-            "messages without a meaning",
-            Moment::Shell,
-            message(200, &[&[b'x'; 900]]),
-        ),
+        ("messages without a meaning", Moment::Shell, message(200, &[&[b'x'; 900]])),
     ]
 }
 
@@ -271,9 +202,7 @@ fn a_flood_at_any_moment_ends() {
 fn check_flood(transport: &str, name: &str, moment: Moment, flood: &[u8]) {
     const PATIENCE: Duration = Duration::from_secs(1);
     let server = RawSshd::start(moment, flood);
-    let environment = TestEnvironment::new()
-        .private_runtime()
-        .without("KMSCTL_FIREWALL_HOST");
+    let environment = TestEnvironment::new().private_runtime().without("KMSCTL_FIREWALL_HOST");
     let known = environment.home().join("known_hosts");
     std::fs::write(&known, &server.known).expect("a file");
     environment.write_config(&format!(

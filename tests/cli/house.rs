@@ -29,9 +29,7 @@ fn rust_files(under: &str) -> Vec<(PathBuf, String)> {
 
 /// The part of a file before its unit tests; `mod tests;` alone is a file of its own.
 fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or(text)
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
 }
 
 #[test]
@@ -54,11 +52,7 @@ fn the_domain_touches_no_world() {
             continue;
         }
         for word in forbidden {
-            assert!(
-                !code(&text).contains(word),
-                "{} mentions {word}",
-                path.display()
-            );
+            assert!(!code(&text).contains(word), "{} mentions {word}", path.display());
         }
     }
 }
@@ -67,18 +61,7 @@ fn the_domain_touches_no_world() {
 /// it. `clock`, `error`, `own_files`, `plain_file` and `text` may be named by every room.
 const ROOMS: [(&str, &[&str]); 16] = [
     ("start", &["cli", "app", "settings", "terminal"]),
-    (
-        "cli",
-        &[
-            "commands",
-            "app",
-            "simulator",
-            "settings",
-            "journal",
-            "terminal",
-            "domain",
-        ],
-    ),
+    ("cli", &["commands", "app", "simulator", "settings", "journal", "terminal", "domain"]),
     (
         "commands",
         &[
@@ -97,41 +80,13 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "domain",
         ],
     ),
-    (
-        "change",
-        &[
-            "vantage", "app", "pfsense", "settings", "journal", "terminal", "domain",
-        ],
-    ),
+    ("change", &["vantage", "app", "pfsense", "settings", "journal", "terminal", "domain"]),
     (
         "vantage",
-        &[
-            "app",
-            "simulator",
-            "kubectl",
-            "pfsense",
-            "ssh",
-            "settings",
-            "terminal",
-            "domain",
-        ],
+        &["app", "simulator", "kubectl", "pfsense", "ssh", "settings", "terminal", "domain"],
     ),
-    (
-        "app",
-        &[
-            "simulator",
-            "pfsense",
-            "ssh",
-            "settings",
-            "journal",
-            "terminal",
-            "domain",
-        ],
-    ),
-    (
-        "simulator",
-        &["notifier", "pfsense", "ssh", "journal", "domain"],
-    ),
+    ("app", &["simulator", "pfsense", "ssh", "settings", "journal", "terminal", "domain"]),
+    ("simulator", &["notifier", "pfsense", "ssh", "journal", "domain"]),
     ("exporter", &["notifier", "domain"]),
     ("notifier", &["settings", "domain"]),
     ("kubectl", &["settings", "domain"]),
@@ -171,28 +126,14 @@ fn rooms_stand_above_what_they_name() {
     for (place, (room, below)) in ROOMS.iter().enumerate() {
         for named in *below {
             let stands = ROOMS.iter().position(|(other, _)| other == named);
-            assert!(
-                stands > Some(place),
-                "{room} names {named}, which stands above it"
-            );
+            assert!(stands > Some(place), "{room} names {named}, which stands above it");
         }
     }
-    let mut rooms: Vec<&str> = ROOMS
-        .iter()
-        .map(|(room, _)| *room)
-        .chain(FOUNDATIONS)
-        .collect();
+    let mut rooms: Vec<&str> = ROOMS.iter().map(|(room, _)| *room).chain(FOUNDATIONS).collect();
     rooms.extend(["lib", "main"]);
     for (path, _) in rust_files("src") {
-        let path = path
-            .strip_prefix(root().join("src"))
-            .expect("a source file");
-        let first = path
-            .components()
-            .next()
-            .expect("a name")
-            .as_os_str()
-            .to_string_lossy();
+        let path = path.strip_prefix(root().join("src")).expect("a source file");
+        let first = path.components().next().expect("a name").as_os_str().to_string_lossy();
         let room = first.trim_end_matches(".rs");
         assert!(rooms.contains(&room), "{room} stands in no table");
     }
@@ -230,12 +171,7 @@ fn processes_start_in_few_places() {
 #[test]
 fn texts_from_outside_have_one_form_of_escapes() {
     // What is hashed, two enums of russh, and what tests alone print.
-    let others = [
-        "ssh/control_master.rs",
-        "ssh/builtin.rs",
-        "ssh/forward.rs",
-        "kms_log/score.rs",
-    ];
+    let others = ["ssh/control_master.rs", "ssh/builtin.rs", "ssh/forward.rs", "kms_log/score.rs"];
     for (path, text) in rust_files("src") {
         let is_test = text.contains("#[test]") && !text.contains("\nmod tests {");
         if is_test
@@ -281,21 +217,15 @@ fn files_are_opened_in_one_place() {
 fn the_example_configuration_is_the_built_in_one() {
     let file =
         std::fs::read_to_string(root().join("config.example.toml")).expect("config.example.toml");
-    assert_eq!(
-        file,
-        kmsctl::settings::keys::example_configuration(),
-        "run `tests/generate`"
-    );
+    assert_eq!(file, kmsctl::settings::keys::example_configuration(), "run `tests/generate`");
 }
 
 #[test]
 fn completions_and_man_pages_are_fresh() {
     use clap_complete::Shell;
-    for (shell, name) in [
-        (Shell::Bash, "kmsctl.bash"),
-        (Shell::Fish, "kmsctl.fish"),
-        (Shell::Zsh, "_kmsctl"),
-    ] {
+    for (shell, name) in
+        [(Shell::Bash, "kmsctl.bash"), (Shell::Fish, "kmsctl.fish"), (Shell::Zsh, "_kmsctl")]
+    {
         let file = std::fs::read_to_string(root().join("completions").join(name)).expect(name);
         assert_eq!(
             file,
@@ -317,12 +247,7 @@ fn completions_and_man_pages_are_fresh() {
     assert_eq!(names(&kept), names(fresh.path()), "run `tests/generate`");
     for name in names(&kept) {
         let read = |folder: &Path| std::fs::read_to_string(folder.join(&name)).expect("a page");
-        assert_eq!(
-            read(&kept),
-            read(fresh.path()),
-            "{}: run `tests/generate`",
-            name.display()
-        );
+        assert_eq!(read(&kept), read(fresh.path()), "{}: run `tests/generate`", name.display());
     }
 }
 
@@ -330,26 +255,18 @@ fn completions_and_man_pages_are_fresh() {
 fn one_word_names_command_file_runbook_and_test() {
     for (name, _) in kmsctl::commands::runbook::RUNBOOKS {
         // A subcommand with a runbook of its own lives in its group's folder.
-        let homes = [
-            format!("src/commands/{name}.rs"),
-            format!("src/commands/notifier/{name}.rs"),
-        ];
+        let homes = [format!("src/commands/{name}.rs"), format!("src/commands/notifier/{name}.rs")];
         let has_home = homes.iter().any(|path| root().join(path).is_file());
         assert!(has_home, "{homes:?} are missing");
         let path = format!("runbooks/{name}.md");
         assert!(root().join(&path).is_file(), "{path} is missing");
     }
-    let mut names: Vec<&str> = kmsctl::commands::runbook::RUNBOOKS
-        .iter()
-        .map(|(name, _)| *name)
-        .collect();
+    let mut names: Vec<&str> =
+        kmsctl::commands::runbook::RUNBOOKS.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     assert_eq!(
         names,
-        kmsctl::commands::runbook::RUNBOOKS
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
+        kmsctl::commands::runbook::RUNBOOKS.iter().map(|(name, _)| *name).collect::<Vec<_>>()
     );
 }
 
@@ -380,20 +297,8 @@ fn only_the_change_room_changes_anything() {
             ],
         ),
         (
-            &[
-                "ApplyRequest",
-                "KeepRequest",
-                "OutcomeRequest",
-                "Request::Apply",
-                "Request::Keep",
-            ],
-            &[
-                "change",
-                "pfsense/actions",
-                "pfsense/agent",
-                "domain/pfsense",
-                "simulator",
-            ],
+            &["ApplyRequest", "KeepRequest", "OutcomeRequest", "Request::Apply", "Request::Keep"],
+            &["change", "pfsense/actions", "pfsense/agent", "domain/pfsense", "simulator"],
         ),
         (
             &[
@@ -422,10 +327,7 @@ fn only_the_change_room_changes_anything() {
                 "simulator",
             ],
         ),
-        (
-            &[".append("],
-            &["change", "exporter", "journal", "terminal"],
-        ),
+        (&[".append("], &["change", "exporter", "journal", "terminal"]),
     ];
     for (path, text) in rust_files("src") {
         if path.ends_with("tests.rs") || path.to_string_lossy().ends_with("_tests.rs") {
@@ -447,13 +349,7 @@ fn only_the_change_room_changes_anything() {
 #[test]
 fn nothing_ever_flushes_zeroes_or_replaces() {
     let act = std::fs::read_to_string(root().join("src/pfsense/actions.rs")).expect("the actions");
-    for word in [
-        "\"flush\"",
-        "\"zero\"",
-        "\"-F\"",
-        "\"replace\"",
-        "\"reset\"",
-    ] {
+    for word in ["\"flush\"", "\"zero\"", "\"-F\"", "\"replace\"", "\"reset\""] {
         assert!(!code(&act).contains(word), "{word}");
     }
     // Counts are forgotten of one address a call, never of a network.

@@ -45,10 +45,7 @@ fn lay_out_stage(stage: &Path) -> String {
     let place = "/src/target/release/kmsctl";
     if let Some(built) = std::env::var_os("KMSCTL_TESTS_STATIC_BINARY") {
         let program = std::fs::read(&built).expect("the static binary");
-        assert!(
-            !program.windows(14).any(|bytes| bytes == b"/lib/ld-musl-x"),
-            "it wants a loader"
-        );
+        assert!(!program.windows(14).any(|bytes| bytes == b"/lib/ld-musl-x"), "it wants a loader");
         copy_below(stage, Path::new(&built), place);
         return String::new();
     }
@@ -58,16 +55,10 @@ fn lay_out_stage(stage: &Path) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_kmsctl"));
     copy_below(stage, program, place);
     let stripped = stage.join(&place[1..]);
-    let _ = Command::new("objcopy")
-        .arg("--strip-debug")
-        .arg(stripped)
-        .status();
+    let _ = Command::new("objcopy").arg("--strip-debug").arg(stripped).status();
     let libraries = run(Command::new("ldd").arg(program));
     let mut lines = String::new();
-    for library in libraries
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-    {
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
         copy_below(stage, Path::new(library), library);
         lines.push_str(&format!("COPY {} {library}\n", &library[1..]));
     }
@@ -98,25 +89,10 @@ fn the_image_reads_a_log_and_answers() {
     let more = lay_out_stage(&stage);
     let text = include_str!("../../deploy/Containerfile");
     let (_, last) = text.split_once("\nFROM scratch\n").expect("a last stage");
-    let last = format!(
-        "FROM scratch\n{}\n{more}",
-        last.replace("--from=build /", "")
-    );
+    let last = format!("FROM scratch\n{}\n{more}", last.replace("--from=build /", ""));
     std::fs::write(root.join("Containerfile"), last).expect("a file");
-    let build = [
-        "bud",
-        "--isolation",
-        "chroot",
-        "--pull-never",
-        "--quiet",
-        "-t",
-        "kmsctl",
-    ];
-    run(buildah()
-        .args(build)
-        .arg("-f")
-        .arg(root.join("Containerfile"))
-        .arg(&stage));
+    let build = ["bud", "--isolation", "chroot", "--pull-never", "--quiet", "-t", "kmsctl"];
+    run(buildah().args(build).arg("-f").arg(root.join("Containerfile")).arg(&stage));
     let image = run(buildah().args(["inspect", "--type", "image", "kmsctl"]));
     let image: Value = serde_json::from_str(&image).expect("JSON");
     let config = &image["OCIv1"]["config"];
@@ -135,10 +111,7 @@ fn the_image_reads_a_log_and_answers() {
     }
 
     // As the kubelet runs it: what the image says, on the pod's volumes, with a private authority of Slack's.
-    let (log, state) = (
-        open_folder(&root, "log", 0o755),
-        open_folder(&root, "state", 0o777),
-    );
+    let (log, state) = (open_folder(&root, "log", 0o755), open_folder(&root, "state", 0o777));
     let authority = open_folder(&root, "authority", 0o755);
     make_certificates(&openssl, &authority);
     let webhook = slack_with_private_certificate(&authority);
@@ -168,9 +141,7 @@ fn the_image_reads_a_log_and_answers() {
         (&state, "/var/lib/kmsctl-notifier"),
         (&authority, "/authority:ro"),
     ] {
-        command
-            .arg("-v")
-            .arg(format!("{}:{inside}", folder.display()));
+        command.arg("-v").arg(format!("{}:{inside}", folder.display()));
     }
     for (name, value) in [
         ("KMSCTL_NOTIFIER_LOG", "/var/log/vlmcsd/vlmcsd.log"),
@@ -190,22 +161,14 @@ fn the_image_reads_a_log_and_answers() {
     std::fs::write(&log, "").expect("a log");
     let side_car = SideCar::spawn(command, address, &log);
     assert_eq!(side_car.status("/healthz"), Some(200));
-    let written = Profile {
-        seconds: 6 * 3_600,
-        ..Profile::quiet()
-    }
-    .simulate(7);
+    let written = Profile { seconds: 6 * 3_600, ..Profile::quiet() }.simulate(7);
     std::fs::write(&log, written.bytes()).expect("the log");
     let requests = written.events.iter();
-    let requests = requests
-        .filter(|event| matches!(event.what, What::Request { .. }))
-        .count();
+    let requests = requests.filter(|event| matches!(event.what, What::Request { .. })).count();
     assert!(requests > 10, "{requests}");
     side_car.wait_for("every request is counted", |side_car| {
         let page = side_car.get("/metrics", "").1;
-        let counts = page
-            .lines()
-            .filter(|line| line.starts_with("kms_requests_total{"));
+        let counts = page.lines().filter(|line| line.starts_with("kms_requests_total{"));
         let counts = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
         counts.sum::<usize>() == requests
     });

@@ -17,10 +17,7 @@ fn watch_status(environment: &TestEnvironment) -> PtySession {
         "stty cols 80 rows 12; '{kmsctl}' --demo status --watch=1s; echo ended $?; stty -a"
     ));
     command.env_clear().stdin(Stdio::inherit());
-    command.envs(
-        like.get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
     rexpect::session::spawn_command(command, Some(20_000)).expect("a pty")
 }
 
@@ -37,9 +34,7 @@ fn keys_scroll_and_end_a_live_view() {
     press(&mut terminal, "\u{1b}[B");
     terminal.exp_string("lines 2-12 of").expect("a line down");
     press(&mut terminal, "\u{1b}[6~");
-    terminal
-        .exp_string("lines 12-22 of 22")
-        .expect("a page down, to the end");
+    terminal.exp_string("lines 12-22 of 22").expect("a page down, to the end");
     press(&mut terminal, "\u{1b}[H");
     terminal.exp_string("lines 1-11 of").expect("the top again");
     press(&mut terminal, "q");
@@ -56,10 +51,7 @@ fn an_interrupt_between_two_waits_counts() {
     };
     let started = live.environment.home().join("started");
     let kubectl = live.environment.home().join("kubectl");
-    program(
-        &kubectl,
-        &format!("#!/bin/sh\ntouch '{}'\nexec sleep 2\n", started.display()),
-    );
+    program(&kubectl, &format!("#!/bin/sh\ntouch '{}'\nexec sleep 2\n", started.display()));
     for command in ["status", "states", "virusprot show"] {
         let _ = std::fs::remove_file(&started);
         let mut words: Vec<&str> = command.split(' ').collect();
@@ -77,11 +69,7 @@ fn an_interrupt_between_two_waits_counts() {
             code = child.try_wait().expect("its state");
             code.is_some()
         });
-        assert_eq!(
-            code.and_then(|status| status.code()),
-            Some(130),
-            "{words:?}"
-        );
+        assert_eq!(code.and_then(|status| status.code()), Some(130), "{words:?}");
     }
 }
 
@@ -90,13 +78,7 @@ fn ctrl_c_while_connecting_is_130_at_once() {
     // Takes connections and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = silent.local_addr().expect("an address").port();
-    for command in [
-        "status",
-        "doctor",
-        "verify",
-        "expose revoke",
-        "states --watch",
-    ] {
+    for command in ["status", "doctor", "verify", "expose revoke", "states --watch"] {
         let environment = TestEnvironment::new()
             .variable("KMSCTL_FIREWALL_PORT", port.to_string())
             .variable("KMSCTL_FIREWALL_TRANSPORT", "openssh")
@@ -104,10 +86,9 @@ fn ctrl_c_while_connecting_is_130_at_once() {
             .variable("KMSCTL_SERVICE_HOST", "127.0.0.1");
         let like = environment.command(&[]);
         let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_kmsctl"));
-        run.args(command.split(' ')).env_clear().envs(
-            like.get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        run.args(command.split(' '))
+            .env_clear()
+            .envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut terminal = rexpect::session::spawn_command(run, Some(20_000)).expect("a pty");
         let begun = std::time::Instant::now();
         terminal.exp_string("Connecting to").expect("it connects");
@@ -119,10 +100,7 @@ fn ctrl_c_while_connecting_is_130_at_once() {
             assert!(!said.contains(part), "{command} {part}: {said}");
         }
         let status = terminal.process().wait().expect("its end");
-        assert!(
-            format!("{status:?}").contains(", 130)"),
-            "{command}: {status:?}"
-        );
+        assert!(format!("{status:?}").contains(", 130)"), "{command}: {status:?}");
     }
 }
 
@@ -133,32 +111,21 @@ fn ctrl_c_gives_the_terminal_back() {
     terminal.exp_string("lines 1-11 of").expect("the top");
     terminal.send_control('c').expect("Ctrl-C");
     // The shell may end by the same signal; what counts is that the view left the screen.
-    terminal
-        .exp_string("\u{1b}[?1049l")
-        .expect("the screen of before");
+    terminal.exp_string("\u{1b}[?1049l").expect("the screen of before");
 }
 
 #[test]
 fn every_tick_into_a_pipe_has_a_time() {
     for (arguments, wanted) in [
-        (
-            &["-o", "ndjson", "virusprot", "show", "--watch=1s"][..],
-            "\"taken_at\":\"20",
-        ),
-        (
-            &["-o", "json", "virusprot", "show", "--watch=1s"],
-            "\"taken_at\":\"20",
-        ),
+        (&["-o", "ndjson", "virusprot", "show", "--watch=1s"][..], "\"taken_at\":\"20"),
+        (&["-o", "json", "virusprot", "show", "--watch=1s"], "\"taken_at\":\"20"),
         (&["virusprot", "show", "--watch=1s"], "\"taken_at\":\"20"),
         (&["-o", "table", "virusprot", "show", "--watch=1s"], "20"),
     ] {
         let environment = TestEnvironment::new();
         let mut command = environment.command(&[&["--demo"], arguments].concat());
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kmsctl runs");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kmsctl runs");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
         let first = lines.next().expect("a line").expect("text");
         let _ = child.kill().and_then(|()| child.wait());

@@ -36,11 +36,7 @@ fn tighten(environment: &TestEnvironment, blocks: usize) -> (Option<i32>, String
         .arg(kmsctl.get_program())
         .args(kmsctl.get_args())
         .env_clear()
-        .envs(
-            kmsctl
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(kmsctl.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(environment.home());
     let output = command.output().expect("sh runs");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -57,10 +53,7 @@ fn a_disk_that_takes_half_of_the_first_record_stops_the_change_and_keeps_the_his
     let (environment, path) = with_history();
     let (code, told) = tighten(&environment, BEFORE / BLOCK + 2);
     assert_eq!(code, Some(1), "{told}");
-    assert!(
-        told.contains("Nothing was changed: without a history"),
-        "{told}"
-    );
+    assert!(told.contains("Nothing was changed: without a history"), "{told}");
     assert_eq!(path.metadata().expect("a history").len(), BEFORE as u64);
     assert_eq!(most_connections(&environment), 50);
 }
@@ -70,19 +63,11 @@ fn a_disk_that_fills_during_the_change_costs_the_history_its_end_only() {
     let (environment, path) = with_history();
     let (code, told) = tighten(&environment, BEFORE / BLOCK + 6);
     assert_eq!(code, Some(0), "{told}");
-    assert!(
-        told.contains("What follows is not in the history"),
-        "{told}"
-    );
+    assert!(told.contains("What follows is not in the history"), "{told}");
     assert_eq!(most_connections(&environment), 10);
     let text = std::fs::read_to_string(&path).expect("a history");
-    assert!(
-        text.ends_with('\n') && text.lines().count() == 2,
-        "no half record"
-    );
-    let list = environment
-        .demo(&["history", "--local", "-o", "json"])
-        .json();
+    assert!(text.ends_with('\n') && text.lines().count() == 2, "no half record");
+    let list = environment.demo(&["history", "--local", "-o", "json"]).json();
     let entry = &list["data"]["entries"][0];
     assert_eq!(entry["outcome"], "unknown");
     let id = entry["id"].as_str().expect("an id");
@@ -119,11 +104,7 @@ fn on_another_mount(
         .args(kmsctl.get_args())
         .env_clear()
         .env("PLACE", &place)
-        .envs(
-            kmsctl
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(kmsctl.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(live.environment.home())
         .output()
         .expect("unshare is there");
@@ -184,10 +165,9 @@ fn a_read_only_runtime_directory_stops_no_revoke() {
 
 #[test]
 fn a_full_disk_stops_no_revoke() {
-    for arguments in [
-        &["expose", "revoke", "--yes"][..],
-        &["expose", "revoke", "--delete", "--yes"],
-    ] {
+    for arguments in
+        [&["expose", "revoke", "--yes"][..], &["expose", "revoke", "--delete", "--yes"]]
+    {
         let Some(live) = LiveBox::start("russh") else {
             return;
         };
@@ -206,9 +186,7 @@ fn a_full_disk_stops_no_revoke() {
             said.contains("kmsctl undo does not know it") && said.contains("expose restore"),
             "{said}"
         );
-        live.environment
-            .run(&["expose", "restore", "--yes"])
-            .success();
+        live.environment.run(&["expose", "restore", "--yes"]).success();
         assert!(live.redirected(), "it is open again");
     }
 }

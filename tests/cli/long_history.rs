@@ -24,12 +24,7 @@ struct Chained {
 impl Chained {
     fn file(path: &Path, head: String, seq: u64) -> Self {
         let file = std::fs::File::create(path).expect("a history");
-        Self {
-            file: std::io::BufWriter::new(file),
-            head,
-            seq,
-            bytes: 0,
-        }
+        Self { file: std::io::BufWriter::new(file), head, seq, bytes: 0 }
     }
 
     fn push(&mut self, event: &str) {
@@ -56,9 +51,7 @@ fn with_long_history(environment: &TestEnvironment) -> String {
     let first = done(&["ratelimit", "tighten"]);
     let second = done(&["virusprot", "flush"]);
     let third = done(&["undo"]);
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let path = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
     let text = std::fs::read_to_string(&path).expect("a history");
     // The copies are of an earlier version of kmsctl, which wrote no head.
     std::fs::remove_file(path.with_file_name("journal.head")).expect("a head");
@@ -97,17 +90,10 @@ fn a_long_history_takes_no_memory() {
     let first = with_long_history(&environment);
     let run = |arguments: &[&str]| {
         let run = measured(environment.command(&[&["--demo"], arguments].concat()));
-        eprintln!(
-            "{arguments:?}: {:?}, {} MiB, {:?}",
-            run.code, run.peak, run.took
-        );
+        eprintln!("{arguments:?}: {:?}, {} MiB, {:?}", run.code, run.peak, run.took);
         assert_eq!(run.code, Some(0), "{arguments:?}: {run:?}");
         assert!(!run.stderr.contains("chain is broken"), "{run:?}");
-        assert!(
-            run.peak <= MOST_MEBIBYTES,
-            "{arguments:?}: {} MiB",
-            run.peak
-        );
+        assert!(run.peak <= MOST_MEBIBYTES, "{arguments:?}: {} MiB", run.peak);
         run.stdout
     };
     let shown = run(&["history", &first, "--local", "-o", "json"]);

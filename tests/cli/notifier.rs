@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use crate::support::environment::TestEnvironment;
 
 fn sample(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/vlmcsd", name]
-        .iter()
-        .collect();
+    let path: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/vlmcsd", name].iter().collect();
     path.display().to_string()
 }
 
@@ -23,32 +22,18 @@ fn replay_tells_every_decision_in_every_form() {
     let log = sample("flood.old.log");
     let table = environment.run(&["notifier", "replay", &log]).success();
     assert_eq!(table.matches("post").count(), 4, "{table}");
-    assert!(
-        table.contains("Probes") && table.contains("11 ("),
-        "{table}"
-    );
-    let json = environment
-        .run(&["notifier", "replay", &log, "-o", "json"])
-        .success();
+    assert!(table.contains("Probes") && table.contains("11 ("), "{table}");
+    let json = environment.run(&["notifier", "replay", &log, "-o", "json"]).success();
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["schema"], "kmsctl/notifier.replay/v1");
     assert_eq!(json["data"]["summary"]["posts"], 4);
     assert_eq!(json["data"]["summary"]["probes"]["external"], 7);
     assert_eq!(json["data"]["events"].as_array().map(Vec::len), Some(15));
-    let lines = environment
-        .run(&["notifier", "replay", &log, "-o", "ndjson"])
-        .success();
-    let events: Vec<serde_json::Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    assert_eq!(
-        events,
-        json["data"]["events"].as_array().cloned().expect("a list")
-    );
-    let csv = environment
-        .run(&["notifier", "replay", &log, "-o", "csv"])
-        .success();
+    let lines = environment.run(&["notifier", "replay", &log, "-o", "ndjson"]).success();
+    let events: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(events, json["data"]["events"].as_array().cloned().expect("a list"));
+    let csv = environment.run(&["notifier", "replay", &log, "-o", "csv"]).success();
     assert_eq!(csv.lines().count(), 16);
 }
 
@@ -59,9 +44,7 @@ fn replay_of_a_hostile_log_shows_no_control_character() {
         let text = environment
             .run(&["notifier", "replay", &sample("hostile.old.log"), "-o", form])
             .success();
-        let acting = text
-            .chars()
-            .find(|character| character.is_control() && *character != '\n');
+        let acting = text.chars().find(|character| character.is_control() && *character != '\n');
         assert_eq!(acting, None, "{form}");
     }
 }
@@ -69,13 +52,9 @@ fn replay_of_a_hostile_log_shows_no_control_character() {
 #[test]
 fn replay_says_what_is_wrong_with_a_file() {
     let environment = TestEnvironment::new();
-    let told = environment
-        .run(&["notifier", "replay", "/nonexistent"])
-        .fails_with(2);
+    let told = environment.run(&["notifier", "replay", "/nonexistent"]).fails_with(2);
     assert!(told.contains("cannot be read"), "{told}");
-    let told = environment
-        .run(&["notifier", "replay", "/tmp"])
-        .fails_with(2);
+    let told = environment.run(&["notifier", "replay", "/tmp"]).fails_with(2);
     assert!(told.contains("it is a directory"), "{told}");
 }
 
@@ -89,10 +68,7 @@ impl FakeSlack {
     /// Starts it. Status 0 closes the connection without an answer.
     fn start(script: &[(u16, &'static str, &'static str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!(
-            "http://{}/services/SECRET",
-            listener.local_addr().expect("an address")
-        );
+        let url = format!("http://{}/services/SECRET", listener.local_addr().expect("an address"));
         let messages: Arc<Mutex<Vec<(Instant, u16, String)>>> = Arc::default();
         let taken = Arc::clone(&messages);
         let mut script: VecDeque<_> = script.iter().copied().collect();
@@ -101,10 +77,7 @@ impl FakeSlack {
                 let mut reader = BufReader::new(stream);
                 while let Some(body) = read_message(&mut reader) {
                     let (status, header, answer) = script.pop_front().unwrap_or((200, "", "ok"));
-                    taken
-                        .lock()
-                        .expect("messages")
-                        .push((Instant::now(), status, body));
+                    taken.lock().expect("messages").push((Instant::now(), status, body));
                     if status == 0 {
                         break;
                     }
@@ -189,15 +162,8 @@ impl Running {
             .expect("kmsctl runs");
         let running = Self { child, port };
         let end = Instant::now() + Duration::from_secs(10);
-        while running
-            .get("/readyz")
-            .is_none_or(|page| !page.starts_with("HTTP/1.1 200"))
-        {
-            assert!(
-                Instant::now() < end,
-                "not ready: {:?}",
-                running.get("/readyz")
-            );
+        while running.get("/readyz").is_none_or(|page| !page.starts_with("HTTP/1.1 200")) {
+            assert!(Instant::now() < end, "not ready: {:?}", running.get("/readyz"));
             std::thread::sleep(Duration::from_millis(10));
         }
         running
@@ -205,11 +171,7 @@ impl Running {
 
     fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
@@ -217,20 +179,12 @@ impl Running {
 
     /// Asks it to stop and returns exit code, stdout and stderr.
     fn stop(mut self) -> (Option<i32>, String, String) {
-        let killed = std::process::Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+        let killed = std::process::Command::new("kill").arg(self.child.id().to_string()).status();
         assert!(killed.is_ok_and(|status| status.success()));
         let status = self.child.wait().expect("an end");
         let (mut out, mut err) = (String::new(), String::new());
-        self.child
-            .stdout
-            .take()
-            .map(|mut pipe| pipe.read_to_string(&mut out));
-        self.child
-            .stderr
-            .take()
-            .map(|mut pipe| pipe.read_to_string(&mut err));
+        self.child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut out));
+        self.child.stderr.take().map(|mut pipe| pipe.read_to_string(&mut err));
         (status.code(), out, err)
     }
 }
@@ -244,9 +198,7 @@ impl Drop for Running {
 
 /// Appends one whole activation from a client of its own, as the server would: one write a line.
 fn activate(log: &Path, number: u32) {
-    let now = jiff::Timestamp::now()
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string();
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
     let [high, low] = [number / 250, number % 250 + 1];
     let peer = format!("203.0.{high}.{low}:50001");
     for text in [
@@ -294,11 +246,7 @@ fn run_posts_each_activation_once_and_counts_it() {
     ] {
         assert!(page.contains(line), "{line} in {page}");
     }
-    assert!(
-        running
-            .get("/healthz")
-            .is_some_and(|page| page.starts_with("HTTP/1.1 200"))
-    );
+    assert!(running.get("/healthz").is_some_and(|page| page.starts_with("HTTP/1.1 200")));
     let (code, out, err) = running.stop();
     assert_eq!((code, out.lines().count()), (Some(0), 3), "{out}{err}");
     assert!(!err.contains("SECRET"), "{err}");
@@ -328,38 +276,20 @@ fn run_outlives_what_slack_does_and_keeps_the_pace() {
     let taken = slack.taken();
     let statuses: Vec<u16> = taken.iter().map(|(_, status, _)| *status).collect();
     assert_eq!(statuses, [0, 500, 429, 200]);
-    assert!(
-        taken[3].0 - taken[2].0 >= Duration::from_secs(2),
-        "Retry-After"
-    );
+    assert!(taken[3].0 - taken[2].0 >= Duration::from_secs(2), "Retry-After");
     activate(&log, 2);
     std::thread::sleep(Duration::from_millis(1500));
     activate(&log, 2);
     let good = slack.wait_for(2);
-    assert!(
-        good[1].contains("PC-2"),
-        "a message refused for good frees its client: {good:?}"
-    );
+    assert!(good[1].contains("PC-2"), "a message refused for good frees its client: {good:?}");
     let page = running.get("/metrics").expect("a page");
-    for line in [
-        "rate_limited\"} 1",
-        "rejected\"} 1",
-        "error\"} 2",
-        "result=\"ok\"} 2",
-    ] {
+    for line in ["rate_limited\"} 1", "rejected\"} 1", "error\"} 2", "result=\"ok\"} 2"] {
         assert!(page.contains(line), "{line} in {page}");
     }
     let (code, _, err) = running.stop();
-    assert_eq!(
-        (code, err.matches("for good: 404 no_service").count()),
-        (Some(0), 1),
-        "{err}"
-    );
+    assert_eq!((code, err.matches("for good: 404 no_service").count()), (Some(0), 1), "{err}");
     for pair in slack.taken().windows(2) {
-        assert!(
-            pair[1].0 - pair[0].0 >= Duration::from_millis(490),
-            "{pair:?}"
-        );
+        assert!(pair[1].0 - pair[0].0 >= Duration::from_millis(490), "{pair:?}");
     }
 }
 
@@ -400,11 +330,7 @@ fn run_merges_a_backlog_and_loses_nothing_through_kills_and_rotations() {
     let last = Running::start(&environment, &slack, &[]);
     let end = Instant::now() + Duration::from_secs(60);
     let told = |slack: &FakeSlack| {
-        slack
-            .taken()
-            .iter()
-            .map(|(_, _, body)| count_told(body))
-            .sum::<usize>()
+        slack.taken().iter().map(|(_, _, body)| count_told(body)).sum::<usize>()
     };
     while told(&slack) < written && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(100));
@@ -424,9 +350,8 @@ fn run_merges_a_backlog_and_loses_nothing_through_kills_and_rotations() {
 fn count_told(body: &str) -> usize {
     let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
     let text = body["text"].as_str().expect("a text");
-    let digest = text
-        .strip_prefix(":computer: KMS: ")
-        .and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let digest =
+        text.strip_prefix(":computer: KMS: ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     digest.unwrap_or(1)
 }
 
@@ -449,9 +374,7 @@ fn run_refuses_what_it_cannot_work_with() {
 #[test]
 fn wrapped_logs_are_read_and_strange_ones_named() {
     let environment = TestEnvironment::new();
-    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/wrapped"]
-        .iter()
-        .collect();
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/wrapped"].iter().collect();
     let replayed = |path: &Path| {
         let path = path.display().to_string();
         environment.run(&["notifier", "replay", &path, "-o", "json"])
@@ -462,41 +385,23 @@ fn wrapped_logs_are_read_and_strange_ones_named() {
         let count = |name: &str| json["data"]["summary"][name].as_u64().expect("a number");
         (count("activations"), count("unparsed"), count("anomalies"))
     };
-    for name in [
-        "bom",
-        "compose",
-        "crlf",
-        "docker-json",
-        "kubectl-timestamps",
-    ] {
+    for name in ["bom", "compose", "crlf", "docker-json", "kubectl-timestamps"] {
         let path = folder.join(format!("{name}.log"));
         assert_eq!(summary(&path), (2, 0, 0), "{name}");
         // The same, packed.
         let packed = environment.home().join("packed.gz");
         let file = std::fs::File::create(&packed).expect("a file");
-        let status = std::process::Command::new("gzip")
-            .arg("-c")
-            .arg(&path)
-            .stdout(file)
-            .status();
+        let status = std::process::Command::new("gzip").arg("-c").arg(&path).stdout(file).status();
         assert!(status.is_ok_and(|status| status.success()), "gzip");
         assert_eq!(summary(&packed), (2, 0, 0), "{name} packed");
     }
     for (name, unparsed) in [("v4", 0), ("v4-compose", 0)] {
-        assert_eq!(
-            summary(&folder.join(format!("{name}.log"))).1,
-            unparsed,
-            "{name}"
-        );
+        assert_eq!(summary(&folder.join(format!("{name}.log"))).1, unparsed, "{name}");
     }
     let run = replayed(&folder.join("no-sending-line.log"));
     let json: serde_json::Value = serde_json::from_str(&run.success()).expect("JSON");
     assert_eq!(json["data"]["summary"]["anomalies"], 0);
-    assert_eq!(
-        json["data"]["events"][0]["kind"],
-        serde_json::Value::Null,
-        "answered"
-    );
+    assert_eq!(json["data"]["events"][0]["kind"], serde_json::Value::Null, "answered");
     let strange = replayed(&folder.join("py-kms.log"));
     assert_eq!(strange.code, Some(8));
     assert!(strange.stdout.contains("py-kms") && strange.stdout.contains("not-understood"));

@@ -60,9 +60,8 @@ impl Follower {
 
     /// Ends it as Ctrl-C would; returns the rest of stdout, and stderr.
     fn stop(mut self) -> (Vec<String>, String) {
-        let interrupted = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status();
+        let interrupted =
+            Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         assert!(interrupted.is_ok_and(|status| status.success()));
         let status = self.child.wait().expect("an end");
         assert_eq!(status.code(), Some(130));
@@ -126,17 +125,12 @@ fn a_follower_loses_nothing_and_repeats_nothing_through_cuts_restarts_and_new_po
     seen.extend(rest);
     let wanted: Vec<String> = (1..=last).map(|number| format!("PC-{number}")).collect();
     assert_eq!(hosts(&seen), wanted, "{talk}");
-    for words in [
-        "Reconnected to kms-0: nothing is lost.",
-        "was started again.",
-        "A new pod: kms-3.",
-    ] {
+    for words in
+        ["Reconnected to kms-0: nothing is lost.", "was started again.", "A new pod: kms-3."]
+    {
         assert!(talk.contains(words), "{words}: {talk}");
     }
-    assert!(
-        !talk.contains("may be missing") && !talk.contains("is gone.\nis gone"),
-        "{talk}"
-    );
+    assert!(!talk.contains("may be missing") && !talk.contains("is gone.\nis gone"), "{talk}");
 }
 
 #[test]
@@ -176,10 +170,8 @@ fn the_servers_file_is_followed_through_a_cut() {
         number
     };
     write(30);
-    let (port, file) = (
-        closed_port().to_string(),
-        folder.path().join("vlmcsd.log").display().to_string(),
-    );
+    let (port, file) =
+        (closed_port().to_string(), folder.path().join("vlmcsd.log").display().to_string());
     let arguments = ["--port", &port, "--vlmcsd-log", &file];
     let Some(mut cluster) = FakeCluster::start(&arguments) else {
         return;
@@ -205,10 +197,7 @@ fn the_servers_file_is_followed_through_a_cut() {
     for (line, number) in seen.iter().zip(&wanted) {
         assert!(line.contains(number.as_str()), "{number}: {line}");
     }
-    assert!(
-        talk.contains("Reconnected") && talk.contains("nothing is lost"),
-        "{talk}"
-    );
+    assert!(talk.contains("Reconnected") && talk.contains("nothing is lost"), "{talk}");
 }
 
 #[test]
@@ -217,10 +206,7 @@ fn filters_and_forms_also_of_the_script_that_runs_today() {
         return;
     };
     let all = ask(&cluster, &["notifier", "logs"]).success();
-    assert!(
-        all.contains("metrics on :9101") && all.contains("duplicate"),
-        "{all}"
-    );
+    assert!(all.contains("metrics on :9101") && all.contains("duplicate"), "{all}");
     let table = |filter: &[&str]| {
         let text = ask(&cluster, &[&["notifier", "logs"], filter].concat()).success();
         text.lines().count().saturating_sub(1)
@@ -230,31 +216,13 @@ fn filters_and_forms_also_of_the_script_that_runs_today() {
     assert_eq!(table(&["--source", "cluster_node"]), 0);
     assert_eq!(table(&["--source", "cluster_node", "--probes"]), 1);
     assert_eq!(table(&["--source", "external", "--activations"]), 1);
-    let json = ask(
-        &cluster,
-        &["notifier", "logs", "--activations", "-o", "json"],
-    )
-    .json();
+    let json = ask(&cluster, &["notifier", "logs", "--activations", "-o", "json"]).json();
     assert_eq!(json["schema"], "kmsctl/notifier.logs/v1");
-    assert_eq!(
-        json["data"]["events"].as_array().map(Vec::len),
-        Some(2),
-        "{json:#}"
-    );
-    let csv = ask(
-        &cluster,
-        &["notifier", "logs", "--activations", "-o", "csv"],
-    )
-    .success();
-    assert!(
-        csv.starts_with("pod,at,event,address") && csv.lines().count() == 3,
-        "{csv}"
-    );
+    assert_eq!(json["data"]["events"].as_array().map(Vec::len), Some(2), "{json:#}");
+    let csv = ask(&cluster, &["notifier", "logs", "--activations", "-o", "csv"]).success();
+    assert!(csv.starts_with("pod,at,event,address") && csv.lines().count() == 3, "{csv}");
     let none = ask(&cluster, &["notifier", "logs", "--source", "internal_pod"]);
-    assert!(
-        none.stdout.is_empty() && none.stderr.contains("--echo"),
-        "{none}"
-    );
+    assert!(none.stdout.is_empty() && none.stderr.contains("--echo"), "{none}");
     let never = ask(&cluster, &["notifier", "logs", "-f", "-o", "json"]).fails_with(2);
     assert!(never.contains("ndjson"), "{never}");
 }
@@ -269,14 +237,8 @@ fn a_table_holds_the_newest_without_probes() {
         (rows, outcome.stderr)
     };
     let (plain, talk) = rows(&[]);
-    assert!(
-        plain.iter().all(|row| !row.contains(" probe ")),
-        "{plain:#?}"
-    );
-    assert!(
-        talk.contains("probes are not shown; --probes shows them."),
-        "{talk}"
-    );
+    assert!(plain.iter().all(|row| !row.contains(" probe ")), "{plain:#?}");
+    assert!(talk.contains("probes are not shown; --probes shows them."), "{talk}");
     let (probes, talk) = rows(&["--probes"]);
     assert_eq!(probes.len(), 200, "the newest");
     assert!(talk.contains("older entries are not shown"), "{talk}");
@@ -362,10 +324,7 @@ fn a_line_that_is_too_long_is_told_and_costs_itself_only() {
         .split_once("a line of ")
         .and_then(|(_, rest)| rest.split_once(" bytes was left out."))
         .and_then(|(bytes, _)| bytes.parse().ok());
-    assert!(
-        bytes.is_some_and(|bytes| (3_000_000..3_000_064).contains(&bytes)),
-        "{told}"
-    );
+    assert!(bytes.is_some_and(|bytes| (3_000_000..3_000_064).contains(&bytes)), "{told}");
 }
 
 #[test]
@@ -383,10 +342,7 @@ fn a_pod_without_the_side_car_is_told_as_such() {
     // The pods are looked at at once; there is nothing else to wait for.
     std::thread::sleep(Duration::from_secs(3));
     let (_, told) = follower.stop();
-    assert!(
-        told.contains("The pod has no container slack-notifier."),
-        "{told}"
-    );
+    assert!(told.contains("The pod has no container slack-notifier."), "{told}");
 }
 
 #[test]
@@ -399,24 +355,17 @@ fn no_line_of_a_pod_acts_on_the_terminal() {
     std::fs::write(&echo, format!("{event}\n{hostile}\n{giant}\nafter\n")).expect("a log");
     let server = format!("2026-05-10 13:12:17: Workstation name                : {hostile}\n");
     std::fs::write(folder.path().join("server"), server).expect("a log");
-    let (echo, server) = (
-        echo.display().to_string(),
-        folder.path().join("server").display().to_string(),
-    );
+    let (echo, server) =
+        (echo.display().to_string(), folder.path().join("server").display().to_string());
     let Some(cluster) = FakeCluster::start(&["--notifier-log", &echo, "--vlmcsd-log", &server])
     else {
         return;
     };
     for form in ["table", "json", "ndjson", "csv"] {
         for more in [&[][..], &["--server"]] {
-            let text = ask(
-                &cluster,
-                &[&["notifier", "logs", "-o", form], more].concat(),
-            )
-            .success();
-            let acting = text
-                .chars()
-                .find(|character| character.is_control() && *character != '\n');
+            let text = ask(&cluster, &[&["notifier", "logs", "-o", form], more].concat()).success();
+            let acting =
+                text.chars().find(|character| character.is_control() && *character != '\n');
             assert_eq!(acting, None, "{form} {more:?}: {text:?}");
             assert!(!text.contains('\u{202e}') && text.len() < 100_000, "{form}");
             assert!(!more.is_empty() || text.contains("after"), "{form}: {text}");
@@ -429,10 +378,7 @@ fn the_servers_file_needs_exec_and_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("vlmcsd.log").display().to_string();
     std::fs::copy(
-        concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/vlmcsd/busy.old.log"
-        ),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vlmcsd/busy.old.log"),
         &file,
     )
     .expect("a log");
@@ -441,10 +387,7 @@ fn the_servers_file_needs_exec_and_says_so() {
             return;
         };
         let told = ask(&cluster, &["notifier", "logs", "--server"]).fails_with(5);
-        assert!(
-            told.contains("pods/exec") && told.contains("get and create"),
-            "{told}"
-        );
+        assert!(told.contains("pods/exec") && told.contains("get and create"), "{told}");
         let told = ask(&cluster, &["notifier", "logs", "--server", "-f"]).fails_with(5);
         assert!(told.contains("get and create"), "{told}");
     }
@@ -456,33 +399,17 @@ fn the_servers_file_needs_exec_and_says_so() {
     assert!(told.contains("pods/log"), "{told}");
     let lines = ask(&cluster, &["notifier", "logs", "--server"]).success();
     assert_eq!(lines.lines().count(), 200);
-    let replayed = TestEnvironment::new()
-        .run(&["notifier", "replay", &file, "-o", "json"])
-        .json();
+    let replayed = TestEnvironment::new().run(&["notifier", "replay", &file, "-o", "json"]).json();
     // The same reader: the same events.
     let events = ask(
         &cluster,
-        &[
-            "notifier",
-            "logs",
-            "--server",
-            "--activations",
-            "--since",
-            "3650d",
-            "-o",
-            "json",
-        ],
+        &["notifier", "logs", "--server", "--activations", "--since", "3650d", "-o", "json"],
     )
     .json();
     let summary = &replayed["data"]["summary"];
     let wanted = summary["activations"].as_u64().expect("a number")
         + summary["refusals"].as_u64().expect("a number");
-    assert_eq!(
-        events["data"]["events"]
-            .as_array()
-            .map(|list| list.len() as u64),
-        Some(wanted)
-    );
+    assert_eq!(events["data"]["events"].as_array().map(|list| list.len() as u64), Some(wanted));
     let Some(cluster) = FakeCluster::start(&["--vlmcsd-log", "/nonexistent/log"]) else {
         return;
     };
@@ -497,10 +424,7 @@ fn pods_that_may_not_be_listed_are_not_absent() {
     };
     for more in [&[][..], &["--server"], &["--activations"], &["-o", "json"]] {
         let told = ask(&cluster, &[&["notifier", "logs"], more].concat()).fails_with(5);
-        assert!(
-            told.contains("may not list pods in kms"),
-            "{more:?}: {told}"
-        );
+        assert!(told.contains("may not list pods in kms"), "{more:?}: {told}");
     }
     let Some(cluster) = FakeCluster::start(&["--scenario", "no-pod"]) else {
         return;

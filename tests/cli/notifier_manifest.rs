@@ -43,11 +43,7 @@ fn run_kubectl(kubectl: &Path, arguments: &[&str], input: &str) -> (bool, String
     drop(stdin);
     let output = child.wait_with_output().expect("an end");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.success(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
 #[track_caller]
@@ -64,17 +60,7 @@ fn read_yaml(kubectl: &Path, yaml: &str) -> Vec<Value> {
         .map(|document| {
             kubectl_json(
                 kubectl,
-                &[
-                    "patch",
-                    "--local",
-                    "--type=merge",
-                    "-p",
-                    "{}",
-                    "-f",
-                    "-",
-                    "-o",
-                    "json",
-                ],
+                &["patch", "--local", "--type=merge", "-p", "{}", "-f", "-", "-o", "json"],
                 document,
             )
         })
@@ -92,50 +78,28 @@ fn deploy_holds_what_it_prints() {
     for part in PARTS {
         let path = format!("{}/deploy/{part}.yaml", env!("CARGO_MANIFEST_DIR"));
         let kept = std::fs::read_to_string(&path).expect(&path);
-        assert_eq!(
-            kept,
-            example(&["--only", part]),
-            "{part}: run `tests/generate`"
-        );
+        assert_eq!(kept, example(&["--only", part]), "{part}: run `tests/generate`");
     }
-    let whole: String = PARTS
-        .iter()
-        .map(|part| example(&["--only", part]))
-        .collect();
+    let whole: String = PARTS.iter().map(|part| example(&["--only", part])).collect();
     assert_eq!(example(&[]), whole);
-    assert_eq!(
-        example(&["--only", "rbac,service"]),
-        example(&["--only=service", "--only=rbac"])
-    );
+    assert_eq!(example(&["--only", "rbac,service"]), example(&["--only=service", "--only=rbac"]));
     // No KMS server is in it, and nothing of this machine.
-    assert!(
-        !whole.contains("vlmcsd:") && !whole.contains("127.0.0.1"),
-        "{whole}"
-    );
+    assert!(!whole.contains("vlmcsd:") && !whole.contains("127.0.0.1"), "{whole}");
 }
 
 #[test]
 fn every_form_says_the_same() {
     let environment = TestEnvironment::new();
-    let json = environment
-        .run(&["notifier", "manifest", "-o", "json"])
-        .success();
+    let json = environment.run(&["notifier", "manifest", "-o", "json"]).success();
     let frame: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(frame["schema"], "kmsctl/notifier.manifest/v1");
-    let lines = environment
-        .run(&["notifier", "manifest", "-o", "ndjson"])
-        .success();
+    let lines = environment.run(&["notifier", "manifest", "-o", "ndjson"]).success();
     assert_eq!(lines.lines().count(), objects(&json).len());
-    let csv = environment
-        .run(&["notifier", "manifest", "-o", "csv"])
-        .success();
+    let csv = environment.run(&["notifier", "manifest", "-o", "csv"]).success();
     assert!(csv.contains("patch,Deployment,kms,kms\n"), "{csv}");
     let Some(kubectl) = kubectl() else { return };
     assert_eq!(
-        read_yaml(
-            &kubectl,
-            &environment.run(&["notifier", "manifest"]).success()
-        ),
+        read_yaml(&kubectl, &environment.run(&["notifier", "manifest"]).success()),
         objects(&json)
     );
 }
@@ -143,9 +107,7 @@ fn every_form_says_the_same() {
 #[test]
 fn an_unknown_part_and_a_wrong_name_are_usage_errors() {
     let environment = TestEnvironment::new();
-    environment
-        .run(&["notifier", "manifest", "--only", "everything"])
-        .fails_with(2);
+    environment.run(&["notifier", "manifest", "--only", "everything"]).fails_with(2);
     for (name, text) in [
         ("KMSCTL_CLUSTER_NAMESPACE", "kms\"\n  evil: true"),
         ("KMSCTL_CLUSTER_NAMESPACE", "Kms"),
@@ -172,9 +134,7 @@ fn an_unknown_part_and_a_wrong_name_are_usage_errors() {
         ("KMSCTL_NOTIFIER_WEBHOOK_FILE", "/etc/a/u l"),
         ("KMSCTL_NOTIFIER_LISTEN", "127.0.0.1:9101"),
     ] {
-        let outcome = TestEnvironment::new()
-            .variable(name, text)
-            .run(&["notifier", "manifest"]);
+        let outcome = TestEnvironment::new().variable(name, text).run(&["notifier", "manifest"]);
         assert_eq!(outcome.stdout, "", "{name}={text}");
         let told = outcome.fails_with(2);
         assert!(!told.contains('\u{1b}'), "{told}");
@@ -196,9 +156,7 @@ fn hostile_texts_stay_texts() {
     let yaml = environment.run(&["notifier", "manifest"]).success();
     let acts = |character: char| character.is_control() && character != '\n';
     assert!(!yaml.contains(acts) && !yaml.contains('\u{202e}'), "{yaml}");
-    let json = environment
-        .run(&["notifier", "manifest", "-o", "json"])
-        .success();
+    let json = environment.run(&["notifier", "manifest", "-o", "json"]).success();
     let found = objects(&json);
     let patch = found.last().expect("the patch");
     let container = &patch["spec"]["template"]["spec"]["containers"][1];
@@ -248,9 +206,7 @@ fn terraform_reads_what_is_printed() {
     let directory = tempfile::tempdir().expect("a directory");
     for environment in [plain, strange] {
         let mut manifest = vec!["notifier", "manifest"];
-        let json = environment
-            .run(&[manifest.as_slice(), &["-o", "json"]].concat())
-            .success();
+        let json = environment.run(&[manifest.as_slice(), &["-o", "json"]].concat()).success();
         manifest.push("--terraform");
         let all = environment.run(&manifest).success();
         assert!(all.is_ascii(), "{all}");
@@ -268,10 +224,7 @@ fn terraform_reads_what_is_printed() {
             .skip(1)
             .map(|resource| resource.split("\n}\n").next().expect("an end"));
         let objects = objects(&json);
-        let heads: Vec<&str> = all
-            .lines()
-            .filter(|line| line.starts_with("resource "))
-            .collect();
+        let heads: Vec<&str> = all.lines().filter(|line| line.starts_with("resource ")).collect();
         let distinct: std::collections::BTreeSet<&&str> = heads.iter().collect();
         assert_eq!(distinct.len(), heads.len(), "{heads:?}");
         let mut seen = 0;
@@ -327,10 +280,7 @@ fn what_the_operator_set_reaches_the_side_car_but_no_password() {
         .variable("KMSCTL_MANIFEST_SECRET_STORE", "SecretStore/own")
         .variable("SLACK_WEBHOOK_URL", "https://hooks.slack.example/SECRET");
     let outcome = environment.run(&["notifier", "manifest"]);
-    assert!(
-        outcome.stderr.contains("KMSCTL_NOTIFIER_CHANNEL"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("KMSCTL_NOTIFIER_CHANNEL"), "{outcome}");
     assert!(
         !format!("{outcome}").contains("hunter2") && !format!("{outcome}").contains("SECRET"),
         "{outcome}"
@@ -394,29 +344,15 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
     let wanted = objects(&example(&["--only", "patch", "-o", "json"])).remove(0);
     let mut wanted = wanted["spec"]["template"]["spec"]["containers"][1].clone();
     let mounts = wanted["volumeMounts"].as_array_mut().expect("mounts");
-    assert_eq!(
-        mounts.pop(),
-        Some(json!({"mountPath": "/scripts", "$patch": "delete"}))
-    );
+    assert_eq!(mounts.pop(), Some(json!({"mountPath": "/scripts", "$patch": "delete"})));
     for former in [false, true] {
         let path = file.display().to_string();
-        let apply = [
-            "patch",
-            "--local",
-            "-f",
-            "-",
-            "--patch-file",
-            &path,
-            "-o",
-            "json",
-        ];
+        let apply = ["patch", "--local", "-f", "-", "--patch-file", &path, "-o", "json"];
         let once = kubectl_json(&kubectl, &apply, &deployment(former));
         let twice = kubectl_json(&kubectl, &apply, &once.to_string());
         assert_eq!(once, twice, "a second time changes nothing");
         let template = &once["spec"]["template"];
-        let containers = template["spec"]["containers"]
-            .as_array()
-            .expect("containers");
+        let containers = template["spec"]["containers"].as_array().expect("containers");
         assert_eq!(containers.len(), 2, "{containers:#?}");
         let (server, side_car) = (&containers[0], &containers[1]);
         assert_eq!(server["image"], "kebe/vlmcsd:latest");
@@ -428,18 +364,9 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
         for probe in ["readinessProbe", "livenessProbe"] {
             assert_eq!(server[probe]["tcpSocket"]["port"], 1688);
         }
-        assert_eq!(
-            template["metadata"]["labels"],
-            json!({"app": "kms-service"})
-        );
-        assert_eq!(
-            template["metadata"]["annotations"]["prometheus.io/port"],
-            "9101"
-        );
-        assert_eq!(
-            template["metadata"]["annotations"]["keel.sh/policy"],
-            "patch"
-        );
+        assert_eq!(template["metadata"]["labels"], json!({"app": "kms-service"}));
+        assert_eq!(template["metadata"]["annotations"]["prometheus.io/port"], "9101");
+        assert_eq!(template["metadata"]["annotations"]["keel.sh/policy"], "patch");
         if !former {
             assert_eq!(side_car, &wanted);
         }
@@ -450,17 +377,9 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
         }
         let own = side_car["env"].as_array().expect("env");
         let missing = |item: &&Value| !own.contains(item);
-        assert_eq!(
-            wanted["env"].as_array().expect("env").iter().find(missing),
-            None
-        );
+        assert_eq!(wanted["env"].as_array().expect("env").iter().find(missing), None);
         let text = once.to_string();
-        for gone in [
-            "$patch",
-            "slack-notifier-script",
-            "kms-slack-notifier\"",
-            "\"/scripts\"",
-        ] {
+        for gone in ["$patch", "slack-notifier-script", "kms-slack-notifier\"", "\"/scripts\""] {
             assert!(!text.contains(gone), "{gone} in {text}");
         }
         // Kubernetes' own types know every field: one they did not know would be gone afterwards.
@@ -501,10 +420,7 @@ fn a_former_notifier_may_have_other_names() {
         ("--former-mount", "/opt/notifier"),
         ("--former-config-map", "kms-script"),
     ];
-    let words: Vec<&str> = named
-        .iter()
-        .flat_map(|(flag, name)| [*flag, *name])
-        .collect();
+    let words: Vec<&str> = named.iter().flat_map(|(flag, name)| [*flag, *name]).collect();
     let text = example(&[&["--only", "patch"], words.as_slice()].concat());
     for line in [
         "# volume script and its mount at /opt/notifier.",
@@ -524,11 +440,7 @@ fn a_former_notifier_may_have_other_names() {
     ] {
         let environment = TestEnvironment::new();
         let outcome = environment.run(&["notifier", "manifest", flag, name]);
-        assert_eq!(
-            (outcome.code, outcome.stdout.as_str()),
-            (Some(2), ""),
-            "{flag} {name}"
-        );
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{flag} {name}");
     }
 }
 
@@ -546,11 +458,8 @@ fn a_kustomization_takes_the_patch() {
             "kustomization.yaml",
             "resources: [deployment.json, service.yaml]\npatches: [{path: patch.yaml}]\n",
         );
-        let (good, out, err) = run_kubectl(
-            &kubectl,
-            &["kustomize", &directory.path().display().to_string()],
-            "",
-        );
+        let (good, out, err) =
+            run_kubectl(&kubectl, &["kustomize", &directory.path().display().to_string()], "");
         assert!(good, "{err}");
         assert!(
             out.contains("image: ghcr.io/")
@@ -576,19 +485,14 @@ fn types_of_the_service_and_the_bindings_know_every_field() {
     expected["selector"] = json!({"a": "b"});
     assert_eq!(typed["spec"], expected);
     assert_eq!(service["spec"]["externalTrafficPolicy"], "Local");
-    assert_eq!(
-        service["metadata"]["annotations"]["metallb.io/loadBalancerIPs"],
-        "10.0.20.202"
-    );
+    assert_eq!(service["metadata"]["annotations"]["metallb.io/loadBalancerIPs"], "10.0.20.202");
     for binding in objects(&example(&["--only", "rbac", "-o", "json"])) {
         if binding["kind"] != "RoleBinding" {
             continue;
         }
         let typed = kubectl_json(
             &kubectl,
-            &[
-                "set", "subject", "--local", "-f", "-", "--user=z", "-o", "json",
-            ],
+            &["set", "subject", "--local", "-f", "-", "--user=z", "-o", "json"],
             &binding.to_string(),
         );
         assert_eq!(typed["roleRef"], binding["roleRef"]);
@@ -604,15 +508,8 @@ fn kubectl_would_apply_the_objects_twice_alike() {
     let Some(kubectl) = kubectl() else { return };
     let config = cluster.kubeconfig().display().to_string();
     let yaml = example(&["--only", "service,rbac,secret"]);
-    let apply = [
-        "--kubeconfig",
-        &config,
-        "apply",
-        "--dry-run=client",
-        "--validate=false",
-        "-f",
-        "-",
-    ];
+    let apply =
+        ["--kubeconfig", &config, "apply", "--dry-run=client", "--validate=false", "-f", "-"];
     let (good, told, err) = run_kubectl(&kubectl, &apply, &yaml);
     assert!(good, "{err}");
     let mut lines: Vec<&str> = told.lines().collect();
@@ -635,22 +532,14 @@ fn kubectl_would_apply_the_objects_twice_alike() {
     for rule in role["rules"].as_array().expect("rules") {
         let words = |name: &str| -> String {
             let items = rule[name].as_array().expect("a list");
-            items
-                .iter()
-                .map(|item| item.as_str().expect("a word"))
-                .collect::<Vec<_>>()
-                .join(",")
+            items.iter().map(|item| item.as_str().expect("a word")).collect::<Vec<_>>().join(",")
         };
         let (verbs, group) = (words("verbs"), words("apiGroups"));
         let (resource, sub) = words("resources").split_once('/').map_or_else(
             || (words("resources"), String::new()),
             |(resource, sub)| (resource.to_owned(), format!("/{sub}")),
         );
-        let group = if group.is_empty() {
-            group
-        } else {
-            format!(".{group}")
-        };
+        let group = if group.is_empty() { group } else { format!(".{group}") };
         let made = kubectl_json(
             &kubectl,
             &[
@@ -673,20 +562,14 @@ fn kubectl_would_apply_the_objects_twice_alike() {
 
 /// What the roles of the manifest allow, as `verb:resource`.
 fn allowed(arguments: &[&str]) -> Vec<String> {
-    let roles = objects(&example(
-        &[&["--only", "rbac", "-o", "json"], arguments].concat(),
-    ));
+    let roles = objects(&example(&[&["--only", "rbac", "-o", "json"], arguments].concat()));
     let list = |value: &Value| value.as_array().expect("a list").clone();
     let mut found = Vec::new();
-    for rule in roles
-        .iter()
-        .filter(|role| role["kind"] == "Role")
-        .flat_map(|role| list(&role["rules"]))
+    for rule in
+        roles.iter().filter(|role| role["kind"] == "Role").flat_map(|role| list(&role["rules"]))
     {
         for (resource, verb) in list(&rule["resources"]).iter().flat_map(|resource| {
-            list(&rule["verbs"])
-                .into_iter()
-                .map(move |verb| (resource.clone(), verb))
+            list(&rule["verbs"]).into_iter().map(move |verb| (resource.clone(), verb))
         }) {
             found.push(format!(
                 "{}:{}",
@@ -732,24 +615,12 @@ fn everything_is_answered(rights: &[String]) -> Option<bool> {
         .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
         .variable("KMSCTL_CLUSTER_KUBECONFIG", &config)
         .run(&["doctor", "-o", "ndjson"]);
-    let findings: Vec<Value> = doctor
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    let checks = [
-        "service",
-        "address",
-        "announcement",
-        "endpoints",
-        "pod",
-        "kubectl-rights",
-        "notifier",
-    ];
+    let findings: Vec<Value> =
+        doctor.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let checks =
+        ["service", "address", "announcement", "endpoints", "pod", "kubectl-rights", "notifier"];
     let well = |check: &str| {
-        findings
-            .iter()
-            .any(|finding| finding["check"] == check && finding["result"] == "ok")
+        findings.iter().any(|finding| finding["check"] == check && finding["result"] == "ok")
     };
     let mut good = checks.iter().all(|check| well(check));
     let pod = "kms-6c9d8f7b54-x2x9q";
@@ -757,14 +628,7 @@ fn everything_is_answered(rights: &[String]) -> Option<bool> {
     for words in [
         vec!["get", "pods", "-l", "app=kms-service", "-o", "json"],
         vec!["logs", pod, "-c", "slack-notifier", "--tail=5"],
-        vec![
-            "get",
-            "events",
-            "--field-selector",
-            "involvedObject.name=windows-kms",
-            "-o",
-            "json",
-        ],
+        vec!["get", "events", "--field-selector", "involvedObject.name=windows-kms", "-o", "json"],
         vec!["get", "--raw", &page],
     ] {
         let all = [&["--kubeconfig", &config, "-n", "kms"], words.as_slice()].concat();
@@ -781,41 +645,25 @@ fn the_rights_are_enough_and_none_is_too_many() {
     };
     assert!(enough, "{rights:?}");
     for left_out in &rights {
-        let fewer: Vec<String> = rights
-            .iter()
-            .filter(|right| *right != left_out)
-            .cloned()
-            .collect();
-        assert_eq!(
-            everything_is_answered(&fewer),
-            Some(false),
-            "{left_out} is needed by nothing"
-        );
+        let fewer: Vec<String> =
+            rights.iter().filter(|right| *right != left_out).cloned().collect();
+        assert_eq!(everything_is_answered(&fewer), Some(false), "{left_out} is needed by nothing");
     }
     // Nothing that changes anything, and programs in the pods only where they were asked for.
     assert!(
-        rights
-            .iter()
-            .all(|right| right.starts_with("get:") || right.starts_with("list:")),
+        rights.iter().all(|right| right.starts_with("get:") || right.starts_with("list:")),
         "{rights:?}"
     );
-    assert!(
-        !rights.iter().any(|right| right.contains("exec")),
-        "{rights:?}"
-    );
+    assert!(!rights.iter().any(|right| right.contains("exec")), "{rights:?}");
     let more = allowed(&["--exec"]);
-    let added: Vec<&String> = more
-        .iter()
-        .filter(|right| !rights.contains(right))
-        .collect();
+    let added: Vec<&String> = more.iter().filter(|right| !rights.contains(right)).collect();
     assert_eq!(added, ["create:pods/exec", "get:pods/exec"]);
 }
 
 /// Rewrites the paths of the container into a directory of the test.
 fn container(environment: &TestEnvironment) -> Value {
-    let json = environment
-        .run(&["notifier", "manifest", "--only", "patch", "-o", "json"])
-        .success();
+    let json =
+        environment.run(&["notifier", "manifest", "--only", "patch", "-o", "json"]).success();
     objects(&json)[0]["spec"]["template"]["spec"]["containers"][1].clone()
 }
 
@@ -827,10 +675,7 @@ fn the_side_car_runs_as_printed_without_root_or_rights() {
     if std::fs::read_to_string("/proc/self/status")
         .is_ok_and(|status| !status.contains("\nUid:\t0\t"))
     {
-        skip::skip(
-            "the side-car as printed",
-            "only root can become the side-car's account",
-        );
+        skip::skip("the side-car as printed", "only root can become the side-car's account");
         return;
     }
     // Like the kubelet's volumes: the log's directory is somebody else's, the state's is anybody's.
@@ -842,11 +687,7 @@ fn the_side_car_runs_as_printed_without_root_or_rights() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect(name);
         path
     };
-    let (log, state, slack) = (
-        place("log", 0o755),
-        place("state", 0o777),
-        place("slack", 0o755),
-    );
+    let (log, state, slack) = (place("log", 0o755), place("state", 0o777), place("slack", 0o755));
     {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
@@ -859,10 +700,7 @@ fn the_side_car_runs_as_printed_without_root_or_rights() {
     let environment = TestEnvironment::new()
         .variable("KMSCTL_NOTIFIER_LOG", log.display().to_string())
         .variable("KMSCTL_NOTIFIER_STATE", state.display().to_string())
-        .variable(
-            "KMSCTL_NOTIFIER_WEBHOOK_FILE",
-            slack.join("url").display().to_string(),
-        )
+        .variable("KMSCTL_NOTIFIER_WEBHOOK_FILE", slack.join("url").display().to_string())
         .variable("KMSCTL_NOTIFIER_LISTEN", format!("[::]:{port}"));
     let container = container(&environment);
     assert_eq!(container["command"], json!(["/kmsctl"]));
@@ -881,13 +719,7 @@ fn the_side_car_runs_as_printed_without_root_or_rights() {
             "--",
         ])
         .arg(env!("CARGO_BIN_EXE_kmsctl"))
-        .args(
-            container["args"]
-                .as_array()
-                .expect("args")
-                .iter()
-                .filter_map(Value::as_str),
-        )
+        .args(container["args"].as_array().expect("args").iter().filter_map(Value::as_str))
         .current_dir("/")
         .env_clear();
     for item in container["env"].as_array().expect("env") {
@@ -902,21 +734,11 @@ fn the_side_car_runs_as_printed_without_root_or_rights() {
         assert_eq!(page["port"], container["ports"][0]["name"]);
         // The loop runs, whether or not the server has written its log.
         assert_eq!(page["path"], "/healthz", "{probe}");
-        assert_eq!(
-            side_car.status(page["path"].as_str().expect("a path")),
-            Some(200),
-            "{probe}"
-        );
+        assert_eq!(side_car.status(page["path"].as_str().expect("a path")), Some(200), "{probe}");
     }
     side_car.activation("198.51.100.7", "Windows 10 Professional", "PC");
     side_car.wait_for("it is counted", |side_car| {
-        side_car
-            .get("/metrics", "")
-            .1
-            .contains("kms_requests_total{result=\"answered\"} 1")
+        side_car.get("/metrics", "").1.contains("kms_requests_total{result=\"answered\"} 1")
     });
-    assert!(
-        std::fs::read_dir(&state).expect("the state").count() > 0,
-        "no checkpoint"
-    );
+    assert!(std::fs::read_dir(&state).expect("the state").count() > 0, "no checkpoint");
 }

@@ -60,9 +60,7 @@ impl Drop for Growing {
 
 fn series<'a>(shown: &'a Value, name: &str) -> &'a Value {
     let list = shown["data"]["series"].as_array().expect("series");
-    list.iter()
-        .find(|series| series["name"] == name)
-        .expect("the series")
+    list.iter().find(|series| series["name"] == name).expect("the series")
 }
 
 #[test]
@@ -75,25 +73,14 @@ fn values_come_with_their_rates_and_no_prometheus() {
     };
     let shown = ask(&cluster, &["notifier", "metrics", "-o", "json"]).json();
     assert_eq!(shown["data"]["pods"].as_array().map(Vec::len), Some(2));
-    let rate = series(&shown, "kms_log_lines_total")["rate"]
-        .as_f64()
-        .expect("a rate");
+    let rate = series(&shown, "kms_log_lines_total")["rate"].as_f64().expect("a rate");
     assert!(rate > 1.0, "{shown:#}");
-    assert!(
-        series(&shown, "kms_slack_queue_length")["rate"].is_null(),
-        "{shown:#}"
-    );
-    assert!(
-        shown["warnings"].to_string().contains("no metrics"),
-        "{shown:#}"
-    );
+    assert!(series(&shown, "kms_slack_queue_length")["rate"].is_null(), "{shown:#}");
+    assert!(shown["warnings"].to_string().contains("no metrics"), "{shown:#}");
     let table = ask(&cluster, &["notifier", "metrics"]).success();
     assert!(table.contains("s ago") && table.contains("/s"), "{table}");
     assert_eq!(
-        ask(&cluster, &["notifier", "metrics", "-o", "ndjson"])
-            .success()
-            .lines()
-            .count(),
+        ask(&cluster, &["notifier", "metrics", "-o", "ndjson"]).success().lines().count(),
         6
     );
 }
@@ -123,9 +110,7 @@ fn watch_prints_a_tick_a_line() {
     assert_eq!(status.code(), Some(0), "a reader that is gone is no error");
     assert!(series(&ticks[0], "kms_log_lines_total")["rate"].is_null());
     assert!(
-        series(&ticks[1], "kms_log_lines_total")["rate"]
-            .as_f64()
-            .is_some_and(|rate| rate > 1.0)
+        series(&ticks[1], "kms_log_lines_total")["rate"].as_f64().is_some_and(|rate| rate > 1.0)
     );
 }
 
@@ -134,10 +119,7 @@ fn what_cannot_be_read_is_said() {
     for (arguments, words) in [
         (["--deny", "get:pods/proxy"], "pods/proxy"),
         (["--scenario", "metrics-down"], "cannot reach the pod"),
-        (
-            ["--deny", "list:pods,list:endpointslices"],
-            "may not list pods in kms",
-        ),
+        (["--deny", "list:pods,list:endpointslices"], "may not list pods in kms"),
     ] {
         let Some(cluster) = FakeCluster::start(&arguments) else {
             return;

@@ -13,11 +13,7 @@ use crate::support::skip;
 /// The names that are older than kmsctl, with their labels.
 const OLD: [(&str, &str, &[&str]); 5] = [
     ("kms_activations_total", "counter", &["product", "status"]),
-    (
-        "kms_activations_dedup_skipped_total",
-        "counter",
-        &["product"],
-    ),
+    ("kms_activations_dedup_skipped_total", "counter", &["product"]),
     ("kms_connection_probes_total", "counter", &["source"]),
     ("kms_last_activation_timestamp_seconds", "gauge", &[]),
     ("kms_slack_notifier_up", "gauge", &[]),
@@ -48,16 +44,8 @@ const NEW: [(&str, &str, &[&str]); 19] = [
 
 /// Label names that may be on the page. Addresses, workstations, namespaces, pods and nodes may not: the scrape adds the
 /// latter, and the others would be a series each.
-const LABELS: [&str; 8] = [
-    "product",
-    "status",
-    "source",
-    "result",
-    "kind",
-    "version",
-    "commit",
-    "commit_date",
-];
+const LABELS: [&str; 8] =
+    ["product", "status", "source", "result", "kind", "version", "commit", "commit_date"];
 
 /// Samples of a page in text form: name and labels, and the value.
 fn samples(page: &str) -> BTreeMap<String, f64> {
@@ -72,20 +60,13 @@ fn samples(page: &str) -> BTreeMap<String, f64> {
 
 /// Types by family.
 fn types(page: &str) -> BTreeMap<&str, &str> {
-    page.lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .collect()
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
 }
 
 /// Names of the labels of a series whose values hold no quotes.
 fn labels(series: &str) -> Vec<&str> {
-    let inner = series
-        .split_once('{')
-        .map_or("", |(_, rest)| rest.trim_end_matches('}'));
-    inner
-        .split("\",")
-        .filter_map(|pair| pair.split_once('=').map(|(name, _)| name))
-        .collect()
+    let inner = series.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
+    inner.split("\",").filter_map(|pair| pair.split_once('=').map(|(name, _)| name)).collect()
 }
 
 #[test]
@@ -93,11 +74,7 @@ fn the_page_has_every_name_and_no_label_that_names_anybody() {
     let environment = TestEnvironment::new();
     let side_car = SideCar::start(&environment);
     let (head, empty) = side_car.get("/metrics", "");
-    assert!(
-        head.to_lowercase()
-            .contains("content-type: text/plain; version=0.0.4"),
-        "{head}"
-    );
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
     // What is known beforehand is there at 0, so that the first increment is one.
     let before = samples(&empty);
     for series in [
@@ -124,22 +101,14 @@ fn the_page_has_every_name_and_no_label_that_names_anybody() {
     let (types, samples) = (types(&page), samples(&page));
     for (name, kind, wanted) in OLD.iter().chain(&NEW) {
         assert_eq!(types.get(name), Some(kind), "{name} in {page}");
-        let own: Vec<&String> = samples
-            .keys()
-            .filter(|series| series.split('{').next() == Some(name))
-            .collect();
+        let own: Vec<&String> =
+            samples.keys().filter(|series| series.split('{').next() == Some(name)).collect();
         assert!(!own.is_empty(), "{name} has no series");
-        assert!(
-            own.iter().all(|series| labels(series) == *wanted),
-            "{own:?}"
-        );
+        assert!(own.iter().all(|series| labels(series) == *wanted), "{own:?}");
     }
     for series in samples.keys() {
         assert!(series.starts_with("kms_"), "{series}");
-        assert!(
-            labels(series).iter().all(|label| LABELS.contains(label)),
-            "{series}"
-        );
+        assert!(labels(series).iter().all(|label| LABELS.contains(label)), "{series}");
     }
     for word in ["198.51.100.7", "203.0.113.9", "SECRET-PC"] {
         assert!(!page.contains(word), "{word}");
@@ -149,10 +118,9 @@ fn the_page_has_every_name_and_no_label_that_names_anybody() {
 
 /// `promtool check metrics` exits 3 on a lint, and 0 on an empty page.
 fn promtool_is_content(page: &str) {
-    let Some(promtool) = skip::program(
-        "promtool check metrics",
-        &["/usr/bin/promtool", "/usr/local/bin/promtool"],
-    ) else {
+    let Some(promtool) =
+        skip::program("promtool check metrics", &["/usr/bin/promtool", "/usr/local/bin/promtool"])
+    else {
         return;
     };
     let mut child = Command::new(promtool)
@@ -178,28 +146,14 @@ fn the_form_is_negotiated_and_other_methods_are_refused() {
         "/metrics?x=1",
         "Accept: application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.5\r\n",
     );
-    assert!(
-        head.contains("application/openmetrics-text; version=1.0.0"),
-        "{head}"
-    );
+    assert!(head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
     assert!(page.ends_with("# EOF\n"), "{page}");
-    assert!(
-        page.contains("# TYPE kms_connection_probes counter\n"),
-        "{page}"
-    );
-    let (head, page) = side_car.get(
-        "/metrics",
-        "Accept: application/openmetrics-text;q=0\r\nAccept: text/plain\r\n",
-    );
-    assert!(
-        head.contains("text/plain; version=0.0.4") && !page.contains("EOF"),
-        "{head}"
-    );
+    assert!(page.contains("# TYPE kms_connection_probes counter\n"), "{page}");
+    let (head, page) = side_car
+        .get("/metrics", "Accept: application/openmetrics-text;q=0\r\nAccept: text/plain\r\n");
+    assert!(head.contains("text/plain; version=0.0.4") && !page.contains("EOF"), "{head}");
     let head = side_car.send(b"HEAD /metrics HTTP/1.0\r\n\r\n");
-    assert!(
-        head.starts_with("HTTP/1.0 200") && head.ends_with("\r\n\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("HTTP/1.0 200") && head.ends_with("\r\n\r\n"), "{head}");
     let refused =
         side_car.send(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
     assert!(
@@ -236,21 +190,14 @@ impl Prometheus {
         let port = free_port();
         let child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                directory.path().join("data").display()
-            ))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("Prometheus starts");
-        Some(Self {
-            child,
-            port,
-            _directory: directory,
-        })
+        Some(Self { child, port, _directory: directory })
     }
 
     /// Asks its API; `None` while it does not answer with success.
@@ -298,24 +245,15 @@ fn prometheus_scrapes_it_and_answers_the_same_numbers() {
     let Some(prometheus) = Prometheus::start(&side_car.address.to_string()) else {
         return;
     };
-    side_car.wait_for("a first scrape", |_| {
-        prometheus.value("kms_slack_notifier_up") == Some(1.0)
-    });
+    side_car.wait_for("a first scrape", |_| prometheus.value("kms_slack_notifier_up") == Some(1.0));
     for number in 1..=3 {
-        side_car.activation(
-            &format!("198.51.100.{number}"),
-            "Windows 10 Professional \\\"x",
-            "PC",
-        );
+        side_car.activation(&format!("198.51.100.{number}"), "Windows 10 Professional \\\"x", "PC");
     }
     side_car.activation("198.51.100.1", "Windows 10 Professional \\\"x", "PC");
     side_car.probe("203.0.113.9");
     side_car.probe("10.0.20.103");
     for (query, value) in [
-        (
-            "kms_activations_total{product=~\"Windows 10.*\",status=\"Licensed\"}",
-            3.0,
-        ),
+        ("kms_activations_total{product=~\"Windows 10.*\",status=\"Licensed\"}", 3.0),
         ("kms_activations_dedup_skipped_total", 1.0),
         ("kms_connection_probes_total{source=\"external\"}", 1.0),
         ("kms_connection_probes_total{source=\"cluster_node\"}", 1.0),
@@ -324,14 +262,8 @@ fn prometheus_scrapes_it_and_answers_the_same_numbers() {
         ("kms_log_lines_total{namespace=\"kms\",pod=\"kms-0\"}", 44.0),
         ("up", 1.0),
         // The first increments are seen as such.
-        (
-            "increase(kms_connection_probes_total{source=\"external\"}[1m]) > bool 0",
-            1.0,
-        ),
-        (
-            "time() - kms_last_activation_timestamp_seconds < bool 60",
-            1.0,
-        ),
+        ("increase(kms_connection_probes_total{source=\"external\"}[1m]) > bool 0", 1.0),
+        ("time() - kms_last_activation_timestamp_seconds < bool 60", 1.0),
     ] {
         side_car.wait_for(query, |_| prometheus.value(query) == Some(value));
     }
@@ -339,32 +271,20 @@ fn prometheus_scrapes_it_and_answers_the_same_numbers() {
     let metadata = prometheus.ask("metadata").expect("metadata");
     for (name, kind, _) in OLD {
         // In OpenMetrics a counter's family has no suffix.
-        let family = if metadata[name].is_null() {
-            name.trim_end_matches("_total")
-        } else {
-            name
-        };
+        let family = if metadata[name].is_null() { name.trim_end_matches("_total") } else { name };
         assert_eq!(metadata[family][0]["type"], kind, "{family}: {metadata}");
         assert!(
-            metadata[family][0]["help"]
-                .as_str()
-                .is_some_and(|help| help.len() > 10),
+            metadata[family][0]["help"].as_str().is_some_and(|help| help.len() > 10),
             "{family}"
         );
     }
     let targets = prometheus.ask("targets").expect("targets");
     assert_eq!(targets["activeTargets"][0]["lastError"], "", "{targets}");
     let rules = prometheus.ask("rules").expect("rules");
-    let rules = rules["groups"][0]["rules"]
-        .as_array()
-        .expect("rules")
-        .clone();
+    let rules = rules["groups"][0]["rules"].as_array().expect("rules").clone();
     assert!(rules.len() >= 10);
     for rule in rules {
-        assert!(
-            rule["lastError"].is_null() || rule["lastError"] == "",
-            "{rule}"
-        );
+        assert!(rule["lastError"].is_null() || rule["lastError"] == "", "{rule}");
         assert_ne!(rule["health"], "err", "{rule}");
         assert_ne!(rule["state"], "firing", "{rule}");
     }
@@ -384,12 +304,7 @@ fn idle_and_slow_clients_block_nobody() {
         }
         if number % 500 == 0 {
             assert_eq!(side_car.status("/healthz"), Some(200), "beside {number}");
-            assert!(
-                side_car
-                    .get("/metrics", "")
-                    .1
-                    .contains("kms_slack_notifier_up 1")
-            );
+            assert!(side_car.get("/metrics", "").1.contains("kms_slack_notifier_up 1"));
         }
         // Those that were hung up on give their descriptors back.
         if idle.len() >= 500 {
@@ -406,8 +321,7 @@ fn idle_and_slow_clients_block_nobody() {
     let mut slow = side_car.connect();
     let mut told = 0;
     let started = Instant::now();
-    slow.set_read_timeout(Some(Duration::from_millis(1)))
-        .expect("a deadline");
+    slow.set_read_timeout(Some(Duration::from_millis(1))).expect("a deadline");
     let mut byte = [0];
     while started.elapsed() < Duration::from_secs(30) && slow.write_all(b"G").is_ok() {
         told += 1;
@@ -416,14 +330,8 @@ fn idle_and_slow_clients_block_nobody() {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert!(
-        told < 100,
-        "the connection was kept for {:?}",
-        started.elapsed()
-    );
-    side_car.wait_for("everybody was shown out", |side_car| {
-        side_car.descriptors() <= before + 1
-    });
+    assert!(told < 100, "the connection was kept for {:?}", started.elapsed());
+    side_car.wait_for("everybody was shown out", |side_car| side_car.descriptors() <= before + 1);
 }
 
 #[test]
@@ -445,12 +353,7 @@ fn a_flood_of_connections_lets_a_scrape_through() {
             });
         }
         let good = (0..50)
-            .filter(|_| {
-                side_car
-                    .get("/metrics", "")
-                    .1
-                    .contains("kms_slack_notifier_up 1")
-            })
+            .filter(|_| side_car.get("/metrics", "").1.contains("kms_slack_notifier_up 1"))
             .count();
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         // From the flood's own address; another address is not even pushed aside by it.
@@ -463,12 +366,9 @@ fn garbage_is_refused_and_costs_no_memory() {
     let environment = TestEnvironment::new();
     let side_car = SideCar::start(&environment);
     let quiet = side_car.resident();
-    let huge = [
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ".as_slice(),
-        &vec![b'a'; 4 << 20],
-        b"\r\n\r\n",
-    ]
-    .concat();
+    let huge =
+        [b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ".as_slice(), &vec![b'a'; 4 << 20], b"\r\n\r\n"]
+            .concat();
     let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(50_000));
     let pipelined = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000) + "\0\u{1b}[2Jgarbage";
     for _ in 0..5 {
@@ -483,10 +383,7 @@ fn garbage_is_refused_and_costs_no_memory() {
             b"GET http://[::1/metrics HTTP/1.1\r\n\r\n",
             b"GET /metrics HTTP/9.9\r\n\r\n",
         ] {
-            assert!(
-                !side_car.send(bytes).starts_with("HTTP/1.1 200"),
-                "{bytes:?}"
-            );
+            assert!(!side_car.send(bytes).starts_with("HTTP/1.1 200"), "{bytes:?}");
         }
         // A body that is announced and never comes.
         let answer = side_car
@@ -502,10 +399,9 @@ fn garbage_is_refused_and_costs_no_memory() {
 fn a_loop_that_stands_still_is_told() {
     let environment = TestEnvironment::new();
     let side_car = SideCar::start(&environment);
-    let Some(python) = skip::program(
-        "a loop that stands still",
-        &["/usr/bin/python3", "/usr/local/bin/python3"],
-    ) else {
+    let Some(python) =
+        skip::program("a loop that stands still", &["/usr/bin/python3", "/usr/local/bin/python3"])
+    else {
         return;
     };
     assert_eq!(side_car.status("/healthz"), Some(200));
@@ -527,19 +423,10 @@ fn a_loop_that_stands_still_is_told() {
         );
         return;
     }
-    side_car.wait_for("it is told", |side_car| {
-        side_car.status("/healthz") == Some(503)
-    });
+    side_car.wait_for("it is told", |side_car| side_car.status("/healthz") == Some(503));
     // The page is served all the same: its own numbers say when the log was looked at last.
-    assert!(
-        side_car
-            .get("/metrics", "")
-            .1
-            .contains("kms_log_last_read_timestamp_seconds")
-    );
+    assert!(side_car.get("/metrics", "").1.contains("kms_log_last_read_timestamp_seconds"));
     drop(holder.stdin.take());
     holder.wait().expect("an end");
-    side_car.wait_for("it goes on", |side_car| {
-        side_car.status("/healthz") == Some(200)
-    });
+    side_car.wait_for("it goes on", |side_car| side_car.status("/healthz") == Some(200));
 }

@@ -18,10 +18,7 @@ use crate::support::sshd::Login;
 pub fn ask(cluster: &FakeCluster, arguments: &[&str]) -> Outcome {
     TestEnvironment::new()
         .without("KMSCTL_DEMO_NOW")
-        .variable(
-            "KMSCTL_CLUSTER_KUBECONFIG",
-            cluster.kubeconfig().display().to_string(),
-        )
+        .variable("KMSCTL_CLUSTER_KUBECONFIG", cluster.kubeconfig().display().to_string())
         .run(arguments)
 }
 
@@ -34,12 +31,8 @@ fn status(cluster: &FakeCluster) -> (Option<i32>, Value) {
 
 fn wrong(shown: &Value) -> Vec<&str> {
     let findings = shown["data"]["findings"].as_array().expect("findings");
-    let wrong = findings
-        .iter()
-        .filter(|finding| finding["result"] == "wrong");
-    wrong
-        .map(|finding| finding["check"].as_str().expect("a check"))
-        .collect()
+    let wrong = findings.iter().filter(|finding| finding["result"] == "wrong");
+    wrong.map(|finding| finding["check"].as_str().expect("a check")).collect()
 }
 
 #[test]
@@ -49,12 +42,7 @@ fn every_state_of_the_cluster_is_told() {
         ("two-pods", 0, "ok", &[]),
         ("no-pod", 3, "dead", &["pods"]),
         ("no-sidecar", 3, "dead", &["container"]),
-        (
-            "crashloop",
-            3,
-            "dead",
-            &["container", "container", "events", "events"],
-        ),
+        ("crashloop", 3, "dead", &["container", "container", "events", "events"]),
         ("notready", 3, "ok", &["container", "events"]),
         ("metrics-down", 3, "ok", &["metrics"]),
         ("etp-cluster", 3, "ok", &["client-addresses"]),
@@ -77,9 +65,7 @@ fn a_missing_right_hides_nothing_else() {
     let output = |shown: &Value| shown["data"]["last_hour"]["activations"] == 2;
     let unknown = |shown: &Value, check: &str| {
         let findings = shown["data"]["findings"].as_array().expect("findings");
-        findings
-            .iter()
-            .any(|finding| finding["check"] == check && finding["result"] == "unknown")
+        findings.iter().any(|finding| finding["check"] == check && finding["result"] == "unknown")
     };
     for (denied, check, exit, seen) in [
         ("list:pods", "pods", 0, [false, true, true]),
@@ -87,28 +73,14 @@ fn a_missing_right_hides_nothing_else() {
         ("get:pods/log", "output", 8, [true, true, false]),
         ("get:services", "client-addresses", 0, [true, true, true]),
         ("list:events", "events", 0, [true, true, true]),
-        (
-            "list:pods,list:endpointslices",
-            "pods",
-            8,
-            [false, false, false],
-        ),
-        (
-            "get:pods/proxy,get:pods/log,get:services,list:events",
-            "events",
-            8,
-            [true, false, false],
-        ),
+        ("list:pods,list:endpointslices", "pods", 8, [false, false, false]),
+        ("get:pods/proxy,get:pods/log,get:services,list:events", "events", 8, [true, false, false]),
     ] {
         let Some(cluster) = FakeCluster::start(&["--deny", denied]) else {
             return;
         };
         let (code, shown) = status(&cluster);
-        assert_eq!(
-            [pods(&shown), numbers(&shown), output(&shown)],
-            seen,
-            "{denied}: {shown:#}"
-        );
+        assert_eq!([pods(&shown), numbers(&shown), output(&shown)], seen, "{denied}: {shown:#}");
         assert!(unknown(&shown, check), "{denied}: {shown:#}");
         assert_eq!(code, Some(exit), "{denied}: {shown:#}");
     }
@@ -125,10 +97,7 @@ fn a_crash_is_seen_without_the_right_to_list_pods() {
         assert_eq!(code, Some(3), "{scenario}: {shown:#}");
         assert_eq!(shown["data"]["pods"][0]["ready"], false, "{shown:#}");
         let wrong = wrong(&shown);
-        assert!(
-            wrong.contains(&"container") && wrong.contains(&"events"),
-            "{scenario}: {shown:#}"
-        );
+        assert!(wrong.contains(&"container") && wrong.contains(&"events"), "{scenario}: {shown:#}");
     }
 }
 
@@ -172,10 +141,7 @@ fn page(folder: &std::path::Path, more: &[(&str, i64)]) -> String {
         ("kms_slack_last_success_timestamp_seconds", now - 600),
     ]);
     values.extend(more.iter().copied());
-    let text: String = values
-        .iter()
-        .map(|(name, value)| format!("{name} {value}\n"))
-        .collect();
+    let text: String = values.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
     let file = folder.join("page");
     std::fs::write(&file, text).expect("a page");
     file.display().to_string()
@@ -226,12 +192,7 @@ impl Notifier {
             assert!(Instant::now() < end, "the notifier does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self {
-            child,
-            port,
-            home,
-            slack,
-        }
+        Self { child, port, home, slack }
     }
 
     fn path(&self, name: &str) -> String {
@@ -239,13 +200,8 @@ impl Notifier {
     }
 
     fn log(&self, texts: &[&str]) {
-        let now = jiff::Timestamp::now()
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string();
-        let text: String = texts
-            .iter()
-            .map(|text| format!("{now}: {text}\n"))
-            .collect();
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let text: String = texts.iter().map(|text| format!("{now}: {text}\n")).collect();
         std::fs::write(self.home.path().join("vlmcsd.log"), text).expect("the log");
     }
 }
@@ -279,38 +235,22 @@ fn a_real_notifier_is_seen_through_a_real_kubectl() {
         return;
     };
     let end = Instant::now() + Duration::from_secs(10);
-    while std::fs::read_to_string(&echo)
-        .expect("the echo")
-        .lines()
-        .count()
-        < 2
-    {
+    while std::fs::read_to_string(&echo).expect("the echo").lines().count() < 2 {
         assert!(Instant::now() < end, "nothing is echoed");
         std::thread::sleep(Duration::from_millis(20));
     }
     let (code, shown) = status(&cluster);
     let data = &shown["data"];
-    assert_eq!(
-        (data["health"].as_str(), code),
-        (Some("ok"), Some(0)),
-        "{shown:#}"
-    );
+    assert_eq!((data["health"].as_str(), code), (Some("ok"), Some(0)), "{shown:#}");
     assert_eq!(data["activations"]["total"], 1, "{shown:#}");
     assert_eq!(data["probes"]["cluster_node"], 1);
     assert_eq!(data["last_hour"]["activations"], 1);
     assert_eq!(data["last_hour"]["last_activation"]["workstation"], "PC-1");
     assert_eq!(data["pods"][0]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(data["lag_bytes"], 0);
-    let events = ask(
-        &cluster,
-        &["notifier", "logs", "-o", "ndjson", "--activations"],
-    )
-    .success();
+    let events = ask(&cluster, &["notifier", "logs", "-o", "ndjson", "--activations"]).success();
     let event: Value = serde_json::from_str(events.trim()).expect("one event");
-    assert_eq!(
-        (&event["address"], &event["workstation"]),
-        (&"203.0.113.9".into(), &"PC-1".into())
-    );
+    assert_eq!((&event["address"], &event["workstation"]), (&"203.0.113.9".into(), &"PC-1".into()));
 }
 
 #[test]
@@ -346,10 +286,7 @@ fn a_webhook_that_is_revoked_and_a_log_that_is_no_file_are_seen() {
 fn a_page_that_does_not_answer_leaves_the_health_unknown() {
     // The kernel takes the connection, and nobody ever reads it: a process that is stopped.
     let frozen = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let page = format!(
-        "http://{}/metrics",
-        frozen.local_addr().expect("an address")
-    );
+    let page = format!("http://{}/metrics", frozen.local_addr().expect("an address"));
     let Some(cluster) = FakeCluster::start(&["--metrics-from", &page]) else {
         return;
     };
@@ -358,10 +295,7 @@ fn a_page_that_does_not_answer_leaves_the_health_unknown() {
         let outcome = TestEnvironment::new()
             .without("KMSCTL_DEMO_NOW")
             .variable("KMSCTL_CLUSTER_TIMEOUT", patience.to_owned())
-            .variable(
-                "KMSCTL_CLUSTER_KUBECONFIG",
-                cluster.kubeconfig().display().to_string(),
-            )
+            .variable("KMSCTL_CLUSTER_KUBECONFIG", cluster.kubeconfig().display().to_string())
             .run(&["notifier", "status", "-o", "json"]);
         let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
         assert_eq!(outcome.code, Some(8), "{patience}: {shown:#}");
@@ -383,43 +317,26 @@ fn activations_are_one_number_everywhere() {
     let asked = |words: &[&str]| {
         let text = environment.demo(words).success();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        (
-            text,
-            environment.demo(&[words, &["-o", "json"]].concat()).json()["data"].take(),
-        )
+        (text, environment.demo(&[words, &["-o", "json"]].concat()).json()["data"].take())
     };
     let (pipeline, data) = asked(&["notifier", "status"]);
     let total = data["activations"]["total"].as_u64().expect("a number");
     let held = data["activations"]["held_back"].as_u64().expect("a number");
     assert!(held > 0 && held < total);
-    assert!(
-        pipeline.contains(&format!("{total} activations, {held} held back")),
-        "{pipeline}"
-    );
+    assert!(pipeline.contains(&format!("{total} activations, {held} held back")), "{pipeline}");
     let (status, data) = asked(&["status"]);
     assert_eq!(data["notifier"]["activations"], total);
-    assert!(
-        status.contains(&format!("Activations {total} since start")),
-        "{status}"
-    );
+    assert!(status.contains(&format!("Activations {total} since start")), "{status}");
     let (metrics, data) = asked(&["notifier", "metrics"]);
     assert_eq!(data["activations"], total);
-    assert!(
-        metrics.contains(&format!("Activations {total} since start")),
-        "{metrics}"
-    );
+    assert!(metrics.contains(&format!("Activations {total} since start")), "{metrics}");
     let (states, _) = asked(&["states"]);
-    assert!(
-        states.contains(&format!("{total} activations;")),
-        "{states}"
-    );
+    assert!(states.contains(&format!("{total} activations;")), "{states}");
 }
 
 #[test]
 fn the_schema_has_its_keys() {
-    let shown = TestEnvironment::new()
-        .demo(&["notifier", "status", "-o", "json"])
-        .json();
+    let shown = TestEnvironment::new().demo(&["notifier", "status", "-o", "json"]).json();
     let keys: Vec<&String> = shown["data"].as_object().expect("data").keys().collect();
     let wanted = [
         "health",
@@ -440,9 +357,7 @@ fn the_schema_has_its_keys() {
     assert_eq!(keys, wanted.iter().collect::<Vec<_>>());
     assert_eq!(shown["data"]["health"], "ok");
     for form in ["table", "ndjson", "csv"] {
-        let text = TestEnvironment::new()
-            .demo(&["notifier", "status", "-o", form])
-            .success();
+        let text = TestEnvironment::new().demo(&["notifier", "status", "-o", form]).success();
         assert!(text.contains("kms-6c9d8f7b54-x2x9q"), "{text}");
     }
 }
@@ -473,14 +388,9 @@ fn the_firewalls_screens_show_the_logs_side_and_do_without_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("echo");
     let (blocked, _) = beside(&firewall, "", &["virusprot", "show"]);
-    let customer = blocked["data"]["entries"][0]["address"]
-        .as_str()
-        .expect("a blocked address")
-        .to_owned();
-    assert!(
-        blocked["data"]["entries"][0]["activated_at"].is_null(),
-        "{blocked:#}"
-    );
+    let customer =
+        blocked["data"]["entries"][0]["address"].as_str().expect("a blocked address").to_owned();
+    assert!(blocked["data"]["entries"][0]["activated_at"].is_null(), "{blocked:#}");
     let at = jiff::Timestamp::now().to_string();
     let event = serde_json::json!({"event": "activation", "address": customer, "source": "external", "at": at});
     std::fs::write(&log, format!("{event}\n")).expect("a log");
@@ -504,14 +414,8 @@ fn the_firewalls_screens_show_the_logs_side_and_do_without_it() {
     );
     for command in [["status"], ["states"]] {
         let (shown, text) = beside(&firewall, &kubeconfig, &command);
-        assert_eq!(
-            shown["data"]["notifier"]["last_day"]["activations"], 1,
-            "{command:?}: {text}"
-        );
-        assert_eq!(
-            shown["data"]["notifier"]["probes"]["external"], 17,
-            "{command:?}: {text}"
-        );
+        assert_eq!(shown["data"]["notifier"]["last_day"]["activations"], 1, "{command:?}: {text}");
+        assert_eq!(shown["data"]["notifier"]["probes"]["external"], 17, "{command:?}: {text}");
     }
     cluster.stop();
     for command in [&["status"][..], &["states"], &["virusprot", "show"]] {
@@ -541,10 +445,7 @@ fn an_endless_answer_of_kubectl_is_too_large() {
         let said = String::from_utf8_lossy(&told.stderr);
         assert_eq!(told.status.code(), Some(5), "{script}: {said}");
         assert!(said.contains(words), "{script}: {said}");
-        assert!(
-            !said.contains('\u{1b}') && said.len() < 4096,
-            "{script}: {said}"
-        );
+        assert!(!said.contains('\u{1b}') && said.len() < 4096, "{script}: {said}");
         assert!(asked.elapsed() < Duration::from_secs(20), "{script}");
     }
 }

@@ -10,10 +10,7 @@ use crate::support::sshd::{self, Options};
 
 /// A box that is another one, by its host key.
 fn other_box(transport: &str, host_key: &'static str) -> Option<LiveBox> {
-    let options = Options {
-        host_key,
-        ..Options::default()
-    };
+    let options = Options { host_key, ..Options::default() };
     LiveBox::behind(options, transport, Version::V272, Fixture::Editor)
 }
 
@@ -35,13 +32,10 @@ fn nothing_is_applied_to_another_box() {
         };
         without_rsa(&first);
         let environment = &first.environment;
-        let made = environment
-            .run(&["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"])
-            .json();
+        let made =
+            environment.run(&["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"]).json();
         let id = made["data"]["id"].as_str().expect("an id").to_owned();
-        environment
-            .run(&["ratelimit", "loosen", "--plan-out", "plan.json"])
-            .success();
+        environment.run(&["ratelimit", "loosen", "--plan-out", "plan.json"]).success();
         let text = std::fs::read_to_string(environment.home().join("plan.json")).expect("a plan");
         let mut nameless = Plan::read(&text).expect("a plan");
         nameless.host_key = None;
@@ -56,10 +50,8 @@ fn nothing_is_applied_to_another_box() {
             };
             without_rsa(&second);
             environment.write_config(&second.settings(transport));
-            let (before, mine) = (
-                second.firewall.config(),
-                sshd::fingerprint(&sshd::key(host_key)),
-            );
+            let (before, mine) =
+                (second.firewall.config(), sshd::fingerprint(&sshd::key(host_key)));
             for command in [
                 &["apply", "plan.json"][..],
                 &["apply", "nameless.json"],
@@ -67,9 +59,7 @@ fn nothing_is_applied_to_another_box() {
                 &["keep", &id],
                 &["keep", &id[..6], "--for", "3h"],
             ] {
-                let said = environment
-                    .run(&[command, &["--yes"]].concat())
-                    .fails_with(6);
+                let said = environment.run(&[command, &["--yes"]].concat()).fails_with(6);
                 assert!(said.contains(&mine), "both are named: {said}");
                 let named =
                     said.contains(&first.sshd.fingerprint) || command.contains(&"nameless.json");
@@ -90,11 +80,7 @@ fn nothing_is_applied_to_another_box() {
             .env("KMSCTL_FIREWALL_HOST", "localhost")
             .output()
             .expect("kmsctl runs");
-        assert_eq!(
-            environment_of_host.status.code(),
-            Some(0),
-            "{environment_of_host:?}"
-        );
+        assert_eq!(environment_of_host.status.code(), Some(0), "{environment_of_host:?}");
     }
 }
 
@@ -102,20 +88,16 @@ fn nothing_is_applied_to_another_box() {
 #[test]
 fn a_change_never_goes_on_at_another_box() {
     for transport in ["openssh", "russh"] {
-        let (Some(first), Some(second)) = (
-            LiveBox::start(transport),
-            other_box(transport, "other_box_ed25519"),
-        ) else {
+        let (Some(first), Some(second)) =
+            (LiveBox::start(transport), other_box(transport, "other_box_ed25519"))
+        else {
             return;
         };
         let proxy = DelayProxy::start(first.sshd.port, std::time::Duration::ZERO);
         let name = |live: &LiveBox| {
             without_rsa(live);
             let text = std::fs::read_to_string(&live.sshd.known_hosts).expect("known_hosts");
-            text.replace(
-                &format!("]:{} ", live.sshd.port),
-                &format!("]:{} ", proxy.port),
-            )
+            text.replace(&format!("]:{} ", live.sshd.port), &format!("]:{} ", proxy.port))
         };
         let known = name(&first) + &name(&second);
         std::fs::write(&first.sshd.known_hosts, known).expect("known_hosts");
@@ -140,11 +122,7 @@ fn a_change_never_goes_on_at_another_box() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(8), "{transport}: {output:?}");
         assert!(said.contains("another firewall"), "{transport}: {said}");
-        assert_eq!(
-            second.sshd.sessions(),
-            0,
-            "{transport}: it is asked nothing"
-        );
+        assert_eq!(second.sshd.sessions(), 0, "{transport}: it is asked nothing");
         assert_eq!(second.firewall.config(), before);
     }
 }
@@ -157,17 +135,13 @@ fn known_hosts_ties_a_new_kind_of_key() {
         };
         without_rsa(&first);
         let environment = &first.environment;
-        environment
-            .run(&["ratelimit", "loosen", "--plan-out", "plan.json"])
-            .success();
+        environment.run(&["ratelimit", "loosen", "--plan-out", "plan.json"]).success();
         let Some(second) = other_box(transport, "other_box_ecdsa") else {
             return;
         };
         without_rsa(&second);
         environment.write_config(&second.settings(transport));
-        environment
-            .run(&["apply", "plan.json", "--yes"])
-            .fails_with(6);
+        environment.run(&["apply", "plan.json", "--yes"]).fails_with(6);
         let listed = std::fs::read_to_string(&second.sshd.known_hosts).expect("known_hosts");
         let first_key =
             std::fs::read_to_string(sshd::public(&sshd::key("host_ed25519"))).expect("a key");

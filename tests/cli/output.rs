@@ -10,15 +10,8 @@ use crate::support::environment::TestEnvironment;
 const ODD: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\u{9b}31m\u{200b}\r\nerror: fine";
 
 fn into_a_full_device(environment: &TestEnvironment, arguments: &[&str]) -> Output {
-    let full = File::options()
-        .write(true)
-        .open("/dev/full")
-        .expect("a full device");
-    environment
-        .command(arguments)
-        .stdout(full)
-        .output()
-        .expect("kmsctl runs")
+    let full = File::options().write(true).open("/dev/full").expect("a full device");
+    environment.command(arguments).stdout(full).output().expect("kmsctl runs")
 }
 
 fn stderr_of(output: &Output) -> String {
@@ -33,13 +26,8 @@ fn a_change_is_done_without_its_report() {
         let output = into_a_full_device(&environment, &arguments);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let said = stderr_of(&output);
-        assert!(
-            said.contains("cannot be written") && said.contains("Done"),
-            "{said}"
-        );
-        let history = environment
-            .demo(&["history", "--local", "-o", "json"])
-            .json();
+        assert!(said.contains("cannot be written") && said.contains("Done"), "{said}");
+        let history = environment.demo(&["history", "--local", "-o", "json"]).json();
         let id = history["data"]["entries"][0]["id"].as_str().expect("an id");
         assert!(said.contains(&format!("kmsctl --demo undo {id}")), "{said}");
         environment.demo(&["undo", "--yes"]).success();
@@ -65,10 +53,7 @@ fn a_read_that_cannot_be_written_fails() {
     ] {
         let output = into_a_full_device(&environment, arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
-        assert!(
-            stderr_of(&output).contains("cannot be written"),
-            "{output:?}"
-        );
+        assert!(stderr_of(&output).contains("cannot be written"), "{output:?}");
     }
 }
 
@@ -112,10 +97,8 @@ fn usage_errors_quote_nothing_that_acts() {
         &["verify", "--from", ODD],
         &["--config", ODD, "status"],
     ] {
-        let run = environment
-            .command(&[&["--demo"], arguments].concat())
-            .output()
-            .expect("kmsctl runs");
+        let run =
+            environment.command(&[&["--demo"], arguments].concat()).output().expect("kmsctl runs");
         assert_ne!(run.status.code(), Some(0), "{arguments:?}");
         let said = String::from_utf8_lossy(&run.stderr).into_owned()
             + &String::from_utf8_lossy(&run.stdout);
@@ -130,27 +113,10 @@ fn usage_errors_quote_nothing_that_acts() {
 #[test]
 fn a_reason_takes_nothing_that_acts() {
     let environment = TestEnvironment::new();
-    for reason in [
-        "a\u{202e}b",
-        "a\u{2066}b",
-        "a\u{1b}[1m",
-        "a\tb",
-        "a\u{9b}b",
-        "a\u{200f}b",
-    ] {
-        environment
-            .demo(&["ratelimit", "tighten", "--dry-run", "--reason", reason])
-            .fails_with(2);
+    for reason in ["a\u{202e}b", "a\u{2066}b", "a\u{1b}[1m", "a\tb", "a\u{9b}b", "a\u{200f}b"] {
+        environment.demo(&["ratelimit", "tighten", "--dry-run", "--reason", reason]).fails_with(2);
     }
-    environment
-        .demo(&[
-            "ratelimit",
-            "tighten",
-            "--dry-run",
-            "--reason",
-            "Überlast – ok",
-        ])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--dry-run", "--reason", "Überlast – ok"]).success();
 }
 
 #[test]
@@ -182,11 +148,7 @@ fn what_was_typed_is_echoed_short() {
             let outcome = environment.demo(&[command, &[typed]].concat());
             let text = format!("{}{}", outcome.stdout, outcome.stderr);
             let code = outcome.code;
-            assert!(
-                code != Some(0),
-                "{command:?}: {}",
-                text.chars().take(300).collect::<String>()
-            );
+            assert!(code != Some(0), "{command:?}: {}", text.chars().take(300).collect::<String>());
             assert!(text.len() < 3_000, "{command:?}: {} bytes", text.len());
             assert!(!text.contains('\u{1b}'), "{command:?}: {text}");
         }

@@ -19,10 +19,7 @@ pub struct Firewall {
 
 impl Firewall {
     pub fn start(transport: &str, login: Login) -> Option<Self> {
-        let sshd = Sshd::start(Options {
-            login,
-            ..Options::default()
-        })?;
+        let sshd = Sshd::start(Options { login, ..Options::default() })?;
         if !php::available() {
             return None;
         }
@@ -38,10 +35,7 @@ impl Firewall {
             .iter()
             .map(|(name, value)| format!("{name}='{value}' "))
             .collect::<String>();
-        write_program(
-            &php,
-            &format!("#!/bin/sh\nexec env {words}{}\n", php_box.interpreter()),
-        );
+        write_program(&php, &format!("#!/bin/sh\nexec env {words}{}\n", php_box.interpreter()));
         environment.write_config(&format!(
             "[firewall]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\ntransport = \"{transport}\"\nidentity = \"{}\"\n\
              known_hosts = \"{}\"\nssh_config = \"/dev/null\"\nfingerprint = \"{}\"\ncontrol_persist = \"20s\"\n\
@@ -57,11 +51,7 @@ impl Firewall {
         ));
         // Sockets stay in this test's home.
         let environment = environment.private_runtime();
-        Some(Self {
-            environment,
-            sshd,
-            php_box,
-        })
+        Some(Self { environment, sshd, php_box })
     }
 
     fn run(&self, arguments: &[&str]) -> Outcome {
@@ -138,45 +128,25 @@ fn every_command_in_every_form(transport: &str, login: Login) {
     for command in READS {
         for form in ["table", "json", "ndjson", "csv"] {
             let outcome = firewall.run(&[command, &["-o", form][..]].concat());
-            assert_eq!(
-                outcome.code,
-                Some(0),
-                "{transport} {command:?} {form}: {outcome}"
-            );
-            assert!(
-                !outcome.stdout.is_empty(),
-                "{transport} {command:?} {form}: {outcome}"
-            );
+            assert_eq!(outcome.code, Some(0), "{transport} {command:?} {form}: {outcome}");
+            assert!(!outcome.stdout.is_empty(), "{transport} {command:?} {form}: {outcome}");
         }
     }
     let status = firewall.run(&["status", "-o", "json"]).json();
     assert_eq!(status["firewall"], "127.0.0.1");
     assert_eq!(status["data"]["expose"]["state"], "open", "{status:#}");
+    assert_eq!(status["data"]["expose"]["nat"]["configured"], true, "{status:#}");
+    assert_eq!(status["data"]["virusprot"]["expiry"]["kind"], "cron", "{status:#}");
     assert_eq!(
-        status["data"]["expose"]["nat"]["configured"], true,
-        "{status:#}"
-    );
-    assert_eq!(
-        status["data"]["virusprot"]["expiry"]["kind"], "cron",
-        "{status:#}"
-    );
-    assert_eq!(
-        status["data"]["virusprot"]["entries"]
-            .as_array()
-            .map(Vec::len),
+        status["data"]["virusprot"]["entries"].as_array().map(Vec::len),
         Some(5),
         "{status:#}"
     );
     assert!(
-        status["data"]["states"]["sources"]
-            .as_array()
-            .is_some_and(|sources| sources.len() >= 3),
+        status["data"]["states"]["sources"].as_array().is_some_and(|sources| sources.len() >= 3),
         "{status:#}"
     );
-    assert_eq!(
-        status["data"]["states"]["sources"][0]["counted"], 2,
-        "{status:#}"
-    );
+    assert_eq!(status["data"]["states"]["sources"][0]["counted"], 2, "{status:#}");
 }
 
 #[test]
@@ -201,23 +171,13 @@ fn one_read_command_is_one_connection_one_login_one_session() {
             return;
         };
         firewall.run(&["status"]).success();
-        let counts = (
-            firewall.sshd.connections(),
-            firewall.sshd.logins(),
-            firewall.sshd.sessions(),
-        );
+        let counts =
+            (firewall.sshd.connections(), firewall.sshd.logins(), firewall.sshd.sessions());
         assert_eq!(counts, (1, 1, 1), "{transport}: {}", firewall.sshd.log());
         firewall.run(&["status"]).success();
-        let wanted = if transport == "openssh" {
-            (1, 1, 2)
-        } else {
-            (2, 2, 2)
-        };
-        let counts = (
-            firewall.sshd.connections(),
-            firewall.sshd.logins(),
-            firewall.sshd.sessions(),
-        );
+        let wanted = if transport == "openssh" { (1, 1, 2) } else { (2, 2, 2) };
+        let counts =
+            (firewall.sshd.connections(), firewall.sshd.logins(), firewall.sshd.sessions());
         assert_eq!(
             counts, wanted,
             "{transport}: the second run reuses the master where there is one"
@@ -243,10 +203,8 @@ fn trouble_on_the_way_is_5_and_names_the_next_step() {
                 output.stdout,
             )
         };
-        let (code, told, data) = with(
-            "KMSCTL_FIREWALL_KNOWN_HOSTS",
-            known_hosts.to_str().expect("a path"),
-        );
+        let (code, told, data) =
+            with("KMSCTL_FIREWALL_KNOWN_HOSTS", known_hosts.to_str().expect("a path"));
         assert_eq!((code, data.len()), (Some(5), 0), "{transport}: {told}");
         assert!(
             told.contains(&firewall.sshd.fingerprint) && told.contains("hint:"),
@@ -292,24 +250,10 @@ fn bad_replies_are_told_and_never_shown_as_data() {
         "#!/bin/sh\necho 'pfctl: Table does not exist.' >&2\nexit 255\n",
         &["virusprot", "show"],
     );
-    assert!(
-        missing
-            .fails_with(1)
-            .contains("the table virusprot does not exist")
-    );
-    let rubbish = show(
-        "#!/bin/sh\necho 'This is \x1b[2Jnot a table'\n",
-        &["virusprot", "show"],
-    );
-    assert_eq!(
-        (rubbish.stdout.as_str(), rubbish.code),
-        ("", Some(1)),
-        "{rubbish}"
-    );
-    assert!(
-        rubbish.stderr.contains("a form kmsctl does not know"),
-        "{rubbish}"
-    );
+    assert!(missing.fails_with(1).contains("the table virusprot does not exist"));
+    let rubbish = show("#!/bin/sh\necho 'This is \x1b[2Jnot a table'\n", &["virusprot", "show"]);
+    assert_eq!((rubbish.stdout.as_str(), rubbish.code), ("", Some(1)), "{rubbish}");
+    assert!(rubbish.stderr.contains("a form kmsctl does not know"), "{rubbish}");
     let partly = show(
         "#!/bin/sh\nprintf '   192.0.2.1\\n\\tCleared:     Thu Jan  1 00:00:00 2026\\n   \\033[2Jrubbish\\n'\n",
         &["virusprot", "show"],
@@ -319,19 +263,10 @@ fn bad_replies_are_told_and_never_shown_as_data() {
         partly.stderr.contains("does not understand") && !partly.stderr.contains('\u{1b}'),
         "{partly}"
     );
-    let giant = show(
-        "#!/bin/sh\nhead -c 2000000 /dev/zero | tr '\\0' x\necho\n",
-        &["virusprot", "show"],
-    );
-    assert_eq!(
-        (giant.stdout.as_str(), giant.code),
-        ("", Some(1)),
-        "{giant}"
-    );
-    assert!(
-        giant.stderr.len() < 5_000,
-        "a megabyte-long line is not repeated"
-    );
+    let giant =
+        show("#!/bin/sh\nhead -c 2000000 /dev/zero | tr '\\0' x\necho\n", &["virusprot", "show"]);
+    assert_eq!((giant.stdout.as_str(), giant.code), ("", Some(1)), "{giant}");
+    assert!(giant.stderr.len() < 5_000, "a megabyte-long line is not repeated");
     std::fs::remove_file(&pfctl).expect("pfctl goes");
     let gone = firewall.run(&["virusprot", "show"]);
     assert!(gone.fails_with(1).contains("is not on the firewall"));

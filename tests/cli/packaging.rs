@@ -15,10 +15,7 @@ fn read(path: &str) -> String {
 
 fn metadata() -> toml::Table {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("a manifest");
-    manifest["package"]["metadata"]
-        .as_table()
-        .expect("metadata")
-        .clone()
+    manifest["package"]["metadata"].as_table().expect("metadata").clone()
 }
 
 /// Files that a pattern with at most one star, in its last part, stands for.
@@ -99,9 +96,7 @@ fn the_formula_knows_the_archives_that_are_built() {
     }
     let pattern = metadata()["binstall"]["pkg-url"].clone();
     assert!(
-        pattern
-            .as_str()
-            .is_some_and(|url| url.ends_with("kmsctl-{ version }-{ target }.tar.gz")),
+        pattern.as_str().is_some_and(|url| url.ends_with("kmsctl-{ version }-{ target }.tar.gz")),
         "{pattern}"
     );
 }
@@ -109,13 +104,7 @@ fn the_formula_knows_the_archives_that_are_built() {
 #[test]
 fn the_published_crate_has_what_it_needs() {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "package",
-            "--list",
-            "--allow-dirty",
-            "--offline",
-            "--locked",
-        ])
+        .args(["package", "--list", "--allow-dirty", "--offline", "--locked"])
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -134,14 +123,8 @@ fn the_published_crate_has_what_it_needs() {
         assert!(listed.lines().any(|line| line == wanted), "{wanted}");
     }
     for path in listed.lines() {
-        assert!(
-            !path.starts_with("tests/") && !path.starts_with("benches/"),
-            "{path}"
-        );
-        let size = root()
-            .join(path)
-            .metadata()
-            .map_or(0, |metadata| metadata.len());
+        assert!(!path.starts_with("tests/") && !path.starts_with("benches/"), "{path}");
+        let size = root().join(path).metadata().map_or(0, |metadata| metadata.len());
         assert!(size <= 1_000_000, "{path} has {size} bytes");
     }
 }
@@ -153,10 +136,7 @@ fn version_names_the_build() {
     if cfg!(debug_assertions) {
         assert_eq!(printed, format!("kmsctl {version} (development build)\n"));
     } else {
-        assert!(
-            printed.starts_with(&format!("kmsctl {version}")),
-            "{printed}"
-        );
+        assert!(printed.starts_with(&format!("kmsctl {version}")), "{printed}");
     }
 }
 
@@ -175,11 +155,7 @@ impl BuildScript {
             .env("CARGO_PKG_VERSION", "1.2.3")
             .output()
             .expect("rustc runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self { folder }
     }
 
@@ -199,43 +175,26 @@ impl BuildScript {
             .envs(variables.iter().copied())
             .output()
             .expect("it runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).expect("text");
         // `cargo run` hands these on to kmsctl, which would warn of names of its own that mean nothing.
         assert!(!printed.contains("rustc-env=KMSCTL_"), "{printed}");
-        let version = printed
-            .lines()
-            .find_map(|line| line.strip_prefix("cargo:rustc-env=BUILD_VERSION="));
+        let version =
+            printed.lines().find_map(|line| line.strip_prefix("cargo:rustc-env=BUILD_VERSION="));
         version.expect("a version").to_owned()
     }
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
-        .args([
-            "-c",
-            "user.name=tester",
-            "-c",
-            "user.email=tester@localhost",
-        ])
+        .args(["-c", "user.name=tester", "-c", "user.email=tester@localhost"])
         .args(arguments)
         .current_dir(folder)
         .env("GIT_COMMITTER_DATE", "2026-03-01T23:30:00-05:00")
         .output()
         .expect("git runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .expect("text")
-        .trim()
-        .to_owned()
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
 #[test]
@@ -247,40 +206,21 @@ fn a_release_names_its_own_commit_only() {
     let above = script.folder.path();
     git(above, &["init", "--quiet"]);
     git(above, &["add", "."]);
-    git(
-        above,
-        &["commit", "--quiet", "--message", "another project"],
-    );
-    assert_eq!(
-        script.version(&package, &[]),
-        "1.2.3",
-        "the repository of a folder above"
-    );
+    git(above, &["commit", "--quiet", "--message", "another project"]);
+    assert_eq!(script.version(&package, &[]), "1.2.3", "the repository of a folder above");
 
     git(&package, &["init", "--quiet"]);
     git(&package, &["add", "."]);
     git(&package, &["commit", "--quiet", "--message", "kmsctl"]);
     let commit = git(&package, &["rev-parse", "HEAD"])[..10].to_owned();
     // The date is that of the committer, in UTC wherever it is built.
-    assert_eq!(
-        script.version(&package, &[]),
-        format!("1.2.3 ({commit} 2026-03-02)")
-    );
+    assert_eq!(script.version(&package, &[]), format!("1.2.3 ({commit} 2026-03-02)"));
     std::fs::write(package.join("src/main.rs"), "fn main() { }\n").expect("an edit");
-    assert_eq!(
-        script.version(&package, &[]),
-        format!("1.2.3 ({commit}+edited 2026-03-02)")
-    );
-    assert_eq!(
-        script.version(&package, &[("PROFILE", "debug")]),
-        "1.2.3 (development build)"
-    );
+    assert_eq!(script.version(&package, &[]), format!("1.2.3 ({commit}+edited 2026-03-02)"));
+    assert_eq!(script.version(&package, &[("PROFILE", "debug")]), "1.2.3 (development build)");
 
     let given = [("KMSCTL_BUILD_COMMIT", "0123456789 2026-04-05")];
-    assert_eq!(
-        script.version(&package, &given),
-        "1.2.3 (0123456789 2026-04-05)"
-    );
+    assert_eq!(script.version(&package, &given), "1.2.3 (0123456789 2026-04-05)");
 }
 
 #[test]

@@ -9,11 +9,8 @@ use crate::support::screen;
 fn with_pager() -> TestEnvironment {
     let environment = TestEnvironment::new();
     let pager = environment.home().join("pager");
-    std::fs::write(
-        &pager,
-        "#!/bin/sh\necho \"PAGED $1\"\nsed 's/^/> /' | head -n 3\n",
-    )
-    .expect("a program");
+    std::fs::write(&pager, "#!/bin/sh\necho \"PAGED $1\"\nsed 's/^/> /' | head -n 3\n")
+        .expect("a program");
     std::fs::set_permissions(&pager, std::fs::Permissions::from_mode(0o755)).expect("a program");
     let command = format!("{} -x", pager.display());
     environment.variable("PAGER", command)
@@ -27,16 +24,11 @@ fn at_terminal(environment: &TestEnvironment, lines: u16, words: &str) -> String
 fn long_pages_go_through_the_pager() {
     let environment = with_pager();
     let shown = at_terminal(&environment, 24, "runbook expose");
-    assert!(
-        shown.contains("PAGED -x") && shown.contains("> "),
-        "{shown}"
-    );
+    assert!(shown.contains("PAGED -x") && shown.contains("> "), "{shown}");
     assert_eq!(shown.matches("\n> ").count(), 3, "left early: {shown}");
-    for (lines, words) in [
-        (24, "--no-pager runbook expose"),
-        (900, "runbook expose"),
-        (24, "version"),
-    ] {
+    for (lines, words) in
+        [(24, "--no-pager runbook expose"), (900, "runbook expose"), (24, "version")]
+    {
         let shown = at_terminal(&environment, lines, words);
         assert!(!shown.contains("PAGED"), "{words}: {shown}");
     }
@@ -46,18 +38,10 @@ fn long_pages_go_through_the_pager() {
 
 #[test]
 fn a_pager_that_fails_hides_nothing() {
-    for pager in [
-        "/nonexistent/pager",
-        "more --no-such-option",
-        "sh -c 'less",
-        "false",
-    ] {
+    for pager in ["/nonexistent/pager", "more --no-such-option", "sh -c 'less", "false"] {
         let environment = TestEnvironment::new().variable("PAGER", pager);
         let shown = at_terminal(&environment, 24, "runbook expose");
-        assert!(
-            shown.contains("expose revoke") && shown.contains(pager),
-            "{pager}: {shown}"
-        );
+        assert!(shown.contains("expose revoke") && shown.contains(pager), "{pager}: {shown}");
     }
 }
 

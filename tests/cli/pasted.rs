@@ -34,20 +34,9 @@ fn bare_commands(text: &str) -> Vec<String> {
 }
 
 fn assert_pasteable(outcome: &Outcome, flags: &str) {
-    assert_eq!(
-        bare_commands(&outcome.stdout),
-        Vec::<String>::new(),
-        "{outcome}"
-    );
-    assert_eq!(
-        bare_commands(&outcome.stderr),
-        Vec::<String>::new(),
-        "{outcome}"
-    );
-    assert!(
-        outcome.to_string().contains(&format!("kmsctl {flags} ")),
-        "{outcome}"
-    );
+    assert_eq!(bare_commands(&outcome.stdout), Vec::<String>::new(), "{outcome}");
+    assert_eq!(bare_commands(&outcome.stderr), Vec::<String>::new(), "{outcome}");
+    assert!(outcome.to_string().contains(&format!("kmsctl {flags} ")), "{outcome}");
 }
 
 #[test]
@@ -56,10 +45,7 @@ fn demo_commands_carry_the_demo() {
         ("open", &["expose", "revoke", "--yes"][..]),
         ("open", &["expose", "revoke", "--yes", "-o", "json"]),
         ("open", &["ratelimit", "tighten", "--for", "2h", "--yes"]),
-        (
-            "open",
-            &["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"],
-        ),
+        ("open", &["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"]),
         ("uncapped", &["doctor", "-o", "json"]),
         ("open", &["history", "nosuch"]),
         ("open", &["history", "nosuch", "-o", "json"]),
@@ -80,18 +66,11 @@ fn a_named_file_is_carried_and_quoted() {
     std::fs::write(&file, "[firewall]\nhost = \"127.0.0.1\"\n").expect("a file");
     let shown = "--config '$HOME/it'\\''s mine.toml'";
     let file = file.display().to_string();
-    assert_pasteable(
-        &environment.run(&["--config", &file, "history", "nosuch"]),
-        shown,
-    );
+    assert_pasteable(&environment.run(&["--config", &file, "history", "nosuch"]), shown);
     let variable = TestEnvironment::new().variable("KMSCTL_CONFIG", &*file);
     let outcome = variable.run(&["history", "nosuch"]);
     assert!(outcome.stderr.contains("--config '"), "{outcome}");
-    assert_eq!(
-        bare_commands(&outcome.stderr),
-        Vec::<String>::new(),
-        "{outcome}"
-    );
+    assert_eq!(bare_commands(&outcome.stderr), Vec::<String>::new(), "{outcome}");
 }
 
 /// A wrong use says what to do instead, before it asks whether it may.
@@ -105,14 +84,8 @@ fn wrong_uses_name_a_next_step() {
         (&["--demo", "apply", "no-such.plan"][..], "--plan-out"),
         (&["--demo", "apply", &broken], "--plan-out"),
         (&["--config", &broken, "status"], "util example-config"),
-        (
-            &["--demo", "notifier", "replay", "no-such.log"],
-            "vlmcsd writes",
-        ),
-        (
-            &["--demo", "notifier", "logs", "--since", "yesterday"],
-            "or a time: 20",
-        ),
+        (&["--demo", "notifier", "replay", "no-such.log"], "vlmcsd writes"),
+        (&["--demo", "notifier", "logs", "--since", "yesterday"], "or a time: 20"),
         (&["--demo", "keep", "--for", "5"], "write 90s"),
         (&["--demo", "undo", "no-such-id"], "kmsctl --demo history"),
     ] {
@@ -230,10 +203,7 @@ fn recommended_commands_are_accepted() {
     };
     let (ours, others) = CONDITIONS.split_at(CONDITIONS.len() / 2);
     let each = |scenarios: &[&str]| -> Vec<String> {
-        scenarios
-            .iter()
-            .flat_map(|scenario| advised(scenario))
-            .collect()
+        scenarios.iter().flat_map(|scenario| advised(scenario)).collect()
     };
     let broken = std::thread::scope(|threads| {
         let others = threads.spawn(|| each(others));

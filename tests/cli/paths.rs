@@ -48,14 +48,7 @@ const fn shape(
     moves_both: bool,
     tightened: i32,
 ) -> Shape {
-    Shape {
-        name,
-        state,
-        others,
-        left,
-        moves_both,
-        tightened,
-    }
+    Shape { name, state, others, left, moves_both, tightened }
 }
 
 impl Shape {
@@ -81,10 +74,7 @@ impl Shape {
             self.run(environment, "status"),
             self.run(environment, "doctor"),
         );
-        let paths = doctor
-            .stdout
-            .lines()
-            .find(|line| line.starts_with("paths "));
+        let paths = doctor.stdout.lines().find(|line| line.starts_with("paths "));
         let is_wrong = paths.is_some_and(|line| line.contains("WRONG"));
         assert_eq!(is_wrong, !self.others.is_empty(), "{name}: {doctor}");
         if is_fine {
@@ -114,21 +104,14 @@ impl Shape {
         assert_eq!(closed.code, Some(code), "{name}: {closed}");
         for said in [&planned, &closed] {
             let text = said.to_string();
-            assert!(
-                self.left.iter().all(|entry| text.contains(entry)),
-                "{name}: {text}"
-            );
+            assert!(self.left.iter().all(|entry| text.contains(entry)), "{name}: {text}");
             let alone = text.contains("Only the port forward is disabled")
                 || !text.contains("port forward and the filter rule");
             assert_eq!(alone, !self.moves_both, "{name}: {text}");
         }
         let shown = self.exposure(environment);
         assert_eq!(foreign_entries(&shown), self.left, "{name}: {shown:#}");
-        let state = if self.left.is_empty() {
-            "closed"
-        } else {
-            "half"
-        };
+        let state = if self.left.is_empty() { "closed" } else { "half" };
         assert_eq!(shown["state"], state, "{name}: {shown:#}");
         assert_eq!(shown["nat"]["enabled"], false, "{name}: {shown:#}");
         if self.moves_both {
@@ -146,16 +129,12 @@ impl Shape {
 fn foreign_entries(exposure: &Value) -> Vec<&str> {
     let paths = exposure["paths"].as_array().expect("a list").iter();
     let foreign = paths.filter(|path| path["managed"] == false);
-    foreign
-        .map(|path| path["enters"].as_str().expect("a text"))
-        .collect()
+    foreign.map(|path| path["enters"].as_str().expect("a text")).collect()
 }
 
 /// What the box holds of rules, aliases and interfaces, without times.
 fn records(environment: &TestEnvironment) -> Value {
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/state.json");
+    let path = environment.home().join(".local/state/kmsctl/demo/state.json");
     let saved = std::fs::read(&path).expect("the state of the demo");
     let saved: Value = serde_json::from_slice(&saved).expect("JSON");
     let mut tree = saved["world"]["configuration"]["tree"].clone();
@@ -168,12 +147,7 @@ fn records(environment: &TestEnvironment) -> Value {
             }
         }
     }
-    serde_json::json!([
-        tree["nat"],
-        tree["filter"],
-        tree["aliases"],
-        tree["interfaces"]
-    ])
+    serde_json::json!([tree["nat"], tree["filter"], tree["aliases"], tree["interfaces"]])
 }
 
 #[test]
@@ -193,12 +167,7 @@ fn each_path_is_named_closed_or_left() {
             assert_eq!(after[field], before[field], "{}: {field}", shape.name);
         }
         let tightened = shape.run(&environment, "ratelimit tighten --dry-run");
-        assert_eq!(
-            tightened.code,
-            Some(shape.tightened),
-            "{}: {tightened}",
-            shape.name
-        );
+        assert_eq!(tightened.code, Some(shape.tightened), "{}: {tightened}", shape.name);
     }
 }
 
@@ -230,10 +199,7 @@ fn a_shared_rule_is_never_recommended_opened() {
         for command in [&["verify"][..], &["status"], &["doctor"]] {
             let said = environment.demo(command).to_string();
             assert!(!said.contains("expose restore"), "{command:?}: {said}");
-            assert!(
-                said.contains(own) || command == ["status"],
-                "{command:?}: {said}"
-            );
+            assert!(said.contains(own) || command == ["status"], "{command:?}: {said}");
         }
     }
 }

@@ -21,9 +21,7 @@ fn feed(path: &Path, text: Vec<u8>) {
 #[test]
 fn a_plan_in_a_named_pipe_is_refused_and_not_waited_for() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).success();
     let plan = std::fs::read(environment.home().join("plan.json")).expect("a plan");
     let pipe = environment.home().join("pipe");
     make_pipe(&pipe);
@@ -36,20 +34,14 @@ fn a_plan_in_a_named_pipe_is_refused_and_not_waited_for() {
 #[test]
 fn a_history_that_is_a_named_pipe_is_refused_and_not_waited_for() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--yes"])
-        .success();
-    let journal = environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl");
+    environment.demo(&["ratelimit", "tighten", "--yes"]).success();
+    let journal = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
     std::fs::remove_file(&journal).expect("a history");
     make_pipe(&journal);
     feed(&journal, Vec::new());
     let told = environment.demo(&["history", "--local"]).fails_with(2);
     assert!(told.contains("it is not a plain file"), "{told}");
-    let told = environment
-        .demo(&["ratelimit", "loosen", "--yes"])
-        .fails_with(2);
+    let told = environment.demo(&["ratelimit", "loosen", "--yes"]).fails_with(2);
     assert!(told.contains("it is not a plain file"), "{told}");
 }
 
@@ -58,10 +50,7 @@ fn where_there_is_nothing_to_do_no_plan_is_saved_and_that_is_said() {
     let environment = TestEnvironment::new();
     let idle = environment.demo(&["expose", "apply", "--plan-out", "plan.json"]);
     assert!(idle.stdout.contains("Nothing to do"), "{idle}");
-    assert!(
-        idle.stderr.contains("No plan was saved: plan.json"),
-        "{idle}"
-    );
+    assert!(idle.stderr.contains("No plan was saved: plan.json"), "{idle}");
     assert_eq!(idle.code, Some(0));
     assert!(!environment.home().join("plan.json").exists());
 }
@@ -69,13 +58,9 @@ fn where_there_is_nothing_to_do_no_plan_is_saved_and_that_is_said() {
 #[test]
 fn a_plan_is_carried_out_in_the_name_of_whoever_applies_it() {
     let environment = TestEnvironment::new().variable("USER", "anna");
-    environment
-        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).success();
     let environment = environment.variable("USER", "boris");
-    let done = environment
-        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
-        .json();
+    let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]).json();
     let id = done["data"]["id"].as_str().expect("an id");
     let whole = environment.demo(&["history", id, "-o", "json"]).json();
     assert_eq!(whole["data"]["who"], "boris@demo");
@@ -102,9 +87,7 @@ fn a_plan_is_carried_out_in_the_name_of_whoever_applies_it() {
 fn saved(environment: &TestEnvironment, command: &[&str]) -> Value {
     let path = environment.home().join("plan.json");
     let _ = std::fs::remove_file(&path);
-    environment
-        .demo(&[command, &["--plan-out", "plan.json"][..]].concat())
-        .success();
+    environment.demo(&[command, &["--plan-out", "plan.json"][..]].concat()).success();
     serde_json::from_str(&std::fs::read_to_string(path).expect("a plan")).expect("a plan")
 }
 
@@ -125,10 +108,7 @@ fn every_plan_that_nobody_edited_says_what_it_does() {
     let environment = TestEnvironment::new();
     let address = environment.demo(&["virusprot", "show", "-o", "csv"]);
     let address = address.success();
-    let address = address
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split(',').next());
+    let address = address.lines().nth(1).and_then(|line| line.split(',').next());
     let apply = |command: &[&str]| {
         saved(&environment, command);
         let applied = environment.demo(&["apply", "plan.json", "--yes"]);
@@ -137,14 +117,7 @@ fn every_plan_that_nobody_edited_says_what_it_does() {
     for command in [
         &["ratelimit", "tighten"][..],
         &["undo"],
-        &[
-            "ratelimit",
-            "set",
-            "--max-src-conn",
-            "none",
-            "--rate",
-            "none",
-        ],
+        &["ratelimit", "set", "--max-src-conn", "none", "--rate", "none"],
         &["expose", "apply"],
         &["virusprot", "delete", address.expect("an entry")],
         &["undo"],
@@ -163,9 +136,8 @@ fn every_plan_that_nobody_edited_says_what_it_does() {
     ] {
         apply(command);
     }
-    let kept = environment
-        .demo(&["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"])
-        .json();
+    let kept =
+        environment.demo(&["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"]).json();
     apply(&["keep", kept["data"]["id"].as_str().expect("an id")]);
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
     saved(&environment, &["doctor", "--clean"]);
@@ -184,69 +156,27 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
         assert_ne!(*place, forged, "{command:?} {pointer}");
         *place = forged;
         forge(&environment, &plan);
-        let told = environment
-            .demo(&["apply", "plan.json", "--yes"])
-            .fails_with(6);
+        let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(6);
         assert!(told.contains(wanted), "{command:?} {pointer}: {told}");
         assert!(told.contains("nothing was changed"), "{told}");
     };
     let other = "not those of its operation";
     let tighten = ["ratelimit", "tighten"];
     refused(&tighten, "/change/differences/0/after", 49.into(), other);
-    refused(
-        &tighten,
-        "/change/operation/change/max_src_conn",
-        40_000.into(),
-        other,
-    );
+    refused(&tighten, "/change/operation/change/max_src_conn", 40_000.into(), other);
     refused(&tighten, "/change/differences", Value::Array(vec![]), other);
     let none = "would be no cap";
-    refused(
-        &tighten,
-        "/change/operation/change/max_src_conn",
-        0.into(),
-        none,
-    );
-    refused(
-        &tighten,
-        "/change/differences/0/field",
-        "\u{1b}[2J".into(),
-        other,
-    );
+    refused(&tighten, "/change/operation/change/max_src_conn", 0.into(), none);
+    refused(&tighten, "/change/differences/0/field", "\u{1b}[2J".into(), other);
     for seconds in [1, 31 * 86_400] {
-        refused(
-            &tighten,
-            "/change/reverts_after",
-            seconds.into(),
-            "less than 1m or more than 30d",
-        );
+        refused(&tighten, "/change/reverts_after", seconds.into(), "less than 1m or more than 30d");
     }
-    refused(
-        &["expose", "revoke"],
-        "/change/differences/2/after",
-        "open".into(),
-        other,
-    );
-    refused(
-        &["virusprot", "flush"],
-        "/change/differences/0/after",
-        1.into(),
-        other,
-    );
+    refused(&["expose", "revoke"], "/change/differences/2/after", "open".into(), other);
+    refused(&["virusprot", "flush"], "/change/differences/0/after", 1.into(), other);
     let flush = ["virusprot", "flush"];
-    refused(
-        &flush,
-        "/change/reverts_after",
-        3600.into(),
-        "does not revert by itself",
-    );
+    refused(&flush, "/change/reverts_after", 3600.into(), "does not revert by itself");
     let kill = ["states", "kill", "--all"];
-    refused(
-        &kill,
-        "/change/operation/states/0/id",
-        1.into(),
-        "ends others",
-    );
+    refused(&kill, "/change/operation/states/0/id", 1.into(), "ends others");
     let labels = serde_json::json!(["id:1763000001"]);
     refused(&kill, "/change/operation/labels", labels, "ends others");
     environment.demo(&["expose", "revoke", "--yes"]).success();
@@ -270,10 +200,7 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
             let mut plan = saved(&absent, command);
             plan["change"]["operation"]["change"][field] = forged;
             let said = refused_forgery(&absent, &plan, 6);
-            assert!(
-                said.contains("does not say what it does"),
-                "{field}: {said}"
-            );
+            assert!(said.contains("does not say what it does"), "{field}: {said}");
         }
     }
 }
@@ -284,29 +211,18 @@ fn a_plan_that_leaves_out_a_risk_or_a_word_is_given_it() {
     let mut plan = saved(&environment, &["ratelimit", "tighten"]);
     plan["change"]["risks"] = Value::Array(vec![]);
     forge(&environment, &plan);
-    let done = environment
-        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
-        .json();
+    let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]).json();
     assert_eq!(done["data"]["risks"][0]["code"], "counters-restart");
     let mut plan = saved(&environment, &["virusprot", "flush"]);
     plan["change"]["confirm"] = "yes-no".into();
     forge(&environment, &plan);
-    let done = environment
-        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
-        .json();
+    let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]).json();
     let id = done["data"]["id"].as_str().expect("an id");
     let whole = environment.demo(&["history", id, "-o", "json"]).json();
     let asked = &whole["data"]["plan"]["change"]["confirm"];
     assert_eq!(*asked, serde_json::json!({ "word": "flush" }));
     assert_eq!(whole["data"]["plan"]["command"], "apply plan.json");
-    let uncapped = [
-        "ratelimit",
-        "set",
-        "--max-src-conn",
-        "none",
-        "--rate",
-        "none",
-    ];
+    let uncapped = ["ratelimit", "set", "--max-src-conn", "none", "--rate", "none"];
     for (command, word) in [
         (&["states", "kill", "--all"][..], "kill"),
         (&uncapped, "uncapped"),
@@ -327,19 +243,14 @@ fn a_plan_that_leaves_out_a_risk_or_a_word_is_given_it() {
 /// Forges a field of a plan, applies it, and returns what is said where it is refused before anything is written.
 fn refused_forgery(environment: &TestEnvironment, plan: &Value, code: i32) -> String {
     forge(environment, plan);
-    environment
-        .demo(&["apply", "plan.json", "--yes"])
-        .fails_with(code)
+    environment.demo(&["apply", "plan.json", "--yes"]).fails_with(code)
 }
 
 /// Returns an address that is blocked.
 fn blocked_address(environment: &TestEnvironment) -> String {
     let listed = environment.demo(&["virusprot", "show", "-o", "csv"]);
     let listed = listed.success();
-    let entry = listed
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split(',').next());
+    let entry = listed.lines().nth(1).and_then(|line| line.split(',').next());
     entry.expect("an entry").to_owned()
 }
 
@@ -380,9 +291,7 @@ fn a_plan_of_another_table_is_refused() {
     plan["change"]["operation"]["table"] = "sshguard".into();
     let said = refused_forgery(&environment, &plan, 6);
     assert!(said.contains("another table"), "{said}");
-    environment
-        .demo(&["virusprot", "delete", &address, "--yes"])
-        .success();
+    environment.demo(&["virusprot", "delete", &address, "--yes"]).success();
     let mut plan = saved(&environment, &["undo"]);
     plan["change"]["operation"]["table"] = "bogons".into();
     let said = refused_forgery(&environment, &plan, 6);
@@ -393,9 +302,7 @@ fn a_plan_of_another_table_is_refused() {
 fn a_plan_blocks_only_what_was_freed() {
     let environment = TestEnvironment::new();
     let address = blocked_address(&environment);
-    environment
-        .demo(&["virusprot", "delete", &address, "--yes"])
-        .success();
+    environment.demo(&["virusprot", "delete", &address, "--yes"]).success();
     let good = saved(&environment, &["undo"]);
     for foreign in ["10.0.10.5", "198.51.100.77", "0.0.0.0/1", "::/0"] {
         for swapped in [true, false] {
@@ -432,25 +339,15 @@ fn a_plan_blocks_only_what_was_freed() {
 #[test]
 fn a_plan_writes_only_records_once_read() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["expose", "revoke", "--delete", "--yes"])
-        .success();
+    environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
     let nat = "/change/operation/change/records/nat/record";
     let filter = "/change/operation/change/records/filter/record";
     for command in [&["expose", "restore"][..], &["undo"]] {
         let good = saved(&environment, command);
         for (place, field, forged) in [
-            (
-                filter,
-                "destination",
-                serde_json::json!({ "any": "", "port": "1688" }),
-            ),
+            (filter, "destination", serde_json::json!({ "any": "", "port": "1688" })),
             (filter, "destination", serde_json::json!({ "any": "" })),
-            (
-                filter,
-                "source",
-                serde_json::json!({ "address": "203.0.113.9" }),
-            ),
+            (filter, "source", serde_json::json!({ "address": "203.0.113.9" })),
             (filter, "floating", "yes".into()),
             (filter, "max-src-conn", "50000".into()),
             (nat, "target", "10.0.20.1".into()),
@@ -459,10 +356,7 @@ fn a_plan_writes_only_records_once_read() {
             let mut plan = good.clone();
             plan.pointer_mut(place).expect("a record")[field] = forged;
             let said = refused_forgery(&environment, &plan, 6);
-            assert!(
-                said.contains("another operation"),
-                "{command:?} {field}: {said}"
-            );
+            assert!(said.contains("another operation"), "{command:?} {field}: {said}");
         }
         let mut plan = good.clone();
         let change = &mut plan["change"]["operation"]["change"];
@@ -492,10 +386,7 @@ fn what_a_plan_says_is_computed_again() {
         let risks = plan["change"]["risks"].as_array_mut();
         risks.expect("risks").push(invented);
         let cleans = plan["change"]["operation"]["kind"] == "clean";
-        for difference in plan["change"]["differences"]
-            .as_array_mut()
-            .expect("differences")
-        {
+        for difference in plan["change"]["differences"].as_array_mut().expect("differences") {
             if difference["before"].is_string() && cleans {
                 difference["before"] = "It was never there.".into();
             }
@@ -505,21 +396,15 @@ fn what_a_plan_says_is_computed_again() {
         forge(environment, &plan);
         let shown = environment.demo(&["apply", "plan.json", "--dry-run"]);
         let shown = shown.success();
-        for lie in [
-            "Water",
-            "Nothing is changed.",
-            "is not needed",
-            "no risk",
-            "never there",
-            "test box",
-        ] {
+        for lie in
+            ["Water", "Nothing is changed.", "is not needed", "no risk", "never there", "test box"]
+        {
             assert!(!shown.contains(lie), "{command:?}: {shown}");
         }
     };
     let shown = |command: &[&str]| shown_on(&environment, command);
-    let kept = environment
-        .demo(&["ratelimit", "loosen", "--for", "1h", "--yes", "-o", "json"])
-        .json();
+    let kept =
+        environment.demo(&["ratelimit", "loosen", "--for", "1h", "--yes", "-o", "json"]).json();
     shown(&["keep", kept["data"]["id"].as_str().expect("an id")]);
     let leftovers = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
     shown_on(&leftovers, &["doctor", "--clean"]);
@@ -527,26 +412,16 @@ fn what_a_plan_says_is_computed_again() {
     shown(&["expose", "revoke"]);
     shown(&["virusprot", "delete", &address]);
     shown(&["states", "kill", "--all"]);
-    environment
-        .demo(&["virusprot", "delete", &address, "--yes"])
-        .success();
+    environment.demo(&["virusprot", "delete", &address, "--yes"]).success();
     shown(&["undo"]);
-    environment
-        .demo(&["expose", "revoke", "--delete", "--yes"])
-        .success();
+    environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
     shown(&["undo"]);
     shown(&["expose", "restore"]);
     let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]);
     let id = done.json()["data"]["id"].as_str().map(str::to_owned);
-    for asked in [
-        &["history", "-o", "json"][..],
-        &["history", &id.expect("an id")],
-    ] {
+    for asked in [&["history", "-o", "json"][..], &["history", &id.expect("an id")]] {
         let noted = environment.demo(asked).success();
-        assert!(
-            noted.contains("demo") && !noted.contains("test box"),
-            "{noted}"
-        );
+        assert!(noted.contains("demo") && !noted.contains("test box"), "{noted}");
     }
 }
 
@@ -573,20 +448,12 @@ fn a_saved_plan_reverts_so_long_after_its_writing() {
         let mut plan = saved(&environment, &["ratelimit", "tighten", "--for", "1h"]);
         plan["made_at"] = made_at.into();
         forge(&environment, &plan);
-        let done = environment
-            .demo(&["apply", "plan.json", "--yes", "-o", "json"])
-            .json();
+        let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]).json();
         let time = |value: &Value| -> jiff::Timestamp {
-            value
-                .as_str()
-                .and_then(|text| text.parse().ok())
-                .expect("a time")
+            value.as_str().and_then(|text| text.parse().ok()).expect("a time")
         };
         let after = time(&done["data"]["reverts_at"]).duration_since(time(&done["taken_at"]));
-        assert!(
-            (3590..=3610).contains(&after.as_secs()),
-            "{after:?}: {done:#}"
-        );
+        assert!((3590..=3610).contains(&after.as_secs()), "{after:?}: {done:#}");
     }
 }
 
@@ -607,9 +474,7 @@ fn a_plan_of_more_leftovers_than_there_are_is_refused() {
 
 /// Lets the simulated firewall forget what it keeps of changes, as fifty later ones do.
 fn forget_stored_changes(environment: &TestEnvironment) {
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/state.json");
+    let path = environment.home().join(".local/state/kmsctl/demo/state.json");
     let text = std::fs::read_to_string(&path).expect("a simulated firewall");
     let mut saved: Value = serde_json::from_str(&text).expect("JSON");
     let stored = saved.pointer_mut("/world/ledger/stored").expect("changes");
@@ -620,9 +485,7 @@ fn forget_stored_changes(environment: &TestEnvironment) {
 #[test]
 fn records_of_this_machine_alone_are_never_written() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["expose", "revoke", "--delete", "--yes"])
-        .success();
+    environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
     let plan = saved(&environment, &["undo"]);
     forget_stored_changes(&environment);
     let said = environment.demo(&["undo", "--yes"]).fails_with(6);
@@ -635,27 +498,17 @@ fn records_of_this_machine_alone_are_never_written() {
     let anew = risks.iter().find(|risk| risk["code"] == "built-anew");
     let said = anew.expect("a risk")["message"].as_str().expect("words");
     assert!(said.contains("does not keep any more what"), "{said}");
-    assert!(
-        said.contains("Lost, as the history here has them"),
-        "{said}"
-    );
+    assert!(said.contains("Lost, as the history here has them"), "{said}");
 }
 
 #[test]
 fn undo_of_a_deletion_names_what_comes_back() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["expose", "revoke", "--delete", "--yes"])
-        .success();
-    let undone = environment
-        .demo(&["undo", "--dry-run", "-o", "json"])
-        .json();
+    environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
+    let undone = environment.demo(&["undo", "--dry-run", "-o", "json"]).json();
     let after = &undone["data"]["after"];
     assert_eq!(after["port_forward"], "port 1688 to k8s_kms_lb from any");
-    assert_eq!(
-        after["filter_rule"],
-        "pass to k8s_kms_lb port 1688 from any"
-    );
+    assert_eq!(after["filter_rule"], "pass to k8s_kms_lb port 1688 from any");
     assert_eq!(after["max_src_conn"], 50);
     assert_eq!(after["rate"], "10/60");
 }
@@ -676,22 +529,14 @@ fn a_plan_shows_what_pf_runs_now() {
         ("ratelimit tighten --with-pending", "3/60"),
     ] {
         let shown = plan("drifted", command);
-        assert_eq!(
-            shown["before"]["loaded_rate"], "30/60",
-            "{command}: {shown:#}"
-        );
+        assert_eq!(shown["before"]["loaded_rate"], "30/60", "{command}: {shown:#}");
         assert_eq!(shown["after"]["loaded_rate"], then, "{command}: {shown:#}");
     }
     let shown = plan("open", "ratelimit tighten");
     assert!(shown["before"]["loaded_rate"].is_null(), "{shown:#}");
     for (scenario, command, before, after) in [
         ("uncapped", "ratelimit tighten", "uncapped", "open"),
-        (
-            "open",
-            "ratelimit set --max-src-conn none --rate none",
-            "open",
-            "uncapped",
-        ),
+        ("open", "ratelimit set --max-src-conn none --rate none", "open", "uncapped"),
     ] {
         let shown = plan(scenario, command);
         assert_eq!(shown["before"]["exposure"], before, "{shown:#}");
@@ -699,17 +544,10 @@ fn a_plan_shows_what_pf_runs_now() {
     }
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "drifted");
     let apply = ["expose", "apply", "--with-pending"];
-    let shown = environment
-        .demo(&[&apply[..], &["--dry-run"]].concat())
-        .success();
+    let shown = environment.demo(&[&apply[..], &["--dry-run"]].concat()).success();
     let back = "kmsctl --demo ratelimit set --max-src-conn 50 --rate 30/60";
-    assert!(
-        shown.contains("none. config.xml stays as it is") && shown.contains(back),
-        "{shown}"
-    );
-    environment
-        .demo(&[&apply[..], &["--yes"]].concat())
-        .success();
+    assert!(shown.contains("none. config.xml stays as it is") && shown.contains(back), "{shown}");
+    environment.demo(&[&apply[..], &["--yes"]].concat()).success();
     let said = environment.demo(&["undo", "--yes"]).fails_with(1);
     assert!(said.contains("can be taken back"), "{said}");
 }
@@ -718,24 +556,9 @@ fn a_plan_shows_what_pf_runs_now() {
 #[test]
 fn titles_name_what_is_touched() {
     for (scenario, command, title, back) in [
-        (
-            "half",
-            "expose revoke",
-            "disable the port forward,",
-            "the port forward back as it was.",
-        ),
-        (
-            "half",
-            "expose restore",
-            "enable the filter rule,",
-            "the filter rule back as it was.",
-        ),
-        (
-            "half",
-            "expose apply",
-            "Make the filter rule what",
-            "the filter rule back as it was.",
-        ),
+        ("half", "expose revoke", "disable the port forward,", "the port forward back as it was."),
+        ("half", "expose restore", "enable the filter rule,", "the filter rule back as it was."),
+        ("half", "expose apply", "Make the filter rule what", "the filter rule back as it was."),
         (
             "half-filter",
             "expose revoke",
@@ -775,28 +598,20 @@ fn titles_name_what_is_touched() {
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let words: Vec<&str> = command.split(' ').collect();
-        let shown = environment
-            .demo(&[&words[..], &["--dry-run"]].concat())
-            .success();
+        let shown = environment.demo(&[&words[..], &["--dry-run"]].concat()).success();
         assert!(shown.contains(title), "{scenario} {command}: {shown}");
         assert!(shown.contains(back), "{scenario} {command}: {shown}");
     }
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "pass-association");
     environment.demo(&["expose", "apply", "--yes"]).success();
     let shown = environment.demo(&["undo", "--dry-run"]).success();
-    assert!(
-        shown.contains("a filter rule of its own -> pass"),
-        "{shown}"
-    );
+    assert!(shown.contains("a filter rule of its own -> pass"), "{shown}");
 }
 
 /// One number is of one thing: connections, and pf's states beside them by name.
 #[test]
 fn connections_and_states_are_counted_apart() {
-    for command in [
-        &["expose", "revoke", "--yes"][..],
-        &["states", "kill", "--all", "--yes"],
-    ] {
+    for command in [&["expose", "revoke", "--yes"][..], &["states", "kill", "--all", "--yes"]] {
         let shown = TestEnvironment::new().demo(command);
         let words = "74 connections ended, 2 of them from inside (159 pf states).";
         assert!(shown.stdout.contains(words), "{shown}");
@@ -830,14 +645,10 @@ fn keep_checks_a_record_as_undo_does() {
     let made = ["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"];
     let made = environment.demo(&made).json();
     let id = made["data"]["id"].as_str().expect("an id").to_owned();
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let path = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
     let text = std::fs::read_to_string(&path).expect("a history");
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a record"))
-        .collect();
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
     write_history(&path, &lines);
     let commands = [["keep", &id, "--dry-run"], ["undo", &id, "--dry-run"]];
     for command in &commands {

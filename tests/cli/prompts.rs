@@ -18,9 +18,7 @@ fn spawn_tighten(environment: &TestEnvironment) -> PtySession {
 fn ending(terminal: &mut PtySession) -> (String, Option<i32>) {
     let rest = terminal.exp_eof().expect("the end");
     let status = format!("{:?}", terminal.process().wait().expect("a status"));
-    let code = status
-        .strip_suffix(')')
-        .and_then(|text| text.rsplit(", ").next()?.parse().ok());
+    let code = status.strip_suffix(')').and_then(|text| text.rsplit(", ").next()?.parse().ok());
     (rest, code)
 }
 
@@ -33,9 +31,7 @@ fn answered(environment: &TestEnvironment, answer: &str) -> (String, Option<i32>
 }
 
 fn preset(environment: &TestEnvironment) -> String {
-    let shown = environment
-        .demo(&["ratelimit", "show", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["ratelimit", "show", "-o", "json"]).json();
     shown["data"]["preset"].to_string()
 }
 
@@ -62,13 +58,9 @@ fn only_a_whole_yes_is_a_yes() {
         assert!(shown.contains("nothing was changed"), "{answer:?}: {shown}");
     }
     assert_eq!(preset(&environment), "\"default\"");
-    for (answer, undo) in [
-        ("y\n", true),
-        ("Y\n", true),
-        ("YES\n", true),
-        ("Yes\n", true),
-        ("yes\n", false),
-    ] {
+    for (answer, undo) in
+        [("y\n", true), ("Y\n", true), ("YES\n", true), ("Yes\n", true), ("yes\n", false)]
+    {
         let (shown, code) = answered(&environment, answer);
         assert_eq!(code, Some(0), "{answer:?}: {shown}");
         if undo {
@@ -110,16 +102,9 @@ fn what_was_typed_before_is_no_answer() {
 /// A time out of range is called that, however long it is.
 #[test]
 fn a_time_out_of_range_is_called_that() {
-    for (time, word) in [
-        ("100000d", "too long"),
-        ("31d", "too long"),
-        ("5s", "too short"),
-    ] {
+    for (time, word) in [("100000d", "too long"), ("31d", "too long"), ("5s", "too short")] {
         let line = ["ratelimit", "tighten", "--dry-run", "--for", time];
         let said = TestEnvironment::new().demo(&line).fails_with(2);
-        assert!(
-            said.contains(word) && said.contains("the longest is 30d"),
-            "{said}"
-        );
+        assert!(said.contains(word) && said.contains("the longest is 30d"), "{said}");
     }
 }

@@ -7,13 +7,8 @@ use crate::support::environment::TestEnvironment;
 use crate::support::served::Served;
 
 fn caps(environment: &TestEnvironment) -> Value {
-    let shown = environment
-        .demo(&["ratelimit", "show", "-o", "json"])
-        .json();
-    assert_eq!(
-        shown["data"]["configured"], shown["data"]["loaded"],
-        "{shown:#}"
-    );
+    let shown = environment.demo(&["ratelimit", "show", "-o", "json"]).json();
+    assert_eq!(shown["data"]["configured"], shown["data"]["loaded"], "{shown:#}");
     let loaded = &shown["data"]["loaded"];
     serde_json::json!([
         loaded["max_src_conn"],
@@ -32,17 +27,12 @@ fn presets_come_from_the_configuration_and_both_sides_follow() {
         .variable("KMSCTL_PRESETS_LOOSEN_RATE", "31/61");
     let cases: [(&[&str], Value); 4] = [
         (&["tighten"], serde_json::json!([10, 3, 60, "tighten"])),
-        (
-            &["set", "--preset", "night"],
-            serde_json::json!([5, 2, 30, "night"]),
-        ),
+        (&["set", "--preset", "night"], serde_json::json!([5, 2, 30, "night"])),
         (&["loosen"], serde_json::json!([60, 31, 61, "loosen"])),
         (&["default"], serde_json::json!([50, 10, 60, "default"])),
     ];
     for (arguments, wanted) in cases {
-        environment
-            .demo(&[&["ratelimit"], arguments, &["--yes"]].concat())
-            .success();
+        environment.demo(&[&["ratelimit"], arguments, &["--yes"]].concat()).success();
         assert_eq!(caps(&environment), wanted, "{arguments:?}");
     }
 }
@@ -58,10 +48,7 @@ fn set_changes_what_it_names_and_leaves_the_rest() {
     set(&["--rate", "4/20"]).success();
     assert_eq!(caps(&environment), serde_json::json!([7, 4, 20, null]));
     let outcome = set(&["--rate", "none"]);
-    assert!(
-        outcome.stderr.contains("no address is ever blocked"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("no address is ever blocked"), "{outcome}");
     assert_eq!(caps(&environment), serde_json::json!([7, null, null, null]));
     set(&["--max-src-conn", "50", "--rate", "10/60"]).success();
     assert_eq!(caps(&environment)[3], "default");
@@ -96,13 +83,9 @@ fn bad_values_are_refused_before_any_connection() {
             "{arguments:?}: {outcome}"
         );
     }
-    assert!(
-        !environment.home().join(".local").exists(),
-        "the demo was not even started"
-    );
-    let told = environment
-        .demo(&["ratelimit", "set", "--preset", "nonsense", "--yes"])
-        .fails_with(2);
+    assert!(!environment.home().join(".local").exists(), "the demo was not even started");
+    let told =
+        environment.demo(&["ratelimit", "set", "--preset", "nonsense", "--yes"]).fails_with(2);
     assert!(told.contains("default, loosen, tighten"), "{told}");
     for wrong in ["30s", "0s", "31d", "soon", "-1h"] {
         environment
@@ -115,48 +98,25 @@ fn bad_values_are_refused_before_any_connection() {
 fn caps_are_refused_with_the_reason_where_they_cannot_work() {
     // Where there is nothing, a command that opens the port is no help to who wants it tighter.
     for (scenario, reason, next) in [
-        (
-            "pass-association",
-            "association is \"Pass\"",
-            "kmsctl --demo expose apply",
-        ),
+        ("pass-association", "association is \"Pass\"", "kmsctl --demo expose apply"),
         ("absent", "no filter rule", "kmsctl --demo expose show"),
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
-        let told = environment
-            .demo(&["ratelimit", "tighten", "--yes"])
-            .fails_with(1);
-        assert!(
-            told.contains(reason) && told.contains(next),
-            "{scenario}: {told}"
-        );
+        let told = environment.demo(&["ratelimit", "tighten", "--yes"]).fails_with(1);
+        assert!(told.contains(reason) && told.contains(next), "{scenario}: {told}");
     }
 }
 
 #[test]
 fn who_would_be_cut_is_told_before() {
     let environment = TestEnvironment::new();
-    let plan = environment
-        .demo(&["ratelimit", "tighten", "--dry-run", "-o", "json"])
-        .json();
+    let plan = environment.demo(&["ratelimit", "tighten", "--dry-run", "-o", "json"]).json();
     let risks = plan["data"]["risks"].as_array().expect("risks").clone();
-    let codes: Vec<&str> = risks
-        .iter()
-        .filter_map(|risk| risk["code"].as_str())
-        .collect();
+    let codes: Vec<&str> = risks.iter().filter_map(|risk| risk["code"].as_str()).collect();
+    assert!(codes.contains(&"counters-restart") && codes.contains(&"stay-blocked"), "{codes:?}");
+    let cut = risks.iter().find(|risk| risk["code"] == "cut-soon").expect("who");
     assert!(
-        codes.contains(&"counters-restart") && codes.contains(&"stay-blocked"),
-        "{codes:?}"
-    );
-    let cut = risks
-        .iter()
-        .find(|risk| risk["code"] == "cut-soon")
-        .expect("who");
-    assert!(
-        cut["message"]
-            .as_str()
-            .expect("a text")
-            .contains("more than 10 connections now"),
+        cut["message"].as_str().expect("a text").contains("more than 10 connections now"),
         "{cut}"
     );
 }
@@ -166,13 +126,8 @@ fn who_would_be_cut_is_told_before() {
 fn keep_without_an_id_means_the_only_armed() {
     let environment = TestEnvironment::new();
     let outcome = |words: &[&str]| {
-        let shown = environment
-            .demo(&[words, &["--yes", "-o", "json"]].concat())
-            .json();
-        shown["data"]["outcome"]
-            .as_str()
-            .expect("an outcome")
-            .to_owned()
+        let shown = environment.demo(&[words, &["--yes", "-o", "json"]].concat()).json();
+        shown["data"]["outcome"].as_str().expect("an outcome").to_owned()
     };
     assert_eq!(outcome(&["keep"]), "nothing-to-do");
     assert_eq!(outcome(&["ratelimit", "tighten", "--for", "2h"]), "done");
@@ -191,27 +146,17 @@ fn a_temporary_change_reverts_by_itself_unless_it_is_kept() {
         let mut command = environment.command(&[&["--demo"], arguments].concat());
         command.env("KMSCTL_DEMO_NOW", time);
         let output = command.output().expect("kmsctl runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let (noon, one, late) = (
-        "2026-03-02T12:00:00Z",
-        "2026-03-02T13:00:00Z",
-        "2026-03-02T14:01:30Z",
-    );
+    let (noon, one, late) =
+        ("2026-03-02T12:00:00Z", "2026-03-02T13:00:00Z", "2026-03-02T14:01:30Z");
     let done: Value = serde_json::from_str(&at(
         noon,
         &["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"],
     ))
     .expect("JSON");
-    assert_eq!(
-        done["data"]["reverts_at"], "2026-03-02T14:00:00Z",
-        "{done:#}"
-    );
+    assert_eq!(done["data"]["reverts_at"], "2026-03-02T14:00:00Z", "{done:#}");
     let id = done["data"]["id"].as_str().expect("an id").to_owned();
     for command in ["status", "history"] {
         let shown = at(one, &[command]);
@@ -235,10 +180,7 @@ fn a_temporary_change_reverts_by_itself_unless_it_is_kept() {
     let list: Value = serde_json::from_str(&at("2026-03-02T18:00:00Z", &["history", "-o", "json"]))
         .expect("JSON");
     assert_eq!(list["data"]["armed"], serde_json::json!([]));
-    assert!(
-        list["data"]["entries"][1]["kept_by"].is_string(),
-        "{list:#}"
-    );
+    assert!(list["data"]["entries"][1]["kept_by"].is_string(), "{list:#}");
 }
 
 #[test]
@@ -248,11 +190,7 @@ fn a_preview_names_the_customers_it_would_cut() {
     let shown = preview(&["tighten", "-o", "json"]).json();
     assert_eq!(shown["schema"], "kmsctl/ratelimit.preview/v1");
     let data = &shown["data"];
-    assert_eq!(
-        (&data["cut"], &data["customers"]),
-        (&2.into(), &2.into()),
-        "{data:#}"
-    );
+    assert_eq!((&data["cut"], &data["customers"]), (&2.into(), &2.into()), "{data:#}");
     assert_eq!(data["lower_bound"], true, "others were blocked then");
     for source in data["sources"].as_array().expect("sources") {
         assert_eq!(source["by"], "rate", "{source}");
@@ -261,38 +199,22 @@ fn a_preview_names_the_customers_it_would_cut() {
         assert!(source["blocked_seconds"].as_u64() > Some(3_600), "{source}");
     }
     let told = preview(&["tighten"]).success();
-    assert!(
-        told.contains("blocked 2 sources in 1d: 2 customers ("),
-        "{told}"
-    );
+    assert!(told.contains("blocked 2 sources in 1d: 2 customers ("), "{told}");
     assert!(told.contains('|'), "a sparkline: {told}");
     let csv = preview(&["tighten", "-o", "csv"]).success();
     assert_eq!(csv.lines().count(), 3, "{csv}");
     let wider = preview(&["loosen", "-o", "json"]).json();
-    assert_eq!(
-        (&wider["data"]["cut"], &wider["data"]["lower_bound"]),
-        (&0.into(), &true.into())
-    );
+    assert_eq!((&wider["data"]["cut"], &wider["data"]["lower_bound"]), (&0.into(), &true.into()));
     let present = preview(&["-o", "json"]).json();
     assert_eq!(present["data"]["preset"], "default");
     assert_eq!(present["data"]["caps"], present["data"]["loaded"]);
     preview(&["nosuch"]).fails_with(2);
     preview(&["tighten", "--rate", "3/60"]).fails_with(2);
     preview(&["tighten", "--since", "long"]).fails_with(2);
-    let plan = environment
-        .demo(&["ratelimit", "tighten", "--dry-run"])
-        .success();
-    assert!(
-        plan.contains("These caps would have blocked 2 sources"),
-        "{plan}"
-    );
-    let plan = environment
-        .demo(&["ratelimit", "loosen", "--dry-run"])
-        .success();
-    assert!(
-        plan.contains("Refused connections are not in the log"),
-        "{plan}"
-    );
+    let plan = environment.demo(&["ratelimit", "tighten", "--dry-run"]).success();
+    assert!(plan.contains("These caps would have blocked 2 sources"), "{plan}");
+    let plan = environment.demo(&["ratelimit", "loosen", "--dry-run"]).success();
+    assert!(plan.contains("Refused connections are not in the log"), "{plan}");
 }
 
 #[test]
@@ -308,45 +230,26 @@ fn a_preview_names_what_the_log_lacks() {
         });
         std::fs::write(&log, lines.collect::<String>()).expect("a log");
         let file = log.display().to_string();
-        let words = [
-            "ratelimit",
-            "preview",
-            "tighten",
-            "--log",
-            &file,
-            "-o",
-            "json",
-        ];
+        let words = ["ratelimit", "preview", "tighten", "--log", &file, "-o", "json"];
         environment.run(&words).json()
     };
     let named = |shown: &Value| {
         let warnings = shown["warnings"].as_array().expect("warnings").iter();
         let mut gaps = warnings.filter(|warning| warning["code"] == "log-gap");
-        gaps.next()
-            .map(|warning| warning["message"].as_str().expect("text").to_owned())
+        gaps.next().map(|warning| warning["message"].as_str().expect("text").to_owned())
     };
     let whole = preview(&["1 12:00:00", "1 12:10:00", "1 12:24:59"]);
     assert_eq!(named(&whole), None);
     assert_eq!(whole["data"]["gaps"], serde_json::json!([]));
     let holes = preview(&["1 12:00:00", "1 12:15:01", "1 12:16:00", "1 15:16:00"]);
     let said = named(&holes).expect("a warning");
-    assert!(
-        said.contains("from 03-01 12:16 to 03-01 15:16 UTC (3h), "),
-        "{said}"
-    );
+    assert!(said.contains("from 03-01 12:16 to 03-01 15:16 UTC (3h), "), "{said}");
     assert_eq!(holes["data"]["gaps"][0]["until"], "2026-03-01T12:15:01Z");
     // What is longer ago than was asked for is no gap of it, or only its end.
     let old = preview(&["1 12:00:00", "2 18:00:00", "2 18:05:00"]);
-    assert_eq!(
-        old["data"]["gaps"][0]["from"], "2026-03-01T18:05:00Z",
-        "{old:#}"
-    );
+    assert_eq!(old["data"]["gaps"][0]["from"], "2026-03-01T18:05:00Z", "{old:#}");
     let older = preview(&["1 12:00:00", "1 18:00:00", "1 18:10:00", "2 18:05:00"]);
-    assert_eq!(
-        older["data"]["gaps"].as_array().map(Vec::len),
-        Some(1),
-        "{older:#}"
-    );
+    assert_eq!(older["data"]["gaps"].as_array().map(Vec::len), Some(1), "{older:#}");
 }
 
 #[test]
@@ -354,17 +257,13 @@ fn a_preview_needs_the_clients_own_addresses() {
     let Some(cluster) = FakeCluster::start(&["--scenario", "etp-cluster"]) else {
         return;
     };
-    let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW").variable(
-        "KMSCTL_CLUSTER_KUBECONFIG",
-        cluster.kubeconfig().display().to_string(),
-    );
+    let environment = TestEnvironment::new()
+        .without("KMSCTL_DEMO_NOW")
+        .variable("KMSCTL_CLUSTER_KUBECONFIG", cluster.kubeconfig().display().to_string());
     environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
     let refused = environment.run(&["ratelimit", "preview", "tighten"]);
     let refused = refused.fails_with(8);
-    assert!(
-        refused.contains("externalTrafficPolicy Cluster"),
-        "{refused}"
-    );
+    assert!(refused.contains("externalTrafficPolicy Cluster"), "{refused}");
 }
 
 #[test]
@@ -379,19 +278,11 @@ fn a_slow_cluster_never_delays_tightening() {
         .variable("KMSCTL_CLUSTER_ENABLED", "yes")
         .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string());
     let begin = std::time::Instant::now();
-    let plan = environment
-        .run(&["ratelimit", "tighten", "--dry-run"])
-        .success();
+    let plan = environment.run(&["ratelimit", "tighten", "--dry-run"]).success();
     let took = begin.elapsed();
     assert!(took < std::time::Duration::from_secs(30), "{took:?}");
-    assert!(
-        plan.contains("the cluster did not answer while the firewall did"),
-        "{plan}"
-    );
-    assert!(
-        plan.contains("To look again: kmsctl ratelimit preview"),
-        "{plan}"
-    );
+    assert!(plan.contains("the cluster did not answer while the firewall did"), "{plan}");
+    assert!(plan.contains("To look again: kmsctl ratelimit preview"), "{plan}");
 }
 
 #[test]
@@ -419,28 +310,20 @@ fn a_preview_of_a_file_needs_no_cluster() {
     let shown = preview("outside.log", &["tighten", "-o", "json"]).json();
     let source = &shown["data"]["sources"][0];
     assert_eq!(source["cut_at"], "2026-03-01T12:00:04Z", "{shown:#}");
-    assert_eq!(
-        (&source["customer"], &source["released_at"]),
-        (&false.into(), &Value::Null)
-    );
+    assert_eq!((&source["customer"], &source["released_at"]), (&false.into(), &Value::Null));
     let codes: Vec<&str> = shown["warnings"]
         .as_array()
         .expect("warnings")
         .iter()
         .filter_map(|warning| warning["code"].as_str())
         .collect();
-    assert!(
-        codes.contains(&"firewall-unread") && codes.contains(&"lower-bound"),
-        "{codes:?}"
-    );
+    assert!(codes.contains(&"firewall-unread") && codes.contains(&"lower-bound"), "{codes:?}");
     let told = preview("inside.log", &["tighten"]).fails_with(8);
     assert!(told.contains("externalTrafficPolicy: Local"), "{told}");
     preview("web.log", &["tighten"]).fails_with(8);
     preview("none.log", &["tighten"]).fails_with(2);
     let told = preview("outside.log", &[]).fails_with(8);
     assert!(told.contains("ratelimit preview tighten"), "{told}");
-    let told = environment
-        .run(&["ratelimit", "preview", "tighten"])
-        .fails_with(2);
+    let told = environment.run(&["ratelimit", "preview", "tighten"]).fails_with(2);
     assert!(told.contains("--log FILE"), "{told}");
 }

@@ -39,9 +39,7 @@ fn one_race_fails_no_look() {
             return;
         };
         for asked in ["-vvPsr", "-vvPsn", "-vsi"] {
-            live.firewall
-                .php()
-                .write("pfctl-trouble", format!("busy|{asked}|2\n").as_bytes());
+            live.firewall.php().write("pfctl-trouble", format!("busy|{asked}|2\n").as_bytes());
             let shown = live.environment.run(&["expose", "show", "-o", "json"]);
             assert_eq!(shown.json()["data"]["state"], "open", "{asked}");
         }
@@ -54,9 +52,7 @@ fn an_endless_race_is_called_unread() {
         return;
     };
     for asked in ["-vvPsr", "-vvPsn"] {
-        live.firewall
-            .php()
-            .write("pfctl-trouble", format!("busy|{asked}\n").as_bytes());
+        live.firewall.php().write("pfctl-trouble", format!("busy|{asked}\n").as_bytes());
         let began = Instant::now();
         let run = live.environment.run(&["expose", "show", "-o", "json"]);
         let said = run.fails_with(1);
@@ -86,14 +82,10 @@ fn a_watch_outlives_a_race() {
         .spawn()
         .expect("kmsctl");
     until("the race is called unread", || {
-        live.firewall
-            .text("talk")
-            .contains("the ruleset was being loaded")
+        live.firewall.text("talk").contains("the ruleset was being loaded")
     });
     let seen = live.firewall.text("data").lines().count();
-    until("the watch goes on", || {
-        live.firewall.text("data").lines().count() > seen
-    });
+    until("the watch goes on", || live.firewall.text("data").lines().count() > seen);
     interrupt(child.id());
     child.wait().expect("it ends");
 }
@@ -103,26 +95,14 @@ fn a_status_without_counters_needs_root() {
     let Some(live) = LiveBox::start("russh") else {
         return;
     };
-    let sample = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/cases/pfctl-si-unprivileged.15.txt"
-    );
-    live.answer_pfctl(
-        "russh",
-        &format!("-vsi) exec cat '{sample}' ;;\n*) exit 0 ;;"),
-    );
-    for command in [
-        &["expose", "show"][..],
-        &["rule", "show"],
-        &["states"],
-        &["ratelimit", "show"],
-    ] {
+    let sample =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cases/pfctl-si-unprivileged.15.txt");
+    live.answer_pfctl("russh", &format!("-vsi) exec cat '{sample}' ;;\n*) exit 0 ;;"));
+    for command in [&["expose", "show"][..], &["rule", "show"], &["states"], &["ratelimit", "show"]]
+    {
         let said = live.environment.run(command).fails_with(5);
         assert!(said.contains("root"), "{said}");
-        assert!(
-            !said.contains("DISABLED") && !said.contains("disabled"),
-            "{said}"
-        );
+        assert!(!said.contains("DISABLED") && !said.contains("disabled"), "{said}");
     }
     let status = live.environment.run(&["status"]);
     assert!(!status.stdout.contains("DISABLED"), "{status}");
@@ -138,10 +118,7 @@ fn a_dead_expiry_job_promises_nothing() {
         "pf/virusprot",
         b"203.0.113.200\tFri Nov 20 22:01:02 2026\n203.0.113.201\tFri Nov 20 21:01:02 2026\n",
     );
-    let shown = live
-        .environment
-        .run(&["virusprot", "show", "-o", "json"])
-        .json();
+    let shown = live.environment.run(&["virusprot", "show", "-o", "json"]).json();
     assert_eq!(shown["data"]["expiry"]["working"], false, "{shown:#}");
     assert_eq!(shown["data"]["entries"][0]["release_at"], Value::Null);
     let codes = shown["warnings"].to_string();
@@ -152,11 +129,7 @@ fn a_dead_expiry_job_promises_nothing() {
     let findings: Value = serde_json::from_str(&doctor.stdout).expect("JSON");
     let expiry = findings["data"]["findings"].as_array().expect("findings");
     let expiry = expiry.iter().find(|one| one["check"] == "expiry");
-    assert_eq!(
-        expiry.expect("the check")["result"],
-        "wrong",
-        "{findings:#}"
-    );
+    assert_eq!(expiry.expect("the check")["result"], "wrong", "{findings:#}");
 }
 
 #[test]
@@ -166,14 +139,10 @@ fn a_job_in_the_cron_folder_is_seen() {
     };
     live.firewall.php().write("crontab", b"SHELL=/bin/sh\n");
     std::fs::create_dir(live.firewall.file("cron.d")).expect("a folder");
-    live.firewall.php().write(
-        "cron.d/expire",
-        b"*/5 * * * * root /sbin/pfctl -q -t virusprot -T expire 7200\n",
-    );
-    let shown = live
-        .environment
-        .run(&["virusprot", "show", "-o", "json"])
-        .json();
+    live.firewall
+        .php()
+        .write("cron.d/expire", b"*/5 * * * * root /sbin/pfctl -q -t virusprot -T expire 7200\n");
+    let shown = live.environment.run(&["virusprot", "show", "-o", "json"]).json();
     assert_eq!(shown["data"]["expiry"]["kind"], "cron", "{shown:#}");
     assert_eq!(shown["data"]["expiry"]["older_than_seconds"], 7200);
 }
@@ -181,10 +150,7 @@ fn a_job_in_the_cron_folder_is_seen() {
 #[test]
 fn a_menu_is_named_quickly() {
     for transport in TRANSPORTS {
-        let options = Options {
-            login: Login::Menu,
-            ..Options::default()
-        };
+        let options = Options { login: Login::Menu, ..Options::default() };
         let Some(live) = LiveBox::behind(options, transport, Version::V272, Fixture::Editor) else {
             return;
         };
@@ -200,26 +166,18 @@ fn a_menu_is_named_quickly() {
 
 #[test]
 fn what_a_login_prints_late_is_no_data() {
-    let options = Options {
-        login: Login::Chatty,
-        ..Options::default()
-    };
+    let options = Options { login: Login::Chatty, ..Options::default() };
     let Some(live) = LiveBox::behind(options, "russh", Version::V272, Fixture::Editor) else {
         return;
     };
     for _ in 0..16 {
-        let shown = live
-            .environment
-            .run(&["expose", "show", "-o", "json"])
-            .json();
+        let shown = live.environment.run(&["expose", "show", "-o", "json"]).json();
         assert_eq!(shown["data"]["state"], "open", "{shown:#}");
     }
 }
 
 fn interrupt(process: u32) {
-    let sent = Command::new("kill")
-        .args(["-INT", &process.to_string()])
-        .status();
+    let sent = Command::new("kill").args(["-INT", &process.to_string()]).status();
     assert!(sent.expect("kill").success());
 }
 
@@ -229,10 +187,7 @@ fn an_answer_without_end_is_called_that() {
         return;
     };
     live.answer_pfctl("russh", "-vvPsr) exec yes pass ;;");
-    let said = live
-        .environment
-        .run(&["expose", "show", "--timeout", "120s"])
-        .fails_with(1);
+    let said = live.environment.run(&["expose", "show", "--timeout", "120s"]).fails_with(1);
     assert!(said.contains("more than 64 MiB came"), "{said}");
 }
 
@@ -245,15 +200,11 @@ fn revoke_does_not_wait_for_states() {
         "russh",
         "-vvss) exec yes 'all tcp 10.0.20.202:1688 <- 192.0.2.1:50000       ESTABLISHED:ESTABLISHED' ;;",
     );
-    let said = live
-        .environment
-        .run(&["expose", "revoke", "--yes", "--timeout", "120s"])
-        .fails_with(7);
+    let said =
+        live.environment.run(&["expose", "revoke", "--yes", "--timeout", "120s"]).fails_with(7);
     assert!(said.contains("more than 64 MiB came"), "{said}");
     assert!(!live.redirected(), "it is closed");
-    let again = live
-        .environment
-        .run(&["expose", "revoke", "--yes", "--timeout", "120s"])
-        .fails_with(7);
+    let again =
+        live.environment.run(&["expose", "revoke", "--yes", "--timeout", "120s"]).fails_with(7);
     assert!(again.contains("Connections: not read"), "{again}");
 }

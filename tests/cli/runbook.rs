@@ -43,10 +43,7 @@ fn runbooks_show_what_the_commands_print() {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO", "1");
         let (fresh, commands) = replay(&text, |arguments| {
             let outcome = environment.run(arguments);
-            assert!(
-                matches!(outcome.code, Some(0 | 3)),
-                "{arguments:?}: {outcome}"
-            );
+            assert!(matches!(outcome.code, Some(0 | 3)), "{arguments:?}: {outcome}");
             outcome.stdout + &outcome.stderr
         });
         assert!(commands > 0, "{} has no command", path.display());

@@ -19,23 +19,8 @@ const PICTURES: &[(&str, &str, &[&[&str]])] = &[
 ];
 
 const CHANGES: &[&[&str]] = &[
-    &[
-        "ratelimit",
-        "tighten",
-        "--for",
-        "2h",
-        "--reason",
-        "scanners",
-        "--yes",
-    ],
-    &[
-        "virusprot",
-        "delete",
-        "203.0.113.65",
-        "--reason",
-        "a customer",
-        "--yes",
-    ],
+    &["ratelimit", "tighten", "--for", "2h", "--reason", "scanners", "--yes"],
+    &["virusprot", "delete", "203.0.113.65", "--reason", "a customer", "--yes"],
     &["expose", "revoke", "--reason", "abuse", "--yes"],
     &["undo", "--yes"],
 ];
@@ -54,19 +39,14 @@ fn style(sequence: &str, present: &mut (&'static str, bool)) {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Draws the text of a terminal.
 fn draw(command: &str, text: &str) -> String {
     let (wide, high) = (9, 19);
     let lines: Vec<&str> = text.trim_end().lines().collect();
-    let (width, height) = (
-        usize::from(COLUMNS) * wide + 24,
-        (lines.len() + 2) * high + 16,
-    );
+    let (width, height) = (usize::from(COLUMNS) * wide + 24, (lines.len() + 2) * high + 16);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"ui-monospace, Menlo, Consolas, monospace\" font-size=\"15\">\n<title>kmsctl {command}</title>\n<rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#21252b\"/>\n"
     );
@@ -77,13 +57,7 @@ fn draw(command: &str, text: &str) -> String {
             "<text x=\"12\" y=\"{y}\" xml:space=\"preserve\" fill=\"#d7dae0\">{content}</text>"
         );
     };
-    row(
-        0,
-        format!(
-            "<tspan fill=\"#7f848e\">$ kmsctl {}</tspan>",
-            escaped(command)
-        ),
-    );
+    row(0, format!("<tspan fill=\"#7f848e\">$ kmsctl {}</tspan>", escaped(command)));
     for (number, line) in (1..).zip(&lines) {
         let mut present = ("#d7dae0", false);
         let mut content = String::new();
@@ -95,17 +69,9 @@ fn draw(command: &str, text: &str) -> String {
             if rest.is_empty() {
                 continue;
             }
-            let weight = if present.1 {
-                " font-weight=\"bold\""
-            } else {
-                ""
-            };
-            let _ = write!(
-                content,
-                "<tspan fill=\"{}\"{weight}>{}</tspan>",
-                present.0,
-                escaped(rest)
-            );
+            let weight = if present.1 { " font-weight=\"bold\"" } else { "" };
+            let _ =
+                write!(content, "<tspan fill=\"{}\"{weight}>{}</tspan>", present.0, escaped(rest));
         }
         row(number, content);
     }

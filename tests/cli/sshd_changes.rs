@@ -27,10 +27,7 @@ fn over_both(test: impl Fn(&LiveBox)) {
 /// Runs a command that must be done, and returns its data.
 #[track_caller]
 fn done(live: &LiveBox, arguments: &[&str]) -> Value {
-    let shown = live
-        .environment
-        .run(&[arguments, &["--yes", "-o", "json"]].concat())
-        .json();
+    let shown = live.environment.run(&[arguments, &["--yes", "-o", "json"]].concat()).json();
     assert_eq!(shown["schema"], "kmsctl/change/v1", "{arguments:?}");
     assert_eq!(shown["data"]["outcome"], "done", "{arguments:?}: {shown:#}");
     shown["data"].clone()
@@ -46,18 +43,9 @@ fn caps_are_changed_loaded_and_taken_back() {
     over_both(|live| {
         let (foreign, at_first) = (live.firewall.foreign(), live.firewall.ours());
         let commands: [(&[&str], &str); 6] = [
-            (
-                &["ratelimit", "tighten"],
-                "max-src-conn 10, max-src-conn-rate 3/60",
-            ),
-            (
-                &["ratelimit", "loosen"],
-                "max-src-conn 50, max-src-conn-rate 30/60",
-            ),
-            (
-                &["ratelimit", "default"],
-                "max-src-conn 50, max-src-conn-rate 10/60",
-            ),
+            (&["ratelimit", "tighten"], "max-src-conn 10, max-src-conn-rate 3/60"),
+            (&["ratelimit", "loosen"], "max-src-conn 50, max-src-conn-rate 30/60"),
+            (&["ratelimit", "default"], "max-src-conn 50, max-src-conn-rate 10/60"),
             (
                 &["ratelimit", "set", "--max-src-conn", "20", "--rate", "5/30"],
                 "max-src-conn 20, max-src-conn-rate 5/30",
@@ -74,10 +62,7 @@ fn caps_are_changed_loaded_and_taken_back() {
             assert_eq!(live.loaded_caps().as_deref(), Some(caps), "{command:?}");
             assert_eq!(live.firewall.foreign(), foreign, "{command:?}");
         }
-        let again = live
-            .environment
-            .run(&["ratelimit", "tighten", "--yes", "-o", "json"])
-            .json();
+        let again = live.environment.run(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
         assert_eq!(again["data"]["outcome"], "nothing-to-do");
         for change in made.iter().rev() {
             undo(live, change);
@@ -90,14 +75,8 @@ fn caps_are_changed_loaded_and_taken_back() {
 #[test]
 fn addresses_are_freed_expired_flushed_and_put_back() {
     over_both(|live| {
-        let now = jiff::Timestamp::now()
-            .strftime("%a %b %e %H:%M:%S %Y")
-            .to_string();
-        live.block(&[
-            ("192.0.2.1", OLD),
-            ("198.51.100.7", now.as_str()),
-            ("2001:db8::7", OLD),
-        ]);
+        let now = jiff::Timestamp::now().strftime("%a %b %e %H:%M:%S %Y").to_string();
+        live.block(&[("192.0.2.1", OLD), ("198.51.100.7", now.as_str()), ("2001:db8::7", OLD)]);
         let config = live.firewall.config();
         let all = live.blocked();
         let freed = done(live, &["virusprot", "delete", "192.0.2.1"]);
@@ -110,38 +89,24 @@ fn addresses_are_freed_expired_flushed_and_put_back() {
         assert_eq!(live.blocked(), all);
         // Put back means blocked since now, so that only the third is old.
         let expired = done(live, &["virusprot", "expire", "--older-than", "24h"]);
-        assert_eq!(
-            expired["entries"].as_array().map(Vec::len),
-            Some(1),
-            "{expired:#}"
-        );
+        assert_eq!(expired["entries"].as_array().map(Vec::len), Some(1), "{expired:#}");
         assert_eq!(live.blocked(), ["192.0.2.1", "198.51.100.7"]);
         undo(live, &expired);
         let flushed = done(live, &["virusprot", "flush"]);
         assert_eq!(flushed["entries"].as_array().map(Vec::len), Some(3));
         assert!(live.blocked().is_empty());
-        let again = live
-            .environment
-            .run(&["virusprot", "flush", "--yes", "-o", "json"])
-            .json();
+        let again = live.environment.run(&["virusprot", "flush", "--yes", "-o", "json"]).json();
         assert_eq!(again["data"]["outcome"], "nothing-to-do");
         undo(live, &flushed);
         assert_eq!(live.blocked(), all);
         let twice =
-            live.environment
-                .run(&["undo", flushed["id"].as_str().expect("an id"), "--yes"]);
+            live.environment.run(&["undo", flushed["id"].as_str().expect("an id"), "--yes"]);
         assert!(twice.fails_with(1).contains("taken back already"));
-        assert_eq!(
-            live.firewall.config(),
-            config,
-            "the configuration is not written for it"
-        );
+        assert_eq!(live.firewall.config(), config, "the configuration is not written for it");
         let asked = live.firewall.text("pfctl.log");
         for never in ["-F", "flush", "zero", "-k"] {
             assert!(
-                !asked
-                    .lines()
-                    .any(|line| line.split(' ').any(|word| word == never)),
+                !asked.lines().any(|line| line.split(' ').any(|word| word == never)),
                 "{never}"
             );
         }
@@ -174,10 +139,7 @@ fn freed_addresses_are_forgotten_by_pf() {
         live.connect("10.0.20.202", &["192.0.2.3"]);
         let plan = live.environment.run(&["virusprot", "flush", "--dry-run"]);
         let plan = plan.success();
-        assert!(
-            plan.contains("192.0.2.3: connections to the service are live"),
-            "{plan}"
-        );
+        assert!(plan.contains("192.0.2.3: connections to the service are live"), "{plan}");
         assert!(plan.contains("under its other rules too"), "{plan}");
         let flushed = done(live, &["virusprot", "flush"]);
         let nodes = live.firewall.text("pf/nodes");
@@ -192,9 +154,7 @@ fn freed_addresses_are_forgotten_by_pf() {
         done(live, &["apply", "flush.json"]);
         assert_eq!(live.firewall.text("pf/nodes"), "192.0.2.2\n192.0.2.3\n");
         begin();
-        live.firewall
-            .php()
-            .write("pfctl-trouble", b"fail|-K 192.0.2.1\n");
+        live.firewall.php().write("pfctl-trouble", b"fail|-K 192.0.2.1\n");
         let words = ["virusprot", "delete", "192.0.2.1", "--yes"];
         let told = live.environment.run(&words).fails_with(7);
         assert!(told.contains("did not forget what it counted"), "{told}");
@@ -235,13 +195,10 @@ fn what_takes_its_time_is_shown_at_a_terminal() {
 fn many_young_addresses_are_forgotten_in_batches() {
     over_both(|live| {
         let young = printed_time(1);
-        let addresses: Vec<String> = (1..=450_u32)
-            .map(|n| format!("198.18.{}.{}", n / 250, n % 250 + 1))
-            .collect();
-        let entries: Vec<(&str, &str)> = addresses
-            .iter()
-            .map(|address| (address.as_str(), young.as_str()))
-            .collect();
+        let addresses: Vec<String> =
+            (1..=450_u32).map(|n| format!("198.18.{}.{}", n / 250, n % 250 + 1)).collect();
+        let entries: Vec<(&str, &str)> =
+            addresses.iter().map(|address| (address.as_str(), young.as_str())).collect();
         live.block(&entries);
         let nodes = addresses.join("\n") + "\n";
         live.firewall.php().write("pf/nodes", nodes.as_bytes());
@@ -256,48 +213,25 @@ fn many_young_addresses_are_forgotten_in_batches() {
 #[test]
 fn thousands_from_stdin_are_freed_in_one_round_trip() {
     over_both(|live| {
-        let addresses: Vec<String> = (0..6_000_u32)
-            .map(|n| format!("198.18.{}.{}", n / 250, n % 250 + 1))
-            .collect();
-        let entries: Vec<(&str, &str)> = addresses
-            .iter()
-            .map(|address| (address.as_str(), OLD))
-            .collect();
+        let addresses: Vec<String> =
+            (0..6_000_u32).map(|n| format!("198.18.{}.{}", n / 250, n % 250 + 1)).collect();
+        let entries: Vec<(&str, &str)> =
+            addresses.iter().map(|address| (address.as_str(), OLD)).collect();
         live.block(&entries);
         live.block(&[("192.0.2.1", OLD)]);
         let mut command =
-            live.environment
-                .command(&["virusprot", "delete", "-", "--yes", "-o", "json"]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            live.environment.command(&["virusprot", "delete", "-", "--yes", "-o", "json"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut kmsctl = command.spawn().expect("kmsctl starts");
         let list = addresses.join("\n") + "\n203.0.113.9 # not in the table\n";
-        kmsctl
-            .stdin
-            .take()
-            .expect("stdin")
-            .write_all(list.as_bytes())
-            .expect("it reads");
+        kmsctl.stdin.take().expect("stdin").write_all(list.as_bytes()).expect("it reads");
         let output = kmsctl.wait_with_output().expect("it ends");
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(
-            shown["data"]["entries"].as_array().map(Vec::len),
-            Some(6_000)
-        );
+        assert_eq!(shown["data"]["entries"].as_array().map(Vec::len), Some(6_000));
         assert_eq!(live.blocked(), ["192.0.2.1"]);
         let deletes = live.firewall.text("pfctl.log");
-        let deletes = deletes
-            .lines()
-            .filter(|line| line.contains("-T delete"))
-            .count();
+        let deletes = deletes.lines().filter(|line| line.contains("-T delete")).count();
         assert_eq!(deletes, 1, "one call");
         // One shell reads, deletes and reads back.
         assert_eq!(live.sshd.sessions(), 1, "{}", live.sshd.log());
@@ -315,9 +249,7 @@ fn connections_of_every_member_of_the_alias_are_ended_and_no_others() {
             "<address>10.0.20.202</address>",
             "<address>10.0.20.202 10.0.20.203</address>",
         );
-        live.firewall
-            .php()
-            .write("conf/config.xml", config.as_bytes());
+        live.firewall.php().write("conf/config.xml", config.as_bytes());
         live.connect("10.0.20.202", &["198.51.100.7", "198.51.100.8"]);
         live.connect("10.0.20.203", &["198.51.100.7", "198.51.100.9"]);
         live.connect_as("id:9", "10.0.20.77", &["198.51.100.7"]);
@@ -329,33 +261,21 @@ fn connections_of_every_member_of_the_alias_are_ended_and_no_others() {
         };
         assert_eq!(count(&shown), 4, "{shown:#}");
         let ended = done(live, &["states", "kill", "198.51.100.7"]);
-        assert_eq!(
-            ended["states_ended"], 4,
-            "two connections, both halves: {ended:#}"
-        );
+        assert_eq!(ended["states_ended"], 4, "two connections, both halves: {ended:#}");
         assert_eq!(live.states(), 7);
         let ended = done(live, &["states", "kill", "--all"]);
         assert_eq!(ended["states_ended"], 4);
         let left = live.firewall.text("pf/states");
-        assert!(
-            !left.contains("10.0.20.202:1688") && !left.contains("10.0.20.203:1688"),
-            "{left}"
-        );
+        assert!(!left.contains("10.0.20.202:1688") && !left.contains("10.0.20.203:1688"), "{left}");
         assert_eq!(live.states(), 3, "those of others are left alone: {left}");
-        let undone = live
-            .environment
-            .run(&["undo", ended["id"].as_str().expect("an id"), "--yes"]);
+        let undone = live.environment.run(&["undo", ended["id"].as_str().expect("an id"), "--yes"]);
         assert!(undone.fails_with(1).contains("cannot be taken back"));
         let nobody = live.environment.run(&["states", "kill", "--all", "--yes"]);
         assert!(nobody.success().contains("nobody is connected"));
         // Closing ends them too, on every member.
         live.connect("10.0.20.203", &["198.51.100.9"]);
         let closed = done(live, &["expose", "revoke"]);
-        assert_eq!(
-            (&closed["states_ended"], live.states()),
-            (&Value::from(2), 3),
-            "{closed:#}"
-        );
+        assert_eq!((&closed["states_ended"], live.states()), (&Value::from(2), 3), "{closed:#}");
     });
 }
 
@@ -365,46 +285,25 @@ fn the_exposure_is_closed_opened_deleted_and_put_back() {
         let (foreign, at_first) = (live.firewall.foreign(), live.firewall.ours());
         live.connect("10.0.20.202", &["198.51.100.7"]);
         let closed = done(live, &["expose", "revoke", "--keep-states"]);
-        assert_eq!(
-            (live.redirected(), live.loaded_caps(), live.states()),
-            (false, None, 2)
-        );
+        assert_eq!((live.redirected(), live.loaded_caps(), live.states()), (false, None, 2));
         assert_eq!(live.firewall.ours().matches("<disabled>").count(), 2);
         undo(live, &closed);
-        assert_eq!(
-            (live.redirected(), live.firewall.ours()),
-            (true, at_first.clone())
-        );
+        assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first.clone()));
         done(live, &["expose", "revoke"]);
         assert_eq!((live.redirected(), live.states()), (false, 0));
         done(live, &["expose", "restore"]);
-        assert_eq!(
-            (live.redirected(), live.firewall.ours()),
-            (true, at_first.clone())
-        );
+        assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first.clone()));
         let deleted = done(live, &["expose", "revoke", "--delete"]);
         assert!(!live.firewall.ours().contains(TRACKER));
-        assert!(
-            live.firewall.ours().contains("k8s_kms_lb"),
-            "the alias is never touched"
-        );
+        assert!(live.firewall.ours().contains("k8s_kms_lb"), "the alias is never touched");
         undo(live, &deleted);
         assert_eq!(live.firewall.ours(), at_first);
         done(live, &["expose", "revoke", "--delete"]);
         let restored = done(live, &["expose", "restore"]);
-        assert!(
-            restored["what"]
-                .as_str()
-                .expect("what")
-                .contains("put back"),
-            "{restored:#}"
-        );
+        assert!(restored["what"].as_str().expect("what").contains("put back"), "{restored:#}");
         assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first));
         assert_eq!(live.firewall.foreign(), foreign);
-        let shown = live
-            .environment
-            .run(&["expose", "show", "-o", "json"])
-            .json();
+        let shown = live.environment.run(&["expose", "show", "-o", "json"]).json();
         assert_eq!(shown["data"]["state"], "open", "{shown:#}");
     });
 }
@@ -422,19 +321,14 @@ fn an_opening_is_done_only_where_the_whole_path_lets_in() {
             // The agent proves its own two rules, and those are loaded.
             let above = b"block drop in quick on vtnet0 inet proto tcp from any to any port = 1688 label \"no\" ridentifier 1700000002\n";
             live.firewall.php().write("rules-above", above);
-            let outcome = live
-                .environment
-                .run(&[opening, &["--yes", "-o", "json"]].concat());
+            let outcome = live.environment.run(&[opening, &["--yes", "-o", "json"]].concat());
             let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
             assert_eq!(
                 (outcome.code, &shown["data"]["outcome"]),
                 (Some(7), &Value::from("unverified")),
                 "{closing:?} {opening:?}: {outcome}"
             );
-            assert!(
-                outcome.stderr.contains("written, but the service is"),
-                "{outcome}"
-            );
+            assert!(outcome.stderr.contains("written, but the service is"), "{outcome}");
             assert!(live.redirected() && live.loaded_caps().is_some());
             std::fs::remove_file(live.firewall.file("rules-above")).expect("it was there");
         }
@@ -446,9 +340,7 @@ fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
     over_both(|live| {
         let at_first = live.firewall.ours();
         let deleted = done(live, &["expose", "revoke", "--delete"]);
-        let other = TestEnvironment::new()
-            .private_runtime()
-            .variable("USER", "anna");
+        let other = TestEnvironment::new().private_runtime().variable("USER", "anna");
         other.write_config(&live.settings("russh"));
         let restored = other.run(&["expose", "restore", "--yes", "-o", "json"]);
         let what = restored.json()["data"]["what"].to_string();
@@ -467,22 +359,13 @@ fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
         let restored = other.run(&["expose", "restore", "--yes"]);
         assert_eq!(restored.code, Some(0), "{restored}");
         assert!(
-            restored
-                .stderr
-                .contains("No saved records of this service were found")
+            restored.stderr.contains("No saved records of this service were found")
                 && restored.stderr.contains("built from"),
             "{restored}"
         );
         let rules = live.firewall.ours();
-        assert!(
-            live.redirected() && !rules.contains(TRACKER),
-            "a new tracker: {rules}"
-        );
-        assert!(
-            live.firewall
-                .text("pf/sr")
-                .contains("max-src-conn 50, max-src-conn-rate 10/60")
-        );
+        assert!(live.redirected() && !rules.contains(TRACKER), "a new tracker: {rules}");
+        assert!(live.firewall.text("pf/sr").contains("max-src-conn 50, max-src-conn-rate 10/60"));
         // The first machine has what it deleted, but the rules are not what it left: it takes nothing back.
         let undone = live.environment.run(&["undo", "--yes"]);
         assert!(undone.fails_with(6).contains("moved on since"));
@@ -493,10 +376,7 @@ fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
             .iter()
             .filter_map(|entry| entry["who"].as_str())
             .collect();
-        assert!(
-            who[0].starts_with("anna@") && who[1].starts_with("tester@"),
-            "{list:#}"
-        );
+        assert!(who[0].starts_with("anna@") && who[1].starts_with("tester@"), "{list:#}");
     });
 }
 
@@ -514,21 +394,13 @@ fn apply_makes_it_what_the_configuration_says_from_nothing_and_from_half() {
         };
         let at_first = live.firewall.ours();
         let applied = done(&live, &["expose", "apply"]);
-        let shown = live
-            .environment
-            .run(&["expose", "show", "-o", "json"])
-            .json();
+        let shown = live.environment.run(&["expose", "show", "-o", "json"]).json();
         assert_eq!(shown["data"]["state"], "open", "{fixture:?}: {shown:#}");
         assert!(
-            live.firewall
-                .text("pf/sr")
-                .contains("max-src-conn 50, max-src-conn-rate 10/60"),
+            live.firewall.text("pf/sr").contains("max-src-conn 50, max-src-conn-rate 10/60"),
             "{fixture:?}"
         );
-        let again = live
-            .environment
-            .run(&["expose", "apply", "--yes", "-o", "json"])
-            .json();
+        let again = live.environment.run(&["expose", "apply", "--yes", "-o", "json"]).json();
         assert_eq!(again["data"]["outcome"], "nothing-to-do", "{fixture:?}");
         undo(&live, &applied);
         assert_eq!(live.firewall.ours(), at_first, "{fixture:?}");
@@ -542,29 +414,14 @@ fn a_temporary_change_is_kept_or_comes_back_by_itself() {
         let made = done(live, &["ratelimit", "tighten", "--for", "2h"]);
         assert!(made["reverts_at"].is_string(), "{made:#}");
         let id = made["id"].as_str().expect("an id").to_owned();
-        assert!(
-            live.firewall
-                .left_over()
-                .iter()
-                .any(|name| name == &format!("kmsctl-{id}"))
-        );
+        assert!(live.firewall.left_over().iter().any(|name| name == &format!("kmsctl-{id}")));
         let status = live.environment.run(&["status"]).success();
         assert!(status.contains(&id), "{status}");
         assert_eq!(live.firewall.tick(), 1, "not yet");
-        assert_eq!(
-            live.loaded_caps().as_deref(),
-            Some("max-src-conn 10, max-src-conn-rate 3/60")
-        );
+        assert_eq!(live.loaded_caps().as_deref(), Some("max-src-conn 10, max-src-conn-rate 3/60"));
         done(live, &["keep", &id]);
-        assert!(
-            live.firewall.left_over().is_empty(),
-            "{:?}",
-            live.firewall.left_over()
-        );
-        let again = live
-            .environment
-            .run(&["keep", &id, "--yes", "-o", "json"])
-            .json();
+        assert!(live.firewall.left_over().is_empty(), "{:?}", live.firewall.left_over());
+        let again = live.environment.run(&["keep", &id, "--yes", "-o", "json"]).json();
         assert_eq!(again["data"]["outcome"], "nothing-to-do");
         undo(live, &made);
         let made = done(live, &["expose", "revoke", "--for", "1h30m"]);
@@ -576,10 +433,7 @@ fn a_temporary_change_is_kept_or_comes_back_by_itself() {
         assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first));
         assert!(live.firewall.left_over().is_empty());
         let list = live.environment.run(&["history"]).success();
-        assert!(
-            list.contains(&id) && list.contains("reverted by itself"),
-            "{list}"
-        );
+        assert!(list.contains(&id) && list.contains("reverted by itself"), "{list}");
         let keep = ["keep", &id, "--yes"];
         let told = live.environment.run(&keep).fails_with(6);
         assert!(told.contains("its time was over"), "{told}");
@@ -591,21 +445,14 @@ fn a_saved_plan_is_applied_while_it_holds_and_refused_otherwise() {
     over_both(|live| {
         let environment = &live.environment;
         let save = |command: &[&str], file: &str| {
-            environment
-                .run(&[command, &["--plan-out", file]].concat())
-                .success();
+            environment.run(&[command, &["--plan-out", file]].concat()).success();
         };
         save(&["ratelimit", "tighten"], "fresh.json");
         let config = live.firewall.config();
         done(live, &["apply", "fresh.json"]);
-        assert_eq!(
-            live.loaded_caps().as_deref(),
-            Some("max-src-conn 10, max-src-conn-rate 3/60")
-        );
+        assert_eq!(live.loaded_caps().as_deref(), Some("max-src-conn 10, max-src-conn-rate 3/60"));
         assert_ne!(live.firewall.config(), config);
-        let told = environment
-            .run(&["apply", "fresh.json", "--yes"])
-            .fails_with(6);
+        let told = environment.run(&["apply", "fresh.json", "--yes"]).fails_with(6);
         assert!(told.contains("carried out already"), "{told}");
         live.block(&[("192.0.2.1", OLD)]);
         live.connect("10.0.20.202", &["198.51.100.7"]);
@@ -614,52 +461,33 @@ fn a_saved_plan_is_applied_while_it_holds_and_refused_otherwise() {
         save(&["ratelimit", "loosen"], "caps.json");
         save(&["virusprot", "flush"], "flush.json");
         save(&["states", "kill", "--all"], "states.json");
-        let neighbours = live
-            .firewall
-            .text("pf/states")
-            .replace("10.0.20.77", "10.0.20.78");
-        live.firewall
-            .php()
-            .write("pf/states", neighbours.as_bytes());
+        let neighbours = live.firewall.text("pf/states").replace("10.0.20.77", "10.0.20.78");
+        live.firewall.php().write("pf/states", neighbours.as_bytes());
         done(live, &["apply", "states.json"]);
         done(live, &["ratelimit", "default"]);
         done(live, &["virusprot", "delete", "192.0.2.1"]);
         let config = live.firewall.config();
-        let told = environment
-            .run(&["apply", "caps.json", "--yes"])
-            .fails_with(6);
+        let told = environment.run(&["apply", "caps.json", "--yes"]).fails_with(6);
         assert!(told.contains("max-src-conn-rate: was 3, is 10"), "{told}");
-        let told = environment
-            .run(&["apply", "flush.json", "--yes"])
-            .fails_with(6);
+        let told = environment.run(&["apply", "flush.json", "--yes"]).fails_with(6);
         assert!(told.contains("192.0.2.1: was blocked since"), "{told}");
         save(&["ratelimit", "loosen"], "plan.json");
         let path = environment.home().join("plan.json");
         let text = std::fs::read_to_string(&path).expect("a plan");
         let edits = [
-            (
-                text.replacen("\"connections\": 30", "\"connections\": 3000", 1),
-                "edited",
-            ),
-            (
-                text.replacen("plan/v1", "plan/v9", 1),
-                "this kmsctl reads kmsctl/plan/v1",
-            ),
+            (text.replacen("\"connections\": 30", "\"connections\": 3000", 1), "edited"),
+            (text.replacen("plan/v1", "plan/v9", 1), "this kmsctl reads kmsctl/plan/v1"),
         ];
         for (edited, wanted) in edits {
             assert_ne!(edited, text);
             std::fs::write(&path, edited).expect("a plan");
-            let told = environment
-                .run(&["apply", "plan.json", "--yes"])
-                .fails_with(2);
+            let told = environment.run(&["apply", "plan.json", "--yes"]).fails_with(2);
             assert!(told.contains(wanted), "{told}");
         }
         std::fs::write(&path, &text).expect("a plan");
         let mut elsewhere = environment.command(&["apply", "plan.json", "--yes"]);
-        let output = elsewhere
-            .env("KMSCTL_FIREWALL_HOST", "localhost")
-            .output()
-            .expect("kmsctl runs");
+        let output =
+            elsewhere.env("KMSCTL_FIREWALL_HOST", "localhost").output().expect("kmsctl runs");
         let told = String::from_utf8_lossy(&output.stderr);
         // Which box it is is told by its key, never by its name, and this name has none in known_hosts.
         assert_eq!(output.status.code(), Some(5), "{told}");
@@ -691,15 +519,11 @@ fn a_closing_of_the_forward_alone_is_taken_back() {
         assert!(what.contains("the filter rule stays"), "{what}");
         let id = closed["id"].as_str().expect("an id");
         // As a saved plan too.
-        live.environment
-            .run(&["undo", id, "--plan-out", "plan.json"])
-            .success();
+        live.environment.run(&["undo", id, "--plan-out", "plan.json"]).success();
         done(live, &["apply", "plan.json"]);
         assert!(live.redirected());
         assert_eq!(live.firewall.ours(), at_first);
-        live.environment
-            .run(&["expose", "revoke", "--plan-out", "close.json"])
-            .success();
+        live.environment.run(&["expose", "revoke", "--plan-out", "close.json"]).success();
         done(live, &["apply", "close.json"]);
         assert!(!live.redirected());
     });
@@ -709,27 +533,17 @@ fn a_closing_of_the_forward_alone_is_taken_back() {
 fn clients_inside_are_counted_apart() {
     over_both(|live| {
         let connect = || {
-            live.connect(
-                "10.0.20.202",
-                &["203.0.113.7", "203.0.113.8", "192.168.7.5"],
-            );
+            live.connect("10.0.20.202", &["203.0.113.7", "203.0.113.8", "192.168.7.5"]);
         };
         connect();
-        let planned = live
-            .environment
-            .run(&["states", "kill", "--all", "--dry-run", "-o", "json"])
-            .json();
+        let planned =
+            live.environment.run(&["states", "kill", "--all", "--dry-run", "-o", "json"]).json();
         let risks = planned["data"]["risks"].as_array().expect("risks");
         let inside = risks.iter().find(|risk| risk["code"] == "ends-inside");
         let said = inside.expect("a risk")["message"].to_string();
         assert!(said.contains("1 of the 3 connections"), "{said}");
         let killed = done(live, &["states", "kill", "--all"]);
-        assert!(
-            killed["message"]
-                .to_string()
-                .contains("of them from inside"),
-            "{killed:#}"
-        );
+        assert!(killed["message"].to_string().contains("of them from inside"), "{killed:#}");
         let apart = |data: &Value| {
             let number = |key: &str| data[key].as_u64().expect("a count");
             (number("states_ended_inside"), number("states_ended"))
@@ -747,10 +561,7 @@ fn a_closing_for_good_disarms_what_would_open_again() {
     over_both(|live| {
         done(live, &["expose", "revoke", "--for", "1h"]);
         assert!(!live.firewall.left_over().is_empty());
-        let kept = live
-            .environment
-            .run(&["expose", "revoke", "--yes", "-o", "json"])
-            .json();
+        let kept = live.environment.run(&["expose", "revoke", "--yes", "-o", "json"]).json();
         assert_eq!(kept["data"]["outcome"], "done", "{kept:#}");
         let status = live.environment.run(&["history", "-o", "json"]).json();
         assert_eq!(status["data"]["armed"], serde_json::json!([]), "{status:#}");

@@ -36,11 +36,7 @@ fn id_of(data: &Value) -> String {
 
 /// What a run said: its exit code, its data, its talk.
 fn ended(child: Child) -> (Option<i32>, Value, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().expect("it ends");
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
     let told = String::from_utf8_lossy(&stderr).into_owned();
     let data = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
     (status.code(), data, told)
@@ -49,9 +45,7 @@ fn ended(child: Child) -> (Option<i32>, Value, String) {
 /// Waits until the firewall is at work no more.
 fn until_settled(live: &LiveBox, id: &str) {
     until("the change comes to its end", || {
-        live.firewall
-            .text(&format!("conf/kmsctl/change-{id}.json"))
-            .contains("\"phase\":\"ended\"")
+        live.firewall.text(&format!("conf/kmsctl/change-{id}.json")).contains("\"phase\":\"ended\"")
     });
 }
 
@@ -90,10 +84,7 @@ fn without_a_terminal_and_without_yes_sshd_never_hears_of_it() {
             &["apply", "nowhere.json"],
         ];
         for command in wrong {
-            let _ = live
-                .environment
-                .run(&[command, &["--yes"]].concat())
-                .fails_with(2);
+            let _ = live.environment.run(&[command, &["--yes"]].concat()).fails_with(2);
         }
         assert_eq!(live.sshd.connections(), 0, "{}", live.sshd.log());
         live.environment.run(&["expose", "show"]).success();
@@ -118,18 +109,10 @@ fn a_link_that_is_cut_in_the_middle_is_made_again_and_the_truth_is_asked_for() {
             let (code, shown, told) = ended(kmsctl);
             assert_eq!(code, Some(0), "{command:?}: {told}");
             assert_eq!(shown["data"]["outcome"], "done", "{command:?}: {shown:#}");
-            assert!(
-                told.contains("Connecting again to ask what happened"),
-                "{told}"
-            );
+            assert!(told.contains("Connecting again to ask what happened"), "{told}");
         }
         assert!(!live.redirected());
-        assert!(
-            live.firewall
-                .left_over()
-                .iter()
-                .all(|name| name.starts_with("change-"))
-        );
+        assert!(live.firewall.left_over().iter().all(|name| name.starts_with("change-")));
     });
 }
 
@@ -137,15 +120,8 @@ fn a_link_that_is_cut_in_the_middle_is_made_again_and_the_truth_is_asked_for() {
 fn a_reload_that_outlasts_the_patience_is_waited_for_all_the_same() {
     over_both(|live| {
         live.hold(true);
-        let kmsctl = live.spawn(&[
-            "ratelimit",
-            "tighten",
-            "--yes",
-            "-o",
-            "json",
-            "--timeout",
-            "3s",
-        ]);
+        let kmsctl =
+            live.spawn(&["ratelimit", "tighten", "--yes", "-o", "json", "--timeout", "3s"]);
         live.wait_until_held();
         std::thread::sleep(std::time::Duration::from_secs(5));
         live.hold(false);
@@ -203,10 +179,7 @@ fn an_interrupted_operator_is_told_how_to_ask() {
             processes::signal_group(kmsctl.id(), signal);
             let (code, shown, told) = ended(kmsctl);
             assert_eq!(code, Some(130), "{signal}: {told}");
-            assert_eq!(
-                shown["data"]["outcome"], "unverified",
-                "{signal}: {shown:#}"
-            );
+            assert_eq!(shown["data"]["outcome"], "unverified", "{signal}: {shown:#}");
             let id = id_of(&shown);
             assert!(
                 told.contains("Interrupted. The firewall may have begun the change")
@@ -240,9 +213,7 @@ fn an_interrupted_flush_says_what_it_did_and_can_be_undone() {
             "{told}"
         );
         assert!(live.blocked().is_empty());
-        live.environment
-            .run(&["undo", &id_of(&shown), "--yes"])
-            .success();
+        live.environment.run(&["undo", &id_of(&shown), "--yes"]).success();
         assert_eq!(live.blocked(), ["192.0.2.1", "192.0.2.2"]);
     });
 }
@@ -267,12 +238,9 @@ fn a_cut_link_during_a_flush_is_asked_about() {
 #[test]
 fn a_second_operator_is_told_who_holds_the_lock() {
     over_both(|live| {
-        let anna = TestEnvironment::new()
-            .private_runtime()
-            .variable("USER", "anna");
+        let anna = TestEnvironment::new().private_runtime().variable("USER", "anna");
         anna.write_config(&live.settings("russh"));
-        anna.run(&["ratelimit", "loosen", "--plan-out", "plan.json"])
-            .success();
+        anna.run(&["ratelimit", "loosen", "--plan-out", "plan.json"]).success();
         live.hold(true);
         let kmsctl = live.spawn(&["ratelimit", "tighten", "--yes", "-o", "json"]);
         live.wait_until_held();
@@ -290,12 +258,9 @@ fn a_second_operator_is_told_who_holds_the_lock() {
 #[test]
 fn the_lock_itself_is_kept_on_the_firewall() {
     over_both(|live| {
-        let anna = TestEnvironment::new()
-            .private_runtime()
-            .variable("USER", "anna");
+        let anna = TestEnvironment::new().private_runtime().variable("USER", "anna");
         anna.write_config(&live.settings("russh"));
-        anna.run(&["expose", "revoke", "--plan-out", "plan.json"])
-            .success();
+        anna.run(&["expose", "revoke", "--plan-out", "plan.json"]).success();
         // Held before anything is written, so that neither the reading nor the plan can tell.
         live.firewall.php().write("conf/kmsctl/.keep", b"");
         live.firewall.php().write(
@@ -307,17 +272,12 @@ fn the_lock_itself_is_kept_on_the_firewall() {
         let config = live.firewall.config();
         let told = anna.run(&["apply", "plan.json", "--yes"]).fails_with(6);
         assert!(told.contains("boris@desk"), "{told}");
-        let told = live
-            .environment
-            .run(&["ratelimit", "tighten", "--yes"])
-            .fails_with(6);
+        let told = live.environment.run(&["ratelimit", "tighten", "--yes"]).fails_with(6);
         assert!(told.contains("boris@desk"), "{told}");
         assert_eq!(live.firewall.config(), config);
         // Its holder is gone: a lock that nobody has is none, whatever stands in the file.
         drop(lock);
-        live.environment
-            .run(&["ratelimit", "tighten", "--yes"])
-            .success();
+        live.environment.run(&["ratelimit", "tighten", "--yes"]).success();
         assert_eq!(caps(live), TIGHT);
     });
 }
@@ -334,12 +294,7 @@ fn a_change_whose_php_was_killed_is_brought_to_an_end_by_the_firewall() {
         assert_eq!(code, Some(0), "{told}");
         assert_eq!(shown["data"]["outcome"], "done", "{shown:#}");
         assert_eq!(caps(live), TIGHT);
-        assert!(
-            live.firewall
-                .left_over()
-                .iter()
-                .all(|name| name.starts_with("change-"))
-        );
+        assert!(live.firewall.left_over().iter().all(|name| name.starts_with("change-")));
     });
 }
 
@@ -361,15 +316,10 @@ fn what_does_not_load_is_rolled_back_and_called_so() {
                     // Rules that are to go may well be lost.
                     assert_eq!(outcome.code, Some(0), "{outcome}");
                     live.firewall.trouble("");
-                    live.environment
-                        .run(&["expose", "restore", "--yes"])
-                        .success();
+                    live.environment.run(&["expose", "restore", "--yes"]).success();
                 } else {
                     assert_eq!(outcome.code, Some(7), "{trouble} {command:?}: {outcome}");
-                    assert!(
-                        outcome.stdout.contains("Rolled back"),
-                        "{trouble}: {outcome}"
-                    );
+                    assert!(outcome.stdout.contains("Rolled back"), "{trouble}: {outcome}");
                 }
                 assert_eq!(
                     (caps(live).as_str(), live.redirected()),
@@ -397,73 +347,40 @@ fn what_the_firewall_refuses_leaves_it_as_it_was() {
         let config = live.firewall.config();
         let run = |arguments: &[&str]| live.environment.run(&[arguments, &["--yes"]].concat());
         live.firewall.trouble("disk-low\n");
-        assert!(
-            run(&["ratelimit", "tighten"])
-                .fails_with(1)
-                .contains("free on the disk")
-        );
+        assert!(run(&["ratelimit", "tighten"]).fails_with(1).contains("free on the disk"));
         live.firewall.trouble("write-error\n");
-        assert!(
-            run(&["ratelimit", "tighten"])
-                .fails_with(1)
-                .contains("old rules are in force")
-        );
+        assert!(run(&["ratelimit", "tighten"]).fails_with(1).contains("old rules are in force"));
         live.firewall.trouble("");
         live.firewall.php().write("run/natconf.dirty", b"");
-        assert!(
-            run(&["ratelimit", "loosen"])
-                .fails_with(6)
-                .contains("wait to be applied")
-        );
+        assert!(run(&["ratelimit", "loosen"]).fails_with(6).contains("wait to be applied"));
         std::fs::remove_file(live.firewall.file("run/natconf.dirty")).expect("it was there");
         let pfctl = std::fs::read_to_string(live.firewall.file("pfctl")).expect("pfctl");
         program(
             &live.firewall.file("pfctl"),
             "#!/bin/sh\necho 'pfctl: /dev/pf: Permission denied' >&2\nexit 1\n",
         );
-        for command in [
-            &["virusprot", "flush"][..],
-            &["states", "kill", "--all"],
-            &["expose", "revoke"],
-        ] {
-            assert!(
-                run(command).fails_with(5).contains("/dev/pf"),
-                "{command:?}"
-            );
+        for command in
+            [&["virusprot", "flush"][..], &["states", "kill", "--all"], &["expose", "revoke"]]
+        {
+            assert!(run(command).fails_with(5).contains("/dev/pf"), "{command:?}");
         }
         program(&live.firewall.file("pfctl"), &pfctl);
         assert_eq!(live.blocked(), ["192.0.2.1"]);
         std::fs::remove_file(live.firewall.file("pf/virusprot")).expect("the table");
+        assert!(run(&["virusprot", "flush"]).fails_with(1).contains("does not exist"));
         assert!(
-            run(&["virusprot", "flush"])
-                .fails_with(1)
-                .contains("does not exist")
-        );
-        assert!(
-            run(&["virusprot", "delete", "192.0.2.1"])
-                .fails_with(1)
-                .contains("does not exist")
+            run(&["virusprot", "delete", "192.0.2.1"]).fails_with(1).contains("does not exist")
         );
         std::fs::remove_file(live.firewall.file("php-at-login")).expect("PHP");
-        assert!(
-            run(&["expose", "revoke"])
-                .fails_with(1)
-                .contains("is not on the firewall")
-        );
+        assert!(run(&["expose", "revoke"]).fails_with(1).contains("is not on the firewall"));
         assert_eq!(live.firewall.config(), config);
         let mut elsewhere = live.environment.command(&["expose", "revoke", "--yes"]);
         elsewhere.env("KMSCTL_FIREWALL_PORT", "1");
         let output = elsewhere.output().expect("kmsctl runs");
         assert_eq!(output.status.code(), Some(5));
-        let list = live
-            .environment
-            .run(&["history", "--local", "-o", "json"])
-            .json();
+        let list = live.environment.run(&["history", "--local", "-o", "json"]).json();
         let entries = list["data"]["entries"].as_array().expect("entries");
-        assert!(
-            entries.iter().all(|entry| entry["outcome"] == "failed"),
-            "{list:#}"
-        );
+        assert!(entries.iter().all(|entry| entry["outcome"] == "failed"), "{list:#}");
     });
 }
 
@@ -474,17 +391,11 @@ fn an_answer_without_end_is_not_called_none() {
             return;
         };
         for (slowly, said) in [
-            (
-                "while head -c 1000000 /dev/zero | tr '\\0' x; do sleep 0.3; done",
-                "MiB came",
-            ),
+            ("while head -c 1000000 /dev/zero | tr '\\0' x; do sleep 0.3; done", "MiB came"),
             ("sleep 20", "did not answer within"),
         ] {
             live.answer_pfctl(transport, &format!("*sr) {slowly} ;;"));
-            let told = live
-                .environment
-                .run(&["rule", "show", "--timeout", "4s"])
-                .fails_with(5);
+            let told = live.environment.run(&["rule", "show", "--timeout", "4s"]).fails_with(5);
             assert!(told.contains(said), "{transport} {slowly}: {told}");
         }
     }
@@ -501,22 +412,12 @@ fn a_holder_that_lives_is_waited_for() {
         let first = live.spawn(&["ratelimit", "tighten", "--yes", "-o", "json"]);
         live.wait_until_held();
         let begun = std::time::Instant::now();
-        let told = live
-            .environment
-            .run(&["expose", "revoke", "--yes", "--timeout", "4s"])
-            .fails_with(6);
+        let told =
+            live.environment.run(&["expose", "revoke", "--yes", "--timeout", "4s"]).fails_with(6);
         assert!(begun.elapsed().as_secs() >= 3, "{told}");
         assert!(told.contains("Another change is being made"), "{told}");
         assert!(live.redirected(), "{told}");
-        let second = live.spawn(&[
-            "expose",
-            "revoke",
-            "--yes",
-            "--timeout",
-            "60s",
-            "-o",
-            "json",
-        ]);
+        let second = live.spawn(&["expose", "revoke", "--yes", "--timeout", "60s", "-o", "json"]);
         std::thread::sleep(std::time::Duration::from_secs(2));
         live.hold(false);
         let (code, data, told) = ended(first);

@@ -3,22 +3,15 @@
 use crate::support::live::LiveBox;
 
 /// What kmsctl itself asks of pf after a change.
-const READ_BACK: [(&str, &[&str]); 3] = [
-    ("-vvPsr", &["fail", "cut", "none"]),
-    ("-vvPsn", &["fail"]),
-    ("-vsi", &["fail"]),
-];
+const READ_BACK: [(&str, &[&str]); 3] =
+    [("-vvPsr", &["fail", "cut", "none"]), ("-vvPsn", &["fail"]), ("-vsi", &["fail"])];
 
 /// Runs a change behind whose load an answer of pf is spoilt; it must be called unproven.
 #[track_caller]
 fn unproven(line: &str, command: &[&str]) -> Option<LiveBox> {
     let live = LiveBox::start("russh")?;
-    live.firewall
-        .php()
-        .write("pfctl-trouble-after-load", line.as_bytes());
-    let run = live
-        .environment
-        .run(&[command, &["--yes", "-o", "json"]].concat());
+    live.firewall.php().write("pfctl-trouble-after-load", line.as_bytes());
+    let run = live.environment.run(&[command, &["--yes", "-o", "json"]].concat());
     assert_eq!(run.code, Some(7), "{line}: {run}");
     let shown: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(shown["data"]["outcome"], "unverified", "{line}: {shown:#}");
@@ -63,22 +56,16 @@ fn a_wrong_table_of_the_alias_is_told() {
         return;
     };
     // Its members change in the configuration, and nothing loads them: the caps are loaded, and the table with them.
-    let config = live.firewall.config().replace(
-        "<address>10.0.20.202</address>",
-        "<address>10.0.20.202 10.0.20.203</address>",
-    );
-    live.firewall
-        .php()
-        .write("conf/config.xml", config.as_bytes());
-    live.environment
-        .run(&["ratelimit", "tighten", "--yes"])
-        .success();
+    let config = live
+        .firewall
+        .config()
+        .replace("<address>10.0.20.202</address>", "<address>10.0.20.202 10.0.20.203</address>");
+    live.firewall.php().write("conf/config.xml", config.as_bytes());
+    live.environment.run(&["ratelimit", "tighten", "--yes"]).success();
     let members = live.firewall.text("pf/table-k8s_kms_lb");
     assert_eq!(members, "10.0.20.202\n10.0.20.203\n");
     // Somebody empties pf's own.
-    live.firewall
-        .php()
-        .write("pfctl-trouble-after-load", b"none|-t k8s_kms_lb -T show");
+    live.firewall.php().write("pfctl-trouble-after-load", b"none|-t k8s_kms_lb -T show");
     let run = live.environment.run(&["ratelimit", "loosen", "--yes"]);
     let said = run.fails_with(7);
     assert!(said.contains("lacks 10.0.20.202"), "{said}");
@@ -101,13 +88,9 @@ fn a_toggle_that_waits_is_loaded_by_revoke() {
         })
         .collect();
     let disabled = disabled.join("</rule>");
-    live.firewall
-        .php()
-        .write("conf/config.xml", disabled.as_bytes());
+    live.firewall.php().write("conf/config.xml", disabled.as_bytes());
     assert!(live.redirected(), "not loaded yet");
-    live.environment
-        .run(&["expose", "revoke", "--yes"])
-        .success();
+    live.environment.run(&["expose", "revoke", "--yes"]).success();
     assert!(!live.redirected(), "loaded");
     assert_eq!(live.firewall.config(), disabled, "nothing is written");
 }
@@ -123,9 +106,7 @@ fn a_rollback_that_others_kept_is_told() {
     // An administrator makes them others.
     let config = live.firewall.config();
     let config = config.replace("<max-src-conn>10<", "<max-src-conn>12<");
-    live.firewall
-        .php()
-        .write("conf/config.xml", config.as_bytes());
+    live.firewall.php().write("conf/config.xml", config.as_bytes());
     let named = kmsctl::domain::pfsense::change::ChangeId::new(id).expect("an id");
     live.firewall.make_due(&named);
     live.firewall.tick();
@@ -142,13 +123,8 @@ fn caps_of_a_disabled_pair_are_written_only() {
     let Some(live) = LiveBox::start("russh") else {
         return;
     };
-    live.environment
-        .run(&["expose", "revoke", "--yes"])
-        .success();
-    let told = live
-        .environment
-        .run(&["ratelimit", "tighten", "--yes"])
-        .success();
+    live.environment.run(&["expose", "revoke", "--yes"]).success();
+    let told = live.environment.run(&["ratelimit", "tighten", "--yes"]).success();
     assert!(told.contains("count once the rules are enabled"), "{told}");
 }
 
@@ -158,9 +134,7 @@ fn an_unwritten_report_keeps_the_code_of_the_change() {
         return;
     };
     let line = "fail|-vvPsr";
-    live.firewall
-        .php()
-        .write("pfctl-trouble-after-load", line.as_bytes());
+    live.firewall.php().write("pfctl-trouble-after-load", line.as_bytes());
     let full = std::fs::File::options().write(true).open("/dev/full");
     let output = live
         .environment

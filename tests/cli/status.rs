@@ -23,10 +23,7 @@ fn every_read_command_answers_in_every_form() {
             let outcome = environment.demo(&[command, &["-o", form][..]].concat());
             assert_eq!(outcome.code, Some(0), "{command:?} {form}: {outcome}");
             assert!(!outcome.stdout.is_empty(), "{command:?} {form}");
-            assert!(
-                !outcome.stdout.contains('\u{1b}'),
-                "{command:?} {form}: colour in a pipe"
-            );
+            assert!(!outcome.stdout.contains('\u{1b}'), "{command:?} {form}: colour in a pipe");
             for line in outcome.stdout.lines().filter(|_| form == "ndjson") {
                 serde_json::from_str::<serde_json::Value>(line)
                     .unwrap_or_else(|error| panic!("{command:?}: {error}: {line}"));
@@ -54,11 +51,7 @@ fn the_exposure_is_judged_in_every_scenario() {
     for (scenario, state) in expected {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let shown = environment.demo(&["expose", "show", "-o", "json"]).json();
-        assert_eq!(
-            shown["data"]["state"], state,
-            "{scenario}: {:#}",
-            shown["data"]["why"]
-        );
+        assert_eq!(shown["data"]["state"], state, "{scenario}: {:#}", shown["data"]["why"]);
         let status = environment.demo(&["status", "-o", "json"]).json();
         assert_eq!(status["data"]["expose"]["state"], state, "{scenario}");
     }
@@ -76,10 +69,7 @@ fn one_missing_fact_hides_nothing_else() {
     );
     // What cron runs is read without PHP.
     assert_eq!(status["data"]["virusprot"]["expiry"]["kind"], "cron");
-    assert!(
-        status["data"]["expose"]["nat"]["configured"].is_null(),
-        "{status:#}"
-    );
+    assert!(status["data"]["expose"]["nat"]["configured"].is_null(), "{status:#}");
     let told: String = status["warnings"].to_string();
     assert!(told.contains("php is not on the firewall"), "{told}");
 
@@ -87,9 +77,7 @@ fn one_missing_fact_hides_nothing_else() {
     let status = environment.demo(&["status", "-o", "json"]).json();
     assert!(status["data"]["virusprot"].is_null());
     assert!(
-        status["data"]["states"]["sources"]
-            .as_array()
-            .is_some_and(|sources| !sources.is_empty()),
+        status["data"]["states"]["sources"].as_array().is_some_and(|sources| !sources.is_empty()),
         "{status:#}"
     );
 }
@@ -97,17 +85,9 @@ fn one_missing_fact_hides_nothing_else() {
 #[test]
 fn caps_configured_but_not_loaded_are_named() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "drifted");
-    let shown = environment
-        .demo(&["ratelimit", "show", "-o", "json"])
-        .json();
-    assert_eq!(
-        shown["data"]["configured"]["rate"]["connections"], 10,
-        "{shown:#}"
-    );
-    assert_eq!(
-        shown["data"]["loaded"]["rate"]["connections"], 30,
-        "{shown:#}"
-    );
+    let shown = environment.demo(&["ratelimit", "show", "-o", "json"]).json();
+    assert_eq!(shown["data"]["configured"]["rate"]["connections"], 10, "{shown:#}");
+    assert_eq!(shown["data"]["loaded"]["rate"]["connections"], 30, "{shown:#}");
     let codes =
         environment.demo(&["expose", "show", "-o", "json"]).json()["data"]["why"].to_string();
     assert!(codes.contains("caps-differ"), "{codes}");
@@ -117,9 +97,7 @@ fn caps_configured_but_not_loaded_are_named() {
 fn the_schemas_have_their_keys() {
     let environment = TestEnvironment::new();
     let keys = |arguments: &[&str], pointer: &str| -> Vec<String> {
-        let shown = environment
-            .demo(&[arguments, &["-o", "json"]].concat())
-            .json();
+        let shown = environment.demo(&[arguments, &["-o", "json"]].concat()).json();
         let object = shown
             .pointer(pointer)
             .and_then(serde_json::Value::as_object)
@@ -131,24 +109,11 @@ fn the_schemas_have_their_keys() {
     assert_eq!(keys(&["rule", "show"], "/data"), ["block", "filter", "nat"]);
     assert_eq!(
         keys(&["rule", "show"], "/data/filter"),
-        [
-            "caps",
-            "configured",
-            "counters",
-            "enabled",
-            "loaded",
-            "tracker"
-        ]
+        ["caps", "configured", "counters", "enabled", "loaded", "tracker"]
     );
     assert_eq!(
         keys(&["rule", "show"], "/data/filter/counters"),
-        [
-            "bytes",
-            "evaluations",
-            "packets",
-            "state_creations",
-            "states"
-        ]
+        ["bytes", "evaluations", "packets", "state_creations", "states"]
     );
     assert_eq!(keys(&["states"], "/data"), ["cap", "notifier", "sources"]);
     assert_eq!(
@@ -164,26 +129,12 @@ fn the_schemas_have_their_keys() {
             "states"
         ]
     );
-    assert_eq!(
-        keys(&["states", "--all"], "/data"),
-        ["cap", "notifier", "sources", "states"]
-    );
+    assert_eq!(keys(&["states", "--all"], "/data"), ["cap", "notifier", "sources", "states"]);
     assert_eq!(
         keys(&["ratelimit", "show"], "/data"),
-        [
-            "configured",
-            "in_force",
-            "loaded",
-            "near",
-            "near_rate",
-            "preset",
-            "why"
-        ]
+        ["configured", "in_force", "loaded", "near", "near_rate", "preset", "why"]
     );
-    assert_eq!(
-        keys(&["ratelimit", "show"], "/data/loaded"),
-        ["max_src_conn", "rate"]
-    );
+    assert_eq!(keys(&["ratelimit", "show"], "/data/loaded"), ["max_src_conn", "rate"]);
     assert_eq!(
         keys(&["expose", "show"], "/data"),
         ["alias", "caps", "filter", "nat", "paths", "state", "why"]
@@ -211,31 +162,18 @@ fn watch_into_a_pipe_prints_an_object_a_line_over_one_channel() {
     let environment = TestEnvironment::new();
     let mut command = environment.command(&["--demo", "rule", "show", "--watch=1s"]);
     command.env_remove("KMSCTL_DEMO_NOW");
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kmsctl runs");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kmsctl runs");
     let stdout = child.stdout.take().expect("stdout");
-    let lines: Vec<String> = BufReader::new(stdout)
-        .lines()
-        .take(2)
-        .map(|line| line.expect("a line"))
-        .collect();
+    let lines: Vec<String> =
+        BufReader::new(stdout).lines().take(2).map(|line| line.expect("a line")).collect();
     for line in &lines {
         let tick: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(tick["schema"], "kmsctl/rule.show/v1");
     }
     assert_eq!(lines.len(), 2);
-    let output = child
-        .wait_with_output()
-        .expect("kmsctl ends when its reader is gone");
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = child.wait_with_output().expect("kmsctl ends when its reader is gone");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What is wrong is said first, each with its command; where nothing is, that is said.
@@ -250,11 +188,7 @@ fn status_leads_with_what_is_wrong() {
         ("half-filter", "half", "kmsctl --demo expose restore"),
         ("no-cron", "stays blocked", "kmsctl --demo virusprot expire"),
         ("old-target", "k8s_shared_lb", "kmsctl --demo expose apply"),
-        (
-            "open",
-            "customer",
-            "kmsctl --demo virusprot delete 203.0.113.65",
-        ),
+        ("open", "customer", "kmsctl --demo virusprot delete 203.0.113.65"),
         ("pass-association", "uncapped", "expose apply"),
         ("pf-disabled", "switched off", "System > Advanced"),
         ("table-missing", "does not exist", "Filter Reload"),
@@ -340,11 +274,8 @@ fn an_expectation_costs_no_probe() {
 fn status_verify_and_doctor_agree() {
     let environment = TestEnvironment::new();
     let scenarios = environment.demo(&["demo", "scenarios"]).success();
-    let names: Vec<&str> = scenarios
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    let names: Vec<&str> =
+        scenarios.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.len() > 20, "{scenarios}");
     for name in names {
         let scenario = format!("--demo={name}");
@@ -362,9 +293,7 @@ fn status_verify_and_doctor_agree() {
         let wrong = |finding: &&Value| finding["result"] == "wrong";
         let verify = findings(&ask("verify").expect("an answer"), "hops");
         let doctor = findings(&ask("doctor").expect("an answer"), "findings");
-        let rules = [
-            "exposure", "nat", "filter", "caps", "table", "paths", "pf", "alias",
-        ];
+        let rules = ["exposure", "nat", "filter", "caps", "table", "paths", "pf", "alias"];
         let of_rules = |finding: &&Value| rules.iter().any(|check| finding["check"] == *check);
         let faulty = findings(&status, "findings")
             .iter()
@@ -375,10 +304,7 @@ fn status_verify_and_doctor_agree() {
         let troubled = doctor.iter().any(|finding| wrong(&finding));
         assert!(!faulty || troubled, "{name}");
         // What would make a change fail is no reason for a green word either.
-        assert!(
-            !troubled || !findings(&status, "findings").is_empty(),
-            "{name}"
-        );
+        assert!(!troubled || !findings(&status, "findings").is_empty(), "{name}");
         let unread = |finding: &&Value| {
             let evidence = finding["evidence"].as_str().unwrap_or_default();
             finding["result"] == "unknown"

@@ -44,10 +44,7 @@ fn every_change_without_configuration_is_refused() {
         let stderr = outcome.fails_with(2);
         assert!(stderr.contains("kmsctl config init"), "{change:?}: {shown}");
         assert!(stderr.contains("--demo"), "{change:?}: {shown}");
-        assert!(
-            !stderr.contains("Connection refused"),
-            "{change:?}: {shown}"
-        );
+        assert!(!stderr.contains("Connection refused"), "{change:?}: {shown}");
     }
 }
 
@@ -81,28 +78,14 @@ fn a_file_or_the_environment_is_a_configuration() {
 
 #[test]
 fn the_demo_reads_no_configuration() {
-    for text in [
-        "not toml at all",
-        "[service]\nport = 9999\n",
-        "[firewall]\nhots = \"x\"\n",
-    ] {
+    for text in ["not toml at all", "[service]\nport = 9999\n", "[firewall]\nhots = \"x\"\n"] {
         let environment = nameless();
         let alone = environment.demo(&["expose", "show"]).success();
         environment.write_config(text);
-        assert_eq!(
-            environment.demo(&["expose", "show"]).success(),
-            alone,
-            "{text}"
-        );
+        assert_eq!(environment.demo(&["expose", "show"]).success(), alone, "{text}");
         let file = environment.config_file().display().to_string();
         let environment = environment.variable("KMSCTL_CONFIG", file);
-        assert_eq!(
-            environment.demo(&["expose", "show"]).success(),
-            alone,
-            "{text}"
-        );
-        environment
-            .demo(&["ratelimit", "tighten", "--yes"])
-            .success();
+        assert_eq!(environment.demo(&["expose", "show"]).success(), alone, "{text}");
+        environment.demo(&["ratelimit", "tighten", "--yes"]).success();
     }
 }

@@ -7,9 +7,7 @@ fn generated_files_need_no_configuration() {
     let environment = TestEnvironment::new();
     let script = environment.run(&["util", "completions", "bash"]).success();
     assert!(script.contains("virusprot"));
-    let told = environment
-        .run(&["util", "man", "/nonexistent"])
-        .fails_with(1);
+    let told = environment.run(&["util", "man", "/nonexistent"]).fails_with(1);
     assert!(told.contains("cannot be written"), "{told}");
 }
 
@@ -17,10 +15,7 @@ fn generated_files_need_no_configuration() {
 fn every_command_has_help_that_fits_a_terminal() {
     fn walk(command: &clap::Command, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
         found.push(path.clone());
-        for inner in command
-            .get_subcommands()
-            .filter(|inner| inner.get_name() != "help")
-        {
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
             path.push(inner.get_name().to_owned());
             walk(inner, path, found);
             path.pop();
@@ -35,11 +30,7 @@ fn every_command_has_help_that_fits_a_terminal() {
         arguments.push("--help");
         let help = environment.run(&arguments).success();
         assert!(help.contains("Usage:"), "{path:?}");
-        let widest = help
-            .lines()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap_or_default();
+        let widest = help.lines().map(|line| line.chars().count()).max().unwrap_or_default();
         assert!(widest <= 120, "{path:?}: {widest} columns");
     }
 }
@@ -65,11 +56,8 @@ fn a_reader_that_goes_away_is_no_error() {
     use std::process::Stdio;
     let environment = TestEnvironment::new();
     let mut command = environment.command(&["util", "completions", "zsh"]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kmsctl runs");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kmsctl runs");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("kmsctl ends");
     assert_eq!(output.status.code(), Some(0));

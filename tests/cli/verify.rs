@@ -23,10 +23,8 @@ impl Path {
 
     fn verify(&self, port: u16, more: &[(&str, &str)], arguments: &[&str]) -> Outcome {
         self.firewall.move_service(port);
-        let mut command: Command = self
-            .firewall
-            .environment
-            .command(&[&["verify", "-o", "json"], arguments].concat());
+        let mut command: Command =
+            self.firewall.environment.command(&[&["verify", "-o", "json"], arguments].concat());
         command
             .env("KMSCTL_SERVICE_HOST", "127.0.0.1")
             .env("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
@@ -45,10 +43,7 @@ impl Path {
 fn verdict(outcome: &Outcome) -> String {
     let shown: serde_json::Value = serde_json::from_str(&outcome.stdout)
         .unwrap_or_else(|error| panic!("not JSON ({error}): {outcome}"));
-    shown["data"]["verdict"]
-        .as_str()
-        .expect("a verdict")
-        .to_owned()
+    shown["data"]["verdict"].as_str().expect("a verdict").to_owned()
 }
 
 #[test]
@@ -109,11 +104,7 @@ fn a_service_that_is_not_kms_proves_connections() {
 fn beside_a_tcp_service_stands_no_notifier() {
     let environment = TestEnvironment::new().variable("KMSCTL_SERVICE_PROTOCOL", "tcp");
     let doctor = environment.demo(&["doctor", "-o", "json"]);
-    assert_eq!(
-        results(&doctor, "findings")["notifier"],
-        "skipped",
-        "{doctor}"
-    );
+    assert_eq!(results(&doctor, "findings")["notifier"], "skipped", "{doctor}");
     let status = environment.demo(&["status", "-o", "json"]).success();
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     assert!(status["data"]["notifier"].is_null(), "{status}");
@@ -132,10 +123,7 @@ fn beside_a_tcp_service_stands_no_notifier() {
         .variable("KMSCTL_DEMO_SCENARIO", "closed")
         .demo(&opening)
         .success();
-    assert!(
-        planned.contains("From outside, a connection opens."),
-        "{planned}"
-    );
+    assert!(planned.contains("From outside, a connection opens."), "{planned}");
     let wrong = TestEnvironment::new().variable("KMSCTL_SERVICE_PROTOCOL", "udp");
     let _ = wrong.demo(&["status"]).fails_with(2);
 }
@@ -180,11 +168,7 @@ fn the_cluster_is_asked_only_where_one_is_configured() {
     };
     let service = Service::start(Manner::Ack);
     let kubeconfig = cluster.kubeconfig().display().to_string();
-    let outcome = path.verify(
-        service.port,
-        &[("KMSCTL_CLUSTER_KUBECONFIG", &kubeconfig)],
-        &[],
-    );
+    let outcome = path.verify(service.port, &[("KMSCTL_CLUSTER_KUBECONFIG", &kubeconfig)], &[]);
     let hops = results(&outcome, "hops");
     assert_eq!(hops["pod"], "unknown", "{outcome}");
     for check in ["announcement", "endpoints"] {
@@ -240,10 +224,7 @@ fn by_default_the_exposure_is_whole() {
         if inside == 3 {
             let first = outcome.stdout.split("\n\n").nth(1).unwrap_or_default();
             assert!(first.starts_with("exposure"), "{scenario}: {outcome}");
-            assert!(
-                first.lines().next().unwrap_or_default().contains("WRONG"),
-                "{outcome}"
-            );
+            assert!(first.lines().next().unwrap_or_default().contains("WRONG"), "{outcome}");
         }
         let outcome = environment.demo(&["verify", "--external"]);
         assert_eq!(outcome.code, Some(outside), "{scenario}: {outcome}");
@@ -257,9 +238,7 @@ fn a_deleted_exposure_is_closed_on_purpose() {
         let outcome = environment.demo(&["doctor", "-o", "json"]);
         (outcome.code, results(&outcome, "findings")["pair"].clone())
     };
-    environment
-        .demo(&["expose", "revoke", "--delete", "--yes"])
-        .success();
+    environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
     environment.demo(&["verify"]).success();
     environment.demo(&["verify", "--external"]).success();
     assert_eq!(doctor(&environment), (Some(0), "skipped".to_owned()));
@@ -297,20 +276,14 @@ fn a_dead_server_is_dead_on_every_hop_behind_the_firewall() {
     let status = environment.demo(&["status", "-o", "json"]).json();
     let sources = status["data"]["states"]["sources"].as_array().unwrap();
     assert!(!sources.is_empty(), "{status:#}");
-    assert!(
-        sources.iter().all(|source| source["established"] == 0),
-        "{status:#}"
-    );
+    assert!(sources.iter().all(|source| source["established"] == 0), "{status:#}");
     // The condition is kept with the box, and so is the cluster's.
     let kept = TestEnvironment::command(&environment, &["--demo", "verify", "-o", "json"])
         .env_remove("KMSCTL_DEMO_SCENARIO")
         .output()
         .expect("kmsctl runs");
     let shown: serde_json::Value = serde_json::from_slice(&kept.stdout).expect("JSON");
-    assert_eq!(
-        shown["data"]["hops"],
-        outcome_json(&outcome)["data"]["hops"]
-    );
+    assert_eq!(shown["data"]["hops"], outcome_json(&outcome)["data"]["hops"]);
 }
 
 fn outcome_json(outcome: &Outcome) -> serde_json::Value {
@@ -362,24 +335,13 @@ fn a_firewall_that_is_away_hides_none_of_the_other_hops() {
         .variable("KMSCTL_SERVICE_PORT", service.port.to_string())
         .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "203.0.113.7")
         .variable("KMSCTL_VERIFY_RESOLVERS", name.address.to_string())
-        .variable(
-            "KMSCTL_CLUSTER_KUBECONFIG",
-            cluster.kubeconfig().display().to_string(),
-        )
+        .variable("KMSCTL_CLUSTER_KUBECONFIG", cluster.kubeconfig().display().to_string())
         .without("KMSCTL_DEMO_NOW");
     let away = environment.run(&["verify", "-o", "json"]);
     assert_eq!(away.code, Some(5), "{away}");
     assert!(away.stderr.contains("There is no key"), "{away}");
     let hops = results(&away, "hops");
-    for check in [
-        "dns",
-        "dns-aaaa",
-        "announcement",
-        "endpoints",
-        "pod",
-        "connect",
-        "speaks",
-    ] {
+    for check in ["dns", "dns-aaaa", "announcement", "endpoints", "pod", "connect", "speaks"] {
         assert_eq!(hops[check], "ok", "{check}: {away}");
     }
     for check in ["wan", "pf", "nat", "filter", "caps", "table", "alias"] {
@@ -390,18 +352,9 @@ fn a_firewall_that_is_away_hides_none_of_the_other_hops() {
 
 #[test]
 fn the_schema_has_its_keys() {
-    let shown = TestEnvironment::new()
-        .demo(&["verify", "-o", "json"])
-        .json();
-    let mut keys: Vec<&String> = shown["data"]
-        .as_object()
-        .expect("an object")
-        .keys()
-        .collect();
+    let shown = TestEnvironment::new().demo(&["verify", "-o", "json"]).json();
+    let mut keys: Vec<&String> = shown["data"].as_object().expect("an object").keys().collect();
     keys.sort();
-    assert_eq!(
-        keys,
-        ["as_expected", "expected", "hops", "vantages", "verdict"]
-    );
+    assert_eq!(keys, ["as_expected", "expected", "hops", "vantages", "verdict"]);
     assert_eq!(shown["schema"], "kmsctl/verify/v1");
 }

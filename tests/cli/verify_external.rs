@@ -90,9 +90,7 @@ fn with_service(served: &Served, url: &str) -> TestEnvironment {
 
 #[test]
 fn without_a_vantage_it_says_three_ways_to_get_one() {
-    let told = TestEnvironment::new()
-        .run(&["verify", "--external"])
-        .fails_with(2);
+    let told = TestEnvironment::new().run(&["verify", "--external"]).fails_with(2);
     for word in ["[vantages.vps]", "check-host", "local"] {
         assert!(told.contains(word), "{told}");
     }
@@ -129,11 +127,9 @@ fn the_demo_is_proven_by_both_ends_in_every_condition() {
 
 #[test]
 fn a_tcp_service_is_proven_by_its_connection() {
-    for (scenario, verdict, code) in [
-        ("open", "open", 0),
-        ("closed", "closed", 0),
-        ("backend-dead", "closed", 3),
-    ] {
+    for (scenario, verdict, code) in
+        [("open", "open", 0), ("closed", "closed", 0), ("backend-dead", "closed", 3)]
+    {
         let environment = TestEnvironment::new()
             .variable("KMSCTL_SERVICE_PROTOCOL", "tcp")
             .variable("KMSCTL_DEMO_SCENARIO", scenario);
@@ -155,47 +151,32 @@ fn a_missing_table_is_a_note_and_costs_no_verdict() {
     assert_eq!(json["data"]["verdict"], "open", "{outcome}");
     let warnings = json["warnings"].as_array().unwrap();
     let told = "Whether a vantage is blocked: unknown, as the table virusprot does not exist.";
-    assert!(
-        warnings.iter().any(|warning| warning["message"] == told),
-        "{outcome}"
-    );
+    assert!(warnings.iter().any(|warning| warning["message"] == told), "{outcome}");
 }
 
 #[test]
 fn a_blocked_vantage_of_the_demo_proves_nothing() {
     let environment = TestEnvironment::new();
-    let state = environment
-        .home()
-        .join(".local/state/kmsctl/demo/state.json");
+    let state = environment.home().join(".local/state/kmsctl/demo/state.json");
     let _ = environment.demo(&["virusprot", "show"]).success();
     let text = std::fs::read_to_string(&state).unwrap();
     let mut saved: serde_json::Value = serde_json::from_str(&text).unwrap();
     let tables = saved["world"]["pf"]["tables"].as_array_mut().unwrap();
-    let table = tables
-        .iter_mut()
-        .find(|table| table["name"] == "virusprot")
-        .unwrap();
+    let table = tables.iter_mut().find(|table| table["name"] == "virusprot").unwrap();
     table["entries"]["198.51.100.77/32"] = 1_772_367_000_000_i64.into();
     std::fs::write(&state, saved.to_string()).unwrap();
     let outcome = environment.demo(&["verify", "--external"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
-    assert!(
-        outcome.stdout.contains("table of blocked addresses"),
-        "{outcome}"
-    );
+    assert!(outcome.stdout.contains("table of blocked addresses"), "{outcome}");
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_before_any_connection() {
     let environment = TestEnvironment::new().variable("KMSCTL_VANTAGES_VPS_HOST", "127.0.0.1");
-    let told = environment
-        .run(&["verify", "--external", "--from", "office"])
-        .fails_with(2);
+    let told = environment.run(&["verify", "--external", "--from", "office"]).fails_with(2);
     assert!(told.contains("There are: vps."), "{told}");
     environment.run(&["verify", "--from", "vps"]).fails_with(2);
-    environment
-        .run(&["verify", "--external", "--expect", "ajar"])
-        .fails_with(2);
+    environment.run(&["verify", "--external", "--expect", "ajar"]).fails_with(2);
     let environment = TestEnvironment::new();
     environment.write_config("[vantages.vps]\nhots = \"x\"\n");
     let told = environment.run(&["verify", "--external"]).fails_with(2);
@@ -225,11 +206,7 @@ fn nodes_that_connect_prove_nothing_the_firewall_did_not_see() {
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let vantages = json["data"]["vantages"].as_array().unwrap();
     assert_eq!(vantages.len(), 3, "{json:#}");
-    assert!(
-        vantages
-            .iter()
-            .all(|one| one["port"] == "open" && one["kind"] == "check-host")
-    );
+    assert!(vantages.iter().all(|one| one["port"] == "open" && one["kind"] == "check-host"));
     assert_eq!(json["data"]["verdict"], "inconclusive");
     let asked = asked.lock().unwrap();
     assert_eq!(asked[0], "/check-tcp?host=192.0.2.1:1688&max_nodes=3");
@@ -256,15 +233,8 @@ fn nodes_beyond_the_wanted_number_are_cut() {
     let outcome = environment.run(&["verify", "--external", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let vantages = json["data"]["vantages"].as_array().unwrap();
-    let names: Vec<&str> = vantages
-        .iter()
-        .filter_map(|one| one["node"].as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["de1.node.check-host.net", "jp1.node.check-host.net"],
-        "{outcome}"
-    );
+    let names: Vec<&str> = vantages.iter().filter_map(|one| one["node"].as_str()).collect();
+    assert_eq!(names, ["de1.node.check-host.net", "jp1.node.check-host.net"], "{outcome}");
     let asked = asked.lock().unwrap();
     assert_eq!(asked[0], "/check-tcp?host=192.0.2.1:1688&max_nodes=2");
     assert_eq!(asked.len(), 2, "{asked:?}");
@@ -285,11 +255,7 @@ fn each_node_is_where_its_own_address_is() {
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let vantages = json["data"]["vantages"].as_array().unwrap();
     for one in vantages {
-        let place = if one["node"] == "de1.node.check-host.net" {
-            "inside"
-        } else {
-            "outside"
-        };
+        let place = if one["node"] == "de1.node.check-host.net" { "inside" } else { "outside" };
         assert_eq!(one["place"]["where"], place, "{one:#}");
     }
 }
@@ -312,10 +278,7 @@ fn nodes_that_fail_against_a_closed_firewall_prove_nothing() {
         assert_eq!(json["data"]["quorum"]["inconclusive"], 1, "{outcome}");
     }
     let asked = asked.lock().unwrap();
-    assert!(
-        asked.iter().any(|path| path.contains("&node=")),
-        "{asked:?}"
-    );
+    assert!(asked.iter().any(|path| path.contains("&node=")), "{asked:?}");
 }
 
 #[test]
@@ -331,11 +294,7 @@ fn one_vantage_that_is_named_twice_tries_once() {
         "json",
     ]);
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!(
-        json["data"]["vantages"].as_array().map(Vec::len),
-        Some(1),
-        "{outcome}"
-    );
+    assert_eq!(json["data"]["vantages"].as_array().map(Vec::len), Some(1), "{outcome}");
     assert_eq!(json["data"]["quorum"]["open"], 1, "{outcome}");
 }
 
@@ -347,11 +306,7 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
     assert_eq!(outcome.code, Some(8), "{outcome}");
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let one = &json["data"]["vantages"][0];
-    assert_eq!(
-        one["attempts"].as_array().map(Vec::len),
-        Some(3),
-        "{json:#}"
-    );
+    assert_eq!(one["attempts"].as_array().map(Vec::len), Some(3), "{json:#}");
     assert_eq!(checks(&asked), 3);
     // The budget counts across runs: two more, then none.
     let environment = with_service(&served, &url);
@@ -419,10 +374,7 @@ fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
     // Takes the connection and never says a word.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let silence = format!("http://{}", mute.local_addr().unwrap());
-    let mut services = vec![
-        (nowhere, "cannot be reached"),
-        (silence, "did not answer in time"),
-    ];
+    let mut services = vec![(nowhere, "cannot be reached"), (silence, "did not answer in time")];
     for (status, body, told) in [
         (429, String::new(), "too many requests"),
         (500, String::new(), "status 500"),

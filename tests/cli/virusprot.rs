@@ -5,9 +5,7 @@ use crate::support::environment::TestEnvironment;
 #[test]
 fn the_schema_has_its_keys() {
     let environment = TestEnvironment::new();
-    let shown = environment
-        .demo(&["virusprot", "show", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
     assert_eq!(shown["schema"], "kmsctl/virusprot.show/v1");
     assert_eq!(shown["firewall"], "demo");
     assert_eq!(shown["taken_at"], "2026-03-01T12:21:34Z");
@@ -17,23 +15,11 @@ fn the_schema_has_its_keys() {
     let entries = shown["data"]["entries"].as_array().expect("entries");
     assert!(entries.len() >= 3, "{shown:#}");
     for entry in entries {
-        let keys: Vec<&str> = entry
-            .as_object()
-            .expect("an entry")
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let keys: Vec<&str> =
+            entry.as_object().expect("an entry").keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            [
-                "address",
-                "added_at",
-                "age_seconds",
-                "release_at",
-                "states",
-                "flags",
-                "activated_at"
-            ]
+            ["address", "added_at", "age_seconds", "release_at", "states", "flags", "activated_at"]
         );
         let age = entry["age_seconds"].as_u64().expect("an age");
         assert!(age <= 7200, "{entry}");
@@ -60,20 +46,10 @@ fn older_than_and_sort_choose_and_order() {
     let newest = ages(&[]);
     assert!(newest.is_sorted(), "{newest:?}");
     let oldest = ages(&["--sort", "oldest"]);
-    assert!(
-        oldest.is_sorted_by(|left, right| left >= right),
-        "{oldest:?}"
-    );
+    assert!(oldest.is_sorted_by(|left, right| left >= right), "{oldest:?}");
     let limit = newest[newest.len() / 2];
     let older = ages(&["--older-than", &format!("{limit}s")]);
-    assert_eq!(
-        older,
-        newest
-            .iter()
-            .copied()
-            .filter(|age| *age > limit)
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(older, newest.iter().copied().filter(|age| *age > limit).collect::<Vec<_>>());
     let none = environment.demo(&["virusprot", "show", "--older-than", "10d"]);
     assert_eq!((none.stdout.as_str(), none.code), ("", Some(0)));
     assert!(none.stderr.contains("that old"), "{none}");
@@ -82,15 +58,9 @@ fn older_than_and_sort_choose_and_order() {
 #[test]
 fn test_answers_by_exit_code() {
     let environment = TestEnvironment::new();
-    let csv = environment
-        .demo(&["virusprot", "show", "-o", "csv"])
-        .success();
-    let blocked = csv
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split(',').next())
-        .expect("an entry")
-        .to_owned();
+    let csv = environment.demo(&["virusprot", "show", "-o", "csv"]).success();
+    let blocked =
+        csv.lines().nth(1).and_then(|line| line.split(',').next()).expect("an entry").to_owned();
     let all = environment.demo(&["virusprot", "test", &blocked]);
     assert_eq!(all.code, Some(0), "{all}");
     let mixed = environment.demo(&["virusprot", "test", &blocked, "192.0.2.254", "-o", "json"]);
@@ -103,31 +73,17 @@ fn test_answers_by_exit_code() {
 #[test]
 fn a_missing_table_is_an_error_and_no_empty_table() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
-    for arguments in [
-        &["virusprot", "show"][..],
-        &["virusprot", "test", "192.0.2.1"],
-    ] {
+    for arguments in [&["virusprot", "show"][..], &["virusprot", "test", "192.0.2.1"]] {
         let outcome = environment.demo(arguments);
-        assert_eq!(
-            (outcome.code, outcome.stdout.as_str()),
-            (Some(1), ""),
-            "{outcome}"
-        );
-        assert!(
-            outcome
-                .stderr
-                .contains("the table virusprot does not exist"),
-            "{outcome}"
-        );
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{outcome}");
+        assert!(outcome.stderr.contains("the table virusprot does not exist"), "{outcome}");
     }
 }
 
 #[test]
 fn without_the_cron_job_nothing_is_ever_released() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "no-cron");
-    let shown = environment
-        .demo(&["virusprot", "show", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
     assert_eq!(shown["data"]["expiry"]["kind"], "none");
     assert!(shown["data"]["entries"][0]["release_at"].is_null());
     let codes: Vec<&str> = shown["warnings"]
@@ -147,13 +103,8 @@ fn a_denied_device_names_the_way_out() {
 }
 
 fn blocked(environment: &TestEnvironment) -> Vec<(String, u64)> {
-    let shown = environment
-        .demo(&["virusprot", "show", "-o", "json"])
-        .json();
-    let entries = shown["data"]["entries"]
-        .as_array()
-        .expect("entries")
-        .clone();
+    let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
+    let entries = shown["data"]["entries"].as_array().expect("entries").clone();
     entries
         .iter()
         .map(|entry| {
@@ -169,47 +120,23 @@ fn each_address_freed_is_printed_with_its_age() {
     let before = blocked(&environment);
     let (address, age) = before.first().expect("an entry").clone();
     let done = environment
-        .demo(&[
-            "virusprot",
-            "delete",
-            &address,
-            "192.0.2.254",
-            "--yes",
-            "-o",
-            "json",
-        ])
+        .demo(&["virusprot", "delete", &address, "192.0.2.254", "--yes", "-o", "json"])
         .json();
     let entries = &done["data"]["entries"];
     assert_eq!(entries.as_array().map(Vec::len), Some(1));
     assert_eq!(
-        (
-            &entries[0]["address"],
-            &entries[0]["age_seconds"],
-            &entries[0]["result"]
-        ),
+        (&entries[0]["address"], &entries[0]["age_seconds"], &entries[0]["result"]),
         (&address.clone().into(), &age.into(), &"freed".into())
     );
     assert_eq!(done["data"]["after"]["blocked"], before.len() - 1);
     assert!(
-        done["data"]["risks"]
-            .to_string()
-            .contains("192.0.2.254 is not in virusprot"),
+        done["data"]["risks"].to_string().contains("192.0.2.254 is not in virusprot"),
         "{done:#}"
     );
-    let told = environment
-        .demo(&["virusprot", "delete", &address, "--yes"])
-        .success();
+    let told = environment.demo(&["virusprot", "delete", &address, "--yes"]).success();
     assert!(told.contains("Nothing to do"), "{told}");
-    for wrong in [
-        "kms.example",
-        "192.0.2.256",
-        "-1.2.3.4",
-        "1.2.3.4\n5.6.7.8",
-        "!192.0.2.1",
-    ] {
-        environment
-            .demo(&["virusprot", "delete", "--yes", "--", wrong])
-            .fails_with(2);
+    for wrong in ["kms.example", "192.0.2.256", "-1.2.3.4", "1.2.3.4\n5.6.7.8", "!192.0.2.1"] {
+        environment.demo(&["virusprot", "delete", "--yes", "--", wrong]).fails_with(2);
     }
 }
 
@@ -219,14 +146,7 @@ fn expire_frees_what_is_older_and_leaves_the_rest() {
     let before = blocked(&environment);
     let limit = before[before.len() / 2].1;
     let done = environment
-        .demo(&[
-            "virusprot",
-            "expire",
-            &format!("--older-than={limit}s"),
-            "--yes",
-            "-o",
-            "json",
-        ])
+        .demo(&["virusprot", "expire", &format!("--older-than={limit}s"), "--yes", "-o", "json"])
         .json();
     let freed: Vec<&str> = done["data"]["entries"]
         .as_array()
@@ -244,13 +164,8 @@ fn expire_frees_what_is_older_and_leaves_the_rest() {
     freed.sort_unstable();
     assert_eq!(freed, wanted);
     assert_eq!(blocked(&environment).len(), before.len() - wanted.len());
-    let day = environment
-        .demo(&["virusprot", "expire", "--yes"])
-        .success();
-    assert!(
-        day.contains("none of the") && day.contains("that old"),
-        "{day}"
-    );
+    let day = environment.demo(&["virusprot", "expire", "--yes"]).success();
+    assert!(day.contains("none of the") && day.contains("that old"), "{day}");
 }
 
 #[test]
@@ -260,10 +175,7 @@ fn thousands_come_from_stdin_in_one_round_trip() {
     let environment = TestEnvironment::new();
     let run = |arguments: &[&str], list: &str| {
         let mut command = environment.command(&[&["--demo"], arguments].concat());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("kmsctl runs");
         let mut stdin = child.stdin.take().expect("stdin");
         // Whoever refuses before reading closes the pipe.
@@ -271,32 +183,19 @@ fn thousands_come_from_stdin_in_one_round_trip() {
         drop(stdin);
         child.wait_with_output().expect("kmsctl ends")
     };
-    let mut list: String = blocked(&environment)
-        .into_iter()
-        .map(|(address, _)| format!("{address}\n"))
-        .collect();
+    let mut list: String =
+        blocked(&environment).into_iter().map(|(address, _)| format!("{address}\n")).collect();
     list.extend(
         (0..10_000)
             .map(|number| format!("100.64.{}.{} # not there\n", number / 250, number % 250 + 1)),
     );
     let output = run(&["virusprot", "delete", "-"], &list);
     assert_eq!(output.status.code(), Some(4), "asks before it reads");
-    let output = run(
-        &["virusprot", "delete", "-", "--yes", "-q", "-o", "ndjson"],
-        &list,
-    );
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = run(&["virusprot", "delete", "-", "--yes", "-q", "-o", "ndjson"], &list);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 10);
     assert_eq!(blocked(&environment), []);
-    let output = run(
-        &["virusprot", "delete", "-", "--yes"],
-        "192.0.2.1\nrubbish here\n",
-    );
+    let output = run(&["virusprot", "delete", "-", "--yes"], "192.0.2.1\nrubbish here\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("line 2: rubbish"),
@@ -313,13 +212,8 @@ fn a_missing_table_is_never_made() {
         &["virusprot", "delete", "192.0.2.1"],
         &["virusprot", "expire"],
     ] {
-        let told = environment
-            .demo(&[command, &["--yes"]].concat())
-            .fails_with(1);
-        assert!(
-            told.contains("the table virusprot does not exist"),
-            "{told}"
-        );
+        let told = environment.demo(&[command, &["--yes"]].concat()).fails_with(1);
+        assert!(told.contains("the table virusprot does not exist"), "{told}");
     }
 }
 
@@ -337,11 +231,7 @@ fn networks_and_printed_addresses_are_taken() {
         (&["192.0.2.0/24"], 3, "None within 192.0.2.0/24."),
         (&["203.0.113.0/24", "192.0.2.0/24"], 3, "1 of 2 not blocked"),
         (&["203.0.113.66:1"], 3, "1 of 1 not blocked"),
-        (
-            &["203.0.113.65:99999"],
-            2,
-            "neither an address nor a network",
-        ),
+        (&["203.0.113.65:99999"], 2, "neither an address nor a network"),
         (&["kms.example:1688"], 2, "neither an address nor a network"),
         (&["203.0.113.0/33"], 2, "neither an address nor a network"),
     ] {
@@ -360,21 +250,14 @@ fn networks_and_printed_addresses_are_taken() {
     let none = environment.demo(&["virusprot", "delete", "192.0.2.0/24", "--yes"]);
     assert_eq!(none.code, Some(0), "{none}");
     assert!(none.to_string().contains("within 192.0.2.0/24"), "{none}");
-    environment
-        .demo(&["virusprot", "delete", "203.0.113.0/24", "--yes"])
-        .success();
+    environment.demo(&["virusprot", "delete", "203.0.113.0/24", "--yes"]).success();
     let after = blocked(&environment);
     assert_eq!(after.len(), before.len() - meant, "{after:?}");
-    assert!(
-        !after.iter().any(|(address, _)| within(address)),
-        "{after:?}"
-    );
+    assert!(!after.iter().any(|(address, _)| within(address)), "{after:?}");
     // One undo puts every one of them back.
     environment.demo(&["undo", "--yes"]).success();
     assert_eq!(blocked(&environment).len(), before.len());
-    environment
-        .demo(&["virusprot", "delete", "203.0.113.65:49396", "--yes"])
-        .success();
+    environment.demo(&["virusprot", "delete", "203.0.113.65:49396", "--yes"]).success();
     assert_eq!(blocked(&environment).len(), before.len() - 1);
 }
 
@@ -386,38 +269,18 @@ fn addresses_are_blocked_by_hand_and_freed_again() {
     assert!(planned.success().contains("every interface"));
     assert_eq!(blocked(&environment).len(), before);
     environment
-        .demo(&[
-            "virusprot",
-            "add",
-            "203.0.113.99:1688",
-            "198.18.0.0/24",
-            "--yes",
-        ])
+        .demo(&["virusprot", "add", "203.0.113.99:1688", "198.18.0.0/24", "--yes"])
         .success();
-    environment
-        .demo(&["virusprot", "test", "203.0.113.99", "198.18.0.7"])
-        .success();
+    environment.demo(&["virusprot", "test", "203.0.113.99", "198.18.0.7"]).success();
     // The same once more is nothing to do, also for what a network holds already.
     for again in ["203.0.113.99", "198.18.0.7"] {
         let outcome = environment.demo(&["virusprot", "add", again, "--yes", "-o", "json"]);
-        assert_eq!(
-            outcome.json()["data"]["outcome"],
-            "nothing-to-do",
-            "{again}"
-        );
+        assert_eq!(outcome.json()["data"]["outcome"], "nothing-to-do", "{again}");
     }
     environment.demo(&["undo", "--yes"]).success();
     assert_eq!(blocked(&environment).len(), before);
     // By a saved plan, too.
-    environment
-        .demo(&[
-            "virusprot",
-            "add",
-            "203.0.113.99",
-            "--plan-out",
-            "plan.json",
-        ])
-        .success();
+    environment.demo(&["virusprot", "add", "203.0.113.99", "--plan-out", "plan.json"]).success();
     environment.demo(&["apply", "plan.json", "--yes"]).success();
     assert_eq!(blocked(&environment).len(), before + 1);
 }
@@ -461,22 +324,13 @@ fn what_must_not_be_blocked_is_refused() {
 fn a_plan_names_a_network_with_its_size() {
     let environment = TestEnvironment::new();
     for (addresses, wanted) in [
-        (
-            &["203.0.114.0/24"][..],
-            "Block 203.0.114.0/24 (256 addresses) in virusprot.",
-        ),
+        (&["203.0.114.0/24"][..], "Block 203.0.114.0/24 (256 addresses) in virusprot."),
         (
             &["198.18.4.0/30", "203.0.113.99"],
             "Block 1 address and 198.18.4.0/30 (4 addresses) in virusprot.",
         ),
-        (
-            &["2001:db9::/32"],
-            "Block 2001:db9::/32 (2^96 addresses) in virusprot.",
-        ),
-        (
-            &["203.0.113.99", "203.0.113.98"],
-            "Block 2 addresses in virusprot.",
-        ),
+        (&["2001:db9::/32"], "Block 2001:db9::/32 (2^96 addresses) in virusprot."),
+        (&["203.0.113.99", "203.0.113.98"], "Block 2 addresses in virusprot."),
     ] {
         let planned = environment.demo(&[&["virusprot", "add", "--dry-run"], addresses].concat());
         let shown = planned.success().replace('\n', " ");
@@ -484,54 +338,37 @@ fn a_plan_names_a_network_with_its_size() {
         let wanted = wanted.replace("virusprot.", "virusprot");
         assert!(shown.contains(&wanted), "{addresses:?}: {shown}");
     }
-    environment
-        .demo(&["virusprot", "add", "198.18.4.0/24", "--yes"])
-        .success();
+    environment.demo(&["virusprot", "add", "198.18.4.0/24", "--yes"]).success();
     let planned = environment.demo(&["virusprot", "delete", "198.18.0.0/16", "--dry-run"]);
     let shown = planned.success();
-    assert!(
-        shown.contains("Free 198.18.4.0/24 (256 addresses) from virusprot"),
-        "{shown}"
-    );
+    assert!(shown.contains("Free 198.18.4.0/24 (256 addresses) from virusprot"), "{shown}");
     let planned = environment.demo(&["undo", "--dry-run"]).success();
-    assert!(
-        planned.contains("Free 198.18.4.0/24 (256 addresses)"),
-        "{planned}"
-    );
+    assert!(planned.contains("Free 198.18.4.0/24 (256 addresses)"), "{planned}");
 }
 
 #[test]
 fn blocking_by_hand_warns_of_customers_and_vantages() {
     let environment = TestEnvironment::new();
-    let outcome = environment
-        .demo(&["virusprot", "show", "-o", "json"])
-        .json();
+    let outcome = environment.demo(&["virusprot", "show", "-o", "json"]).json();
     let entries = outcome["data"]["entries"].as_array().expect("entries");
     let customer = entries
         .iter()
         .find(|entry| entry["activated_at"].is_string())
         .expect("a customer in the demo");
     let customer = customer["address"].as_str().expect("an address");
-    environment
-        .demo(&["virusprot", "delete", customer, "--yes"])
-        .success();
+    environment.demo(&["virusprot", "delete", customer, "--yes"]).success();
     let network = format!("{}0/24", &customer[..=customer.rfind('.').expect("IPv4")]);
     environment.demo(&["virusprot", "flush", "--yes"]).success();
     for address in [customer, &network] {
         let planned = environment.demo(&["virusprot", "add", address, "--dry-run", "-o", "json"]);
         let planned = planned.json();
         let risks = planned["data"]["risks"].to_string();
-        assert!(
-            risks.contains("customer") && risks.contains(customer),
-            "{address}: {planned:#}"
-        );
+        assert!(risks.contains("customer") && risks.contains(customer), "{address}: {planned:#}");
     }
     let planned = environment.demo(&["virusprot", "add", customer, "--yes"]);
     assert!(planned.stderr.contains("activated"), "{planned}");
     let environment = TestEnvironment::new();
-    let vantages = environment
-        .demo(&["verify", "--external", "-o", "json"])
-        .stdout;
+    let vantages = environment.demo(&["verify", "--external", "-o", "json"]).stdout;
     let vantages: serde_json::Value = serde_json::from_str(&vantages).expect("JSON");
     let address = vantages["data"]["vantages"]
         .as_array()
@@ -554,8 +391,6 @@ fn the_history_says_of_when_it_is() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(!shown.contains("none is any more"), "{shown}");
-    let data = environment
-        .demo(&["virusprot", "history", "-o", "json"])
-        .json();
+    let data = environment.demo(&["virusprot", "history", "-o", "json"]).json();
     assert!(data["data"]["last_event_at"].is_string(), "{data:#}");
 }

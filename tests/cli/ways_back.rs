@@ -61,11 +61,7 @@ fn what_has_reverted_is_neither_kept_nor_chosen_by_undo() {
         shown["data"]["loaded"]["max_src_conn"].clone()
     };
     let change = |more: &[&str]| {
-        let done = at(
-            &environment,
-            NOON,
-            &[more, &["--yes", "-o", "json"]].concat(),
-        );
+        let done = at(&environment, NOON, &[more, &["--yes", "-o", "json"]].concat());
         id(&done.json())
     };
     let before = caps(NOON);
@@ -73,20 +69,13 @@ fn what_has_reverted_is_neither_kept_nor_chosen_by_undo() {
     let temporary = change(&["ratelimit", "tighten", "--for", "1h"]);
     assert_eq!(caps(LATE), json!(30), "it has reverted");
     let told = at(&environment, LATE, &["keep", &temporary, "--yes"]).fails_with(6);
-    for part in [
-        temporary.as_str(),
-        "2026-03-02T13:00:00Z",
-        "its time was over",
-    ] {
+    for part in [temporary.as_str(), "2026-03-02T13:00:00Z", "its time was over"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let local = at(&environment, LATE, &["history", "--local", "-o", "json"]).json();
     assert_eq!(local["data"]["entries"][0]["reverted"], true, "{local:#}");
     let told = at(&environment, LATE, &["history", &temporary]).success();
-    assert!(
-        told.contains("Way back") && told.contains("its time was over"),
-        "{told}"
-    );
+    assert!(told.contains("Way back") && told.contains("its time was over"), "{told}");
     at(&environment, LATE, &["undo", "--yes"]).success();
     assert_eq!(caps(LATE), before, "the change before it was taken back");
 }
@@ -98,12 +87,7 @@ fn undo_asks_the_firewall_what_reverted_and_notes_it() {
     let first = id(&at(&environment, NOON, &tighten).json());
     let told = at(&environment, LATE, &["undo", "--yes"]).fails_with(1);
     assert!(told.contains("can be taken back"), "{told}");
-    let local = at(
-        &environment,
-        LATE,
-        &["history", &first, "--local", "-o", "json"],
-    )
-    .json();
+    let local = at(&environment, LATE, &["history", &first, "--local", "-o", "json"]).json();
     let noted = &local["data"]["finish"]["outcome"]["reverted"];
     assert_eq!(noted["result"], "done", "{local:#}");
     at(&environment, LATE, &["history", "--verify"]).success();
@@ -129,18 +113,12 @@ fn what_was_superseded_cannot_be_kept() {
 
 /// Alters what the history says was there before.
 fn forge(environment: &TestEnvironment) {
-    let path = environment
-        .home()
-        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let path = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
     let text = std::fs::read_to_string(&path).expect("a history");
     let (from, to) = (r#""max-src-conn":"50""#, r#""max-src-conn":"40000""#);
     let lines = text.lines().map(|line| {
         let ended = line.contains(r#""event":"ended""#);
-        let line = if ended {
-            line.replace(from, to)
-        } else {
-            line.to_owned()
-        };
+        let line = if ended { line.replace(from, to) } else { line.to_owned() };
         line + "\n"
     });
     let forged: String = lines.collect();
@@ -158,23 +136,17 @@ fn a_history_that_was_altered_puts_nothing_back() {
         let told = environment.demo(undo).fails_with(6);
         assert!(told.contains("Line 2 of the history"), "{told}");
     }
-    let shown = environment
-        .demo(&["ratelimit", "show", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["ratelimit", "show", "-o", "json"]).json();
     assert_eq!(shown["data"]["loaded"]["max_src_conn"], 10, "{shown:#}");
 }
 
 #[test]
 fn a_deletion_is_put_back_from_what_the_firewall_keeps_and_not_from_an_altered_line() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["expose", "revoke", "--delete", "--yes"])
-        .success();
+    environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
     forge(&environment);
     environment.demo(&["undo", "--yes"]).fails_with(6);
     environment.demo(&["expose", "restore", "--yes"]).success();
-    let shown = environment
-        .demo(&["ratelimit", "show", "-o", "json"])
-        .json();
+    let shown = environment.demo(&["ratelimit", "show", "-o", "json"]).json();
     assert_eq!(shown["data"]["loaded"]["max_src_conn"], 50, "{shown:#}");
 }

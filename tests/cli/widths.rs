@@ -61,15 +61,10 @@ fn no_view_breaks_a_word() {
         for width in [60, 80, 100, 140] {
             let shown = at_width(&environment, width, view);
             assert!(!shown.is_empty(), "{view}");
-            let broken: Vec<&str> = words(&shown)
-                .difference(&words(&whole.stdout))
-                .copied()
-                .collect();
+            let broken: Vec<&str> =
+                words(&shown).difference(&words(&whole.stdout)).copied().collect();
             assert!(broken.is_empty(), "{view} at {width}: {broken:?}\n{shown}");
-            for line in shown
-                .lines()
-                .filter(|line| line.chars().count() > usize::from(width))
-            {
+            for line in shown.lines().filter(|line| line.chars().count() > usize::from(width)) {
                 let longest = line.split(' ').map(|word| word.chars().count()).max();
                 assert!(
                     longest.is_some_and(|longest| longest + 20 > usize::from(width)),
@@ -100,9 +95,7 @@ fn moments_and_spans_have_one_form() {
         "doctor --clean --dry-run",
     ];
     let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW");
-    environment
-        .demo(&["ratelimit", "loosen", "--for", "2h", "--yes"])
-        .success();
+    environment.demo(&["ratelimit", "loosen", "--for", "2h", "--yes"]).success();
     for view in VIEWS.iter().chain(&more).filter(|view| **view != "runbook") {
         let words: Vec<&str> = view.split(' ').collect();
         for form in ["table", "json"] {
@@ -120,15 +113,10 @@ fn moments_and_spans_have_one_form() {
 #[test]
 fn odd_terminals_are_no_trouble() {
     let environment = TestEnvironment::new();
-    environment
-        .demo(&["ratelimit", "tighten", "--yes"])
-        .success();
+    environment.demo(&["ratelimit", "tighten", "--yes"]).success();
     for width in [0, 1, 20] {
         for view in ["status", "history", "doctor", "runbook expose"] {
-            assert!(
-                !at_width(&environment, width, view).is_empty(),
-                "{view} at {width}"
-            );
+            assert!(!at_width(&environment, width, view).is_empty(), "{view} at {width}");
         }
     }
 }

@@ -56,25 +56,15 @@ pub fn suite(read: impl Fn(&ReadRequest, Fixture) -> Result<Configured, AgentErr
 
 fn read(set_up: &PhpBox, request: &ReadRequest) -> (Result<Configured, AgentError>, Run) {
     let run = set_up.read(&script(request));
-    (
-        agent::parse_agent_answer(&run.stdout, &nonce(), request),
-        run,
-    )
+    (agent::parse_agent_answer(&run.stdout, &nonce(), request), run)
 }
 
 #[track_caller]
 fn refused(set_up: &PhpBox, kind: &str) -> String {
     let (answer, run) = read(set_up, &request());
     match answer {
-        Err(AgentError::Refused {
-            kind: named,
-            message,
-        }) if named == kind => message,
-        other => panic!(
-            "{other:?}\n{}{}",
-            String::from_utf8_lossy(&run.stdout),
-            run.stderr
-        ),
+        Err(AgentError::Refused { kind: named, message }) if named == kind => message,
+        other => panic!("{other:?}\n{}{}", String::from_utf8_lossy(&run.stdout), run.stderr),
     }
 }
 
@@ -104,12 +94,7 @@ fn the_answer_comes_through_the_shells_framing() {
     let stdout = String::from_utf8(run.stdout).expect("text");
     let end = format!("\n{} e 0 0\n", nonce().as_str());
     let rounds: Vec<&str> = stdout.split(&end).collect();
-    assert_eq!(
-        rounds.len(),
-        3,
-        "two rounds and the end: {stdout}{}",
-        run.stderr
-    );
+    assert_eq!(rounds.len(), 3, "two rounds and the end: {stdout}{}", run.stderr);
     for round in rounds.iter().take(2) {
         let configured =
             agent::parse_agent_answer(round.as_bytes(), &nonce(), &request()).expect("an answer");
@@ -149,40 +134,22 @@ fn sections_hold_everything_that_leads_in() {
             <subnet>192.168.1.9</subnet></vip></virtualip></pfsense>";
         let url = "<alias><name>blocklist</name><type>url</type><url>https://user:SECRET@lists.example/x</url>\
             <address>203.0.113.0/24</address></alias></aliases>";
-        let xml = xml
-            .replace("</nat>", more)
-            .replace("</pfsense>", groups)
-            .replace("</aliases>", url);
+        let xml =
+            xml.replace("</nat>", more).replace("</pfsense>", groups).replace("</aliases>", url);
         set_up.write("conf/config.xml", xml.as_bytes());
         let configured = read(&set_up, &request()).0.expect("an answer");
         assert_eq!((configured.all_nat.len(), configured.nat.len()), (4, 3));
-        assert_eq!(
-            (configured.all_filter.len(), configured.filter.len()),
-            (5, 2)
-        );
+        assert_eq!((configured.all_filter.len(), configured.filter.len()), (5, 2));
         let pairs = configured.sections.list("nat", "onetoone");
         assert_eq!(pairs[0].child_text("external"), Some("192.168.1.5"));
-        let names: Vec<&str> = configured
-            .aliases
-            .iter()
-            .map(|alias| alias.name.as_str())
-            .collect();
-        assert_eq!(
-            names,
-            ["k8s_shared_lb", "k8s_kms_lb", "kms_ports", "blocklist"]
-        );
+        let names: Vec<&str> = configured.aliases.iter().map(|alias| alias.name.as_str()).collect();
+        assert_eq!(names, ["k8s_shared_lb", "k8s_kms_lb", "kms_ports", "blocklist"]);
         let wan = configured.interface.expect("wan");
         assert!(wan.has_gateway() && wan.enabled && !configured.interfaces[1].has_gateway());
         assert_eq!(configured.interface_groups[0].members, ["wan", "lan"]);
         let list = |section, tag| configured.sections.list(section, tag);
-        assert_eq!(
-            list("gateways", "gateway_item")[0].child_text("monitor"),
-            None
-        );
-        assert_eq!(
-            list("virtualip", "vip")[0].child_text("subnet"),
-            Some("192.168.1.9")
-        );
+        assert_eq!(list("gateways", "gateway_item")[0].child_text("monitor"), None);
+        assert_eq!(list("virtualip", "vip")[0].child_text("subnet"), Some("192.168.1.9"));
     }
 }
 
@@ -194,11 +161,7 @@ fn the_versions_are_told() {
     for version in Version::ALL {
         let (answer, run) = read(&PhpBox::new(version, Fixture::Editor), &request());
         let mut system = answer.expect("an answer").system;
-        assert!(
-            system.php.starts_with(|digit: char| digit.is_ascii_digit()),
-            "{}",
-            system.php
-        );
+        assert!(system.php.starts_with(|digit: char| digit.is_ascii_digit()), "{}", system.php);
         system.php.clear();
         assert_eq!(system, version.system());
         assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
@@ -219,10 +182,7 @@ fn a_stale_cache_is_not_believed() {
         // A hand edit, which does not touch the cache that the first read left behind.
         set_up.write("conf/config.xml", &Fixture::Editor.xml(version));
         let stale = set_up.run(b"<?php require 'config.inc'; echo isset($config['nat']['rule'][1]['disabled']) ? 'stale' : 'fresh';");
-        assert_eq!(
-            stale.stdout, b"stale",
-            "{version:?}: the stand-in must believe its cache"
-        );
+        assert_eq!(stale.stdout, b"stale", "{version:?}: the stand-in must believe its cache");
         assert_eq!(
             read(&set_up, &request()).0.expect("an answer").nat,
             Fixture::Editor.expected().nat,
@@ -237,16 +197,11 @@ fn what_is_printed_around_the_answer_does_not_matter() {
         return;
     }
     for trouble in ["noise", "buffer"] {
-        let (answer, run) = read(
-            &PhpBox::new(Version::V272, Fixture::Editor).trouble(trouble),
-            &request(),
-        );
+        let (answer, run) =
+            read(&PhpBox::new(Version::V272, Fixture::Editor).trouble(trouble), &request());
         assert_eq!(answer.expect(trouble).nat, Fixture::Editor.expected().nat);
         assert_eq!(run.status, Some(0), "{trouble}");
-        assert!(
-            !run.stdout.starts_with(b"\nagent "),
-            "{trouble}: something was printed first"
-        );
+        assert!(!run.stdout.starts_with(b"\nagent "), "{trouble}: something was printed first");
     }
 }
 
@@ -261,22 +216,11 @@ fn what_goes_wrong_inside_pfsense_is_told() {
         ("undefined", "exception", "undefined function"),
         ("exception", "exception", "XML error: broken at line 7"),
         ("user-error", "fatal", "pfSense gave up"),
-        (
-            "die",
-            "ended",
-            "was read: Config.xml is corrupted and is 0 bytes.",
-        ),
-        (
-            "exit-255",
-            "ended",
-            "ended before the configuration was read",
-        ),
+        ("die", "ended", "was read: Config.xml is corrupted and is 0 bytes."),
+        ("exit-255", "ended", "ended before the configuration was read"),
     ];
     for (trouble, kind, words) in cases {
-        let message = refused(
-            &PhpBox::new(Version::V272, Fixture::Editor).trouble(trouble),
-            kind,
-        );
+        let message = refused(&PhpBox::new(Version::V272, Fixture::Editor).trouble(trouble), kind);
         assert!(message.contains(words), "{trouble}: {message}");
         assert!(!message.contains("Stack trace"), "{trouble}: {message}");
     }
@@ -287,15 +231,11 @@ fn the_exit_status_of_a_failure_is_kept() {
     if !php::available() {
         return;
     }
-    for (trouble, status) in [
-        ("exit-255", Some(255)),
-        ("exception", Some(1)),
-        ("user-error", Some(255)),
-    ] {
-        let (_, run) = read(
-            &PhpBox::new(Version::V272, Fixture::Editor).trouble(trouble),
-            &request(),
-        );
+    for (trouble, status) in
+        [("exit-255", Some(255)), ("exception", Some(1)), ("user-error", Some(255))]
+    {
+        let (_, run) =
+            read(&PhpBox::new(Version::V272, Fixture::Editor).trouble(trouble), &request());
         assert_eq!(run.status, status, "{trouble}");
     }
 }
@@ -305,10 +245,8 @@ fn a_php_that_is_killed_leaves_no_answer() {
     if !php::available() {
         return;
     }
-    let (answer, _) = read(
-        &PhpBox::new(Version::V272, Fixture::Editor).trouble("hard-exit"),
-        &request(),
-    );
+    let (answer, _) =
+        read(&PhpBox::new(Version::V272, Fixture::Editor).trouble("hard-exit"), &request());
     assert_eq!(answer, Err(AgentError::NoAnswer { said: None }));
 }
 
@@ -317,10 +255,8 @@ fn a_box_without_pfsense_is_named() {
     if !php::available() {
         return;
     }
-    let message = refused(
-        &PhpBox::new(Version::V272, Fixture::Editor).without_pfsense(),
-        "no-pfsense",
-    );
+    let message =
+        refused(&PhpBox::new(Version::V272, Fixture::Editor).without_pfsense(), "no-pfsense");
     assert!(message.contains("is this pfSense"), "{message}");
 }
 
@@ -334,18 +270,12 @@ fn a_broken_configuration_file_is_told() {
         let mut xml = Fixture::Editor.xml(version);
         xml.truncate(xml.len() - 20);
         set_up.write("conf/config.xml", &xml);
-        assert!(
-            refused(&set_up, "exception").starts_with("XML error"),
-            "{version:?}"
-        );
+        assert!(refused(&set_up, "exception").starts_with("XML error"), "{version:?}");
         let twice = String::from_utf8(Fixture::Editor.xml(version))
             .expect("text")
             .replace("<lastchange/>", "<lastchange/><lastchange/>");
         set_up.write("conf/config.xml", twice.as_bytes());
-        assert!(
-            refused(&set_up, "exception").contains("occurs twice"),
-            "{version:?}"
-        );
+        assert!(refused(&set_up, "exception").contains("occurs twice"), "{version:?}");
     }
 }
 
@@ -396,23 +326,12 @@ fn the_stand_in_is_strict() {
     ] {
         let run =
             set_up.run(format!("<?php require 'config.inc'; {call}; echo 'went on';").as_bytes());
-        assert_eq!(
-            (run.status, run.stdout.as_slice()),
-            (None, b"".as_slice()),
-            "{call}"
-        );
+        assert_eq!((run.status, run.stdout.as_slice()), (None, b"".as_slice()), "{call}");
         assert!(run.stderr.starts_with("SHIM: "), "{call}: {}", run.stderr);
     }
     let unknown = set_up.run(b"<?php require 'config.inc'; config_get_path('nat/rule');");
-    assert_eq!(
-        unknown.status,
-        Some(255),
-        "a function that the stand-in does not know must fail"
-    );
+    assert_eq!(unknown.status, Some(255), "a function that the stand-in does not know must fail");
     let dump = set_up.run(b"<?php require 'config.inc'; print_r($config);");
-    let secrets = String::from_utf8(dump.stdout)
-        .expect("text")
-        .matches("SECRET")
-        .count();
+    let secrets = String::from_utf8(dump.stdout).expect("text").matches("SECRET").count();
     assert!(secrets > 5, "the secrets must be within reach: {secrets}");
 }

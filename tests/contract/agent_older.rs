@@ -32,16 +32,14 @@ fn changed_by_older(firewall: &mut ChangingBox, name: &str, change: &Value, last
             "change": change, "with_pending": false, "revert_at": lasts.map(|lasts| now + lasts),
         },
     });
-    let script = OLDER
-        .replacen("@REQUEST@", &BASE64.encode(asked.to_string()), 1)
-        .replacen("@ITSELF@", &BASE64.encode(OLDER), 1);
+    let script = OLDER.replacen("@REQUEST@", &BASE64.encode(asked.to_string()), 1).replacen(
+        "@ITSELF@",
+        &BASE64.encode(OLDER),
+        1,
+    );
     let run = firewall.php().run(script.as_bytes());
     let said = String::from_utf8_lossy(&run.stdout);
-    assert!(
-        said.contains("\"result\":\"done\""),
-        "{name}: {said} {}",
-        run.stderr
-    );
+    assert!(said.contains("\"result\":\"done\""), "{name}: {said} {}", run.stderr);
 }
 
 fn tighter() -> Value {
@@ -59,10 +57,7 @@ fn what_an_older_kmsctl_armed_still_runs() {
         changed_by_older(&mut firewall, "older", &tighter(), Some(3600));
         let armed = reading(&mut firewall).armed;
         assert_eq!(armed.len(), 1, "{version:?}");
-        assert_eq!(
-            (armed[0].id.as_str(), armed[0].who.as_str()),
-            ("older", "anna@desk")
-        );
+        assert_eq!((armed[0].id.as_str(), armed[0].who.as_str()), ("older", "anna@desk"));
         firewall.make_due(&id("older"));
         assert_eq!(firewall.tick(), 1);
         assert_eq!(firewall.ours(), at_first, "{version:?}");
@@ -84,11 +79,8 @@ fn what_an_older_kmsctl_armed_is_kept_or_superseded() {
     }
     let mut firewall = ChangingBox::new(Version::V272, Fixture::Editor);
     changed_by_older(&mut firewall, "older1", &tighter(), Some(3600));
-    let keep = AgentRequest::Keep(KeepRequest {
-        service: request(),
-        id: id("older1"),
-        until: None,
-    });
+    let keep =
+        AgentRequest::Keep(KeepRequest { service: request(), id: id("older1"), until: None });
     let kept = firewall.keep(&keep).expect("an answer");
     assert!(matches!(kept, Kept::Kept { .. }), "{kept:?}");
     let looser = json!({ "kind": "caps", "max_src_conn": 99, "rate": null });
@@ -109,14 +101,8 @@ fn what_an_older_kmsctl_deleted_comes_back() {
     let at_first = firewall.ours();
     changed_by_older(&mut firewall, "older", &json!({ "kind": "delete" }), None);
     let deleted = reading(&mut firewall).deleted.expect("what was deleted");
-    assert_eq!(
-        (deleted.id.as_str(), deleted.who.as_str()),
-        ("older", "anna@desk")
-    );
-    let back = ConfigurationEdit::PutBack {
-        records: Box::new(deleted.records),
-        alias: false,
-    };
+    assert_eq!((deleted.id.as_str(), deleted.who.as_str()), ("older", "anna@desk"));
+    let back = ConfigurationEdit::PutBack { records: Box::new(deleted.records), alias: false };
     done(&mut firewall, "newer", back);
     assert_eq!(firewall.ours(), at_first);
 }

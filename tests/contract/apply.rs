@@ -102,50 +102,23 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("a temporary change is taken back", taken_back),
         ("a temporary change is kept", kept),
         ("a later change disarms an older way back", superseded),
-        (
-            "a rule without a tracker is closed and opened",
-            trackers::untracked,
-        ),
-        (
-            "a rule that shares its tracker is closed",
-            trackers::shared_tracker,
-        ),
-        (
-            "a rule that pf cannot tell from others is left alone",
-            trackers::indistinguishable,
-        ),
+        ("a rule without a tracker is closed and opened", trackers::untracked),
+        ("a rule that shares its tracker is closed", trackers::shared_tracker),
+        ("a rule that pf cannot tell from others is left alone", trackers::indistinguishable),
         ("nor is one to anywhere touched", trackers::to_anywhere),
         ("what cannot work is refused", refused),
         ("leftovers are told and removed, and nothing else", cleaned),
         ("who may connect is left alone", foreign::sources_stay),
-        (
-            "the port of another address is somebody else's",
-            foreign::another_address_is_not_ours,
-        ),
-        (
-            "a forward to elsewhere is for apply alone",
-            foreign::only_apply_retargets,
-        ),
-        (
-            "filter rules to elsewhere are left alone",
-            foreign::filter_rules_to_elsewhere_stay,
-        ),
-        (
-            "what another alias had is another service's",
-            saved::another_alias_is_another_service,
-        ),
+        ("the port of another address is somebody else's", foreign::another_address_is_not_ours),
+        ("a forward to elsewhere is for apply alone", foreign::only_apply_retargets),
+        ("filter rules to elsewhere are left alone", foreign::filter_rules_to_elsewhere_stay),
+        ("what another alias had is another service's", saved::another_alias_is_another_service),
         (
             "saved rules to elsewhere come where they were, and nowhere else",
             saved::to_elsewhere_only_in_the_place_of_ours,
         ),
-        (
-            "a forward that passes by itself is closed and opened",
-            saved::passing_by_itself,
-        ),
-        (
-            "a deletion that was not proven is found",
-            saved::an_unproven_deletion_is_found,
-        ),
+        ("a forward that passes by itself is closed and opened", saved::passing_by_itself),
+        ("a deletion that was not proven is found", saved::an_unproven_deletion_is_found),
         (
             "another service's way back is told as such and disarmed by nobody",
             foreign::another_services_way_back,
@@ -175,10 +148,7 @@ pub fn id(text: &str) -> ChangeId {
 pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> ConfigurationEdit {
     ConfigurationEdit::Caps {
         max_src_conn: conn,
-        rate: rate.map(|(connections, seconds)| Rate {
-            connections,
-            seconds,
-        }),
+        rate: rate.map(|(connections, seconds)| Rate { connections, seconds }),
     }
 }
 
@@ -186,19 +156,13 @@ pub fn build(conn: u32, rate: (u32, u32)) -> ConfigurationEdit {
     ConfigurationEdit::Build {
         description: "KMS public — kms.viktorbarzin.me".into(),
         max_src_conn: Some(conn),
-        rate: Some(Rate {
-            connections: rate.0,
-            seconds: rate.1,
-        }),
+        rate: Some(Rate { connections: rate.0, seconds: rate.1 }),
         alias: false,
     }
 }
 
 pub fn back(records: &Records) -> ConfigurationEdit {
-    ConfigurationEdit::PutBack {
-        records: Box::new(records.clone()),
-        alias: false,
-    }
+    ConfigurationEdit::PutBack { records: Box::new(records.clone()), alias: false }
 }
 
 pub fn reading(firewall: &mut impl Firewall) -> Configured {
@@ -208,10 +172,7 @@ pub fn reading(firewall: &mut impl Firewall) -> Configured {
 
 /// A request for what a change makes of the records of now.
 #[track_caller]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a change is named where it is made"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a change is named where it is made")]
 pub fn asked(firewall: &mut impl Firewall, name: &str, change: ConfigurationEdit) -> ApplyRequest {
     let configured = reading(firewall);
     asked_of(&configured, request(), name, &change)
@@ -269,10 +230,7 @@ pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> ChangeOutcome 
 }
 
 #[track_caller]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a change is named where it is made"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a change is named where it is made")]
 pub fn apply(firewall: &mut impl Firewall, name: &str, change: ConfigurationEdit) -> ChangeOutcome {
     let configured = reading(firewall);
     match asked_of(&configured, request(), name, &change) {
@@ -290,11 +248,7 @@ pub fn done(firewall: &mut impl Firewall, name: &str, change: ConfigurationEdit)
 
 #[track_caller]
 pub fn answer(firewall: &mut impl Firewall, name: &str, settle: bool) -> OutcomeAnswer {
-    let asked = OutcomeRequest {
-        service: request(),
-        id: id(name),
-        settle,
-    };
+    let asked = OutcomeRequest { service: request(), id: id(name), settle };
     let stdout = firewall.ask(&AgentRequest::Outcome(asked));
     agent::read_reply(&stdout, &nonce()).expect("an answer")
 }
@@ -305,11 +259,7 @@ fn keep(firewall: &mut impl Firewall, name: &str) -> Kept {
 }
 
 fn prolong(firewall: &mut impl Firewall, name: &str, until: Option<i64>) -> Kept {
-    let asked = KeepRequest {
-        service: request(),
-        id: id(name),
-        until,
-    };
+    let asked = KeepRequest { service: request(), id: id(name), until };
     agent::read_reply(&firewall.ask(&AgentRequest::Keep(asked)), &nonce()).expect("an answer")
 }
 
@@ -382,11 +332,8 @@ fn cleaned(firewall: &mut impl Firewall) {
     }
 
     // Everything is named, and what is not ours as well: only leftovers go.
-    let mut paths: Vec<String> = reading(firewall)
-        .leftovers
-        .into_iter()
-        .map(|file| file.path)
-        .collect();
+    let mut paths: Vec<String> =
+        reading(firewall).leftovers.into_iter().map(|file| file.path).collect();
     paths.push("/conf/config.xml".to_owned());
     let all = paths.len();
     let Cleaned::Done { removed, kept } = clean(firewall, paths) else {
@@ -395,28 +342,14 @@ fn cleaned(firewall: &mut impl Firewall) {
     let gone = removed.iter().filter(|path| path.contains(CRASHED)).count();
     assert_eq!(gone, crashed.len(), "{removed:?} {kept:?}");
     assert_eq!(removed.len() + kept.len(), all);
-    assert!(
-        kept.iter().filter(|file| file.path.contains("t1")).count() >= 2,
-        "{kept:?}"
-    );
+    assert!(kept.iter().filter(|file| file.path.contains("t1")).count() >= 2, "{kept:?}");
     reading(firewall);
-    assert!(
-        !leftovers(firewall, true)
-            .iter()
-            .any(|name| crashed.contains(name)),
-        "gone"
-    );
+    assert!(!leftovers(firewall, true).iter().any(|name| crashed.contains(name)), "gone");
     assert_eq!(leftovers(firewall, false), pending, "what is armed stays");
     assert_eq!(reading(firewall).armed, armed);
     // Asked again, it says the same.
     let again = clean(firewall, removed.clone());
-    assert_eq!(
-        again,
-        Cleaned::Done {
-            removed,
-            kept: Vec::new()
-        }
-    );
+    assert_eq!(again, Cleaned::Done { removed, kept: Vec::new() });
     firewall.deadline(&id("t1"));
     firewall.minute();
     assert_eq!(reading(firewall).armed, [], "the way back works");
@@ -428,10 +361,7 @@ fn cleaned(firewall: &mut impl Firewall) {
 pub fn exposure(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
     let (filter, nat) = firewall.loaded();
     let only = |text: &str| {
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| line.contains("<k8s_kms_lb>"))
-            .collect();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("<k8s_kms_lb>")).collect();
         assert!(lines.len() < 2, "{lines:?}");
         lines.first().map(|line| (*line).to_owned())
     };
@@ -488,25 +418,14 @@ fn caps_are_set(firewall: &mut impl Firewall) {
         assert_eq!(rule.child_text(key), Some(value), "{key}");
     }
     assert_eq!(outcome.before.nat, outcome.after.nat);
-    assert!(
-        outcome.steps.iter().all(|step| step.ok),
-        "{:?}",
-        outcome.steps
-    );
+    assert!(outcome.steps.iter().all(|step| step.ok), "{:?}", outcome.steps);
     assert_eq!((outcome.reverts_at, outcome.reverted), (None, None));
     let newest = after.history.first().expect("the revision in force");
     let description = newest.description.as_deref().unwrap_or_default();
-    for words in [
-        "kmsctl (viktor@laptop)",
-        "kmsctl c1: ",
-        "too many, says the log",
-    ] {
+    for words in ["kmsctl (viktor@laptop)", "kmsctl c1: ", "too many, says the log"] {
         assert!(description.contains(words), "{description}");
     }
-    assert_eq!(
-        after.revision.username.as_deref(),
-        Some("kmsctl (viktor@laptop)")
-    );
+    assert_eq!(after.revision.username.as_deref(), Some("kmsctl (viktor@laptop)"));
     assert!((2..=30).contains(&after.history.len()));
 }
 
@@ -531,11 +450,7 @@ fn nothing_to_do(firewall: &mut impl Firewall) {
         ("n3", build(50, (10, 60))),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(
-            outcome.result,
-            ChangeEnding::NothingToDo,
-            "{name}: {outcome:#?}"
-        );
+        assert_eq!(outcome.result, ChangeEnding::NothingToDo, "{name}: {outcome:#?}");
         assert_eq!(outcome.before, outcome.after);
     }
     assert_eq!(reading(firewall).revision, before.revision);
@@ -548,21 +463,10 @@ fn stale(firewall: &mut impl Firewall) {
     let outcome = send(firewall, old.clone());
     assert_eq!(outcome.result, ChangeEnding::Stale);
     assert_eq!(reading(firewall).revision, revision);
-    assert_eq!(
-        answer(firewall, "s1", false),
-        OutcomeAnswer::Unknown,
-        "a refusal is no change"
-    );
-    let unseen = ApplyRequest {
-        expect: reading(firewall).digest_of_rules(),
-        ..old
-    };
+    assert_eq!(answer(firewall, "s1", false), OutcomeAnswer::Unknown, "a refusal is no change");
+    let unseen = ApplyRequest { expect: reading(firewall).digest_of_rules(), ..old };
     let outcome = send(firewall, unseen);
-    assert_eq!(
-        outcome.result,
-        ChangeEnding::Stale,
-        "its records are not there"
-    );
+    assert_eq!(outcome.result, ChangeEnding::Stale, "its records are not there");
     done(firewall, "s1", caps(Some(20), None));
 }
 
@@ -574,12 +478,7 @@ fn applied_once(firewall: &mut impl Firewall) {
     let second = send(firewall, request);
     assert_eq!(first, second);
     assert_eq!(reading(firewall).revision, revision);
-    assert_eq!(
-        answer(firewall, "o1", true),
-        OutcomeAnswer::Ended {
-            outcome: Box::new(first)
-        }
-    );
+    assert_eq!(answer(firewall, "o1", true), OutcomeAnswer::Ended { outcome: Box::new(first) });
 }
 
 fn disabled_and_enabled(firewall: &mut impl Firewall) {
@@ -600,16 +499,10 @@ fn deleted_and_put_back(firewall: &mut impl Firewall) {
     assert_eq!(exposure(firewall), (None, None));
     assert_eq!((&deleted.after.nat, &deleted.after.filter), (&None, &None));
     let told = reading(firewall).deleted.expect("what was deleted");
-    assert_eq!(
-        (told.id.as_str(), told.who.as_str()),
-        ("d1", "viktor@laptop")
-    );
+    assert_eq!((told.id.as_str(), told.who.as_str()), ("d1", "viktor@laptop"));
     assert!(told.since.is_some_and(|since| since > 1_700_000_000));
     assert_eq!(told.records, deleted.before, "whole, for whoever asks");
-    assert!(
-        reading(firewall).alias.is_some(),
-        "the alias is not the pair's"
-    );
+    assert!(reading(firewall).alias.is_some(), "the alias is not the pair's");
     let restored = done(firewall, "d2", back(&deleted.before));
     open_with(firewall, CAPS);
     assert_eq!(restored.after, deleted.before, "verbatim, in their places");
@@ -625,25 +518,13 @@ fn built_from_nothing(firewall: &mut impl Firewall) {
     done(firewall, "b0", ConfigurationEdit::Delete);
     let outcome = done(firewall, "b1", build(40, (8, 60)));
     open_with(firewall, (Some(40), Some((8, 60))));
-    let (nat, filter) = (
-        record(outcome.after.nat.as_ref()),
-        record(outcome.after.filter.as_ref()),
-    );
-    let association = nat
-        .child_text("associated-rule-id")
-        .expect("an association");
+    let (nat, filter) = (record(outcome.after.nat.as_ref()), record(outcome.after.filter.as_ref()));
+    let association = nat.child_text("associated-rule-id").expect("an association");
     assert!(association.starts_with("nat_"));
     assert_eq!(filter.child_text("associated-rule-id"), Some(association));
-    assert_eq!(
-        filter.child_text("descr"),
-        Some("NAT KMS public — kms.viktorbarzin.me")
-    );
+    assert_eq!(filter.child_text("descr"), Some("NAT KMS public — kms.viktorbarzin.me"));
     assert_eq!(nat.child_text("target"), Some("k8s_kms_lb"));
-    assert!(
-        filter
-            .child_text("tracker")
-            .is_some_and(|tracker| tracker.len() == 10)
-    );
+    assert!(filter.child_text("tracker").is_some_and(|tracker| tracker.len() == 10));
     let gone = done(firewall, "b2", back(&outcome.before));
     assert_eq!((gone.after.nat, gone.after.filter), (None, None));
     assert_eq!(gone.after.separators, outcome.before.separators);
@@ -656,10 +537,7 @@ fn half_is_completed(firewall: &mut impl Firewall) {
     done(firewall, "h1", back(&half));
     let outcome = done(firewall, "h2", build(50, (10, 60)));
     open_with(firewall, CAPS);
-    assert_eq!(
-        outcome.after.nat, outcome.before.nat,
-        "the half that was there is right"
-    );
+    assert_eq!(outcome.after.nat, outcome.before.nat, "the half that was there is right");
     let association = record(outcome.after.nat.as_ref()).child_text("associated-rule-id");
     let filter = record(outcome.after.filter.as_ref());
     assert_eq!(filter.child_text("associated-rule-id"), association);
@@ -670,11 +548,7 @@ fn called_off(firewall: &mut impl Firewall) {
     assert_eq!(answer(firewall, "u1", true), OutcomeAnswer::Unknown);
     let before = reading(firewall);
     let outcome = apply(firewall, "u1", caps(Some(20), None));
-    assert_eq!(
-        outcome.result,
-        ChangeEnding::Refused,
-        "it must not arrive after that answer"
-    );
+    assert_eq!(outcome.result, ChangeEnding::Refused, "it must not arrive after that answer");
     assert_eq!(reading(firewall).revision, before.revision);
     assert_eq!(answer(firewall, "u1", true), OutcomeAnswer::Unknown);
 }
@@ -686,26 +560,17 @@ fn temporary(
     change: ConfigurationEdit,
 ) -> (ChangeOutcome, i64) {
     let deadline = 4_000_000_000;
-    let request = ApplyRequest {
-        revert_at: Some(deadline),
-        ..asked(firewall, name, change)
-    };
+    let request = ApplyRequest { revert_at: Some(deadline), ..asked(firewall, name, change) };
     (send(firewall, request), deadline)
 }
 
 fn taken_back(firewall: &mut impl Firewall) {
     let before = reading(firewall);
     let (outcome, deadline) = temporary(firewall, "t1", caps(Some(5), Some((2, 60))));
-    assert_eq!(
-        (outcome.result, outcome.reverts_at),
-        (ChangeEnding::Done, Some(deadline))
-    );
+    assert_eq!((outcome.result, outcome.reverts_at), (ChangeEnding::Done, Some(deadline)));
     let armed = reading(firewall).armed;
     assert_eq!(armed.len(), 1);
-    assert_eq!(
-        (armed[0].id.as_str(), armed[0].reverts_at),
-        ("t1", deadline)
-    );
+    assert_eq!((armed[0].id.as_str(), armed[0].reverts_at), ("t1", deadline));
     assert_eq!(armed[0].who, "viktor@laptop");
     assert_eq!((armed[0].port, armed[0].interface.as_str()), (1688, "wan"));
     firewall.minute();
@@ -720,10 +585,7 @@ fn taken_back(firewall: &mut impl Firewall) {
         panic!("it has ended")
     };
     assert_eq!(outcome.result, ChangeEnding::Done);
-    assert_eq!(
-        outcome.reverted.map(|reverted| reverted.result),
-        Some(ChangeEnding::Done)
-    );
+    assert_eq!(outcome.reverted.map(|reverted| reverted.result), Some(ChangeEnding::Done));
     firewall.minute();
     assert_eq!(reading(firewall).revision, after.revision, "once is enough");
     assert_eq!(expired(firewall), [("t1".to_owned(), ChangeEnding::Done)]);
@@ -732,9 +594,7 @@ fn taken_back(firewall: &mut impl Firewall) {
 /// What the firewall tells of ways back that are armed no more.
 fn expired(firewall: &mut impl Firewall) -> Vec<(String, ChangeEnding)> {
     let expired = reading(firewall).expired.into_iter();
-    expired
-        .map(|expired| (expired.id.to_string(), expired.reverted.result))
-        .collect()
+    expired.map(|expired| (expired.id.to_string(), expired.reverted.result)).collect()
 }
 
 fn kept(firewall: &mut impl Firewall) {
@@ -752,12 +612,7 @@ fn kept(firewall: &mut impl Firewall) {
     firewall.minute();
     assert_eq!(exposure(firewall), (None, None), "not yet");
     let deadline = deadline + 7200;
-    assert_eq!(
-        keep(firewall, "k1"),
-        Kept::Kept {
-            reverts_at: deadline
-        }
-    );
+    assert_eq!(keep(firewall, "k1"), Kept::Kept { reverts_at: deadline });
     assert_eq!(keep(firewall, "k1"), Kept::NotArmed);
     assert_eq!(reading(firewall).armed, vec![]);
     firewall.minute();
@@ -814,10 +669,8 @@ fn refused(firewall: &mut impl Firewall) {
         let outcome = apply(firewall, name, change);
         assert_eq!(outcome.result, ChangeEnding::Refused, "{name}: {outcome:?}");
     }
-    let past = ApplyRequest {
-        revert_at: Some(1),
-        ..asked(firewall, "r6", ConfigurationEdit::Disable)
-    };
+    let past =
+        ApplyRequest { revert_at: Some(1), ..asked(firewall, "r6", ConfigurationEdit::Disable) };
     assert_eq!(send(firewall, past).result, ChangeEnding::Refused);
     done(firewall, "r7", ConfigurationEdit::Delete);
     for (name, change) in [

@@ -39,12 +39,7 @@ fn with_trouble(version: Version, trouble: &str) -> (ChangingBox, ChangeOutcome)
 #[track_caller]
 pub fn is_old(firewall: &mut ChangingBox) {
     assert!(firewall.text("pf/sr").contains(OLD), "loaded");
-    assert!(
-        firewall
-            .config()
-            .contains("<max-src-conn>50</max-src-conn>"),
-        "configured"
-    );
+    assert!(firewall.config().contains("<max-src-conn>50</max-src-conn>"), "configured");
     assert_eq!(firewall.left_over(), Vec::<String>::new());
     assert_eq!(reading(firewall).unfinished, vec![]);
 }
@@ -57,11 +52,7 @@ fn a_write_that_fails_is_told_whatever_pfsense_returns() {
     for trouble in ["write-refused", "write-error", "write-dies", "write-throws"] {
         for version in [Version::V272, Version::Master] {
             let (mut firewall, outcome) = with_trouble(version, trouble);
-            assert_eq!(
-                outcome.result,
-                ChangeEnding::Failed,
-                "{trouble}: {outcome:#?}"
-            );
+            assert_eq!(outcome.result, ChangeEnding::Failed, "{trouble}: {outcome:#?}");
             firewall.trouble("");
             is_old(&mut firewall);
         }
@@ -81,11 +72,7 @@ fn a_full_disk_costs_the_change_and_not_the_configuration() {
             let before = firewall.config();
             firewall.trouble(trouble);
             let outcome = send(&mut firewall, request);
-            assert_eq!(
-                outcome.result,
-                ChangeEnding::Failed,
-                "{trouble}: {outcome:#?}"
-            );
+            assert_eq!(outcome.result, ChangeEnding::Failed, "{trouble}: {outcome:#?}");
             assert_eq!(firewall.config(), before, "byte for byte");
             is_old(&mut firewall);
         }
@@ -111,22 +98,13 @@ fn what_another_writer_loses_is_kept_and_named() {
     assert_eq!(outcome.result, ChangeEnding::Done, "{outcome:#?}");
     let path = outcome.lost_update.expect("the other version");
     let name = path.rsplit('/').next().expect("a name");
-    let time = name
-        .strip_prefix("lost-c1-")
-        .and_then(|rest| rest.strip_suffix(".xml"));
-    assert!(
-        time.is_some_and(|time| time.parse::<u64>().is_ok()),
-        "{path}"
-    );
+    let time = name.strip_prefix("lost-c1-").and_then(|rest| rest.strip_suffix(".xml"));
+    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{path}");
     let other = std::fs::read_to_string(path).expect("it is there");
     assert!(other.contains("<hostname>renamed</hostname>"));
     assert!(other.contains("<max-src-conn>50</max-src-conn>"));
     assert!(firewall.text("pf/sr").contains(NEW));
-    assert!(
-        outcome.message.contains("another writer"),
-        "{}",
-        outcome.message
-    );
+    assert!(outcome.message.contains("another writer"), "{}", outcome.message);
 }
 
 #[test]
@@ -135,19 +113,12 @@ fn a_writer_after_us_is_let_be() {
         return;
     }
     let (firewall, outcome) = with_trouble(Version::V272, "writer-after-write 1");
-    assert_eq!(
-        (outcome.result, outcome.lost_update),
-        (ChangeEnding::Done, None)
-    );
+    assert_eq!((outcome.result, outcome.lost_update), (ChangeEnding::Done, None));
     assert!(firewall.config().contains("<hostname>renamed</hostname>"));
     assert!(firewall.text("pf/sr").contains(NEW));
     let (mut firewall, outcome) = with_trouble(Version::V272, "overwritten 1");
     assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
-    assert!(
-        outcome.message.contains("another writer"),
-        "{}",
-        outcome.message
-    );
+    assert!(outcome.message.contains("another writer"), "{}", outcome.message);
     assert!(firewall.config().contains("<hostname>renamed</hostname>"));
     is_old(&mut firewall);
 }
@@ -192,10 +163,7 @@ fn pending_changes_wait_for_a_word() {
     assert_eq!(outcome.result, ChangeEnding::Pending);
     assert!(outcome.message.contains("natconf"));
     is_old(&mut firewall);
-    let anyway = ApplyRequest {
-        with_pending: true,
-        ..request
-    };
+    let anyway = ApplyRequest { with_pending: true, ..request };
     assert_eq!(send(&mut firewall, anyway).result, ChangeEnding::Done);
 }
 
@@ -307,10 +275,8 @@ fn what_is_kept_on_the_firewall_is_private() {
         return;
     }
     let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", wanted())
-    };
+    let request =
+        ApplyRequest { revert_at: Some(4_000_000_000), ..asked(&mut firewall, "c1", wanted()) };
     assert_eq!(send(&mut firewall, request).result, ChangeEnding::Done);
     let mode = |name: &str| {
         let data = std::fs::metadata(firewall.file(name)).expect(name);
@@ -337,14 +303,7 @@ fn what_is_kept_on_the_firewall_is_private() {
     let line = firewall.text("etc/cron.d/kmsctl-c1");
     let path = line.lines().find_map(|line| line.strip_prefix("PATH="));
     let places: Vec<&str> = path.expect("a PATH").split(':').collect();
-    for place in [
-        "/bin",
-        "/sbin",
-        "/usr/bin",
-        "/usr/sbin",
-        "/usr/local/bin",
-        "/usr/local/sbin",
-    ] {
+    for place in ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"] {
         assert!(places.contains(&place), "{line}");
     }
 }
@@ -369,10 +328,7 @@ fn old_outcomes_are_pruned_and_armed_ones_stay() {
         let text = pattern
             .replace("\"pattern\"", &format!("\"old-{number:02}\""))
             .replace("\"since\":", "\"since\":-");
-        firewall.php().write(
-            &format!("conf/kmsctl/change-old-{number:02}.json"),
-            text.as_bytes(),
-        );
+        firewall.php().write(&format!("conf/kmsctl/change-old-{number:02}.json"), text.as_bytes());
     }
     let lost = "conf/kmsctl/lost-old-00-1.xml";
     firewall.php().write(lost, b"<pfsense/>");
@@ -403,11 +359,7 @@ fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     firewall.php().write("at", at);
     let run = firewall.ask(&AgentRequest::Apply(Box::new(request)));
     assert_eq!(run.status, None, "it is killed");
-    assert!(
-        firewall
-            .config()
-            .contains("<max-src-conn>20</max-src-conn>")
-    );
+    assert!(firewall.config().contains("<max-src-conn>20</max-src-conn>"));
     assert!(firewall.text("pf/sr").contains(OLD), "written, not loaded");
     let reading_now = reading(&mut firewall);
     assert_eq!(reading_now.unfinished.len(), 1);

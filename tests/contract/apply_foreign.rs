@@ -18,28 +18,14 @@ fn texts(pairs: &[(&str, &str)]) -> Element {
 
 fn each(records: &mut Records) -> impl Iterator<Item = &mut Element> {
     let placed = [&mut records.nat, &mut records.filter];
-    placed
-        .into_iter()
-        .flatten()
-        .map(|placed| &mut placed.record)
+    placed.into_iter().flatten().map(|placed| &mut placed.record)
 }
 
 fn whole(change: ConfigurationEdit) -> ConfigurationEdit {
-    let ConfigurationEdit::Build {
-        description,
-        max_src_conn,
-        rate,
-        ..
-    } = change
-    else {
+    let ConfigurationEdit::Build { description, max_src_conn, rate, .. } = change else {
         panic!("{change:?}")
     };
-    ConfigurationEdit::Build {
-        description,
-        max_src_conn,
-        rate,
-        alias: true,
-    }
+    ConfigurationEdit::Build { description, max_src_conn, rate, alias: true }
 }
 
 /// A source limit on both rules is not what is built, so it is neither a difference nor removed by another one.
@@ -50,10 +36,7 @@ pub fn sources_stay(firewall: &mut impl Firewall) {
         record.set_child("source", texts(&[("address", "10.99.0.0/16")]));
     }
     let limited = done(firewall, "w1", back(&limited)).after;
-    for (name, change) in [
-        ("w2", build(50, (10, 60))),
-        ("w3", whole(build(50, (10, 60)))),
-    ] {
+    for (name, change) in [("w2", build(50, (10, 60))), ("w3", whole(build(50, (10, 60))))] {
         let outcome = apply(firewall, name, change);
         assert_eq!(outcome.result, ChangeEnding::NothingToDo, "{outcome:#?}");
     }
@@ -92,27 +75,15 @@ fn somebody_elses(firewall: &mut impl Firewall, destination: &Element, associati
 /// Returns what the firewall says of these two rules.
 fn theirs(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
     let configured = reading(firewall);
-    let nat = configured
-        .nat
-        .into_iter()
-        .find(|rule| rule.descr.as_deref() == Some("Theirs"));
-    let filter = configured
-        .filter
-        .into_iter()
-        .find(|rule| rule.tracker.as_deref() == Some("1700000009"));
-    (
-        nat.map(|rule| format!("{rule:?}")),
-        filter.map(|rule| format!("{rule:?}")),
-    )
+    let nat = configured.nat.into_iter().find(|rule| rule.descr.as_deref() == Some("Theirs"));
+    let filter =
+        configured.filter.into_iter().find(|rule| rule.tracker.as_deref() == Some("1700000009"));
+    (nat.map(|rule| format!("{rule:?}")), filter.map(|rule| format!("{rule:?}")))
 }
 
 fn tracker(outcome: &ChangeOutcome) -> String {
     let placed = outcome.after.filter.as_ref().expect("a filter rule");
-    placed
-        .record
-        .child_text("tracker")
-        .expect("a tracker")
-        .to_owned()
+    placed.record.child_text("tracker").expect("a tracker").to_owned()
 }
 
 /// A virtual address's port 1688 is another service, whoever asks.
@@ -123,10 +94,7 @@ pub fn another_address_is_not_ours(firewall: &mut impl Firewall) {
     assert!(before.0.is_some() && before.1.is_some(), "{before:?}");
     let restored = done(firewall, "e2", build(50, (10, 60)));
     open_with(firewall, CAPS);
-    assert_eq!(
-        (&restored.before.nat, &restored.before.filter),
-        (&None, &None)
-    );
+    assert_eq!((&restored.before.nat, &restored.before.filter), (&None, &None));
     assert_eq!(theirs(firewall), before);
     done(firewall, "e3", back(&restored.before));
     let applied = done(firewall, "e4", whole(build(50, (10, 60))));
@@ -141,19 +109,11 @@ pub fn only_apply_retargets(firewall: &mut impl Firewall) {
     let before = theirs(firewall);
     let refused = apply(firewall, "e2", build(50, (10, 60)));
     assert_eq!(refused.result, ChangeEnding::Refused, "{refused:#?}");
-    assert!(
-        refused.message.contains("elsewhere (10.0.30.5)"),
-        "{}",
-        refused.message
-    );
+    assert!(refused.message.contains("elsewhere (10.0.30.5)"), "{}", refused.message);
     assert_eq!(theirs(firewall), before);
     let applied = done(firewall, "e3", whole(build(50, (10, 60))));
     open_with(firewall, CAPS);
-    assert_eq!(
-        tracker(&applied),
-        "1700000009",
-        "its filter rule leads here now"
-    );
+    assert_eq!(tracker(&applied), "1700000009", "its filter rule leads here now");
     done(firewall, "e4", back(&applied.before));
     assert_eq!(theirs(firewall), before);
 }
@@ -174,10 +134,8 @@ pub fn filter_rules_to_elsewhere_stay(firewall: &mut impl Firewall) {
 /// Two services on one firewall are two: neither's temporary change concerns the other's rules.
 pub fn another_services_way_back(firewall: &mut impl Firewall) {
     let deadline = Some(4_000_000_000);
-    let own = ApplyRequest {
-        revert_at: deadline,
-        ..asked(firewall, "o1", ConfigurationEdit::Disable)
-    };
+    let own =
+        ApplyRequest { revert_at: deadline, ..asked(firewall, "o1", ConfigurationEdit::Disable) };
     assert_eq!(send(firewall, own).result, ChangeEnding::Done);
     let service = ReadRequest {
         alias: "web_lb".into(),

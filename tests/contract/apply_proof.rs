@@ -27,10 +27,7 @@ fn with_members(firewall: &mut ChangingBox, members: &str) -> ConfigurationEdit 
             *value = Element::Text(members.to_owned());
         }
     }
-    ConfigurationEdit::PutBack {
-        records: Box::new(records),
-        alias: true,
-    }
+    ConfigurationEdit::PutBack { records: Box::new(records), alias: true }
 }
 
 #[test]
@@ -52,10 +49,8 @@ fn a_changed_alias_is_in_pf() {
             let outcome = done(&mut firewall, "c1", change);
             let loaded = firewall.text(TABLE);
             let mut loaded: Vec<&str> = loaded.lines().collect();
-            let mut wanted: Vec<&str> = members
-                .split(' ')
-                .filter(|member| !member.is_empty())
-                .collect();
+            let mut wanted: Vec<&str> =
+                members.split(' ').filter(|member| !member.is_empty()).collect();
             for name in &mut wanted {
                 if *name == "k8s_shared_lb" {
                     *name = "10.0.20.200";
@@ -76,14 +71,9 @@ fn a_way_back_refreshes_the_alias_too() {
     for version in Version::ALL {
         let mut firewall = ChangingBox::new(version, Fixture::Editor);
         let change = with_members(&mut firewall, "10.0.20.203");
-        let request = ApplyRequest {
-            revert_at: Some(4_000_000_000),
-            ..asked(&mut firewall, "c1", change)
-        };
-        assert_eq!(
-            send(&mut firewall, request.clone()).result,
-            ChangeEnding::Done
-        );
+        let request =
+            ApplyRequest { revert_at: Some(4_000_000_000), ..asked(&mut firewall, "c1", change) };
+        assert_eq!(send(&mut firewall, request.clone()).result, ChangeEnding::Done);
         assert_eq!(firewall.text(TABLE), "10.0.20.203\n", "{version:?}");
         firewall.make_due(&request.id);
         firewall.tick();
@@ -98,22 +88,14 @@ fn another_alias_table_is_not_proven() {
         return;
     }
     // Somebody takes the member out of pf's table, or puts one in, as the ruleset is loaded.
-    for line in [
-        "none|-t k8s_kms_lb -T show",
-        "fail|-t k8s_kms_lb -T show",
-        "busy|-t k8s_kms_lb -T show",
-    ] {
+    for line in
+        ["none|-t k8s_kms_lb -T show", "fail|-t k8s_kms_lb -T show", "busy|-t k8s_kms_lb -T show"]
+    {
         let mut firewall = open();
         let request = asked(&mut firewall, "c1", wanted());
-        firewall
-            .php()
-            .write("pfctl-trouble-after-load", line.as_bytes());
+        firewall.php().write("pfctl-trouble-after-load", line.as_bytes());
         let outcome = send(&mut firewall, request);
-        assert_eq!(
-            outcome.result,
-            ChangeEnding::Unproven,
-            "{line}: {outcome:#?}"
-        );
+        assert_eq!(outcome.result, ChangeEnding::Unproven, "{line}: {outcome:#?}");
         assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
     }
 }
@@ -138,9 +120,7 @@ fn what_is_unread_takes_nothing_back() {
                     revert_at: Some(4_000_000_000),
                     ..asked(&mut firewall, "c1", wanted())
                 };
-                firewall
-                    .php()
-                    .write("pfctl-trouble-after-load", line.as_bytes());
+                firewall.php().write("pfctl-trouble-after-load", line.as_bytes());
                 let outcome = send(&mut firewall, request.clone());
                 assert_eq!(
                     outcome.result,
@@ -149,11 +129,7 @@ fn what_is_unread_takes_nothing_back() {
                 );
                 assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
                 assert_eq!(outcome.reverts_at, Some(4_000_000_000), "{line}");
-                assert_eq!(
-                    reading(&mut firewall).armed.len(),
-                    1,
-                    "{line}: its way back stays"
-                );
+                assert_eq!(reading(&mut firewall).armed.len(), 1, "{line}: its way back stays");
                 assert_eq!(reading(&mut firewall).unfinished, vec![]);
                 let _ = std::fs::remove_file(firewall.file("pfctl-trouble"));
                 firewall.make_due(&request.id);
@@ -190,45 +166,22 @@ fn what_pf_runs_instead_is_found_and_taken_back() {
         return;
     }
     for (script, said) in [
-        (
-            "s/max-src-conn 10,/max-src-conn 100,/",
-            "other caps: max-src-conn 100",
-        ),
+        ("s/max-src-conn 10,/max-src-conn 100,/", "other caps: max-src-conn 100"),
         ("s/max-src-conn 10, //", "other caps"),
-        (
-            "s/max-src-conn-rate 3.60/max-src-conn-rate 3\\/600/",
-            "other caps",
-        ),
-        (
-            "s/max-src-conn-rate 3.60/max-src-conn-rate 13\\/60/",
-            "other caps",
-        ),
+        ("s/max-src-conn-rate 3.60/max-src-conn-rate 3\\/600/", "other caps"),
+        ("s/max-src-conn-rate 3.60/max-src-conn-rate 13\\/60/", "other caps"),
         ("s/, max-src-conn-rate 3.60//", "other caps"),
-        (
-            "/max-src-conn 10,/s/port = 1688/port = 1689/",
-            "another port",
-        ),
+        ("/max-src-conn 10,/s/port = 1688/port = 1689/", "another port"),
         ("/max-src-conn 10,/d", "does not run the filter rule"),
-        (
-            "/max-src-conn 10,/s/ridentifier 1/ridentifier 11/",
-            "does not run the filter rule",
-        ),
+        ("/max-src-conn 10,/s/ridentifier 1/ridentifier 11/", "does not run the filter rule"),
     ] {
         let mut firewall = open();
         let at_first = firewall.ours();
         let request = asked(&mut firewall, "c1", caps(Some(10), Some((3, 60))));
         edit_rules(&firewall, script);
         let outcome = send(&mut firewall, request);
-        assert_eq!(
-            outcome.result,
-            ChangeEnding::RolledBack,
-            "{script}: {outcome:#?}"
-        );
-        assert!(
-            outcome.message.contains(said),
-            "{script}: {}",
-            outcome.message
-        );
+        assert_eq!(outcome.result, ChangeEnding::RolledBack, "{script}: {outcome:#?}");
+        assert!(outcome.message.contains(said), "{script}: {}", outcome.message);
         assert_eq!(firewall.ours(), at_first, "{script}");
     }
 }
@@ -252,11 +205,7 @@ fn what_pf_lost_is_taken_back() {
     }
     let mut versions = Version::ALL.into_iter().cycle();
     for lists in [&["-P -sn"][..], &["-P -sr"], &["-P -sn", "-P -sr"]] {
-        for at in [
-            "0 nothing",
-            "kmsctl_prove kill",
-            "filter_configure_sync: loaded kill",
-        ] {
+        for at in ["0 nothing", "kmsctl_prove kill", "filter_configure_sync: loaded kill"] {
             let version = versions.next().expect("a version");
             let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
             let at_first = firewall.ours();
@@ -278,11 +227,7 @@ fn is_taken_back(firewall: &mut ChangingBox, at_first: &str, case: &str) {
     let OutcomeAnswer::Ended { outcome } = answer else {
         panic!("{case}: {answer:?}");
     };
-    assert_eq!(
-        outcome.result,
-        ChangeEnding::RolledBack,
-        "{case}: {outcome:#?}"
-    );
+    assert_eq!(outcome.result, ChangeEnding::RolledBack, "{case}: {outcome:#?}");
     assert_eq!(firewall.ours(), at_first, "{case}: {outcome:#?}");
     assert_eq!(firewall.left_over(), Vec::<String>::new(), "{case}");
 }
@@ -299,9 +244,7 @@ fn what_two_loads_lost_is_taken_back() {
             let at_first = firewall.ours();
             let request = asked(&mut firewall, "c1", wanted());
             firewall.trouble(&format!("rule-lost {times}"));
-            firewall
-                .php()
-                .write("at", b"filter_configure_sync: loaded kill");
+            firewall.php().write("at", b"filter_configure_sync: loaded kill");
             firewall.ask(&AgentRequest::Apply(Box::new(request)));
             firewall.php().write("at", b"0 nothing");
             for _ in 0..3 {
@@ -340,15 +283,8 @@ fn a_closing_that_pf_contradicts_stays_closed() {
         firewall.php().write("nat-above", other.as_bytes());
         let outcome = send(&mut firewall, request);
         assert_eq!(outcome.result, ChangeEnding::Unproven, "{outcome:#?}");
-        assert!(
-            outcome.message.contains("pf still runs the"),
-            "{}",
-            outcome.message
-        );
-        assert!(
-            !firewall.text("pf/sn").contains("k8s_kms_lb"),
-            "ours is gone"
-        );
+        assert!(outcome.message.contains("pf still runs the"), "{}", outcome.message);
+        assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "ours is gone");
         assert_eq!(firewall.left_over(), Vec::<String>::new());
     }
 }
@@ -366,19 +302,10 @@ fn a_closing_that_cannot_be_read_back_stays_closed() {
             let mut firewall = open();
             let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
             let line = format!("{kind}|{what}");
-            firewall
-                .php()
-                .write("pfctl-trouble-after-load", line.as_bytes());
+            firewall.php().write("pfctl-trouble-after-load", line.as_bytes());
             let outcome = send(&mut firewall, request);
-            assert_eq!(
-                outcome.result,
-                ChangeEnding::Unproven,
-                "{line}: {outcome:#?}"
-            );
-            assert!(
-                !firewall.text("pf/sn").contains("k8s_kms_lb"),
-                "{line}: closed"
-            );
+            assert_eq!(outcome.result, ChangeEnding::Unproven, "{line}: {outcome:#?}");
+            assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "{line}: closed");
         }
     }
 }
@@ -390,9 +317,7 @@ fn a_race_that_ends_is_waited_for() {
     }
     let mut firewall = open();
     let request = asked(&mut firewall, "c1", wanted());
-    firewall
-        .php()
-        .write("pfctl-trouble-after-load", b"busy|-P -sr|2");
+    firewall.php().write("pfctl-trouble-after-load", b"busy|-P -sr|2");
     assert_eq!(send(&mut firewall, request).result, ChangeEnding::Done);
 }
 
@@ -408,16 +333,10 @@ fn toggle(firewall: &ChangingBox, disabled: bool) {
         .split("</rule>")
         .map(|piece| {
             let ours = piece.contains("k8s_kms_lb");
-            if ours {
-                piece.replacen(from, to, 1)
-            } else {
-                piece.to_owned()
-            }
+            if ours { piece.replacen(from, to, 1) } else { piece.to_owned() }
         })
         .collect();
-    firewall
-        .php()
-        .write("conf/config.xml", pieces.join("</rule>").as_bytes());
+    firewall.php().write("conf/config.xml", pieces.join("</rule>").as_bytes());
 }
 
 #[test]
@@ -433,27 +352,14 @@ fn nothing_to_do_needs_pf_to_agree() {
                 firewall.php().write(&format!("run/{name}.dirty"), b"");
             }
             let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
-            assert!(
-                firewall.text("pf/sn").contains("k8s_kms_lb"),
-                "still loaded"
-            );
+            assert!(firewall.text("pf/sn").contains("k8s_kms_lb"), "still loaded");
             if !pending.is_empty() {
                 let refused = send(&mut firewall, request.clone());
                 assert_eq!(refused.result, ChangeEnding::Pending, "{pending:?}");
             }
             let config = firewall.config();
-            let outcome = send(
-                &mut firewall,
-                ApplyRequest {
-                    with_pending: true,
-                    ..request
-                },
-            );
-            assert_eq!(
-                outcome.result,
-                ChangeEnding::Done,
-                "{version:?} {pending:?}: {outcome:#?}"
-            );
+            let outcome = send(&mut firewall, ApplyRequest { with_pending: true, ..request });
+            assert_eq!(outcome.result, ChangeEnding::Done, "{version:?} {pending:?}: {outcome:#?}");
             assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "closed");
             assert!(!firewall.text("pf/sr").contains("k8s_kms_lb"), "closed");
             assert_eq!(firewall.config(), config, "nothing is written");
@@ -461,10 +367,7 @@ fn nothing_to_do_needs_pf_to_agree() {
             let again = asked(&mut firewall, "c2", ConfigurationEdit::Disable);
             assert_eq!(send(&mut firewall, again).result, ChangeEnding::NothingToDo);
             toggle(&firewall, false);
-            assert_eq!(
-                done(&mut firewall, "c3", ConfigurationEdit::Enable).reverts_at,
-                None
-            );
+            assert_eq!(done(&mut firewall, "c3", ConfigurationEdit::Enable).reverts_at, None);
             assert!(firewall.text("pf/sn").contains("k8s_kms_lb"), "open");
         }
     }
@@ -495,11 +398,8 @@ fn loading_what_is_written_takes_nothing_back() {
         let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
         firewall.trouble(trouble);
         let outcome = send(&mut firewall, request);
-        let wanted = if trouble == "rule-lost" {
-            ChangeEnding::Done
-        } else {
-            ChangeEnding::Unproven
-        };
+        let wanted =
+            if trouble == "rule-lost" { ChangeEnding::Done } else { ChangeEnding::Unproven };
         assert_eq!(outcome.result, wanted, "{trouble}: {outcome:#?}");
         assert_eq!(firewall.config(), config, "{trouble}");
     }
@@ -513,14 +413,9 @@ fn a_killed_load_is_loaded_by_the_job() {
     let mut firewall = open().with_moments();
     toggle(&firewall, true);
     let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
-    firewall
-        .php()
-        .write("at", b"filter_configure_sync: called kill");
+    firewall.php().write("at", b"filter_configure_sync: called kill");
     firewall.ask(&AgentRequest::Apply(Box::new(request)));
-    assert!(
-        firewall.text("pf/sn").contains("k8s_kms_lb"),
-        "still loaded"
-    );
+    assert!(firewall.text("pf/sn").contains("k8s_kms_lb"), "still loaded");
     firewall.tick();
     assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "closed");
     assert_eq!(firewall.left_over(), Vec::<String>::new());
@@ -569,21 +464,11 @@ fn a_closing_takes_over_what_is_unfinished() {
                 );
                 let outcome = done(&mut firewall, "c2", change.clone());
                 let told = outcome.steps.iter().any(|step| step.name == "take-over");
-                assert_eq!(
-                    told,
-                    at != Some("kmsctl_claim kill"),
-                    "{at:?}: {outcome:#?}"
-                );
-                assert!(
-                    !firewall.text("pf/sn").contains("k8s_kms_lb"),
-                    "{at:?}: closed"
-                );
+                assert_eq!(told, at != Some("kmsctl_claim kill"), "{at:?}: {outcome:#?}");
+                assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "{at:?}: closed");
                 assert_eq!(firewall.left_over(), Vec::<String>::new(), "{at:?}");
                 firewall.tick();
-                assert!(
-                    !firewall.text("pf/sn").contains("k8s_kms_lb"),
-                    "{at:?}: it stays closed"
-                );
+                assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "{at:?}: it stays closed");
                 if let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) {
                     assert_ne!(outcome.result, ChangeEnding::Done, "{at:?}");
                 }
@@ -603,10 +488,7 @@ fn a_closing_disarms_what_would_open_again() {
         revert_at: Some(4_000_000_000),
         ..asked(&mut firewall, "c1", ConfigurationEdit::Enable)
     };
-    assert_eq!(
-        send(&mut firewall, opened.clone()).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(send(&mut firewall, opened.clone()).result, ChangeEnding::Done);
     done(&mut firewall, "c2", ConfigurationEdit::Delete);
     assert_eq!(reading(&mut firewall).armed, vec![]);
     assert_eq!(firewall.left_over(), Vec::<String>::new());
@@ -624,14 +506,9 @@ fn half_written_files_are_seen_at_once() {
     firewall.php().write(&alive, b"{}");
     let files = reading(&mut firewall).leftovers;
     let mut stale = files.iter().filter(|file| file.stale);
+    assert!(stale.any(|file| file.path.ends_with("/.claim-4194303")), "{files:#?}");
     assert!(
-        stale.any(|file| file.path.ends_with("/.claim-4194303")),
-        "{files:#?}"
-    );
-    assert!(
-        !files
-            .iter()
-            .any(|file| alive.ends_with(&file.path) || file.path.ends_with(&alive)),
+        !files.iter().any(|file| alive.ends_with(&file.path) || file.path.ends_with(&alive)),
         "{files:#?}"
     );
 }
@@ -642,45 +519,21 @@ fn what_the_parser_loses_is_found_before_the_write() {
         return;
     }
     for version in Version::ALL {
-        for (tag, unit) in [
-            ("k8s_shared_lb", "&eacute; "),
-            ("kms_ports", "&amp;&eacute; "),
-        ] {
+        for (tag, unit) in [("k8s_shared_lb", "&eacute; "), ("kms_ports", "&amp;&eacute; ")] {
             // On the development branch only what XML knows is an entity.
-            let unit = if version == Version::Master {
-                "a&amp;b &lt; "
-            } else {
-                unit
-            };
+            let unit = if version == Version::Master { "a&amp;b &lt; " } else { unit };
             let mut firewall = ChangingBox::new(version, Fixture::Editor);
-            let detail = format!(
-                "<detail><![CDATA[{}]]></detail></alias>",
-                unit.repeat(6_000)
-            );
+            let detail = format!("<detail><![CDATA[{}]]></detail></alias>", unit.repeat(6_000));
             let config = firewall.config();
-            let place = config
-                .find(&format!("<name>{tag}</name>"))
-                .expect("the alias");
+            let place = config.find(&format!("<name>{tag}</name>")).expect("the alias");
             let end = place + config[place..].find("</alias>").expect("its end");
             let config = [&config[..end], &detail, &config[end + "</alias>".len()..]].concat();
             firewall.php().write("conf/config.xml", config.as_bytes());
             let request = asked(&mut firewall, "c1", wanted());
             let outcome = send(&mut firewall, request);
-            assert_eq!(
-                outcome.result,
-                ChangeEnding::Refused,
-                "{version:?} {tag}: {outcome:#?}"
-            );
-            assert!(
-                outcome.message.contains("section aliases"),
-                "{}",
-                outcome.message
-            );
-            assert!(
-                outcome.message.contains("no other writer"),
-                "{}",
-                outcome.message
-            );
+            assert_eq!(outcome.result, ChangeEnding::Refused, "{version:?} {tag}: {outcome:#?}");
+            assert!(outcome.message.contains("section aliases"), "{}", outcome.message);
+            assert!(outcome.message.contains("no other writer"), "{}", outcome.message);
             assert_eq!(outcome.lost_update, None);
             assert_eq!(firewall.config(), config, "nothing is written");
             assert_eq!(reading(&mut firewall).leftovers, []);
@@ -696,10 +549,7 @@ fn with_port_aliases(version: Version) -> ChangingBox {
         )
     };
     let xml = String::from_utf8(Fixture::Editor.xml(version)).expect("a text");
-    let aliases = [
-        alias("kms_port", "1688"),
-        alias("kms_ports", "443 1688 1600:1700"),
-    ];
+    let aliases = [alias("kms_port", "1688"), alias("kms_ports", "443 1688 1600:1700")];
     let with = xml.replacen("<aliases>", &format!("<aliases>{}", aliases.concat()), 1);
     assert_ne!(xml, with);
     ChangingBox::of_xml(version, with.as_bytes())
@@ -716,29 +566,11 @@ fn what_counts_as_the_pair_is_proven() {
         ["1688", "1688", "10.0.20.202/32", "1688", "10.0.20.202"],
         ["1688-1688", "1688", "k8s_kms_lb", "1688", "k8s_kms_lb"],
         ["1600-1700", "1600", "k8s_kms_lb", "1600-1700", "k8s_kms_lb"],
-        [
-            "1688:1690",
-            "1688",
-            "10.0.20.202",
-            "1688:1690",
-            "10.0.20.202/32",
-        ],
+        ["1688:1690", "1688", "10.0.20.202", "1688:1690", "10.0.20.202/32"],
         ["1688", "1688", "k8s_kms_lb", "1600:1700", "k8s_kms_lb"],
         ["1688", "1688", "k8s_kms_lb", "kms_ports", "k8s_kms_lb"],
-        [
-            "kms_port",
-            "kms_port",
-            "k8s_kms_lb",
-            "kms_port",
-            "k8s_kms_lb",
-        ],
-        [
-            "kms_ports",
-            "kms_ports",
-            "k8s_kms_lb",
-            "kms_ports",
-            "k8s_kms_lb",
-        ],
+        ["kms_port", "kms_port", "k8s_kms_lb", "kms_port", "k8s_kms_lb"],
+        ["kms_ports", "kms_ports", "k8s_kms_lb", "kms_ports", "k8s_kms_lb"],
     ];
     let mut contradicted = Vec::new();
     for (shape, version) in shapes.into_iter().zip(Version::ALL.into_iter().cycle()) {
@@ -754,11 +586,7 @@ fn what_counts_as_the_pair_is_proven() {
         filter.set_child("destination", side(("address", address), port));
         let mut disabled = records.clone();
         for placed in [&mut disabled.nat, &mut disabled.filter] {
-            placed
-                .as_mut()
-                .expect("a record")
-                .record
-                .set_child("disabled", "");
+            placed.as_mut().expect("a record").record.set_child("disabled", "");
         }
         let changes = [
             back(&records),

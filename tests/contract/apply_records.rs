@@ -41,10 +41,7 @@ fn the_exposure_is_built_from_whatever_is_there() {
     let change = ConfigurationEdit::Build {
         description: "KMS".into(),
         max_src_conn: Some(20),
-        rate: Some(Rate {
-            connections: 5,
-            seconds: 60,
-        }),
+        rate: Some(Rate { connections: 5, seconds: 60 }),
         alias: true,
     };
     for fixture in Fixture::ALL {
@@ -55,30 +52,18 @@ fn the_exposure_is_built_from_whatever_is_there() {
         let foreign = firewall.foreign();
         let built = done(&mut firewall, "b1", change.clone());
         assert!(firewall.text("pf/sr").contains(NEW), "{fixture:?}");
-        assert!(
-            firewall
-                .text("pf/sn")
-                .contains("port = 1688 -> <k8s_kms_lb>"),
-            "{fixture:?}"
-        );
+        assert!(firewall.text("pf/sn").contains("port = 1688 -> <k8s_kms_lb>"), "{fixture:?}");
         if ![Fixture::EmptySections, Fixture::NoSections].contains(&fixture) {
             assert_eq!(firewall.foreign(), foreign, "{fixture:?}");
         }
         let nat = &built.after.nat.as_ref().expect("a forward").record;
         let filter = &built.after.filter.as_ref().expect("a rule").record;
-        let association = nat
-            .child_text("associated-rule-id")
-            .expect("an association");
+        let association = nat.child_text("associated-rule-id").expect("an association");
         assert!(association.starts_with("nat_"), "{fixture:?}");
         assert_eq!(filter.child_text("associated-rule-id"), Some(association));
-        assert_eq!(
-            apply(&mut firewall, "b2", change.clone()).result,
-            ChangeEnding::NothingToDo
-        );
-        let undo = ConfigurationEdit::PutBack {
-            records: Box::new(built.before.clone()),
-            alias: true,
-        };
+        assert_eq!(apply(&mut firewall, "b2", change.clone()).result, ChangeEnding::NothingToDo);
+        let undo =
+            ConfigurationEdit::PutBack { records: Box::new(built.before.clone()), alias: true };
         let undone = done(&mut firewall, "b3", undo);
         assert_eq!(undone.after, built.before, "{fixture:?}");
         if ![Fixture::EmptySections, Fixture::NoSections].contains(&fixture) {
@@ -93,22 +78,13 @@ fn a_forward_to_the_old_target_becomes_ours() {
         return;
     }
     let xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("text");
-    let xml = xml
-        .replace(
-            "<target>k8s_kms_lb</target>",
-            "<target>k8s_shared_lb</target>",
-        )
-        .replace(
-            "<address>k8s_kms_lb</address><port>1688",
-            "<address>k8s_shared_lb</address><port>1688",
-        );
+    let xml = xml.replace("<target>k8s_kms_lb</target>", "<target>k8s_shared_lb</target>").replace(
+        "<address>k8s_kms_lb</address><port>1688",
+        "<address>k8s_shared_lb</address><port>1688",
+    );
     let mut firewall = ChangingBox::of_xml(Version::V272, xml.as_bytes());
     let refused = apply(&mut firewall, "c1", ConfigurationEdit::Disable);
-    assert_eq!(
-        refused.result,
-        ChangeEnding::Refused,
-        "it is not ours to close"
-    );
+    assert_eq!(refused.result, ChangeEnding::Refused, "it is not ours to close");
     let change = ConfigurationEdit::Build {
         description: "KMS".into(),
         max_src_conn: Some(50),
@@ -116,23 +92,11 @@ fn a_forward_to_the_old_target_becomes_ours() {
         alias: true,
     };
     let built = done(&mut firewall, "b1", change);
-    assert!(
-        firewall
-            .text("pf/sn")
-            .contains("port = 1688 -> <k8s_kms_lb>")
-    );
-    assert!(
-        !firewall
-            .text("pf/sn")
-            .contains("port = 1688 -> <k8s_shared_lb>")
-    );
+    assert!(firewall.text("pf/sn").contains("port = 1688 -> <k8s_kms_lb>"));
+    assert!(!firewall.text("pf/sn").contains("port = 1688 -> <k8s_shared_lb>"));
     let undone = done(&mut firewall, "b2", back(&built.before));
     assert_eq!(undone.after, built.before);
-    assert!(
-        firewall
-            .text("pf/sn")
-            .contains("port = 1688 -> <k8s_shared_lb>")
-    );
+    assert!(firewall.text("pf/sn").contains("port = 1688 -> <k8s_shared_lb>"));
 }
 
 /// Port forwards: WireGuard, ours; filter: WireGuard (wan), LAN, ours (wan). Bars above, between and below.
@@ -146,11 +110,7 @@ fn with_separators() -> ChangingBox {
     let filter = [bar("sep0", 0), bar("sep1", 1), bar("sep2", 2)].concat();
     let xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("text");
     let xml = xml
-        .replacen(
-            "<separator></separator>",
-            &format!("<separator>{nat}</separator>"),
-            1,
-        )
+        .replacen("<separator></separator>", &format!("<separator>{nat}</separator>"), 1)
         .replacen(
             "<separator><wan></wan></separator>",
             &format!("<separator><wan>{filter}</wan></separator>"),
@@ -165,20 +125,14 @@ fn rows(outcome: &ChangeOutcome) -> (Vec<String>, Vec<String>) {
             .iter()
             .map(|name| {
                 serde_json::to_string(
-                    element
-                        .get(name)
-                        .and_then(|bar| bar.get("row"))
-                        .expect("a row"),
+                    element.get(name).and_then(|bar| bar.get("row")).expect("a row"),
                 )
                 .expect("text")
             })
             .collect()
     };
     let separators = &outcome.after.separators;
-    (
-        of(&separators.nat),
-        of(separators.filter.get("wan").expect("wan")),
-    )
+    (of(&separators.nat), of(separators.filter.get("wan").expect("wan")))
 }
 
 #[test]
@@ -188,9 +142,7 @@ fn separators_shift_as_in_the_gui_and_come_back_exactly() {
     }
     let mut firewall = with_separators();
     let deleted = done(&mut firewall, "s1", ConfigurationEdit::Delete);
-    let shifted: Vec<String> = ["[\"fr0\"]", "[\"fr1\"]", "[\"fr1\"]"]
-        .map(str::to_owned)
-        .to_vec();
+    let shifted: Vec<String> = ["[\"fr0\"]", "[\"fr1\"]", "[\"fr1\"]"].map(str::to_owned).to_vec();
     assert_eq!(rows(&deleted), (shifted.clone(), shifted));
     let restored = done(&mut firewall, "s2", back(&deleted.before));
     assert_eq!(restored.after, deleted.before);
@@ -205,19 +157,12 @@ fn separators_shift_as_in_the_gui_and_come_back_exactly() {
     } else {
         nat_at + config[nat_at..].find("<row>fr1</row>").expect("its row")
     };
-    let text = format!(
-        "{}<row>fr0</row>{}",
-        &config[..moved],
-        &config[moved + "<row>fr1</row>".len()..]
-    );
+    let text =
+        format!("{}<row>fr0</row>{}", &config[..moved], &config[moved + "<row>fr1</row>".len()..]);
     firewall.php().write("conf/config.xml", text.as_bytes());
     let restored = done(&mut firewall, "s4", back(&deleted.before));
     let (nat, filter) = rows(&restored);
-    assert_eq!(
-        nat,
-        ["[\"fr0\"]", "[\"fr1\"]", "[\"fr0\"]"],
-        "his bars stay where he put them"
-    );
+    assert_eq!(nat, ["[\"fr0\"]", "[\"fr1\"]", "[\"fr0\"]"], "his bars stay where he put them");
     assert_eq!(filter, ["[\"fr0\"]", "[\"fr1\"]", "[\"fr2\"]"]);
 }
 

@@ -12,11 +12,7 @@ use super::apply::{
 
 /// Another service on the same port of the same interface.
 fn another() -> ReadRequest {
-    ReadRequest {
-        alias: "k8s_new_lb".into(),
-        address: [10, 0, 20, 203].into(),
-        ..request()
-    }
+    ReadRequest { alias: "k8s_new_lb".into(), address: [10, 0, 20, 203].into(), ..request() }
 }
 
 fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Deleted> {
@@ -26,10 +22,7 @@ fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Delete
 }
 
 /// Sends a change of the other service.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a change is named where it is made"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a change is named where it is made")]
 fn theirs(
     firewall: &mut impl Firewall,
     name: &str,
@@ -70,13 +63,8 @@ pub fn another_alias_is_another_service(firewall: &mut impl Firewall) {
 pub fn to_elsewhere_only_in_the_place_of_ours(firewall: &mut impl Firewall) {
     let ours = apply(firewall, "p0", ConfigurationEdit::Enable).before;
     let mut foreign: Records = ours.clone();
-    for placed in [&mut foreign.nat, &mut foreign.filter]
-        .into_iter()
-        .flatten()
-    {
-        placed
-            .record
-            .set_child("associated-rule-id", "nat_theirs.1");
+    for placed in [&mut foreign.nat, &mut foreign.filter].into_iter().flatten() {
+        placed.record.set_child("associated-rule-id", "nat_theirs.1");
         placed.record.set_child("target", "10.0.30.5");
         let to = Element::of_texts([("network", "wanip"), ("port", "1688")]);
         placed.record.set_child("destination", to);
@@ -92,9 +80,7 @@ pub fn to_elsewhere_only_in_the_place_of_ours(firewall: &mut impl Firewall) {
     // The association tells that it is the same forward.
     let mut joined = ours;
     for placed in [&mut joined.nat, &mut joined.filter].into_iter().flatten() {
-        placed
-            .record
-            .set_child("associated-rule-id", "nat_theirs.1");
+        placed.record.set_child("associated-rule-id", "nat_theirs.1");
     }
     done(firewall, "p2", back(&joined));
     open_with(firewall, CAPS);

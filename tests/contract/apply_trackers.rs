@@ -39,9 +39,8 @@ pub fn untracked(firewall: &mut impl Firewall) {
 /// A tracker that another rule has as well tells the two apart by their targets; once deleted it could not come back.
 pub fn shared_tracker(firewall: &mut impl Firewall) {
     let (loaded, _) = firewall.loaded();
-    let others = loaded
-        .lines()
-        .filter(|line| line.starts_with("pass") && !line.contains("<k8s_kms_lb>"));
+    let others =
+        loaded.lines().filter(|line| line.starts_with("pass") && !line.contains("<k8s_kms_lb>"));
     let mut trackers = others.filter_map(|line| line.split_once(" ridentifier 17630000"));
     let last = trackers.next().expect("another rule").1;
     let tracker = format!("17630000{last}");
@@ -52,11 +51,7 @@ pub fn shared_tracker(firewall: &mut impl Firewall) {
     let bearers = |text: &str| text.lines().filter(|line| line.contains(&number)).count();
     assert_eq!(bearers(&loaded), 2, "{loaded}");
     let outcome = apply(firewall, "h2", ConfigurationEdit::Delete);
-    assert_eq!(
-        outcome.result,
-        ChangeEnding::Refused,
-        "it could not come back"
-    );
+    assert_eq!(outcome.result, ChangeEnding::Refused, "it could not come back");
     done(firewall, "h3", ConfigurationEdit::Disable);
     assert_eq!(exposure(firewall), (None, None));
     let (loaded, _) = firewall.loaded();
@@ -75,10 +70,7 @@ pub fn indistinguishable(firewall: &mut impl Firewall) {
     let elsewhere = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
     record(&mut records.filter).set_child("destination", elsewhere);
     // Somebody's rule that is joined to no forward, and the exposure's own to the same target.
-    let mut theirs = Records {
-        nat: None,
-        ..records.clone()
-    };
+    let mut theirs = Records { nat: None, ..records.clone() };
     record(&mut theirs.filter).set_child("associated-rule-id", "");
     done(firewall, "i2", back(&theirs));
     done(firewall, "i3", back(&records));
@@ -108,16 +100,8 @@ fn left_alone(firewall: &mut impl Firewall, words: &str) {
         ("l3", caps(Some(20), None)),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(
-            outcome.result,
-            ChangeEnding::Refused,
-            "{name}: {outcome:#?}"
-        );
-        assert!(
-            outcome.message.contains(words),
-            "{name}: {}",
-            outcome.message
-        );
+        assert_eq!(outcome.result, ChangeEnding::Refused, "{name}: {outcome:#?}");
+        assert!(outcome.message.contains(words), "{name}: {}", outcome.message);
     }
     assert_eq!(reading(firewall).revision, before);
     assert_eq!(firewall.loaded(), loaded);

@@ -69,10 +69,7 @@ fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
     let reverted = outcome.reverted.expect("its way back");
     assert_eq!(reverted.result, ChangeEnding::Unproven);
     assert!(firewall.text("tmp/notices").contains("several attempts"));
-    assert!(
-        firewall.config().contains("<max-src-conn>50<"),
-        "the configuration is the old one"
-    );
+    assert!(firewall.config().contains("<max-src-conn>50<"), "the configuration is the old one");
 }
 
 /// A firewall on which the exposure is closed for a while.
@@ -82,10 +79,7 @@ fn for_a_while(version: Version) -> (ChangingBox, ApplyRequest) {
         revert_at: Some(4_000_000_000),
         ..asked(&mut firewall, "c1", ConfigurationEdit::Disable)
     };
-    assert_eq!(
-        send(&mut firewall, request.clone()).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(send(&mut firewall, request.clone()).result, ChangeEnding::Done);
     (firewall, request)
 }
 
@@ -120,9 +114,7 @@ fn a_way_back_whose_rules_are_lost_in_loading_fires_again() {
         assert!(!firewall.text("pf/sr").contains(OLD), "{version:?}: lost");
         // That it was tried before is known also where it could not be noted.
         let name = "conf/kmsctl/change-c1.json";
-        let noted = firewall
-            .text(name)
-            .replace("\"attempts\":1", "\"attempts\":0");
+        let noted = firewall.text(name).replace("\"attempts\":1", "\"attempts\":0");
         firewall.php().write(name, noted.as_bytes());
         firewall.tick();
         is_taken_back(&mut firewall);
@@ -137,9 +129,7 @@ fn a_way_back_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
     for version in Version::ALL {
         for moment in ["kmsctl_reverted", "kmsctl_in_force", "kmsctl_is_due"] {
             let (mut firewall, request) = for_a_while(version);
-            firewall
-                .php()
-                .write("at", format!("{moment} full").as_bytes());
+            firewall.php().write("at", format!("{moment} full").as_bytes());
             due(&mut firewall, &request);
             for _ in 0..8 {
                 firewall.tick();
@@ -170,11 +160,7 @@ fn a_way_back_killed_after_its_write_still_names_what_it_replaced() {
         panic!("it has ended")
     };
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
-    assert!(
-        other
-            .expect("it is there")
-            .contains("<hostname>renamed</hostname>")
-    );
+    assert!(other.expect("it is there").contains("<hostname>renamed</hostname>"));
 }
 
 #[test]
@@ -187,11 +173,7 @@ fn an_interrupted_change_asked_for_again_is_not_told_as_refused() {
     let at = b"filter_configure_sync: called kill";
     firewall.php().write("at", at);
     firewall.ask(&AgentRequest::Apply(Box::new(request.clone())));
-    assert!(
-        firewall
-            .config()
-            .contains("<max-src-conn>20</max-src-conn>")
-    );
+    assert!(firewall.config().contains("<max-src-conn>20</max-src-conn>"));
     // The job that is to finish it is killed too.
     firewall.php().write("at", at);
     let outcome = send(&mut firewall, request);
@@ -273,13 +255,9 @@ fn a_restart_restores_what_another_writer_cut() {
         return;
     }
     let log = cut_way_back("0 nothing").0.text("moments.log");
-    let mut lines = log
-        .lines()
-        .skip_while(|line| !line.ends_with(" kmsctl_mend"));
+    let mut lines = log.lines().skip_while(|line| !line.ends_with(" kmsctl_mend"));
     let holds = lines.find(|line| line.ends_with(" kmsctl_is_another_writers"));
-    let holds = holds
-        .and_then(|line| line.split(' ').next())
-        .expect("a moment");
+    let holds = holds.and_then(|line| line.split(' ').next()).expect("a moment");
     let (mut firewall, _, _) = cut_way_back(&format!("{holds} writer"));
     assert!(firewall.config().contains("<hostname>renamed<"));
     let _ = std::fs::remove_file(firewall.file("at"));
@@ -397,10 +375,7 @@ fn asking_again_does_not_use_up_the_attempts_of_a_way_back() {
     firewall.trouble("load-silent");
     due(&mut firewall, &request);
     for number in 0..8 {
-        let again = ApplyRequest {
-            id: id(&format!("again-{number}")),
-            ..next.clone()
-        };
+        let again = ApplyRequest { id: id(&format!("again-{number}")), ..next.clone() };
         assert_eq!(send(&mut firewall, again).result, ChangeEnding::Locked);
     }
     firewall.trouble("");

@@ -20,11 +20,7 @@ mod run;
 use run::Run;
 
 /// Thousands take many minutes: by `KMSCTL_CAMPAIGN_RUNS`.
-const CAMPAIGN: Campaign = Campaign {
-    name: "agent",
-    runs: 250,
-    time: Duration::from_secs(40),
-};
+const CAMPAIGN: Campaign = Campaign { name: "agent", runs: 250, time: Duration::from_secs(40) };
 
 /// What is begun, on which firewall.
 struct Start {
@@ -148,12 +144,7 @@ fn plan(mut random: Random, starts: &[Start]) -> Plan {
     };
     // Of a temporary change the end is what is worth most.
     if starts[start].request.revert_at.is_some() && random.below(3) > 0 {
-        plan = Plan {
-            fault: Fault::None,
-            trouble: "",
-            second: None,
-            ..plan
-        };
+        plan = Plan { fault: Fault::None, trouble: "", second: None, ..plan };
     }
     plan
 }
@@ -192,12 +183,7 @@ fn starts_of(version: Version) -> Vec<Start> {
     let later = Some(4_000_000_000);
     let open = || ChangingBox::new(version, Fixture::Editor).with_moments();
     let mut add = |name, firewall: &ChangingBox, change: ConfigurationEdit, revert_at| {
-        starts.push(start(
-            name,
-            ChangingBox::copy_of(firewall),
-            change,
-            revert_at,
-        ));
+        starts.push(start(name, ChangingBox::copy_of(firewall), change, revert_at));
     };
     let whole = open();
     let mut deleted = open();
@@ -208,37 +194,17 @@ fn starts_of(version: Version) -> Vec<Start> {
     let caps_before = done(&mut capped, "d0", caps(Some(10), Some((3, 60)))).before;
     let tight = || caps(Some(20), Some((5, 60)));
     add("caps tightened", &whole, tight(), None);
-    add(
-        "caps loosened",
-        &whole,
-        caps(Some(200), Some((30, 60))),
-        None,
-    );
+    add("caps loosened", &whole, caps(Some(200), Some((30, 60))), None);
     add("rate removed", &whole, caps(Some(50), None), None);
     add("caps removed", &whole, caps(None, None), None);
     add("caps for a while", &whole, caps(Some(20), None), later);
     add("caps undone", &capped, back(&caps_before), None);
     add("disabled", &whole, ConfigurationEdit::Disable, None);
-    add(
-        "disabled for a while",
-        &whole,
-        ConfigurationEdit::Disable,
-        later,
-    );
+    add("disabled for a while", &whole, ConfigurationEdit::Disable, later);
     add("enabled", &disabled, ConfigurationEdit::Enable, None);
-    add(
-        "enabled for a while",
-        &disabled,
-        ConfigurationEdit::Enable,
-        later,
-    );
+    add("enabled for a while", &disabled, ConfigurationEdit::Enable, later);
     add("deleted", &whole, ConfigurationEdit::Delete, None);
-    add(
-        "deleted for a while",
-        &whole,
-        ConfigurationEdit::Delete,
-        later,
-    );
+    add("deleted for a while", &whole, ConfigurationEdit::Delete, later);
     add("put back", &deleted, back(&gone.before), None);
     add("put back for a while", &deleted, back(&gone.before), later);
     add("built", &deleted, build(20, (5, 60)), None);
@@ -254,15 +220,10 @@ fn start(
     change: ConfigurationEdit,
     revert_at: Option<i64>,
 ) -> Start {
-    let request = ApplyRequest {
-        revert_at,
-        ..asked(&mut firewall, "c1", change)
-    };
+    let request = ApplyRequest { revert_at, ..asked(&mut firewall, "c1", change) };
     let copy = ChangingBox::copy_of(&firewall);
     copy.php().write("at", b"0 nothing");
-    let outcome = copy
-        .apply(&AgentRequest::Apply(Box::new(request.clone())))
-        .expect("an outcome");
+    let outcome = copy.apply(&AgentRequest::Apply(Box::new(request.clone()))).expect("an outcome");
     assert_eq!(outcome.result, ChangeEnding::Done, "{name}: {outcome:?}");
     let after = copy.exposure();
     let before = firewall.exposure();
@@ -273,13 +234,5 @@ fn start(
         assert_eq!(copy.exposure(), before, "{name}");
     }
     let moments = copy.text("moments").trim().parse().expect("moments");
-    Start {
-        name,
-        foreign: firewall.foreign(),
-        before,
-        after,
-        moments,
-        firewall,
-        request,
-    }
+    Start { name, foreign: firewall.foreign(), before, after, moments, firewall, request }
 }

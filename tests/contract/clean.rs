@@ -29,12 +29,8 @@ fn clean(firewall: &ChangingBox, paths: &[String]) -> Cleaned {
 }
 
 fn clean_files(firewall: &ChangingBox, files: Vec<StoredFile>) -> Cleaned {
-    let asked = CleanRequest {
-        service: request(),
-        id: id("clean-1"),
-        who: "viktor@laptop".into(),
-        files,
-    };
+    let asked =
+        CleanRequest { service: request(), id: id("clean-1"), who: "viktor@laptop".into(), files };
     let run = firewall.ask(&AgentRequest::Clean(asked));
     assert_eq!(run.stderr, "", "PHP complains");
     agent::read_reply(&run.stdout, &nonce()).expect("an answer")
@@ -63,9 +59,7 @@ fn each_kind_of_leftover_is_told_with_its_reason() {
         // Its job should have gone with its end.
         write("conf/kmsctl/revert-c1.php", "#");
         write("etc/cron.d/kmsctl-c1", "#");
-        let long_ago = ended
-            .replace("\"c1\"", "\"c0\"")
-            .replace("\"since\":", "\"since\":-");
+        let long_ago = ended.replace("\"c1\"", "\"c0\"").replace("\"since\":", "\"since\":-");
         write("conf/kmsctl/change-c0.json", &long_ago);
         write("conf/kmsctl/lost-c0-1795350619.xml", "<pfsense/>");
         write("conf/kmsctl/lost-c0-damaged.xml", "<pfsense/>");
@@ -149,10 +143,7 @@ fn a_record_that_lacks_something_is_a_leftover() {
         firewall.php().write(name, record.as_bytes());
         let read = reading(&mut firewall);
         let file = of(&read.leftovers, "change-odd.json").unwrap_or_else(|| panic!("{record}"));
-        assert!(
-            file.stale && file.why == "it cannot be read",
-            "{record}: {file:?}"
-        );
+        assert!(file.stale && file.why == "it cannot be read", "{record}: {file:?}");
         let path = file.path.clone();
         assert!(
             matches!(clean(&firewall, &[path]), Cleaned::Done { removed, .. } if removed.len() == 1)
@@ -167,11 +158,7 @@ fn what_is_not_a_leftover_is_never_removed() {
     }
     let mut firewall = ChangingBox::new(Version::V272, Fixture::Editor);
     done(&mut firewall, "c1", caps(Some(20), None));
-    let names = [
-        "conf/config.xml",
-        "conf/kmsctl/../config.xml",
-        "etc/version",
-    ];
+    let names = ["conf/config.xml", "conf/kmsctl/../config.xml", "etc/version"];
     let paths = names.map(|name| path(&firewall, name));
     let Cleaned::Done { removed, kept } = clean(&firewall, &paths) else {
         panic!("locked");
@@ -179,11 +166,7 @@ fn what_is_not_a_leftover_is_never_removed() {
     assert_eq!((removed.len(), kept.len()), (0, 3), "{removed:?}");
     // What was written since it was looked at.
     let name = "conf/kmsctl/change-c1.json";
-    let older = StoredFile {
-        path: path(&firewall, name),
-        since: 1_795_000_000,
-        orphaned: false,
-    };
+    let older = StoredFile { path: path(&firewall, name), since: 1_795_000_000, orphaned: false };
     let Cleaned::Done { removed, kept } = clean_files(&firewall, vec![older]) else {
         panic!("locked");
     };

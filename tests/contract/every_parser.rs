@@ -8,10 +8,7 @@ use std::path::Path;
 #[test]
 fn no_fixture_panics_any_parser() {
     let mut files = Vec::new();
-    collect(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
-        &mut files,
-    );
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), &mut files);
     assert!(files.len() > 20, "{}", files.len());
     for path in files {
         let mut bytes = std::fs::read(&path).unwrap();

@@ -30,10 +30,8 @@ impl Bed {
     /// Goes through a proxy from here on.
     pub fn reach_through(&mut self, proxy: &DelayProxy) {
         let known_hosts = std::fs::read_to_string(&self.sshd.known_hosts).unwrap();
-        let known_hosts = known_hosts.replace(
-            &format!("]:{} ", self.sshd.port),
-            &format!("]:{} ", proxy.port),
-        );
+        let known_hosts =
+            known_hosts.replace(&format!("]:{} ", self.sshd.port), &format!("]:{} ", proxy.port));
         let path = self.directory.path().join("known_hosts_of_the_proxy");
         std::fs::write(&path, known_hosts).unwrap();
         self.target.known_hosts = Some(path);
@@ -42,24 +40,14 @@ impl Bed {
 }
 
 pub fn bed(transport: Transport, login: Login) -> Option<Bed> {
-    bed_with(
-        transport,
-        Options {
-            login,
-            ..Options::default()
-        },
-    )
+    bed_with(transport, Options { login, ..Options::default() })
 }
 
 pub fn bed_with(transport: Transport, options: Options) -> Option<Bed> {
     let sshd = Sshd::start(options)?;
     let directory = TempDir::new().unwrap();
     let target = target(transport, &sshd, &directory);
-    Some(Bed {
-        directory,
-        target,
-        sshd,
-    })
+    Some(Bed { directory, target, sshd })
 }
 
 fn target(transport: Transport, sshd: &Sshd, directory: &TempDir) -> Target {
@@ -87,14 +75,9 @@ fn target(transport: Transport, sshd: &Sshd, directory: &TempDir) -> Target {
 
 /// Runs a test on the kind of runtime that kmsctl has, within a minute.
 pub fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test)
-            .await
-            .expect("the test takes too long");
+        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test takes too long");
     });
 }
 
@@ -111,9 +94,7 @@ pub fn sh(text: &'static str) -> ScriptCommand {
 }
 
 pub fn script(commands: impl IntoIterator<Item = ScriptCommand>) -> Script {
-    Script {
-        commands: commands.into_iter().collect(),
-    }
+    Script { commands: commands.into_iter().collect() }
 }
 
 pub async fn connect(target: &Target) -> Result<Link, LinkError> {
@@ -212,35 +193,15 @@ async fn right_key(transport: Transport) {
     };
     let mut link = connect(&bed.target).await.unwrap();
     assert_eq!(link.host_key().fingerprint, bed.sshd.fingerprint);
-    let commands = [
-        sh("echo $TZ $LC_ALL"),
-        sh("cat"),
-        sh("printf 'a\\000b\\377'"),
-    ];
+    let commands = [sh("echo $TZ $LC_ALL"), sh("cat"), sh("printf 'a\\000b\\377'")];
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let replies = collected(&mut shell).await.unwrap();
-    let outputs: Vec<&[u8]> = replies
-        .iter()
-        .map(|reply| reply.stdout.as_slice())
-        .collect();
+    let outputs: Vec<&[u8]> = replies.iter().map(|reply| reply.stdout.as_slice()).collect();
     assert_eq!(outputs, [&b"UTC C\n"[..], b"", b"a\0b\xff"]);
-    assert_eq!(
-        link.counts(),
-        LinkCounts {
-            connections: 1,
-            channels: 1
-        }
-    );
+    assert_eq!(link.counts(), LinkCounts { connections: 1, channels: 1 });
     shell.close().await;
     link.close().await;
-    assert_eq!(
-        (
-            bed.sshd.connections(),
-            bed.sshd.logins(),
-            bed.sshd.sessions()
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((bed.sshd.connections(), bed.sshd.logins(), bed.sshd.sessions()), (1, 1, 1));
 }
 
 async fn statuses_and_stderr(transport: Transport) {
@@ -269,9 +230,7 @@ async fn every_login_shell(transport: Transport) {
         let Some(bed) = bed(transport, login) else {
             continue;
         };
-        let replies = ask(&bed.target, [sh("echo \"it's $TZ\"; exit 3")])
-            .await
-            .unwrap();
+        let replies = ask(&bed.target, [sh("echo \"it's $TZ\"; exit 3")]).await.unwrap();
         assert_eq!(
             (replies[0].status, replies[0].stdout.as_slice()),
             (3, &b"it's UTC\n"[..]),
@@ -298,10 +257,7 @@ async fn thirty_megabytes(transport: Transport) {
         return;
     };
     let mut link = connect(&bed.target).await.unwrap();
-    let commands = [
-        sh("head -c 31457280 /dev/zero | tr '\\000' '\\n'"),
-        sh("echo after"),
-    ];
+    let commands = [sh("head -c 31457280 /dev/zero | tr '\\000' '\\n'"), sh("echo after")];
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let (mut total, mut largest) = (0, 0);
     let statuses = shell
@@ -316,10 +272,7 @@ async fn thirty_megabytes(transport: Transport) {
         .await
         .unwrap();
     assert_eq!((total, statuses), (SIZE, vec![0, 0]));
-    assert!(
-        largest <= 128 << 10,
-        "handed on in pieces, not gathered: {largest}"
-    );
+    assert!(largest <= 128 << 10, "handed on in pieces, not gathered: {largest}");
 }
 
 /// Runs a round and does something at the first output.
@@ -348,22 +301,14 @@ async fn slow_reply(transport: Transport) {
     };
     let mut link = connect(&bed.target).await.unwrap();
     let mut shell = link
-        .shell(&script([sh(
-            "echo one; sleep 1; echo two; sleep 1; echo three",
-        )]))
+        .shell(&script([sh("echo one; sleep 1; echo two; sleep 1; echo three")]))
         .await
         .unwrap();
     let mut first = None;
     let (outcome, seen) = round_with(&mut shell, || first = Some(Instant::now())).await;
-    assert_eq!(
-        (outcome.unwrap(), seen.as_slice()),
-        (vec![0], &b"one\ntwo\nthree\n"[..])
-    );
+    assert_eq!((outcome.unwrap(), seen.as_slice()), (vec![0], &b"one\ntwo\nthree\n"[..]));
     let later = first.unwrap().elapsed();
-    assert!(
-        later > Duration::from_millis(1500),
-        "what is there is handed on: {later:?}"
-    );
+    assert!(later > Duration::from_millis(1500), "what is there is handed on: {later:?}");
 }
 
 async fn big_script_and_big_reply(transport: Transport) {
@@ -377,13 +322,8 @@ async fn big_script_and_big_reply(transport: Transport) {
         input: input.clone(),
         ..ScriptCommand::new([ShellWord::fixed("/bin/cat")])
     };
-    let replies = ask(&bed.target, [cat(), cat(), sh("echo done")])
-        .await
-        .unwrap();
-    assert_eq!(
-        (replies[0].stdout.len(), replies[1].stdout.len()),
-        (input.len(), input.len())
-    );
+    let replies = ask(&bed.target, [cat(), cat(), sh("echo done")]).await.unwrap();
+    assert_eq!((replies[0].stdout.len(), replies[1].stdout.len()), (input.len(), input.len()));
     assert!(replies[1].stdout == input && replies[2].stdout == b"done\n");
 }
 
@@ -399,33 +339,15 @@ async fn one_channel_many_rounds(transport: Transport) {
         ShellWord::path(counter.to_str().unwrap()).unwrap(),
     ]);
     let mut shell = link
-        .shell(&script([
-            ScriptCommand {
-                input: b"x\n".to_vec(),
-                ..append
-            },
-            sh("exit 7"),
-        ]))
+        .shell(&script([ScriptCommand { input: b"x\n".to_vec(), ..append }, sh("exit 7")]))
         .await
         .unwrap();
     for _ in 0..20 {
         let replies = collected(&mut shell).await.unwrap();
-        assert_eq!(
-            (replies[0].stdout.as_slice(), replies[1].status),
-            (&b"x\n"[..], 7)
-        );
+        assert_eq!((replies[0].stdout.as_slice(), replies[1].status), (&b"x\n"[..], 7));
     }
-    assert_eq!(
-        std::fs::read_to_string(&counter).unwrap().lines().count(),
-        20
-    );
-    assert_eq!(
-        link.counts(),
-        LinkCounts {
-            connections: 1,
-            channels: 1
-        }
-    );
+    assert_eq!(std::fs::read_to_string(&counter).unwrap().lines().count(), 20);
+    assert_eq!(link.counts(), LinkCounts { connections: 1, channels: 1 });
     assert_eq!((bed.sshd.connections(), bed.sshd.sessions()), (1, 1));
 }
 
@@ -434,10 +356,7 @@ async fn one_channel_many_scripts(transport: Transport) {
         return;
     };
     let mut link = connect(&bed.target).await.unwrap();
-    let mut shell = link
-        .shell(&script([sh("echo one"), sh("exit 7")]))
-        .await
-        .unwrap();
+    let mut shell = link.shell(&script([sh("echo one"), sh("exit 7")])).await.unwrap();
     for _ in 0..2 {
         assert_eq!(collected(&mut shell).await.unwrap()[1].status, 7);
     }
@@ -452,10 +371,7 @@ async fn one_channel_many_scripts(transport: Transport) {
         let replies = collected(&mut shell).await.unwrap();
         assert_eq!(replies.len(), 3);
         assert!(replies[0].stdout == input);
-        assert_eq!(
-            (replies[1].status, replies[2].stderr.as_slice()),
-            (3, &b"three\n"[..])
-        );
+        assert_eq!((replies[1].status, replies[2].stderr.as_slice()), (3, &b"three\n"[..]));
     }
     assert_eq!(link.counts().channels, 1);
     assert_eq!(bed.sshd.sessions(), 1);
@@ -492,10 +408,7 @@ async fn one_round_trip_a_round(transport: Transport) {
     let (mut opened, mut asked) = (Duration::MAX, Duration::MAX);
     for _ in 0..4 {
         let start = Instant::now();
-        let mut shell = link
-            .shell(&script([sh("echo one"), sh("echo two")]))
-            .await
-            .unwrap();
+        let mut shell = link.shell(&script([sh("echo one"), sh("echo two")])).await.unwrap();
         collected(&mut shell).await.unwrap();
         opened = opened.min(start.elapsed());
         let start = Instant::now();
@@ -503,10 +416,7 @@ async fn one_round_trip_a_round(transport: Transport) {
         asked = asked.min(start.elapsed());
     }
     // One for the channel, one for the shell (before that sshd takes no input), one for the script.
-    assert!(
-        opened >= 3 * round_trip && opened < 4 * round_trip,
-        "{opened:?}"
-    );
+    assert!(opened >= 3 * round_trip && opened < 4 * round_trip, "{opened:?}");
     assert!(asked >= round_trip && asked < 2 * round_trip, "{asked:?}");
 }
 
@@ -517,45 +427,23 @@ async fn sudo(transport: Transport) {
     bed.target.sudo = ShellWord::path("/bin/false");
     let error = ask(&bed.target, [sh(":")]).await.unwrap_err();
     assert!(
-        matches!(
-            error,
-            LinkError::ShellRefused {
-                status: Some(1),
-                sudo: true,
-                ..
-            }
-        ),
+        matches!(error, LinkError::ShellRefused { status: Some(1), sudo: true, .. }),
         "{error:?}"
     );
     told(error, FailureKind::Unreachable);
-    let Some(sudo) = skip::program(
-        "a test with sudo",
-        &["/usr/bin/sudo", "/usr/local/bin/sudo"],
-    ) else {
+    let Some(sudo) = skip::program("a test with sudo", &["/usr/bin/sudo", "/usr/local/bin/sudo"])
+    else {
         return;
     };
-    if !std::process::Command::new(&sudo)
-        .args(["-n", "true"])
-        .output()
-        .unwrap()
-        .status
-        .success()
-    {
-        skip::skip(
-            "a test with sudo",
-            "this user may not use it without a password",
-        );
+    if !std::process::Command::new(&sudo).args(["-n", "true"]).output().unwrap().status.success() {
+        skip::skip("a test with sudo", "this user may not use it without a password");
         return;
     }
     bed.target.sudo = ShellWord::path(sudo.to_str().unwrap());
-    let replies = ask(
-        &bed.target,
-        [sh(
-            "id -u; echo $TZ; echo $SUDO_COMMAND; echo $SSH_CONNECTION",
-        )],
-    )
-    .await
-    .unwrap();
+    let replies =
+        ask(&bed.target, [sh("id -u; echo $TZ; echo $SUDO_COMMAND; echo $SSH_CONNECTION")])
+            .await
+            .unwrap();
     // sudo clears the environment; who asks has to come through it.
     let said = String::from_utf8_lossy(&replies[0].stdout).into_owned();
     let lines: Vec<&str> = said.lines().collect();
@@ -564,8 +452,5 @@ async fn sudo(transport: Transport) {
     };
     assert_eq!((user, zone), ("0", "UTC"));
     assert!(client.starts_with("127.0.0.1 "), "{client}");
-    assert_eq!(
-        command,
-        format!("/usr/bin/env TZ=UTC LC_ALL=C SSH_CONNECTION={client} /bin/sh -s")
-    );
+    assert_eq!(command, format!("/usr/bin/env TZ=UTC LC_ALL=C SSH_CONNECTION={client} /bin/sh -s"));
 }

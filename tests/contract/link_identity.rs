@@ -6,11 +6,7 @@ use kmsctl::settings::target::Transport;
 use super::link::{ask, bed_with, both, connect, refusal, sh, told};
 use crate::support::sshd::{self, Options};
 
-both!(
-    certified_host,
-    certificate_without_a_trusted_authority,
-    several_keys_of_one_box,
-);
+both!(certified_host, certificate_without_a_trusted_authority, several_keys_of_one_box,);
 
 const CERTIFIED: Options = Options {
     login: sshd::Login::Sh,
@@ -38,18 +34,11 @@ async fn certified_host(transport: Transport) {
         let known_hosts = bed.directory.path().join("known");
         std::fs::write(&known_hosts, &line).unwrap();
         bed.target.known_hosts = Some(known_hosts);
-        assert_eq!(
-            ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout,
-            b"ok\n",
-            "{line}"
-        );
+        assert_eq!(ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout, b"ok\n", "{line}");
         let link = connect(&bed.target).await.unwrap();
         let identity = link.identity();
         assert_eq!(identity.host_key, shown("certified_ed25519"));
-        assert_eq!(
-            identity.authority,
-            Some(format!("@cert-authority {authority} 127.0.0.1"))
-        );
+        assert_eq!(identity.authority, Some(format!("@cert-authority {authority} 127.0.0.1")));
         link.close().await;
     }
 }
@@ -60,14 +49,8 @@ async fn certificate_without_a_trusted_authority(transport: Transport) {
     };
     for line in [
         format!("@cert-authority 127.0.0.1 {}", public("certified_ed25519")),
-        format!(
-            "@revoked * {0}@cert-authority * {0}",
-            public("authority_ed25519")
-        ),
-        format!(
-            "@cert-authority other.example {}",
-            public("authority_ed25519")
-        ),
+        format!("@revoked * {0}@cert-authority * {0}", public("authority_ed25519")),
+        format!("@cert-authority other.example {}", public("authority_ed25519")),
     ] {
         let known_hosts = bed.directory.path().join("known");
         std::fs::write(&known_hosts, &line).unwrap();
@@ -86,11 +69,8 @@ async fn several_keys_of_one_box(transport: Transport) {
     let known_hosts = bed.directory.path().join("known");
     let ed25519 = public("host_ed25519");
     let ecdsa = public("other_box_ecdsa");
-    std::fs::write(
-        &known_hosts,
-        format!("{name} {ed25519}{name} {ecdsa}* {}", public("host_rsa")),
-    )
-    .unwrap();
+    std::fs::write(&known_hosts, format!("{name} {ed25519}{name} {ecdsa}* {}", public("host_rsa")))
+        .unwrap();
     bed.target.known_hosts = Some(known_hosts);
     let link = connect(&bed.target).await.unwrap();
     let identity = link.identity();

@@ -49,37 +49,14 @@ fn sockets(bed: &Bed) -> Vec<PathBuf> {
 fn the_next_run_takes_the_connection_over() {
     let Some(bed) = kept() else { return };
     run(async {
-        assert_eq!(
-            echo(&bed.target).await,
-            LinkCounts {
-                connections: 1,
-                channels: 1
-            }
-        );
+        assert_eq!(echo(&bed.target).await, LinkCounts { connections: 1, channels: 1 });
         for _ in 0..3 {
-            assert_eq!(
-                echo(&bed.target).await,
-                LinkCounts {
-                    connections: 0,
-                    channels: 1
-                }
-            );
+            assert_eq!(echo(&bed.target).await, LinkCounts { connections: 0, channels: 1 });
         }
         let link = connect(&bed.target).await.unwrap();
-        assert_eq!(
-            link.host_key().fingerprint,
-            bed.sshd.fingerprint,
-            "remembered"
-        );
+        assert_eq!(link.host_key().fingerprint, bed.sshd.fingerprint, "remembered");
     });
-    assert_eq!(
-        (
-            bed.sshd.connections(),
-            bed.sshd.logins(),
-            bed.sshd.sessions()
-        ),
-        (1, 1, 4)
-    );
+    assert_eq!((bed.sshd.connections(), bed.sshd.logins(), bed.sshd.sessions()), (1, 1, 4));
 }
 
 #[test]
@@ -94,26 +71,16 @@ fn what_is_left_behind_is_private() {
     for entry in fs::read_dir(&bed.target.runtime_directory).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
-        names.push(
-            path.extension()
-                .map(|extension| extension.to_str().unwrap().to_owned()),
-        );
+        names.push(path.extension().map(|extension| extension.to_str().unwrap().to_owned()));
     }
     names.sort();
-    assert_eq!(
-        names,
-        [None, Some("key".to_owned()), Some("lock".to_owned())],
-        "no log is left"
-    );
+    assert_eq!(names, [None, Some("key".to_owned()), Some("lock".to_owned())], "no log is left");
 }
 
 #[test]
 fn another_target_makes_its_own_connection() {
     let Some(bed) = kept() else { return };
-    let pinned = Target {
-        fingerprint: Some(bed.sshd.fingerprint.clone()),
-        ..bed.target.clone()
-    };
+    let pinned = Target { fingerprint: Some(bed.sshd.fingerprint.clone()), ..bed.target.clone() };
     run(async {
         echo(&bed.target).await;
         assert_eq!(
@@ -123,14 +90,8 @@ fn another_target_makes_its_own_connection() {
         );
         assert_eq!(echo(&pinned).await.connections, 0);
         let wrong = sshd::fingerprint(&sshd::key("changed_ed25519"));
-        let wrong = Target {
-            fingerprint: Some(wrong),
-            ..bed.target.clone()
-        };
-        assert!(matches!(
-            connect(&wrong).await,
-            Err(LinkError::PinMismatch { .. })
-        ));
+        let wrong = Target { fingerprint: Some(wrong), ..bed.target.clone() };
+        assert!(matches!(connect(&wrong).await, Err(LinkError::PinMismatch { .. })));
         fs::write(bed.target.ssh_config.as_ref().unwrap(), "# changed\n").unwrap();
         assert_eq!(
             echo(&bed.target).await.connections,
@@ -149,10 +110,7 @@ fn a_stale_socket_is_replaced() {
         // What a master leaves that was killed: a socket nobody listens on.
         let pid = processes::naming(&bed.target.runtime_directory.display().to_string())[0].pid;
         processes::signal(pid, "KILL");
-        drop(processes::remaining(
-            &bed.target.runtime_directory.display().to_string(),
-            PATIENCE,
-        ));
+        drop(processes::remaining(&bed.target.runtime_directory.display().to_string(), PATIENCE));
         assert!(socket.exists());
         assert_eq!(echo(&bed.target).await.connections, 1);
         assert_eq!(echo(&bed.target).await.connections, 0);
@@ -195,11 +153,7 @@ fn a_connection_that_died_unnoticed_is_replaced_once() {
         bed.sshd.signal_connections("STOP");
         let start = Instant::now();
         assert_eq!(echo(&bed.target).await.connections, 1);
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         assert_eq!(echo(&bed.target).await.connections, 0);
         for pid in silent {
             processes::signal(pid, "KILL");
@@ -268,10 +222,7 @@ fn nothing_is_kept_where_nothing_shall_be() {
     });
     let runtime = bed.target.runtime_directory.display().to_string();
     assert!(processes::remaining(&runtime, PATIENCE).is_empty());
-    assert_eq!(
-        fs::read_dir(&bed.target.runtime_directory).unwrap().count(),
-        0
-    );
+    assert_eq!(fs::read_dir(&bed.target.runtime_directory).unwrap().count(), 0);
 }
 
 #[test]
@@ -283,19 +234,10 @@ fn two_shells_share_the_connection() {
         let mut two = link.shell(&script([sh("echo two")])).await.unwrap();
         let (one, two) = tokio::join!(collected(&mut one), collected(&mut two));
         assert_eq!(
-            (
-                one.unwrap()[0].stdout.as_slice(),
-                two.unwrap()[0].stdout.as_slice()
-            ),
+            (one.unwrap()[0].stdout.as_slice(), two.unwrap()[0].stdout.as_slice()),
             (&b"one\n"[..], &b"two\n"[..])
         );
-        assert_eq!(
-            link.counts(),
-            LinkCounts {
-                connections: 1,
-                channels: 2
-            }
-        );
+        assert_eq!(link.counts(), LinkCounts { connections: 1, channels: 2 });
     });
 }
 
@@ -314,11 +256,7 @@ fn an_unsafe_directory_is_refused() {
         for path in [open, link, file, long] {
             bed.target.runtime_directory = path.clone();
             let error = connect(&bed.target).await.err().unwrap();
-            assert!(
-                matches!(error, LinkError::Directory { .. }),
-                "{}: {error:?}",
-                path.display()
-            );
+            assert!(matches!(error, LinkError::Directory { .. }), "{}: {error:?}", path.display());
             assert_eq!(error.kind(), FailureKind::Usage);
         }
     });
@@ -351,10 +289,7 @@ fn aliases_and_jump_hosts_of_the_users_configuration_work() {
         fs::write(&empty, "").unwrap();
         bed.target.known_hosts = Some(empty);
         let error = connect(&bed.target).await.err().unwrap();
-        assert!(
-            matches!(error, LinkError::HostKeyUnknown { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, LinkError::HostKeyUnknown { .. }), "{error:?}");
     });
 }
 
@@ -365,10 +300,7 @@ fn a_broken_configuration_is_told_in_the_words_of_ssh() {
     run(async {
         let error = connect(&bed.target).await.err().unwrap();
         assert!(matches!(error, LinkError::SshFailed { .. }), "{error:?}");
-        assert!(
-            error.to_string().contains("bad configuration option"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("bad configuration option"), "{error}");
     });
 }
 

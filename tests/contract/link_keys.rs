@@ -57,10 +57,7 @@ impl Drop for Agent {
 }
 
 async fn works(target: &Target) {
-    assert_eq!(
-        ask(target, [sh("echo ok")]).await.unwrap()[0].stdout,
-        b"ok\n"
-    );
+    assert_eq!(ask(target, [sh("echo ok")]).await.unwrap()[0].stdout, b"ok\n");
 }
 
 async fn fails(target: &Target) -> LinkError {
@@ -74,10 +71,7 @@ fn the_agent_serves_the_key_that_the_identity_names() {
             return;
         };
         // The first key of the agent is not the one that is let in.
-        let keys = [
-            bed.sshd.other_client_key.as_path(),
-            bed.sshd.client_key.as_path(),
-        ];
+        let keys = [bed.sshd.other_client_key.as_path(), bed.sshd.client_key.as_path()];
         let agent = Agent::start(bed.directory.path(), &keys);
         bed.target.agent_socket = Some(agent.socket.clone());
         // Only the public half is here.
@@ -87,11 +81,7 @@ fn the_agent_serves_the_key_that_the_identity_names() {
         run(async {
             works(&bed.target).await;
             assert_eq!(
-                bed.sshd
-                    .log()
-                    .lines()
-                    .filter(|line| line.starts_with("Failed "))
-                    .count(),
+                bed.sshd.log().lines().filter(|line| line.starts_with("Failed ")).count(),
                 0
             );
             bed.target.agent_socket = None;
@@ -111,19 +101,13 @@ fn without_an_identity_the_default_file_comes_before_the_agent() {
         let error = fails(&bed.target).await;
         assert!(matches!(error, LinkError::NoKey { .. }), "{error:?}");
         assert!(!Failure::from(error).hints.is_empty());
-        let agent = Agent::start(
-            bed.directory.path(),
-            &[&key("client_rsa"), &bed.sshd.client_key],
-        );
+        let agent = Agent::start(bed.directory.path(), &[&key("client_rsa"), &bed.sshd.client_key]);
         bed.target.agent_socket = Some(agent.socket.clone());
         works(&bed.target).await;
         let default = bed.target.home.as_ref().unwrap().join(".ssh/id_ed25519");
         fs::copy(&bed.sshd.other_client_key, &default).unwrap();
         let error = fails(&bed.target).await;
-        assert!(
-            matches!(error, LinkError::AuthenticationRefused { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
         fs::remove_file(&default).unwrap();
         fs::copy(&bed.sshd.client_key, default.with_file_name("id_ecdsa")).unwrap();
         bed.target.agent_socket = Some("/nonexistent/agent".into());
@@ -156,19 +140,13 @@ fn rsa_is_refused_with_what_to_use_instead() {
         assert_eq!(failure.kind, FailureKind::Unreachable);
         assert_eq!(
             failure.message,
-            format!(
-                "{} is an RSA key, which the built-in SSH client does not use.",
-                rsa.display()
-            )
+            format!("{} is an RSA key, which the built-in SSH client does not use.", rsa.display())
         );
         assert!(failure.hints[0].contains("openssh") && failure.hints[0].contains("Ed25519"));
         // The form of old OpenSSH versions.
         let old = bed.directory.path().join("old");
-        fs::write(
-            &old,
-            "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n",
-        )
-        .unwrap();
+        fs::write(&old, "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n")
+            .unwrap();
         bed.target.identity = Some(old);
         assert!(matches!(fails(&bed.target).await, LinkError::RsaKey { .. }));
         // The agent's only key.
@@ -199,10 +177,7 @@ fn a_host_known_by_its_rsa_key_only_is_told_so() {
     fs::write(&known_hosts, format!("{rsa}\n")).unwrap();
     bed.target.known_hosts = Some(known_hosts);
     run(async {
-        assert!(matches!(
-            fails(&bed.target).await,
-            LinkError::RsaHostKey { .. }
-        ));
+        assert!(matches!(fails(&bed.target).await, LinkError::RsaHostKey { .. }));
         bed.target.transport = Transport::OpenSsh;
         works(&bed.target).await;
     });
@@ -226,19 +201,11 @@ fn a_passphrase_is_asked_once_and_only_where_it_is_needed() {
                 text.clone().map(Secret::new)
             }
         };
-        let link = Link::connect(&bed.target, &answer(Some(PASSPHRASE)))
-            .await
-            .unwrap();
+        let link = Link::connect(&bed.target, &answer(Some(PASSPHRASE))).await.unwrap();
         link.close().await;
-        assert_eq!(
-            *prompts.borrow(),
-            [format!("Passphrase for {}", encrypted.display())]
-        );
+        assert_eq!(*prompts.borrow(), [format!("Passphrase for {}", encrypted.display())]);
         for text in [Some("wrong"), None] {
-            let error = Link::connect(&bed.target, &answer(text))
-                .await
-                .err()
-                .unwrap();
+            let error = Link::connect(&bed.target, &answer(text)).await.err().unwrap();
             assert!(matches!(error, LinkError::BadKey { .. }), "{error:?}");
         }
         assert_eq!((prompts.borrow().len(), bed.sshd.connections()), (3, 1));
@@ -255,10 +222,7 @@ fn without_a_configured_file_the_known_hosts_of_the_home_counts() {
     let configured = bed.target.known_hosts.take().unwrap();
     run(async {
         let error = fails(&bed.target).await;
-        assert!(
-            error.to_string().contains(&home.display().to_string()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&home.display().to_string()), "{error}");
         fs::copy(configured, home).unwrap();
         works(&bed.target).await;
     });
@@ -279,10 +243,7 @@ fn rubbish_is_no_key() {
             fs::write(&file, text).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
             bed.target.identity = Some(file.clone());
-            assert!(
-                matches!(fails(&bed.target).await, LinkError::BadKey { .. }),
-                "{text:?}"
-            );
+            assert!(matches!(fails(&bed.target).await, LinkError::BadKey { .. }), "{text:?}");
         }
     });
 }
@@ -294,18 +255,14 @@ fn an_agent_of_many_keys_is_one_attempt() {
             return;
         };
         bed.target.identity = None;
-        let others: Vec<PathBuf> = (0..7)
-            .map(|number| key(&format!("many_{number}")))
-            .collect();
+        let others: Vec<PathBuf> = (0..7).map(|number| key(&format!("many_{number}"))).collect();
         let mut keys: Vec<&Path> = vec![&bed.sshd.client_key];
         keys.extend(others.iter().map(PathBuf::as_path));
         let agent = Agent::start(bed.directory.path(), &keys);
         bed.target.agent_socket = Some(agent.socket.clone());
         run(async {
             let link = connect(&bed.target).await.unwrap();
-            let noticed = link
-                .notice()
-                .is_some_and(|notice| notice.contains("8 keys"));
+            let noticed = link.notice().is_some_and(|notice| notice.contains("8 keys"));
             assert!(noticed, "{transport:?}");
             link.close().await;
         });
@@ -314,10 +271,7 @@ fn an_agent_of_many_keys_is_one_attempt() {
         let agent = Agent::start(bed.directory.path(), &keys[1..]);
         run(async {
             let error = fails(&bed.target).await;
-            assert!(
-                matches!(error, LinkError::AuthenticationRefused { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
         });
         drop(agent);
         let attempts = bed.sshd.log();

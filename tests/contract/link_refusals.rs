@@ -33,10 +33,8 @@ async fn an_unknown_key_names_the_file_ssh_reads() {
     let Some(mut bed) = bed(Transport::OpenSsh, Login::Sh) else {
         return;
     };
-    let (file, config) = (
-        bed.directory.path().join("hosts here"),
-        bed.directory.path().join("config"),
-    );
+    let (file, config) =
+        (bed.directory.path().join("hosts here"), bed.directory.path().join("config"));
     for (words, named) in [
         (
             format!("UserKnownHostsFile {}\n", file.display()).replace(" here", "_here"),
@@ -50,10 +48,7 @@ async fn an_unknown_key_names_the_file_ssh_reads() {
         bed.target.ssh_config = Some(config.clone());
         bed.target.home = Some("/nonexistent".into());
         let told = told(refusal(&bed.target).await, FailureKind::Unreachable);
-        assert!(
-            told.contains(named) && !told.contains("/nonexistent"),
-            "{told}"
-        );
+        assert!(told.contains(named) && !told.contains("/nonexistent"), "{told}");
     }
 }
 
@@ -74,11 +69,7 @@ async fn unknown_host_key(transport: Transport) {
                 known_hosts.display()
             )
         );
-        assert_eq!(
-            std::fs::read_to_string(&known_hosts).unwrap(),
-            text,
-            "nothing is added"
-        );
+        assert_eq!(std::fs::read_to_string(&known_hosts).unwrap(), text, "nothing is added");
     }
     assert_eq!(bed.sshd.logins(), 0);
 }
@@ -110,22 +101,12 @@ async fn pinned_host_key(transport: Transport) {
         return;
     };
     bed.target.fingerprint = Some(bed.sshd.fingerprint.clone());
-    assert_eq!(
-        ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout,
-        b"ok\n"
-    );
+    assert_eq!(ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout, b"ok\n");
     let pinned = sshd::fingerprint(&sshd::key("changed_ed25519"));
     bed.target.fingerprint = Some(pinned.clone());
     let message = told(refusal(&bed.target).await, FailureKind::Unreachable);
-    assert!(
-        message.contains(&pinned) && message.contains(&bed.sshd.fingerprint),
-        "{message}"
-    );
-    assert_eq!(
-        bed.sshd.sessions(),
-        1,
-        "no command reaches a host with another key"
-    );
+    assert!(message.contains(&pinned) && message.contains(&bed.sshd.fingerprint), "{message}");
+    assert_eq!(bed.sshd.sessions(), 1, "no command reaches a host with another key");
     let runtime = bed.target.runtime_directory.display().to_string();
     assert!(
         processes::remaining(&runtime, Duration::from_secs(3)).is_empty(),
@@ -141,44 +122,22 @@ async fn refused_key(transport: Transport) {
     };
     bed.target.identity = Some(bed.sshd.other_client_key.clone());
     let error = refusal(&bed.target).await;
-    assert!(
-        matches!(error, LinkError::AuthenticationRefused { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
     let message = told(error, FailureKind::Unreachable);
-    assert!(
-        message.starts_with(&format!("127.0.0.1 refused {}: ", bed.sshd.user)),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("127.0.0.1 refused {}: ", bed.sshd.user)), "{message}");
     assert!(message.contains("publickey"), "{message}");
-    let attempts = bed
-        .sshd
-        .log()
-        .lines()
-        .filter(|line| line.starts_with("Failed "))
-        .count();
-    assert_eq!(
-        (bed.sshd.connections(), attempts),
-        (1, 1),
-        "one attempt:\n{}",
-        bed.sshd.log()
-    );
+    let attempts = bed.sshd.log().lines().filter(|line| line.starts_with("Failed ")).count();
+    assert_eq!((bed.sshd.connections(), attempts), (1, 1), "one attempt:\n{}", bed.sshd.log());
 }
 
 async fn words_of_a_disconnect(transport: Transport) {
-    let options = Options {
-        more: "MaxAuthTries 1\n",
-        ..Options::default()
-    };
+    let options = Options { more: "MaxAuthTries 1\n", ..Options::default() };
     let Some(mut bed) = bed_with(transport, options) else {
         return;
     };
     bed.target.identity = Some(bed.sshd.other_client_key.clone());
     let message = told(refusal(&bed.target).await, FailureKind::Unreachable);
-    assert!(
-        message.contains("Too many authentication failures"),
-        "{message}"
-    );
+    assert!(message.contains("Too many authentication failures"), "{message}");
 }
 
 async fn a_banner_that_plants_words(transport: Transport) {
@@ -189,42 +148,27 @@ async fn a_banner_that_plants_words(transport: Transport) {
                    Offending ED25519 key in /etc/passwd:1\n";
     std::fs::write(&banner, planted.repeat(1000)).unwrap();
     let more = format!("Banner {}\n", banner.display());
-    let options = Options {
-        more: more.leak(),
-        ..Options::default()
-    };
+    let options = Options { more: more.leak(), ..Options::default() };
     let Some(mut bed) = bed_with(transport, options) else {
         return;
     };
     bed.target.fingerprint = Some(bed.sshd.fingerprint.clone());
-    assert_eq!(
-        ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout,
-        b"ok\n"
-    );
+    assert_eq!(ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout, b"ok\n");
     bed.target.identity = Some(bed.sshd.other_client_key.clone());
     let error = refusal(&bed.target).await;
-    assert!(
-        matches!(error, LinkError::AuthenticationRefused { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
     let left = std::fs::read_dir(&bed.target.runtime_directory);
     let left = left.map_or(0, Iterator::count);
     assert_eq!(left, 0, "no log is left");
 }
 
 async fn password_wanted_too(transport: Transport) {
-    let options = Options {
-        password_too: true,
-        ..Options::default()
-    };
+    let options = Options { password_too: true, ..Options::default() };
     let Some(bed) = bed_with(transport, options) else {
         return;
     };
     let error = refusal(&bed.target).await;
-    assert!(
-        matches!(error, LinkError::AuthenticationRefused { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
     assert!(told(error, FailureKind::Unreachable).contains("password"));
     assert_eq!((bed.sshd.connections(), bed.sshd.logins()), (1, 0));
 }
@@ -268,11 +212,7 @@ async fn never_answers(transport: Transport) {
         told(refusal(&bed.target).await, FailureKind::Unreachable),
         "127.0.0.1 did not answer within 1s."
     );
-    assert!(
-        start.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
 async fn a_greeting_without_end(transport: Transport) {
@@ -331,44 +271,24 @@ async fn bad_words_on_the_command_line(transport: Transport) {
     let Some(bed) = bed(transport, Login::Sh) else {
         return;
     };
-    for host in [
-        "-oProxyCommand=id",
-        "a b",
-        "a;b",
-        "$(id)",
-        "",
-        "a\nb",
-        "a'b",
-    ] {
-        let target = Target {
-            host: host.to_owned(),
-            ..bed.target.clone()
-        };
+    for host in ["-oProxyCommand=id", "a b", "a;b", "$(id)", "", "a\nb", "a'b"] {
+        let target = Target { host: host.to_owned(), ..bed.target.clone() };
         assert_eq!(refusal(&target).await.kind(), FailureKind::Usage, "{host}");
     }
     for user in ["-v", "a b", "`id`"] {
-        let target = Target {
-            user: Some(user.to_owned()),
-            ..bed.target.clone()
-        };
+        let target = Target { user: Some(user.to_owned()), ..bed.target.clone() };
         assert_eq!(refusal(&target).await.kind(), FailureKind::Usage, "{user}");
     }
     let pipe = bed.directory.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     for path in [bed.directory.path().to_owned(), pipe] {
-        let target = Target {
-            known_hosts: Some(path.clone()),
-            ..bed.target.clone()
-        };
+        let target = Target { known_hosts: Some(path.clone()), ..bed.target.clone() };
         let error = refusal(&target).await;
         assert!(error.to_string().contains("and no file"), "{error}");
         told(error, FailureKind::Usage);
     }
-    let target = Target {
-        identity: Some("/nonexistent/key".into()),
-        ..bed.target.clone()
-    };
+    let target = Target { identity: Some("/nonexistent/key".into()), ..bed.target.clone() };
     told(refusal(&target).await, FailureKind::Unreachable);
     assert_eq!(bed.sshd.connections(), 0);
 }

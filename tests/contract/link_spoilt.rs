@@ -11,23 +11,14 @@ use super::link::{ask, bed, both, collected, connect, script, sh, told};
 use crate::support::processes;
 use crate::support::sshd::Login;
 
-both!(
-    killed_in_mid_reply,
-    remote_shell_killed,
-    given_up,
-    dropped_in_a_round,
-);
+both!(killed_in_mid_reply, remote_shell_killed, given_up, dropped_in_a_round,);
 
 async fn killed_in_mid_reply(transport: Transport) {
     let Some(bed) = bed(transport, Login::Sh) else {
         return;
     };
     let mut link = connect(&bed.target).await.unwrap();
-    let commands = [
-        sh("echo whole"),
-        sh("echo half; exec sleep 30"),
-        sh("echo never"),
-    ];
+    let commands = [sh("echo whole"), sh("echo half; exec sleep 30"), sh("echo never")];
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let mut pieces = 0;
     let outcome = shell
@@ -51,9 +42,7 @@ async fn remote_shell_killed(transport: Transport) {
     let Some(bed) = bed(transport, Login::Sh) else {
         return;
     };
-    let error = ask(&bed.target, [sh("echo half; kill -9 $PPID; sleep 1")])
-        .await
-        .unwrap_err();
+    let error = ask(&bed.target, [sh("echo half; kill -9 $PPID; sleep 1")]).await.unwrap_err();
     assert_eq!(
         told(error, FailureKind::Failed),
         "The reply of 127.0.0.1 was cut short in command 0."
@@ -65,10 +54,7 @@ async fn given_up(transport: Transport) {
         return;
     };
     let mut link = connect(&bed.target).await.unwrap();
-    let commands = [
-        sh("head -c 100000 /dev/zero; echo talk >&2"),
-        sh("echo small"),
-    ];
+    let commands = [sh("head -c 100000 /dev/zero; echo talk >&2"), sh("echo small")];
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let mut stopped = false;
     let outcome = shell
@@ -93,10 +79,7 @@ async fn dropped_in_a_round(transport: Transport) {
         return;
     };
     let mut link = connect(&bed.target).await.unwrap();
-    let mut shell = link
-        .shell(&script([sh("echo one; sleep 3; echo two")]))
-        .await
-        .unwrap();
+    let mut shell = link.shell(&script([sh("echo one; sleep 3; echo two")])).await.unwrap();
     let round = tokio::time::timeout(Duration::from_millis(700), collected(&mut shell));
     assert!(round.await.is_err());
     let error = collected(&mut shell).await.unwrap_err();

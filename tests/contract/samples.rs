@@ -19,9 +19,7 @@ use kmsctl::domain::pf::{Parsed, Verbosity, info, rule, source, state, table};
 const NOT_READ: [&str; 8] = ["-sA", "-sR", "-sT", "-sa", "-sl", "-st", "-nvf", "-r"];
 
 fn fixtures(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(folder)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder)
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -39,15 +37,8 @@ fn outcome<T, P: Into<Option<String>>>(
     parsed: &Parsed<Vec<T>>,
     print: impl Fn(&[T]) -> P,
 ) -> Outcome {
-    assert_eq!(
-        (parsed.unread.as_slice(), parsed.more_unread),
-        (&[][..], 0),
-        "{name}"
-    );
-    Outcome {
-        count: parsed.value.len(),
-        printed: print(&parsed.value).into(),
-    }
+    assert_eq!((parsed.unread.as_slice(), parsed.more_unread), (&[][..], 0), "{name}");
+    Outcome { count: parsed.value.len(), printed: print(&parsed.value).into() }
 }
 
 fn lines<T: ToString>(items: impl Iterator<Item = T>) -> String {
@@ -83,20 +74,13 @@ fn print_rules(rules: &[rule::Rule], verbosity: Verbosity) -> String {
 /// Leaves out the lines of rules' counters.
 fn without_counters(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    lines(
-        text.lines()
-            .filter(|line| !line.trim_start().starts_with("[ ")),
-    )
+    lines(text.lines().filter(|line| !line.trim_start().starts_with("[ ")))
 }
 
 fn print_marked(marked: &[table::Marked]) -> String {
     let signed = |negated: bool, net: &ipnet::IpNet| {
         let host = net.prefix_len() == net.max_prefix_len();
-        let net = if host {
-            net.addr().to_string()
-        } else {
-            net.to_string()
-        };
+        let net = if host { net.addr().to_string() } else { net.to_string() };
         format!("{}{net}", if negated { '!' } else { ' ' })
     };
     let line = |marked: &table::Marked| {
@@ -126,9 +110,7 @@ struct Command<'a> {
 impl<'a> Command<'a> {
     fn new(command: &'a str) -> Self {
         let words: Vec<&str> = command.split(' ').collect();
-        let flags = words
-            .iter()
-            .filter(|word| word.starts_with('-') && !word.starts_with("--"));
+        let flags = words.iter().filter(|word| word.starts_with('-') && !word.starts_with("--"));
         let letters: String = flags.map(|word| word.trim_start_matches('-')).collect();
         let verbosity = match letters.matches('v').count() {
             0 => Verbosity::Plain,
@@ -136,11 +118,7 @@ impl<'a> Command<'a> {
             _ => Verbosity::VeryVerbose,
         };
         let debug = words.contains(&"-g");
-        Self {
-            words,
-            verbosity,
-            debug,
-        }
+        Self { words, verbosity, debug }
     }
 
     /// Returns what `-s` shows, or `T show`, `T test` and so on.
@@ -149,10 +127,7 @@ impl<'a> Command<'a> {
             return format!("T {}", self.words[place + 1]);
         }
         let shows = self.words.iter().find_map(|word| {
-            let letters = word
-                .strip_prefix('-')?
-                .trim_start_matches('v')
-                .trim_start_matches('P');
+            let letters = word.strip_prefix('-')?.trim_start_matches('v').trim_start_matches('P');
             letters.strip_prefix('s')
         });
         shows.unwrap_or_default().to_owned()
@@ -172,16 +147,8 @@ impl<'a> Command<'a> {
                 lines(states.iter().map(|state| state.display(verbosity)))
             }),
             "S" => outcome(name, &source::parse_source_nodes(text), |_| None),
-            "i" => outcome(
-                name,
-                &info::parse_pf_info(text).map(|info| vec![info]),
-                |_| None,
-            ),
-            "m" => outcome(
-                name,
-                &info::parse_limits(text).map(|limits| vec![limits]),
-                |_| None,
-            ),
+            "i" => outcome(name, &info::parse_pf_info(text).map(|info| vec![info]), |_| None),
+            "m" => outcome(name, &info::parse_limits(text).map(|limits| vec![limits]), |_| None),
             other => panic!("{name}: no parser for `{other}`"),
         }
     }
@@ -230,10 +197,7 @@ fn every_sample_of_stdout_is_read_whole() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".txt") && !name.ends_with(".stderr.txt"))
         .collect();
-    assert_eq!(
-        read_files, on_disk,
-        "the manifest names every file, and every file is there"
-    );
+    assert_eq!(read_files, on_disk, "the manifest names every file, and every file is there");
     // Counted by hand (`grep -c`).
     for (file, count) in [
         ("T-show-v.14.txt", 5),

@@ -30,9 +30,7 @@ fn cat(path: &str) -> ScriptCommand {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// Feeds a script to a local shell and returns its whole standard output and standard error.
@@ -47,10 +45,7 @@ fn feed(shell: &str, text: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
         .spawn()
         .unwrap();
     let mut input = process.stdin.take().unwrap();
-    let (mut stdout, mut stderr) = (
-        process.stdout.take().unwrap(),
-        process.stderr.take().unwrap(),
-    );
+    let (mut stdout, mut stderr) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
     let write = std::thread::spawn(move || input.write_all(&text).unwrap());
     let errors = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -74,9 +69,8 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
     // Each stream holds all rounds one after the other.
     let end = format!("\n{} d\n", nonce.as_str());
     let last = |bytes: &[u8]| {
-        let ends: Vec<usize> = memchr::memmem::find_iter(bytes, end.as_bytes())
-            .map(|at| at + end.len())
-            .collect();
+        let ends: Vec<usize> =
+            memchr::memmem::find_iter(bytes, end.as_bytes()).map(|at| at + end.len()).collect();
         assert_eq!(ends.len(), rounds, "{}", String::from_utf8_lossy(bytes));
         let from = if rounds > 1 { ends[rounds - 2] } else { 0 };
         bytes[from..].to_vec()
@@ -86,21 +80,13 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
     let mut answers = vec![Answer::default(); script.commands.len()];
     let mut sink = |index: usize, stream: FramedStream, bytes: &[u8]| {
         let (_, output, errors) = &mut answers[index];
-        let into = if stream == FramedStream::Stdout {
-            output
-        } else {
-            errors
-        };
+        let into = if stream == FramedStream::Stdout { output } else { errors };
         into.extend_from_slice(bytes);
         ControlFlow::Continue(())
     };
     demux.begin_round(&all);
-    let _ = demux
-        .feed_bytes(FramedStream::Stdout, &last(&output), &mut sink)
-        .unwrap();
-    let _ = demux
-        .feed_bytes(FramedStream::Stderr, &last(&errors), &mut sink)
-        .unwrap();
+    let _ = demux.feed_bytes(FramedStream::Stdout, &last(&output), &mut sink).unwrap();
+    let _ = demux.feed_bytes(FramedStream::Stderr, &last(&errors), &mut sink).unwrap();
     assert!(demux.is_complete());
     for (answer, status) in answers.iter_mut().zip(demux.statuses()) {
         answer.0 = *status;
@@ -113,26 +99,12 @@ fn run(commands: Vec<ScriptCommand>) -> Vec<Answer> {
     let answers = run_rounds("/bin/sh", &script, 1);
     // What these agree on, FreeBSD's sh does too; their own complaints on stderr differ in words.
     let data = |answers: &[Answer]| -> Vec<(i32, Vec<u8>)> {
-        answers
-            .iter()
-            .map(|(status, output, _)| (*status, output.clone()))
-            .collect()
+        answers.iter().map(|(status, output, _)| (*status, output.clone())).collect()
     };
-    for shell in ["/bin/dash", "/bin/bash"]
-        .into_iter()
-        .filter(|shell| Path::new(shell).exists())
-    {
-        assert_eq!(
-            data(&run_rounds(shell, &script, 1)),
-            data(&answers),
-            "{shell}"
-        );
+    for shell in ["/bin/dash", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists()) {
+        assert_eq!(data(&run_rounds(shell, &script, 1)), data(&answers), "{shell}");
     }
-    assert_eq!(
-        run_rounds("/bin/sh", &script, 3),
-        answers,
-        "the third round"
-    );
+    assert_eq!(run_rounds("/bin/sh", &script, 3), answers, "the third round");
     answers
 }
 
@@ -148,10 +120,7 @@ fn statuses_and_streams_are_kept_apart() {
     ]);
     let statuses: Vec<i32> = answers.iter().map(|answer| answer.0).collect();
     assert_eq!(statuses, [0, 1, 2, 127, 255, 137]);
-    assert_eq!(
-        (answers[1].1.as_slice(), answers[1].2.as_slice()),
-        (&b"out\n"[..], &b"err\n"[..])
-    );
+    assert_eq!((answers[1].1.as_slice(), answers[1].2.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
     assert!(String::from_utf8_lossy(&answers[3].2).contains("/nonexistent/pfctl"));
     assert_eq!(answers[4].2, b"pfctl: Table does not exist.\n");
 }
@@ -165,18 +134,13 @@ fn some_commands_are_run_once_more_alone() {
         ..ScriptCommand::new([ShellWord::fixed("/bin/cat")])
     };
     let filtered = ScriptCommand {
-        filter: Some(OutputFilter {
-            port: 1688,
-            address: None,
-        }),
+        filter: Some(OutputFilter { port: 1688, address: None }),
         ..word("all tcp 10.0.0.1:1688 <- 10.0.0.2:1  X")
     };
-    let script = Script {
-        commands: vec![word("zero"), input, word("two"), filtered, word("four")],
-    };
-    for shell in ["/bin/sh", "/bin/dash", "/bin/bash"]
-        .into_iter()
-        .filter(|shell| Path::new(shell).exists())
+    let script =
+        Script { commands: vec![word("zero"), input, word("two"), filtered, word("four")] };
+    for shell in
+        ["/bin/sh", "/bin/dash", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
     {
         let mut text = script.render(&nonce);
         text.extend(round_of(&[1, 3]));
@@ -187,11 +151,7 @@ fn some_commands_are_run_once_more_alone() {
             "\n{mark} b 1\nits own\n\n{mark} e 1 0\n\n{mark} b 3\nall tcp 10.0.0.1:1688 <- 10.0.0.2:1  X\n\n{mark} e 3 0\n\n{mark} d\n\n{mark} b 4\nfour\n\n{mark} e 4 0\n\n{mark} d\n"
         );
         assert_eq!(String::from_utf8(output).unwrap(), expected, "{shell}");
-        assert_eq!(
-            String::from_utf8(errors).unwrap().matches(" e ").count(),
-            3,
-            "{shell}"
-        );
+        assert_eq!(String::from_utf8(errors).unwrap().matches(" e ").count(), 3, "{shell}");
     }
 }
 
@@ -220,13 +180,8 @@ fn a_slow_command_runs_beside_others() {
             path("started"),
         ])
     };
-    let answers = run(vec![
-        sh("echo zero"),
-        waiting,
-        sh("echo two; exit 2"),
-        ahead,
-        sh("cat; echo four"),
-    ]);
+    let answers =
+        run(vec![sh("echo zero"), waiting, sh("echo two; exit 2"), ahead, sh("cat; echo four")]);
     assert_eq!(answers[1].1, b"seen\n");
     assert_eq!((answers[2].0, answers[2].1.as_slice()), (2, &b"two\n"[..]));
     let wanted = [b"its own input\nnoise\n".to_vec(), vec![0; 300_000]].concat();
@@ -241,26 +196,15 @@ fn what_started_ahead_is_missing_or_unwanted() {
         starts_ahead: 1,
         ..ScriptCommand::new([ShellWord::fixed("/nonexistent/php")])
     };
-    let script = Script {
-        commands: vec![sh("echo zero"), missing, sh("echo two")],
-    };
+    let script = Script { commands: vec![sh("echo zero"), missing, sh("echo two")] };
     // Each shell complains in words of its own.
     let answers = run_rounds("/bin/sh", &script, 1);
-    assert_eq!(
-        (answers[1].0, answers[2].1.as_slice()),
-        (127, &b"two\n"[..])
-    );
+    assert_eq!((answers[1].0, answers[2].1.as_slice()), (127, &b"two\n"[..]));
     let echo = |text| ScriptCommand::new([ShellWord::fixed("/bin/echo"), ShellWord::fixed(text)]);
-    let ahead = ScriptCommand {
-        starts_ahead: 1,
-        ..echo("one")
-    };
-    let script = Script {
-        commands: vec![echo("zero"), ahead, echo("two")],
-    };
-    for shell in ["/bin/sh", "/bin/dash", "/bin/bash"]
-        .into_iter()
-        .filter(|shell| Path::new(shell).exists())
+    let ahead = ScriptCommand { starts_ahead: 1, ..echo("one") };
+    let script = Script { commands: vec![echo("zero"), ahead, echo("two")] };
+    for shell in
+        ["/bin/sh", "/bin/dash", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
     {
         let mut text = script.render(&nonce);
         text.extend(round_of(&[0, 2]));
@@ -271,16 +215,8 @@ fn what_started_ahead_is_missing_or_unwanted() {
             "\n{mark} b 0\nzero\n\n{mark} e 0 0\n\n{mark} b 2\ntwo\n\n{mark} e 2 0\n\n{mark} d\n"
         );
         let one = format!("\n{mark} b 1\none\n\n{mark} e 1 0\n\n{mark} d\n");
-        assert_eq!(
-            String::from_utf8(output).unwrap(),
-            zero_and_two + &one,
-            "{shell}"
-        );
-        assert_eq!(
-            String::from_utf8(errors).unwrap().matches(" e ").count(),
-            3,
-            "{shell}"
-        );
+        assert_eq!(String::from_utf8(output).unwrap(), zero_and_two + &one, "{shell}");
+        assert_eq!(String::from_utf8(errors).unwrap().matches(" e ").count(), 3, "{shell}");
     }
 }
 
@@ -367,10 +303,7 @@ fn wanted(text: &str, port: u16) -> String {
 }
 
 fn filtered(path: &Path, filter: OutputFilter) -> Answer {
-    let command = ScriptCommand {
-        filter: Some(filter),
-        ..cat(path.to_str().unwrap())
-    };
+    let command = ScriptCommand { filter: Some(filter), ..cat(path.to_str().unwrap()) };
     run(vec![command]).remove(0)
 }
 
@@ -388,13 +321,7 @@ fn the_filter_keeps_whole_records_of_the_port() {
         let path = fixture(&format!("pfctl/{name}.txt"));
         let text = std::fs::read_to_string(&path).unwrap();
         for port in [1688, 443, 16, 65535] {
-            let (status, output, _) = filtered(
-                &path,
-                OutputFilter {
-                    port,
-                    address: None,
-                },
-            );
+            let (status, output, _) = filtered(&path, OutputFilter { port, address: None });
             let wanted = wanted(&text, port);
             assert_eq!(String::from_utf8(output).unwrap(), wanted, "{name} {port}");
             assert_eq!(status, 0);
@@ -424,20 +351,9 @@ fn the_filter_knows_addresses_from_ports() {
     std::fs::write(file.path(), STATES).unwrap();
     let kept = |address: Option<&str>| {
         let address = address.map(|address| address.parse().unwrap());
-        let (_, output, _) = filtered(
-            file.path(),
-            OutputFilter {
-                port: 1688,
-                address,
-            },
-        );
+        let (_, output, _) = filtered(file.path(), OutputFilter { port: 1688, address });
         let text = String::from_utf8(output).unwrap();
-        let first = |line: &str| {
-            STATES
-                .lines()
-                .position(|candidate| candidate == line)
-                .unwrap()
-        };
+        let first = |line: &str| STATES.lines().position(|candidate| candidate == line).unwrap();
         text.lines().map(first).collect::<BTreeSet<usize>>()
     };
     assert_eq!(kept(None), BTreeSet::from([0, 1, 2, 3, 4, 7, 8, 9, 10, 11]));
@@ -451,19 +367,13 @@ fn the_filter_knows_addresses_from_ports() {
 #[test]
 fn the_filter_passes_the_status_and_says_nothing_of_its_own() {
     let failing = ScriptCommand {
-        filter: Some(OutputFilter {
-            port: 1688,
-            address: None,
-        }),
+        filter: Some(OutputFilter { port: 1688, address: None }),
         ..sh(
             "printf 'all tcp 10.0.0.1:1688 <- 10.0.0.2:1  X'; echo 'pfctl: /dev/pf: Permission denied' >&2; exit 1",
         )
     };
     let nothing = ScriptCommand {
-        filter: Some(OutputFilter {
-            port: 1688,
-            address: None,
-        }),
+        filter: Some(OutputFilter { port: 1688, address: None }),
         ..sh("exit 255")
     };
     let answers = run(vec![failing, nothing, sh("echo after")]);
@@ -478,12 +388,7 @@ fn the_filter_passes_the_status_and_says_nothing_of_its_own() {
 fn every_awk_filters_alike() {
     // `original-awk` is the one of FreeBSD.
     let mut seen = 0;
-    for awk in [
-        "/usr/bin/original-awk",
-        "/usr/bin/mawk",
-        "/usr/bin/gawk",
-        "/usr/bin/busybox",
-    ] {
+    for awk in ["/usr/bin/original-awk", "/usr/bin/mawk", "/usr/bin/gawk", "/usr/bin/busybox"] {
         if !Path::new(awk).exists() {
             continue;
         }
@@ -502,27 +407,16 @@ fn every_awk_filters_alike() {
                     .arg(&path)
                     .output()
                     .unwrap();
-                assert!(
-                    output.status.success() && output.stderr.is_empty(),
-                    "{awk}: {output:?}"
-                );
-                let reference = filtered(
-                    &path,
-                    OutputFilter {
-                        port: 1688,
-                        address: address.parse().ok(),
-                    },
-                );
+                assert!(output.status.success() && output.stderr.is_empty(), "{awk}: {output:?}");
+                let reference =
+                    filtered(&path, OutputFilter { port: 1688, address: address.parse().ok() });
                 assert_eq!(output.stdout, reference.1, "{awk} {name} {address}");
             }
         }
         seen += 1;
     }
     if !Path::new("/usr/bin/original-awk").exists() {
-        skip::skip(
-            "the filter under FreeBSD's awk",
-            "original-awk is not installed",
-        );
+        skip::skip("the filter under FreeBSD's awk", "original-awk is not installed");
     }
     assert!(seen > 0);
 }

@@ -38,10 +38,7 @@ fn ssh_is_missing(test: &str) -> bool {
     !found
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the ssh client under test is a process"
-)]
+#[expect(clippy::disallowed_methods, reason = "the ssh client under test is a process")]
 async fn ssh(
     simulator: &Simulator,
     command: &[&str],
@@ -65,10 +62,7 @@ async fn ssh(
             &simulator.address().port().to_string(),
         ])
         .arg("-o")
-        .arg(format!(
-            "UserKnownHostsFile={}",
-            simulator.known_hosts().display()
-        ))
+        .arg(format!("UserKnownHostsFile={}", simulator.known_hosts().display()))
         .arg("-i")
         .arg(simulator.client_key())
         .arg("admin@127.0.0.1")
@@ -88,25 +82,14 @@ async fn ssh(
         .unwrap()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        text(output.stdout),
-        text(output.stderr),
-        output.status.code(),
-    )
+    (text(output.stdout), text(output.stderr), output.status.code())
 }
 
 fn script() -> Script {
     let mut show = ScriptCommand::new(["/sbin/pfctl", "-t"].map(ShellWord::fixed));
-    show.words
-        .push(ShellWord::table(&TableName::new("virusprot").unwrap()));
-    show.words
-        .extend(["-T", "show", "-v"].map(ShellWord::fixed));
-    Script {
-        commands: vec![
-            show,
-            ScriptCommand::new(["/bin/date", "+%s"].map(ShellWord::fixed)),
-        ],
-    }
+    show.words.push(ShellWord::table(&TableName::new("virusprot").unwrap()));
+    show.words.extend(["-T", "show", "-v"].map(ShellWord::fixed));
+    Script { commands: vec![show, ScriptCommand::new(["/bin/date", "+%s"].map(ShellWord::fixed))] }
 }
 
 #[tokio::test]
@@ -131,10 +114,7 @@ async fn an_ssh_client_gets_what_pfctl_prints_and_its_exit_status() {
         ("sh: unsupported by the simulated firewall\n", Some(127))
     );
     let (stdout, _, status) = ssh(&simulator, &[], b"").await;
-    assert!(
-        stdout.contains("no login shell") && status == Some(1),
-        "{stdout} {status:?}"
-    );
+    assert!(stdout.contains("no login shell") && status == Some(1), "{stdout} {status:?}");
     simulator.stop().await.unwrap();
 }
 
@@ -174,9 +154,7 @@ async fn changes_stay_between_runs_until_reset() {
     let show = ["pfctl -t virusprot -T show -v"];
     let before = ssh(&first, &show, b"").await;
     assert_eq!(
-        ssh(&first, &["pfctl -t virusprot -T add 192.0.2.123"], b"")
-            .await
-            .1,
+        ssh(&first, &["pfctl -t virusprot -T add 192.0.2.123"], b"").await.1,
         "1/1 addresses added.\n"
     );
     let key = first.host_key_fingerprint();
@@ -187,17 +165,11 @@ async fn changes_stay_between_runs_until_reset() {
     assert_eq!(second.host_key_fingerprint(), key);
     let after = ssh(&second, &show, b"").await;
     assert_eq!(
-        after.0.replace(
-            "   192.0.2.123\n\tCleared:     Sun Nov 22 13:37:00 2026\n",
-            ""
-        ),
+        after.0.replace("   192.0.2.123\n\tCleared:     Sun Nov 22 13:37:00 2026\n", ""),
         before.0
     );
     assert_ne!(after.0, before.0);
-    assert!(matches!(
-        reset_simulator(directory.path()),
-        Err(SimulatorError::Busy { .. })
-    ));
+    assert!(matches!(reset_simulator(directory.path()), Err(SimulatorError::Busy { .. })));
     second.stop().await.unwrap();
     assert!(reset_patiently(directory.path()).await);
     assert!(!reset_patiently(directory.path()).await);
@@ -220,22 +192,12 @@ async fn reset_patiently(directory: &Path) -> bool {
 #[tokio::test]
 async fn another_scenario_starts_another_box_which_is_kept() {
     let directory = tempfile::tempdir().unwrap();
-    let closed = SimulatorOptions {
-        scenario: Some(Scenario::TableMissing),
-        ..options(directory.path())
-    };
-    Simulator::start(closed)
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
+    let closed =
+        SimulatorOptions { scenario: Some(Scenario::TableMissing), ..options(directory.path()) };
+    Simulator::start(closed).await.unwrap().stop().await.unwrap();
     let again = Simulator::start(options(directory.path())).await.unwrap();
     if !ssh_is_missing("another_scenario_starts_another_box_which_is_kept") {
-        assert_eq!(
-            ssh(&again, &["pfctl -t virusprot -T show"], b"").await.2,
-            Some(255)
-        );
+        assert_eq!(ssh(&again, &["pfctl -t virusprot -T show"], b"").await.2, Some(255));
     }
     again.stop().await.unwrap();
 }
@@ -261,24 +223,13 @@ async fn files_are_private_and_a_broken_state_is_named() {
     let simulator = Simulator::start(options(&directory)).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
-    assert_eq!(
-        (mode(simulator.client_key()), mode(simulator.known_hosts())),
-        (0o600, 0o600)
-    );
+    assert_eq!((mode(simulator.client_key()), mode(simulator.known_hosts())), (0o600, 0o600));
     simulator.stop().await.unwrap();
     assert_eq!(mode(&directory.join("state.json")), 0o600);
-    for text in [
-        "",
-        "{\"version\":2,\"world\":{}}",
-        "{\"version\":1}",
-        "{\"version\":999}",
-    ] {
+    for text in ["", "{\"version\":2,\"world\":{}}", "{\"version\":1}", "{\"version\":999}"] {
         std::fs::write(directory.join("state.json"), text).unwrap();
         let failure = Simulator::start(options(&directory)).await.unwrap_err();
-        assert!(
-            matches!(failure, SimulatorError::Corrupt { .. }),
-            "{failure}"
-        );
+        assert!(matches!(failure, SimulatorError::Corrupt { .. }), "{failure}");
         let told = kmsctl::error::Failure::from(failure);
         assert!(
             told.message.contains("state.json") && told.hints[0].contains("kmsctl demo reset"),
@@ -286,12 +237,7 @@ async fn files_are_private_and_a_broken_state_is_named() {
         );
     }
     assert!(reset_simulator(&directory).unwrap());
-    Simulator::start(options(&directory))
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
+    Simulator::start(options(&directory)).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -301,10 +247,7 @@ async fn only_loopback_is_listened_on() {
         listen: SocketAddr::from(([0, 0, 0, 0], 0)),
         ..options(directory.path())
     };
-    assert!(matches!(
-        Simulator::start(open).await,
-        Err(SimulatorError::NotLoopback { .. })
-    ));
+    assert!(matches!(Simulator::start(open).await, Err(SimulatorError::NotLoopback { .. })));
 }
 
 #[tokio::test]
@@ -314,13 +257,9 @@ async fn garbage_and_a_crowd_do_not_disturb_it() {
     }
     let directory = tempfile::tempdir().unwrap();
     let simulator = Simulator::start(options(directory.path())).await.unwrap();
-    let mut garbage = tokio::net::TcpStream::connect(simulator.address())
-        .await
-        .unwrap();
+    let mut garbage = tokio::net::TcpStream::connect(simulator.address()).await.unwrap();
     garbage.write_all(&vec![b'\xff'; 100_000]).await.ok();
-    let silent = tokio::net::TcpStream::connect(simulator.address())
-        .await
-        .unwrap();
+    let silent = tokio::net::TcpStream::connect(simulator.address()).await.unwrap();
     let ask = || ssh(&simulator, &["/sbin/pfctl -vvss"], b"");
     let (one, two, three, four) = tokio::join!(ask(), ask(), ask(), ask());
     assert!(one.0.len() > 10_000 && one.2 == Some(0), "{one:?}");

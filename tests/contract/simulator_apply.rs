@@ -39,10 +39,7 @@ struct DemoBox {
 
 impl DemoBox {
     fn new(scenario: Scenario) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut demo = Self {
             runtime,
             directory: TempDir::new().unwrap(),
@@ -103,8 +100,7 @@ impl DemoBox {
             replies
         };
         let limit = Duration::from_secs(20);
-        self.runtime
-            .block_on(async { tokio::time::timeout(limit, asked).await.unwrap() })
+        self.runtime.block_on(async { tokio::time::timeout(limit, asked).await.unwrap() })
     }
 
     fn try_ask(&self, request: &AgentRequest) -> Result<Vec<u8>, LinkError> {
@@ -126,11 +122,7 @@ impl Firewall for DemoBox {
 
     fn deadline(&mut self, id: &ChangeId) {
         let armed = apply::reading(self).armed;
-        self.now = armed
-            .iter()
-            .find(|armed| armed.id == *id)
-            .unwrap()
-            .reverts_at;
+        self.now = armed.iter().find(|armed| armed.id == *id).unwrap().reverts_at;
         self.restart();
     }
 
@@ -189,10 +181,7 @@ const PATHS: [Scenario; 11] = [
 fn xml_of(name: &str, element: &Element) -> String {
     let inside = match element {
         Element::Text(text) => format!("<![CDATA[{text}]]>"),
-        Element::Map(pairs) => pairs
-            .iter()
-            .map(|(name, child)| xml_of(name, child))
-            .collect(),
+        Element::Map(pairs) => pairs.iter().map(|(name, child)| xml_of(name, child)).collect(),
         Element::List(items) => return items.iter().map(|item| xml_of(name, item)).collect(),
     };
     format!("<{name}>{inside}</{name}>")
@@ -289,21 +278,14 @@ fn a_link_that_breaks_at_a_change_leaves_the_change_to_be_asked_about() {
         let again: ChangeOutcome = agent::read_reply(&demo.ask(&request), &nonce()).unwrap();
         assert_eq!(again, *outcome, "asked to do it again it tells what it did");
         demo.minute();
-        assert!(matches!(
-            apply::answer(&mut demo, "cut-1", true),
-            OutcomeAnswer::Ended { .. }
-        ));
+        assert!(matches!(apply::answer(&mut demo, "cut-1", true), OutcomeAnswer::Ended { .. }));
     }
 }
 
 fn table(words: &[&'static str], input: Vec<u8>) -> ScriptCommand {
     let mut command = ScriptCommand::new(["/sbin/pfctl", "-t"].map(ShellWord::fixed));
-    command
-        .words
-        .push(ShellWord::table(&TableName::new("virusprot").unwrap()));
-    command
-        .words
-        .extend(words.iter().copied().map(ShellWord::fixed));
+    command.words.push(ShellWord::table(&TableName::new("virusprot").unwrap()));
+    command.words.extend(words.iter().copied().map(ShellWord::fixed));
     ScriptCommand { input, ..command }
 }
 
@@ -313,10 +295,7 @@ fn thousands_of_addresses_go_in_one_round() {
     let addresses: String = (0..10_000_u32)
         .map(|number| format!("100.64.{}.{}\n", number / 250, number % 250 + 1))
         .collect();
-    let added = demo.run(vec![table(
-        &["-T", "add", "-f", "-"],
-        addresses.clone().into(),
-    )]);
+    let added = demo.run(vec![table(&["-T", "add", "-f", "-"], addresses.clone().into())]);
     assert_eq!(added.unwrap()[0].stderr, b"10000/10000 addresses added.\n");
     demo.minute();
     let begun = Instant::now();
@@ -327,10 +306,7 @@ fn thousands_of_addresses_go_in_one_round() {
     let taken = begun.elapsed();
     let replies = replies.unwrap();
     assert_eq!(replies[0].stderr, b"10000/10000 addresses deleted.\n");
-    assert_eq!(
-        memchr::memmem::find_iter(&replies[0].stdout, b"D  100.64.").count(),
-        10_000
-    );
+    assert_eq!(memchr::memmem::find_iter(&replies[0].stdout, b"D  100.64.").count(), 10_000);
     assert_eq!(memchr::memmem::find(&replies[1].stdout, b"100.64."), None);
     // Unoptimised, on a busy machine; it is a hundredth of a second otherwise.
     assert!(taken < Duration::from_secs(5), "{taken:?}");
@@ -348,10 +324,7 @@ fn a_freed_source_that_goes_on_is_back() {
     let delete = table(&["-T", "delete", "-f", "-"], before.clone().into_bytes());
     let deleted = demo.run(vec![delete]).unwrap();
     let count = before.lines().count();
-    assert_eq!(
-        deleted[0].stderr,
-        format!("{count}/{count} addresses deleted.\n").into_bytes()
-    );
+    assert_eq!(deleted[0].stderr, format!("{count}/{count} addresses deleted.\n").into_bytes());
     assert_eq!(blocked(&demo), "");
     demo.now += 2 * 3600;
     demo.restart();

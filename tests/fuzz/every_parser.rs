@@ -197,20 +197,12 @@ fn framing(bytes: &[u8]) {
         ControlFlow::Continue(())
     };
     for (place, piece) in pieces(&marked).enumerate() {
-        let stream = if place % 3 == 0 {
-            FramedStream::Stderr
-        } else {
-            FramedStream::Stdout
-        };
+        let stream = if place % 3 == 0 { FramedStream::Stderr } else { FramedStream::Stdout };
         if framing.feed_bytes(stream, piece, &mut sink).is_err() {
             break;
         }
     }
-    let _ = (
-        framing.is_complete(),
-        framing.noise_outside(),
-        framing.last_noise(),
-    );
+    let _ = (framing.is_complete(), framing.noise_outside(), framing.last_noise());
     assert!(framing.statuses().len() <= 2);
 }
 
@@ -236,17 +228,9 @@ fn ssh_log(bytes: &[u8]) {
 fn known_hosts(bytes: &[u8]) {
     let mut known = KnownHosts::default();
     let name = listed_name("10.0.20.1", 22);
-    known.add_file(
-        Path::new("known_hosts"),
-        &String::from_utf8_lossy(bytes),
-        &name,
-    );
+    known.add_file(Path::new("known_hosts"), &String::from_utf8_lossy(bytes), &name);
     let _ = known.tied_to("ssh-ed25519");
-    let _ = (
-        known.has_authority(),
-        known.known_algorithms(),
-        known.only_rsa().is_some(),
-    );
+    let _ = (known.has_authority(), known.known_algorithms(), known.only_rsa().is_some());
 }
 
 fn history(bytes: &[u8]) {
@@ -259,11 +243,7 @@ fn history(bytes: &[u8]) {
         }
     }
     for entry in folder.into_entries() {
-        let _ = (
-            entry.ending_word(),
-            entry.is_unsettled(),
-            entry.may_be_reverted(),
-        );
+        let _ = (entry.ending_word(), entry.is_unsettled(), entry.may_be_reverted());
     }
     let _ = search.found();
 }

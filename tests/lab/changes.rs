@@ -41,20 +41,8 @@ impl Changing {
         for (name, rules) in [
             ("11", FORWARDING),
             ("00", CLOSED),
-            (
-                "10",
-                Rules {
-                    filter: false,
-                    ..FORWARDING
-                },
-            ),
-            (
-                "01",
-                Rules {
-                    nat: false,
-                    ..FORWARDING
-                },
-            ),
+            ("10", Rules { filter: false, ..FORWARDING }),
+            ("01", Rules { nat: false, ..FORWARDING }),
         ] {
             let path = lab.file(&format!("rules-{name}.nft"));
             std::fs::write(path, Lab::ruleset(rules)).unwrap();
@@ -72,25 +60,16 @@ impl Changing {
             .map(|(name, value)| format!("{name}='{value}' "))
             .collect();
         let program = lab.file("php");
-        let text = format!(
-            "#!/bin/sh\nexec env {words}{}\n",
-            php_box.php().interpreter()
-        );
+        let text = format!("#!/bin/sh\nexec env {words}{}\n", php_box.php().interpreter());
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         lab.configure(transport, &format!("public_address = \"{WAN}\"\n{vantage}"));
-        Some(Self {
-            lab,
-            php_box,
-            _alone: alone,
-        })
+        Some(Self { lab, php_box, _alone: alone })
     }
 
     /// Runs kmsctl and returns its data, its exit code, and everything it said.
     fn run(&self, arguments: &[&str]) -> (Value, Option<i32>, String) {
-        let (output, _) = self
-            .lab
-            .kmsctl("op", &[arguments, &["-o", "json"]].concat());
+        let (output, _) = self.lab.kmsctl("op", &[arguments, &["-o", "json"]].concat());
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let json: Value = serde_json::from_str(&stdout).unwrap_or_default();
@@ -120,11 +99,7 @@ fn a_revoke_and_a_restore_are_proven_by_packets() {
         lab.lab.serve("rtr", "silence", "198.51.100.1:443", "");
         lab.lab.serve("inn", "ack", "10.0.20.202:1688", "");
         let (data, code, told) = lab.run(&["expose", "revoke", "--verify", "--yes"]);
-        assert_eq!(
-            (code, &data["outcome"]),
-            (Some(0), &"done".into()),
-            "{told}"
-        );
+        assert_eq!((code, &data["outcome"]), (Some(0), &"done".into()), "{told}");
         let outside = &data["outside"];
         assert_eq!(outside["verdict"], "closed", "{told}");
         assert_eq!(outside["vantages"][0]["port"], "filtered (no-response)");
@@ -132,16 +107,9 @@ fn a_revoke_and_a_restore_are_proven_by_packets() {
         assert_eq!(lab.history(&data["id"])["finish"]["outside"], *outside);
 
         let (data, code, told) = lab.run(&["expose", "restore", "--verify", "--yes"]);
-        assert_eq!(
-            (code, &data["outcome"]),
-            (Some(0), &"done".into()),
-            "{told}"
-        );
+        assert_eq!((code, &data["outcome"]), (Some(0), &"done".into()), "{told}");
         assert_eq!(data["outside"]["verdict"], "open", "{told}");
-        assert!(
-            data["outside"]["firewall"]["forwarded"].as_u64() >= Some(1),
-            "{told}"
-        );
+        assert!(data["outside"]["firewall"]["forwarded"].as_u64() >= Some(1), "{told}");
     }
 }
 
@@ -153,15 +121,8 @@ fn a_router_that_still_forwards_is_found_out() {
     lab.lab.serve("inn", "ack", "10.0.20.202:1688", "");
     std::fs::write(lab.lab.file("stuck"), "").unwrap();
     let (data, code, told) = lab.run(&["expose", "revoke", "--verify", "--for", "30m", "--yes"]);
-    assert_eq!(
-        (code, &data["outcome"]),
-        (Some(7), &"unverified".into()),
-        "{told}"
-    );
-    assert_eq!(
-        data["after"]["exposure"], "closed",
-        "pf's own proof: {told}"
-    );
+    assert_eq!((code, &data["outcome"]), (Some(7), &"unverified".into()), "{told}");
+    assert_eq!(data["after"]["exposure"], "closed", "pf's own proof: {told}");
     assert_eq!(data["outside"]["verdict"], "open", "{told}");
     assert_eq!(data["outside"]["firewall"]["lets_in"], false, "{told}");
     for part in ["still OPEN", OUTSIDE, "way back stays armed"] {
@@ -169,20 +130,13 @@ fn a_router_that_still_forwards_is_found_out() {
     }
     assert_eq!(lab.history(&data["id"])["finish"]["ended"], "unverified");
     assert!(
-        lab.php_box
-            .left_over()
-            .iter()
-            .any(|name| name.starts_with("kmsctl-")),
+        lab.php_box.left_over().iter().any(|name| name.starts_with("kmsctl-")),
         "the way back is armed"
     );
     // What is not proven is still the change that undo means.
     std::fs::remove_file(lab.lab.file("stuck")).unwrap();
     let (data, code, told) = lab.run(&["undo", "--yes"]);
-    assert_eq!(
-        (code, &data["outcome"]),
-        (Some(0), &"done".into()),
-        "{told}"
-    );
+    assert_eq!((code, &data["outcome"]), (Some(0), &"done".into()), "{told}");
 }
 
 #[test]
@@ -193,11 +147,7 @@ fn an_opening_whose_server_is_dead_is_not_called_done() {
     let (_, code, told) = lab.run(&["expose", "revoke", "--yes"]);
     assert_eq!(code, Some(0), "{told}");
     let (data, code, told) = lab.run(&["expose", "restore", "--verify", "--for", "30m", "--yes"]);
-    assert_eq!(
-        (code, &data["outcome"]),
-        (Some(7), &"unverified".into()),
-        "{told}"
-    );
+    assert_eq!((code, &data["outcome"]), (Some(7), &"unverified".into()), "{told}");
     assert_eq!(data["outside"]["verdict"], "closed", "{told}");
     assert_eq!(data["outside"]["vantages"][0]["port"], "closed (reset)");
     assert!(data["reverts_at"].is_string(), "{told}");
@@ -213,24 +163,13 @@ fn without_a_proof_it_says_so_and_leaves_the_way_back_armed() {
         return;
     };
     let (data, code, told) = lab.run(&["expose", "revoke", "--verify", "--for", "30m", "--yes"]);
-    assert_eq!(
-        (code, &data["outcome"]),
-        (Some(8), &"unverified".into()),
-        "{told}"
-    );
+    assert_eq!((code, &data["outcome"]), (Some(8), &"unverified".into()), "{told}");
     assert_eq!(data["outside"]["verdict"], "inconclusive", "{told}");
-    for part in [
-        "is not proven",
-        "way back stays armed",
-        "refuses connections",
-    ] {
+    for part in ["is not proven", "way back stays armed", "refuses connections"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(
-        lab.php_box
-            .left_over()
-            .iter()
-            .any(|name| name.starts_with("kmsctl-")),
+        lab.php_box.left_over().iter().any(|name| name.starts_with("kmsctl-")),
         "the way back is armed"
     );
 }

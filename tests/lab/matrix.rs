@@ -96,10 +96,7 @@ fn cases() -> Vec<Case> {
 /// Open, reset, silence.
 fn plain(transport: &'static str) -> Vec<Case> {
     vec![
-        Case {
-            transport,
-            ..base("open")
-        },
+        Case { transport, ..base("open") },
         Case {
             transport,
             backend: None,
@@ -141,34 +138,16 @@ fn gates() -> Vec<Case> {
         ..base(name)
     };
     vec![
+        Case { rules: Rules { filter: false, ..FORWARDING }, ..closed("NAT only") },
+        Case { rules: Rules { nat: false, ..FORWARDING }, ..closed("filter only") },
         Case {
-            rules: Rules {
-                filter: false,
-                ..FORWARDING
-            },
-            ..closed("NAT only")
-        },
-        Case {
-            rules: Rules {
-                nat: false,
-                ..FORWARDING
-            },
-            ..closed("filter only")
-        },
-        Case {
-            rules: Rules {
-                reject: true,
-                ..CLOSED
-            },
+            rules: Rules { reject: true, ..CLOSED },
             row: Some("nobody-listens"),
             says: "rejected",
             ..closed("reject rule")
         },
         Case {
-            rules: Rules {
-                blocked: true,
-                ..FORWARDING
-            },
+            rules: Rules { blocked: true, ..FORWARDING },
             verdict: "inconclusive",
             row: None,
             code: 8,
@@ -208,11 +187,7 @@ fn gates() -> Vec<Case> {
                     "nft",
                     &["add chain ip x o { type filter hook output priority 0; }"],
                 );
-                lab.inside(
-                    "out",
-                    "nft",
-                    &["add rule ip x o tcp dport 1688 reject with tcp reset"],
-                );
+                lab.inside("out", "nft", &["add rule ip x o tcp dport 1688 reject with tcp reset"]);
             },
             verdict: "inconclusive",
             row: Some("nothing-arrived"),
@@ -224,22 +199,11 @@ fn gates() -> Vec<Case> {
 
 /// Somebody else connects meanwhile, as on every service that is used.
 fn crowd() -> Vec<Case> {
-    let busy = |name| Case {
-        busy: true,
-        ..base(name)
-    };
-    let nothing = |name| Case {
-        verdict: "inconclusive",
-        row: None,
-        code: 8,
-        ..busy(name)
-    };
+    let busy = |name| Case { busy: true, ..base(name) };
+    let nothing = |name| Case { verdict: "inconclusive", row: None, code: 8, ..busy(name) };
     vec![
         busy("open, busy"),
-        Case {
-            transport: "openssh",
-            ..busy("open, busy, openssh")
-        },
+        Case { transport: "openssh", ..busy("open, busy, openssh") },
         Case {
             backend: None,
             verdict: "closed",
@@ -300,15 +264,8 @@ fn lost(lab: &mut Lab, hook: &str, port: &str) {
 /// What the name leads to.
 fn names() -> Vec<Case> {
     vec![
-        Case {
-            dns: Some(WAN),
-            ..base("right DNS")
-        },
-        Case {
-            dns: Some(WAN),
-            known_address: false,
-            ..base("address from DNS")
-        },
+        Case { dns: Some(WAN), ..base("right DNS") },
+        Case { dns: Some(WAN), known_address: false, ..base("address from DNS") },
         Case {
             dns: Some("203.0.113.99"),
             code: 3,
@@ -351,12 +308,7 @@ fn names() -> Vec<Case> {
 
 /// What the vantage is.
 fn vantages() -> Vec<Case> {
-    let nothing = |name| Case {
-        verdict: "inconclusive",
-        row: None,
-        code: 8,
-        ..base(name)
-    };
+    let nothing = |name| Case { verdict: "inconclusive", row: None, code: 8, ..base(name) };
     vec![
         Case {
             vantage: || ssh_vantage("10.99.1.2", "address = \"10.0.20.202\""),
@@ -431,15 +383,9 @@ fn run(case: &Case) -> (String, Option<String>) {
         lab.crowd();
     }
     // The lab's firewall has no PHP that could tell the configuration, so what to expect is said.
-    let expect = if case.rules.nat && case.rules.filter {
-        "open"
-    } else {
-        "closed"
-    };
-    let (output, took) = lab.kmsctl(
-        case.place,
-        &["verify", "--external", "--expect", expect, "-o", "json"],
-    );
+    let expect = if case.rules.nat && case.rules.filter { "open" } else { "closed" };
+    let (output, took) =
+        lab.kmsctl(case.place, &["verify", "--external", "--expect", expect, "-o", "json"]);
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let json: Value = serde_json::from_str(&stdout).unwrap_or(Value::Null);
@@ -480,8 +426,7 @@ fn every_verdict_from_real_packets() {
         .unwrap_or(1_usize);
     let only = std::env::var("KMSCTL_LAB_ONLY").ok();
     let chosen = |case: &Case| {
-        only.as_ref()
-            .is_none_or(|only| only.split(';').any(|name| name == case.name))
+        only.as_ref().is_none_or(|only| only.split(';').any(|name| name == case.name))
     };
     // Cases wait most of their time; more at once would make the machine, not the network, the clock.
     let workers = if only.is_some() { 1 } else { 3 };
@@ -506,10 +451,5 @@ fn every_verdict_from_real_packets() {
         eprintln!("round {round}\n{}", lines.into_inner().unwrap().join("\n"));
     }
     let wrong = wrong.into_inner().unwrap();
-    assert!(
-        wrong.is_empty(),
-        "{} wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n\n")
-    );
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
 }

@@ -39,18 +39,9 @@ pub struct Rules {
 }
 
 /// Both halves in force.
-pub const FORWARDING: Rules = Rules {
-    nat: true,
-    filter: true,
-    blocked: false,
-    reject: false,
-};
+pub const FORWARDING: Rules = Rules { nat: true, filter: true, blocked: false, reject: false };
 /// Neither.
-pub const CLOSED: Rules = Rules {
-    nat: false,
-    filter: false,
-    ..FORWARDING
-};
+pub const CLOSED: Rules = Rules { nat: false, filter: false, ..FORWARDING };
 
 /// The namespaces, and all that runs in them.
 pub struct Lab {
@@ -70,10 +61,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
 
 fn must(program: &str, arguments: &[&str]) {
     let output = run(program, arguments);
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {output:?}"
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
 }
 
 /// Tells whether namespaces can be made here; says aloud why not. Found out once for all tests.
@@ -90,11 +78,9 @@ pub fn alone() -> MutexGuard<'static, ()> {
 
 fn probe() -> bool {
     let what = "the lab of network namespaces";
-    for paths in [
-        &["/usr/sbin/ip", "/sbin/ip"][..],
-        &["/usr/sbin/nft", "/sbin/nft"],
-        &["/usr/sbin/sshd"],
-    ] {
+    for paths in
+        [&["/usr/sbin/ip", "/sbin/ip"][..], &["/usr/sbin/nft", "/sbin/nft"], &["/usr/sbin/sshd"]]
+    {
         if skip::program(what, paths).is_none() {
             return false;
         }
@@ -102,12 +88,7 @@ fn probe() -> bool {
     let probe = format!("kl{}probe", std::process::id());
     let made = run("ip", &["netns", "add", &probe]);
     let usable = made.status.success()
-        && run(
-            "ip",
-            &["netns", "exec", &probe, "nft", "add", "table", "ip", "x"],
-        )
-        .status
-        .success();
+        && run("ip", &["netns", "exec", &probe, "nft", "add", "table", "ip", "x"]).status.success();
     run("ip", &["netns", "del", &probe]);
     if !usable {
         skip::skip(what, "this user may not make network namespaces here");
@@ -122,9 +103,7 @@ impl Lab {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut lab = Self {
             name: format!("kl{}x{count}", std::process::id()),
-            environment: TestEnvironment::new()
-                .without("KMSCTL_DEMO_NOW")
-                .private_runtime(),
+            environment: TestEnvironment::new().without("KMSCTL_DEMO_NOW").private_runtime(),
             children: Vec::new(),
         };
         for place in ["op", "out", "rtr", "inn"] {
@@ -135,37 +114,13 @@ impl Lab {
         lab.link(("out", "198.51.100.10/24"), ("rtr", "198.51.100.1/24"), "b");
         lab.link(("rtr", "10.0.20.1/24"), ("inn", "10.0.20.202/24"), "c");
         lab.link(("op", "10.99.1.1/30"), ("inn", "10.99.1.2/30"), "d");
-        lab.inside(
-            "op",
-            "ip",
-            &["route", "add", "198.51.100.10/32", "via", "10.99.0.2"],
-        );
+        lab.inside("op", "ip", &["route", "add", "198.51.100.10/32", "via", "10.99.0.2"]);
         // What the vantage's machine itself sends to the operator comes from its outside address.
-        lab.inside(
-            "out",
-            "ip",
-            &[
-                "route",
-                "replace",
-                "10.99.0.1/32",
-                "dev",
-                "a2",
-                "src",
-                OUTSIDE,
-            ],
-        );
+        lab.inside("out", "ip", &["route", "replace", "10.99.0.1/32", "dev", "a2", "src", OUTSIDE]);
         lab.inside("out", "ip", &["route", "add", "default", "via", WAN]);
-        lab.inside(
-            "inn",
-            "ip",
-            &["route", "add", "default", "via", "10.0.20.1"],
-        );
+        lab.inside("inn", "ip", &["route", "add", "default", "via", "10.0.20.1"]);
         for place in ["rtr", "out"] {
-            lab.inside(
-                place,
-                "sh",
-                &["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"],
-            );
+            lab.inside(place, "sh", &["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
         }
         lab.rules(rules);
         lab.firewall();
@@ -181,10 +136,7 @@ impl Lab {
     /// Runs a program in a namespace; it must succeed.
     pub fn inside(&self, place: &str, program: &str, arguments: &[&str]) {
         let at = self.at(place);
-        must(
-            "ip",
-            &[&["netns", "exec", &at, program], arguments].concat(),
-        );
+        must("ip", &[&["netns", "exec", &at, program], arguments].concat());
     }
 
     fn link(&self, (one, address): (&str, &str), (two, other): (&str, &str), name: &str) {
@@ -198,10 +150,7 @@ impl Lab {
             ],
         );
         for (place, device, address) in [(&one, &left, address), (&two, &right, other)] {
-            must(
-                "ip",
-                &["-n", place, "address", "add", address, "dev", device],
-            );
+            must("ip", &["-n", place, "address", "add", address, "dev", device]);
             must("ip", &["-n", place, "link", "set", device, "up"]);
         }
     }
@@ -212,11 +161,8 @@ impl Lab {
         std::fs::write(&path, Self::ruleset(rules)).unwrap();
         self.inside("rtr", "nft", &["-f", &path.display().to_string()]);
         let mut pf = String::new();
-        for (name, on) in [
-            ("nat", rules.nat),
-            ("filter", rules.filter),
-            ("blocked", rules.blocked),
-        ] {
+        for (name, on) in [("nat", rules.nat), ("filter", rules.filter), ("blocked", rules.blocked)]
+        {
             let _ = writeln!(pf, "{name}={}", u8::from(on));
         }
         std::fs::write(self.file("pf"), pf).unwrap();
@@ -224,12 +170,7 @@ impl Lab {
 
     /// Writes the router's rules in nft's language.
     pub fn ruleset(rules: Rules) -> String {
-        let Rules {
-            nat,
-            filter,
-            blocked,
-            reject,
-        } = rules;
+        let Rules { nat, filter, blocked, reject } = rules;
         let when = |on: bool, text: &'static str| if on { text } else { "" };
         format!(
             "table ip lab {{\n\
@@ -255,11 +196,7 @@ impl Lab {
                 filter,
                 "ct state new tcp dport 1688 ct status dnat add @seen { ip saddr . tcp sport } counter name c_pass accept"
             ),
-            if reject {
-                "reject with tcp reset"
-            } else {
-                "drop"
-            },
+            if reject { "reject with tcp reset" } else { "drop" },
         )
     }
 
@@ -274,10 +211,7 @@ impl Lab {
         let text = PFCTL
             .replace("ROUTER", &self.at("rtr"))
             .replace("RULES", &self.file("pf").display().to_string())
-            .replace(
-                "FIXTURES",
-                &format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR")),
-            );
+            .replace("FIXTURES", &format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR")));
         std::fs::write(&pfctl, text).unwrap();
         std::fs::set_permissions(&pfctl, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(self.file("crontab"), "").unwrap();
@@ -304,23 +238,11 @@ impl Lab {
         )
         .unwrap();
         let program = ["/usr/sbin/sshd", "-D", "-E"];
-        let child = self
-            .command(place, &program)
-            .arg(&log)
-            .arg("-f")
-            .arg(&config)
-            .spawn()
-            .unwrap();
+        let child = self.command(place, &program).arg(&log).arg("-f").arg(&config).spawn().unwrap();
         self.children.push(child);
         let start = Instant::now();
-        while !std::fs::read_to_string(&log)
-            .unwrap_or_default()
-            .contains("Server listening")
-        {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "sshd did not start"
-            );
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains("Server listening") {
+            assert!(start.elapsed() < Duration::from_secs(20), "sshd did not start");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -341,11 +263,7 @@ impl Lab {
         let at = self.at("oth");
         must("ip", &["netns", "add", &at]);
         self.link(("oth", "203.0.113.77/24"), ("rtr", "203.0.113.1/24"), "e");
-        self.inside(
-            "oth",
-            "ip",
-            &["route", "add", "default", "via", "203.0.113.1"],
-        );
+        self.inside("oth", "ip", &["route", "add", "default", "via", "203.0.113.1"]);
         let itself = std::env::current_exe().unwrap();
         let child = self
             .command("oth", &[])
@@ -377,10 +295,7 @@ impl Lab {
             if String::from_utf8_lossy(&output.stdout).contains(&wanted) {
                 return;
             }
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "{role} did not start"
-            );
+            assert!(start.elapsed() < Duration::from_secs(20), "{role} did not start");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -411,12 +326,7 @@ impl Lab {
         let home = self.environment.home();
         let start = Instant::now();
         let output = Command::new("ip")
-            .args([
-                "netns",
-                "exec",
-                &self.at(place),
-                env!("CARGO_BIN_EXE_kmsctl"),
-            ])
+            .args(["netns", "exec", &self.at(place), env!("CARGO_BIN_EXE_kmsctl")])
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -31,10 +31,7 @@ fn serve() {
     }
     let listener = TcpListener::bind(words[1]).unwrap();
     let role = words[0].to_owned();
-    let addresses: Vec<IpAddr> = words[2..]
-        .iter()
-        .map(|word| word.parse().unwrap())
-        .collect();
+    let addresses: Vec<IpAddr> = words[2..].iter().map(|word| word.parse().unwrap()).collect();
     for stream in listener.incoming().flatten() {
         let (role, addresses) = (role.clone(), addresses.clone());
         std::thread::spawn(move || answer(stream, &role, &addresses));
@@ -88,20 +85,7 @@ fn dns(stream: &mut TcpStream, addresses: &[IpAddr]) -> Option<()> {
     answer[3] = 0x80;
     answer[7] = u8::try_from(data.len()).ok()?;
     for data in data {
-        answer.extend([
-            0xc0,
-            12,
-            0,
-            kind,
-            0,
-            1,
-            0,
-            0,
-            0,
-            60,
-            0,
-            u8::try_from(data.len()).ok()?,
-        ]);
+        answer.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, u8::try_from(data.len()).ok()?]);
         answer.extend(data);
     }
     let length = u16::try_from(answer.len()).ok()?.to_be_bytes();

@@ -18,10 +18,7 @@ use crate::support::pods::{
 const MOST_AHEAD: u32 = 600;
 
 fn number_of(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// Counts of one kind of rotation each.
@@ -92,11 +89,7 @@ impl Writer {
             }
             11..=16 => {
                 std::fs::copy(&log, aside).expect("a copy");
-                std::fs::File::options()
-                    .write(true)
-                    .truncate(true)
-                    .open(&log)
-                    .expect("a cut");
+                std::fs::File::options().write(true).truncate(true).open(&log).expect("a cut");
                 self.rotations.copied += 1;
             }
             // What is deleted unread is lost with any reader: only what a checkpoint holds is deleted.
@@ -143,9 +136,7 @@ impl Writer {
             let text = std::fs::read_to_string(self.folder.join("told")).unwrap_or_default();
             text.trim().parse().unwrap_or_default()
         };
-        let near = within(Duration::from_secs(120), &mut || {
-            self.activations < told() + MOST_AHEAD
-        });
+        let near = within(Duration::from_secs(120), &mut || self.activations < told() + MOST_AHEAD);
         assert!(near, "Slack stands still at {}", told());
     }
 }
@@ -180,12 +171,7 @@ impl Drop for Writing {
 
 fn start_writer(folder: &Path, seed: u64, rotations: u64) -> Writing {
     let child = Command::new(std::env::current_exe().expect("this program"))
-        .args([
-            "campaign::writer_process",
-            "--exact",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["campaign::writer_process", "--exact", "--nocapture", "--test-threads=1"])
         .env("KMSCTL_TESTS_WRITER", folder)
         .env("KMSCTL_TESTS_SEED", seed.to_string())
         .env("KMSCTL_TESTS_CAMPAIGN", rotations.to_string())
@@ -242,9 +228,7 @@ fn no_rotation_and_no_kill_loses_an_event() {
         std::thread::sleep(Duration::from_millis(10 + random.below(400)));
         // On a busy machine a life this short ends before the first line is read, and the writer would wait in vain.
         if kills % 8 == 7 {
-            within(Duration::from_secs(3), &mut || {
-                checkpoint_time(&home) != before
-            });
+            within(Duration::from_secs(3), &mut || checkpoint_time(&home) != before);
         }
         let (_, err) = running.kill();
         note(&err);
@@ -299,14 +283,7 @@ fn no_rotation_and_no_kill_loses_an_event() {
     );
     eprintln!("said: {complaints:?}");
     assert_eq!(code, Some(0));
-    assert_eq!(
-        (lost, told.len()),
-        (vec![], counts[0]),
-        "nobody is lost, nobody is invented"
-    );
-    assert!(
-        twice <= usize::try_from(kills).expect("small"),
-        "{twice} told twice"
-    );
+    assert_eq!((lost, told.len()), (vec![], counts[0]), "nobody is lost, nobody is invented");
+    assert!(twice <= usize::try_from(kills).expect("small"), "{twice} told twice");
     assert!(complaints.is_empty(), "{complaints:?}");
 }

@@ -11,30 +11,16 @@ fn activate_at(log: &Path, number: u32, seconds: i64) {
     let stamp = at.strftime("%Y-%m-%d %H:%M:%S: ").to_string();
     let lines = activation(number).into_iter();
     let text: String = lines.map(|line| format!("{stamp}{line}\n")).collect();
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log);
-    file.expect("the log")
-        .write_all(text.as_bytes())
-        .expect("lines");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
+    file.expect("the log").write_all(text.as_bytes()).expect("lines");
 }
 
 #[test]
 fn a_wrong_server_clock_stops_no_post() {
     for (off, words) in [
-        (
-            -661_i32,
-            "The server's clock is 11m behind; its stamps are not used.",
-        ),
-        (
-            -7_200,
-            "The server's clock is 2h behind; its stamps are not used.",
-        ),
-        (
-            20_700,
-            "The server's clock is 5h 45m ahead; its stamps are not used.",
-        ),
+        (-661_i32, "The server's clock is 11m behind; its stamps are not used."),
+        (-7_200, "The server's clock is 2h behind; its stamps are not used."),
+        (20_700, "The server's clock is 5h 45m ahead; its stamps are not used."),
     ] {
         let slack = FakeSlack::start(&[]);
         let pod = Pod::new(&slack);
@@ -45,9 +31,8 @@ fn a_wrong_server_clock_stops_no_post() {
         slack.wait_for(1);
         activate_at(&pod.log(), 2, off.into());
         slack.wait_for(2);
-        running.wait_metric("kms_log_clock_skew_seconds", |skew| {
-            (skew - f64::from(off)).abs() < 9.0
-        });
+        running
+            .wait_metric("kms_log_clock_skew_seconds", |skew| (skew - f64::from(off)).abs() < 9.0);
         let (_, _, err) = running.stop();
         assert_eq!(err.matches(words).count(), 1, "{err}");
         // While the notifier is away, and after the log was renamed.
@@ -84,16 +69,10 @@ fn a_lost_checkpoint_is_a_first_start() {
         // What comes after the first look is live.
         activate_at(&pod.log(), 4, -3_600);
         slack.wait_for(3);
-        running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
-            is(count, 3)
-        });
+        running.wait_metric("kms_requests_total{result=\"answered\"}", |count| is(count, 3));
         let (_, _, err) = running.stop();
         assert!(err.contains(words), "{err}");
-        assert!(
-            slack.told().iter().all(|text| !text.contains("PC-2")),
-            "{:?}",
-            slack.told()
-        );
+        assert!(slack.told().iter().all(|text| !text.contains("PC-2")), "{:?}", slack.told());
     }
 }
 
@@ -105,14 +84,9 @@ fn replay_judges_as_if_followed_live() {
     activate_at(&pod.log(), 2, -5);
     let log = pod.log().display().to_string();
     let decided = |more: &[&str]| {
-        let run = pod
-            .environment
-            .run(&[&["notifier", "replay", &log, "-o", "csv"], more].concat());
+        let run = pod.environment.run(&[&["notifier", "replay", &log, "-o", "csv"], more].concat());
         let text = run.success();
-        [
-            text.matches(",post,").count(),
-            text.matches(",too-old,").count(),
-        ]
+        [text.matches(",post,").count(), text.matches(",too-old,").count()]
     };
     assert_eq!(decided(&[]), [2, 0]);
     assert_eq!(decided(&["--as-first-read"]), [1, 1]);

@@ -37,10 +37,7 @@ impl Prometheus {
         let port = free_port();
         let child = Command::new(binary)
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.join("tsdb").display()
-            ))
+            .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--log.level=error")
             .stdin(Stdio::null())
@@ -117,15 +114,11 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
         }
     }
     let all = eventually(|| slack.clients().len() == CLIENTS as usize);
-    let lost: Vec<u32> = (0..CLIENTS)
-        .filter(|number| !slack.clients().contains_key(&client(*number)))
-        .collect();
+    let lost: Vec<u32> =
+        (0..CLIENTS).filter(|number| !slack.clients().contains_key(&client(*number))).collect();
     assert!(all, "lost: {lost:?}");
     let empty = |running: &[Option<Running>]| {
-        running
-            .iter()
-            .flatten()
-            .all(|one| one.metric("kms_slack_queue_length") == Some(0.0))
+        running.iter().flatten().all(|one| one.metric("kms_slack_queue_length") == Some(0.0))
     };
     assert!(eventually(|| empty(&running)));
     std::thread::sleep(Duration::from_millis(600));
@@ -155,11 +148,7 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
             .all(|one| one.metric("kms_log_lines_total") == Some(f64::from((CLIENTS + 30) * 24)))
     }));
     assert!(eventually(|| empty(&running)));
-    assert_eq!(
-        slack.told().len(),
-        before + 30,
-        "known clients are not told again"
-    );
+    assert_eq!(slack.told().len(), before + 30, "known clients are not told again");
     let events = f64::from((CLIENTS + 30) * 2);
     for (query, wanted) in [
         ("sum(kms_requests_total)", events),
@@ -173,14 +162,8 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
         ("sum(kms_slack_queue_length)", 0.0),
     ] {
         let agrees = eventually(|| {
-            prometheus
-                .value(query)
-                .is_some_and(|value| (value - wanted).abs() < 0.1)
+            prometheus.value(query).is_some_and(|value| (value - wanted).abs() < 0.1)
         });
-        assert!(
-            agrees,
-            "{query} is {:?}, not {wanted}",
-            prometheus.value(query)
-        );
+        assert!(agrees, "{query} is {:?}, not {wanted}", prometheus.value(query));
     }
 }

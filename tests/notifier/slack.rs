@@ -21,9 +21,7 @@ fn the_webhook_is_read_again_and_never_printed() {
     pod.set("KMSCTL_NOTIFIER_WEBHOOK_FILE", &file.display().to_string());
     let running = pod.start();
     activate(&pod.log(), 1);
-    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
-        count > 0.0
-    });
+    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| count > 0.0);
     replace(&file, "http://hooks.slack.com/services/SECRET");
     // A try may be under way; the second from now has read the new file.
     let errors = "kms_slack_posts_total{result=\"error\"}";
@@ -36,24 +34,16 @@ fn the_webhook_is_read_again_and_never_printed() {
     second.wait_for(1);
     let (code, out, err) = running.stop();
     assert_eq!((code, first.told().len()), (Some(0), 1));
-    assert!(
-        err.contains("webhook's file") && err.contains("no https:// address"),
-        "{err}"
-    );
+    assert!(err.contains("webhook's file") && err.contains("no https:// address"), "{err}");
     assert!(!(out + &err).contains("SECRET"));
     // None at all: everything is counted, and that is said.
     pod.unset("KMSCTL_NOTIFIER_WEBHOOK_FILE");
     let running = pod.start();
     activate(&pod.log(), 3);
-    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
-        is(count, 1.0)
-    });
+    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| is(count, 1.0));
     assert_eq!(running.metric("kms_slack_configured"), Some(0.0));
     let (code, _, err) = running.stop();
-    assert!(
-        code == Some(0) && err.contains("There is no webhook"),
-        "{err}"
-    );
+    assert!(code == Some(0) && err.contains("There is no webhook"), "{err}");
     // A webhook that comes within the window misses nobody.
     pod.set("SLACK_WEBHOOK_URL", &first.url);
     let running = pod.start_quickly(pod.command(&["--echo"]));
@@ -81,10 +71,7 @@ fn less_than_a_second_between_messages_is_for_this_machine_only() {
         activate(&pod.log(), number);
     }
     slack.wait_for(3);
-    assert!(
-        began.elapsed() >= Duration::from_secs(4),
-        "two pauses of 2 s"
-    );
+    assert!(began.elapsed() >= Duration::from_secs(4), "two pauses of 2 s");
     running.stop();
 }
 
@@ -100,17 +87,9 @@ fn answers_that_are_not_slacks_are_not_believed() {
     let pod = Pod::new(&slack);
     let running = pod.start();
     activate(&pod.log(), 1);
-    assert!(
-        eventually(|| slack.taken().len() == 6),
-        "{:?}",
-        slack.taken()
-    );
-    running.wait_metric("kms_slack_posts_total{result=\"ok\"}", |count| {
-        is(count, 1.0)
-    });
-    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
-        is(count, 5.0)
-    });
+    assert!(eventually(|| slack.taken().len() == 6), "{:?}", slack.taken());
+    running.wait_metric("kms_slack_posts_total{result=\"ok\"}", |count| is(count, 1.0));
+    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| is(count, 5.0));
     let (_, _, err) = running.stop();
     for words in [
         "A web page answers in Slack's place with HTTP 200; messages wait",
@@ -204,10 +183,7 @@ fn the_cause_is_named_and_the_address_is_not() {
     let plain = FakeSlack::start(&[]);
     let tls = no_tls();
     for (url, cause) in [
-        (
-            "http://127.0.0.1:1/services/SECRET",
-            "the connection is refused",
-        ),
+        ("http://127.0.0.1:1/services/SECRET", "the connection is refused"),
         ("https://no-such-host.invalid/services/SECRET", "its name "),
         (tls.as_str(), "TLS fails"),
     ] {
@@ -215,9 +191,7 @@ fn the_cause_is_named_and_the_address_is_not() {
         pod.set("SLACK_WEBHOOK_URL", url);
         let running = pod.start();
         activate(&pod.log(), 1);
-        running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
-            count > 1.5
-        });
+        running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| count > 1.5);
         let (out, err) = running.kill();
         let told = lines(&err);
         assert_eq!(told.len(), 1, "not one for each try: {err}");
@@ -265,9 +239,7 @@ fn a_new_webhook_ends_a_long_wait() {
     replace(&file, &slow.url);
     let running = pod.start();
     activate(&pod.log(), 1);
-    running.wait_metric("kms_slack_posts_total{result=\"rate_limited\"}", |count| {
-        is(count, 1.0)
-    });
+    running.wait_metric("kms_slack_posts_total{result=\"rate_limited\"}", |count| is(count, 1.0));
     // The same file again changes nothing: a wait of 10 minutes would be the old bound.
     std::thread::sleep(Duration::from_millis(2_500));
     assert_eq!((slow.taken().len(), other.taken().len()), (1, 0));
@@ -275,10 +247,7 @@ fn a_new_webhook_ends_a_long_wait() {
     other.wait_for(1);
     let (code, _, err) = running.stop();
     assert_eq!(code, Some(0));
-    assert!(
-        err.contains("HTTP 429 and asks to wait 3h, which is cut to 1h"),
-        "{err}"
-    );
+    assert!(err.contains("HTTP 429 and asks to wait 3h, which is cut to 1h"), "{err}");
 }
 
 #[test]
@@ -333,10 +302,7 @@ fn only_slacks_own_words_end_a_message() {
     activate(&pod.log(), 1);
     slack.wait_for(1);
     running.wait_metric("kms_slack_posts_total{result=\"ok\"}", |count| is(count, 1));
-    assert_eq!(
-        running.metric("kms_slack_posts_total{result=\"rejected\"}"),
-        Some(0.0)
-    );
+    assert_eq!(running.metric("kms_slack_posts_total{result=\"rejected\"}"), Some(0.0));
     let (_, _, err) = running.stop();
     for words in [
         "A web page answers in Slack's place with HTTP 401; messages wait",

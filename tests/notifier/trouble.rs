@@ -29,10 +29,7 @@ fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
         activate(&pod.log(), 1);
         running.wait_metric("kms_log_lines_total", |lines| lines >= 24.0);
         let (code, _, err) = running.stop();
-        assert!(
-            code == Some(0) && err.contains("the one before it is used"),
-            "{err}"
-        );
+        assert!(code == Some(0) && err.contains("the one before it is used"), "{err}");
     }
     assert_eq!(slack.told().len(), 1, "the window was not forgotten");
     std::fs::write(&newest, "x").expect("a write");
@@ -45,35 +42,21 @@ fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
     let text = std::fs::read(pod.log()).expect("a log");
     std::fs::write(pod.log(), [old.as_bytes(), &text].concat()).expect("a log");
     let running = pod.start();
-    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
-        is(count, 6.0)
-    });
+    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| is(count, 6.0));
     slack.wait_for(2);
     let (code, _, err) = running.stop();
-    assert!(
-        code == Some(0) && err.contains("Both checkpoints are broken"),
-        "{err}"
-    );
-    assert!(
-        slack.told().iter().all(|text| !text.contains("PC-2")),
-        "too old to tell"
-    );
+    assert!(code == Some(0) && err.contains("Both checkpoints are broken"), "{err}");
+    assert!(slack.told().iter().all(|text| !text.contains("PC-2")), "too old to tell");
     // A folder in the checkpoint's place cannot be written over: said, counted, and no end.
     std::fs::remove_file(&newest).expect("a removal");
     let _ = std::fs::remove_file(pod.state().join("checkpoint.new"));
     std::fs::create_dir_all(pod.state().join("checkpoint.new/x")).expect("a folder");
     let running = pod.start();
     activate(&pod.log(), 3);
-    assert!(eventually(|| slack
-        .told()
-        .iter()
-        .any(|text| text.contains("PC-3"))));
+    assert!(eventually(|| slack.told().iter().any(|text| text.contains("PC-3"))));
     running.wait_metric("kms_checkpoint_failures_total", |count| count > 0.0);
     let (code, _, err) = running.stop();
-    assert!(
-        code == Some(1) && err.matches("cannot be written").count() == 1,
-        "{err}"
-    );
+    assert!(code == Some(1) && err.matches("cannot be written").count() == 1, "{err}");
     assert!(err.contains("The last checkpoint was not written"), "{err}");
 }
 
@@ -81,10 +64,7 @@ fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
 fn mounted(pod: &Pod, script: &str) -> Option<Command> {
     let probe = Command::new("unshare").args(["-m", "true"]).status();
     if !probe.is_ok_and(|status| status.success()) {
-        skip(
-            "a full disk and a read-only log",
-            "mounts of one's own need root and unshare",
-        );
+        skip("a full disk and a read-only log", "mounts of one's own need root and unshare");
         return None;
     }
     let inner = pod.command(&[]);
@@ -94,11 +74,7 @@ fn mounted(pod: &Pod, script: &str) -> Option<Command> {
         .arg(inner.get_program())
         .args(inner.get_args())
         .env_clear()
-        .envs(
-            inner
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(pod.environment.home());
     Some(command)
 }
@@ -132,17 +108,10 @@ fn a_full_disk_stops_no_message_and_heals_when_there_is_room() {
         std::fs::read_to_string(&newest)
             .is_ok_and(|text| text.contains(&format!("\"offset\":{size}")))
     });
-    assert!(
-        healed,
-        "the checkpoint is written once there is room, without a new line"
-    );
+    assert!(healed, "the checkpoint is written once there is room, without a new line");
     let (code, _, err) = running.stop();
     assert_eq!(code, Some(0));
-    assert_eq!(
-        err.matches("checkpoint cannot be written").count(),
-        1,
-        "{err}"
-    );
+    assert_eq!(err.matches("checkpoint cannot be written").count(), 1, "{err}");
 }
 
 #[test]
@@ -212,11 +181,7 @@ fn a_log_that_is_no_file_is_told_and_never_opened() {
         std::thread::sleep(Duration::from_millis(400));
         let ready = running.get("/readyz").expect("an answer");
         assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
-        assert!(
-            running
-                .get("/healthz")
-                .is_some_and(|page| page.starts_with("HTTP/1.1 200"))
-        );
+        assert!(running.get("/healthz").is_some_and(|page| page.starts_with("HTTP/1.1 200")));
         let open = |running: &Running| running.metric("kms_log_open");
         assert_eq!(open(&running), Some(0.0));
         assert_eq!(
@@ -249,10 +214,7 @@ fn two_notifiers_on_one_checkpoint_are_refused() {
     let mut second = pod.start_quickly(pod.command(&[]));
     assert!(eventually(|| second.has_ended()));
     let (code, _, err) = second.ended();
-    assert!(
-        code == Some(6) && err.contains("another notifier uses"),
-        "{err}"
-    );
+    assert!(code == Some(6) && err.contains("another notifier uses"), "{err}");
     // A killed one leaves no lock behind.
     first.kill();
     pod.set("KMSCTL_NOTIFIER_LISTEN", &format!("127.0.0.1:{}", pod.port));
@@ -263,11 +225,8 @@ fn two_notifiers_on_one_checkpoint_are_refused() {
 fn a_giant_line_and_forged_ones_cost_themselves_only() {
     let slack = FakeSlack::start(&[]);
     let pod = Pod::new(&slack);
-    let mut log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(pod.log())
-        .expect("a log");
+    let mut log =
+        std::fs::File::options().create(true).append(true).open(pod.log()).expect("a log");
     activate(&pod.log(), 1);
     // 10 MB without a newline; the notifier dies in the middle of it.
     let forged = format!("x{}IPv4 connection accepted: 9.9.9.9:9.", stamp());
@@ -294,10 +253,7 @@ fn a_giant_line_and_forged_ones_cost_themselves_only() {
     let running = pod.start();
     slack.wait_for(3);
     let page = running.get("/metrics").expect("a page");
-    assert!(
-        page.contains("kms_connection_probes_total{source=\"external\"} 0"),
-        "{page}"
-    );
+    assert!(page.contains("kms_connection_probes_total{source=\"external\"} 0"), "{page}");
     assert!(page.contains("kms_open_connections 0"), "{page}");
     running.stop();
     assert_eq!(slack.clients().len(), 3);
@@ -310,12 +266,7 @@ fn a_flood_of_connections_is_counted_to_the_last() {
     let running = pod.start();
     let mut text = String::new();
     for number in 0..20_000_u32 {
-        let peer = format!(
-            "203.0.{}.{}:{}",
-            number / 250 % 250,
-            number % 250 + 1,
-            1024 + number
-        );
+        let peer = format!("203.0.{}.{}:{}", number / 250 % 250, number % 250 + 1, 1024 + number);
         text += &format!(
             "{0}IPv4 connection accepted: {peer}.\n{0}IPv4 connection closed: {peer}.\n",
             stamp()
@@ -324,19 +275,16 @@ fn a_flood_of_connections_is_counted_to_the_last() {
     std::fs::write(pod.log(), text).expect("a log");
     activate(&pod.log(), 1);
     slack.wait_for(1);
-    running.wait_metric(
-        "kms_connection_probes_total{source=\"external\"}",
-        |count| is(count, 20_000.0),
-    );
+    running.wait_metric("kms_connection_probes_total{source=\"external\"}", |count| {
+        is(count, 20_000.0)
+    });
     // Connections that never close are forgotten in the end, and counted.
     let open: Vec<String> = (0..6_000_u32)
         .map(|number| format!("IPv4 connection accepted: 203.0.113.9:{}.", 1_024 + number))
         .collect();
     append(&pod.log(), &open);
     running.wait_metric("kms_open_connections", |count| is(count, 4_096.0));
-    running.wait_metric("kms_log_anomalies_total{kind=\"evicted\"}", |count| {
-        is(count, 1_904.0)
-    });
+    running.wait_metric("kms_log_anomalies_total{kind=\"evicted\"}", |count| is(count, 1_904.0));
     running.stop();
 }
 
@@ -346,14 +294,10 @@ fn an_outbox_that_overflows_says_when() {
     slack.answer(Answer::Say(503, "Retry-After: 3000\r\n", ""));
     let pod = Pod::new(&slack);
     let running = pod.start();
-    let lines: String = (0..1_005)
-        .flat_map(activation)
-        .map(|line| format!("{}{line}\n", stamp()))
-        .collect();
+    let lines: String =
+        (0..1_005).flat_map(activation).map(|line| format!("{}{line}\n", stamp())).collect();
     std::fs::write(pod.log(), lines).expect("the log");
-    running.wait_metric("kms_slack_posts_total{result=\"dropped\"}", |count| {
-        count > 3.5
-    });
+    running.wait_metric("kms_slack_posts_total{result=\"dropped\"}", |count| count > 3.5);
     let at = running.metric("kms_slack_last_dropped_timestamp_seconds");
     assert!(at.is_some_and(|at| at > 1.7e9), "{at:?}");
     running.kill();
@@ -375,15 +319,11 @@ fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
     let told = slack.told();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[1].contains("KMS: 10 activations while"), "{told:?}");
-    let events: Vec<serde_json::Value> = out
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let events: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(events.len(), 11);
     assert!(
-        events
-            .iter()
-            .all(|event| event["event"] == "activation" && event["decision"] == "post")
+        events.iter().all(|event| event["event"] == "activation" && event["decision"] == "post")
     );
     let running = pod.start();
     std::thread::sleep(Duration::from_millis(500));
@@ -406,11 +346,8 @@ fn a_pipe_nobody_reads_stops_neither_messages_nor_the_end() {
                 stamp()
             );
         }
-        let mut log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(pod.log())
-            .expect("a log");
+        let mut log =
+            std::fs::File::options().create(true).append(true).open(pod.log()).expect("a log");
         log.write_all(text.as_bytes()).expect("a log");
         activate(&pod.log(), round);
         // The pipe is full long before the activation is read.
@@ -448,42 +385,14 @@ fn the_state_is_nobody_elses_to_read() {
 fn a_wrong_variable_is_named_as_it_was_given() {
     let slack = FakeSlack::start(&[]);
     for (name, value, wanted) in [
-        (
-            "DEDUP_WINDOW_SECONDS",
-            "abc",
-            "`abc` is not a number of seconds",
-        ),
-        (
-            "DEDUP_WINDOW_SECONDS",
-            "1h",
-            "`1h` is not a number of seconds",
-        ),
-        (
-            "METRICS_PORT",
-            "99999",
-            "`99999` is not a port from 1 to 65535",
-        ),
+        ("DEDUP_WINDOW_SECONDS", "abc", "`abc` is not a number of seconds"),
+        ("DEDUP_WINDOW_SECONDS", "1h", "`1h` is not a number of seconds"),
+        ("METRICS_PORT", "99999", "`99999` is not a port from 1 to 65535"),
         ("METRICS_PORT", "0", "`0` is not a port from 1 to 65535"),
-        (
-            "KMSCTL_NOTIFIER_LISTEN",
-            "here",
-            "`here` is not an address and a port",
-        ),
-        (
-            "SLACK_WEBHOOK_URL",
-            "ftp://hooks.slack.com/services/SECRET",
-            "is no https:// address",
-        ),
-        (
-            "SLACK_WEBHOOK_URL",
-            "http://hooks.slack.com/services/SECRET",
-            "is no https:// address",
-        ),
-        (
-            "SLACK_WEBHOOK_URL",
-            "https://[::1/services/SECRET",
-            "is no valid address",
-        ),
+        ("KMSCTL_NOTIFIER_LISTEN", "here", "`here` is not an address and a port"),
+        ("SLACK_WEBHOOK_URL", "ftp://hooks.slack.com/services/SECRET", "is no https:// address"),
+        ("SLACK_WEBHOOK_URL", "http://hooks.slack.com/services/SECRET", "is no https:// address"),
+        ("SLACK_WEBHOOK_URL", "https://[::1/services/SECRET", "is no valid address"),
     ] {
         let mut pod = Pod::new(&slack);
         pod.unset("KMSCTL_NOTIFIER_LISTEN");
@@ -491,10 +400,7 @@ fn a_wrong_variable_is_named_as_it_was_given() {
         let mut running = pod.start_quickly(pod.command(&[]));
         assert!(eventually(|| running.has_ended()), "{name}");
         let (code, _, err) = running.ended();
-        assert!(
-            code == Some(2) && err.contains(name) && err.contains(wanted),
-            "{name}: {err}"
-        );
+        assert!(code == Some(2) && err.contains(name) && err.contains(wanted), "{name}: {err}");
         assert!(!err.contains("SECRET"), "{err}");
     }
 }
@@ -533,11 +439,7 @@ fn a_deleted_log_is_told_and_found_again() {
     slack.wait_for(1);
     std::fs::remove_file(pod.log()).expect("a removal");
     running.wait_metric("kms_log_open", |open| is(open, 0));
-    assert!(
-        running
-            .get("/readyz")
-            .is_some_and(|page| page.starts_with("HTTP/1.1 503"))
-    );
+    assert!(running.get("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 503")));
     activate(&pod.log(), 2);
     slack.wait_for(2);
     running.wait_metric("kms_log_open", |open| is(open, 1));
@@ -562,11 +464,7 @@ fn a_log_of_another_server_is_named() {
     slack.wait_for(1);
     running.wait_metric("kms_log_understood", |understood| is(understood, 1));
     let (_, _, err) = running.stop();
-    for words in [
-        "It seems to be a log of py-kms",
-        "are understood now",
-        "carries Docker's JSON",
-    ] {
+    for words in ["It seems to be a log of py-kms", "are understood now", "carries Docker's JSON"] {
         assert_eq!(err.matches(words).count(), 1, "{words} in {err}");
     }
 }

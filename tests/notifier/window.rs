@@ -25,10 +25,7 @@ const SKIPPED: &str = "kms_activations_dedup_skipped_total{product=\"Windows 10 
 
 /// Returns what the server holds for a client.
 fn held(redis: &Redis, number: u32) -> String {
-    let key = format!(
-        "kmsctl:dedup:{}|2de67392-b7a7-462a-b1ca-108dd189f588",
-        client(number)
-    );
+    let key = format!("kmsctl:dedup:{}|2de67392-b7a7-462a-b1ca-108dd189f588", client(number));
     redis.ask(&["GET", &key]).unwrap_or_default()
 }
 
@@ -45,36 +42,21 @@ fn two_notifiers_on_one_window_post_each_client_once() {
             activate(&pod.log(), number);
         }
     }
-    let counted = |name: &str| -> f64 {
-        running
-            .iter()
-            .filter_map(|running| running.metric(name))
-            .sum()
-    };
+    let counted =
+        |name: &str| -> f64 { running.iter().filter_map(|running| running.metric(name)).sum() };
     let settled = eventually(|| {
-        running
-            .iter()
-            .all(|running| running.metric("kms_slack_queue_length") == Some(0.0))
+        running.iter().all(|running| running.metric("kms_slack_queue_length") == Some(0.0))
             && counted(ACTIVATIONS) + counted(SKIPPED) > 79.0
     });
     assert!(settled, "{} {}", counted(ACTIVATIONS), counted(SKIPPED));
     let wanted: BTreeMap<_, _> = (0..40).map(|number| (client(number), 1)).collect();
     assert_eq!(slack.clients(), wanted);
     assert!((counted(ACTIVATIONS) - 40.0).abs() < 0.1 && (counted(SKIPPED) - 40.0).abs() < 0.1);
-    assert!(
-        eventually(|| held(&redis, 7).contains("sent")),
-        "{}",
-        held(&redis, 7)
-    );
+    assert!(eventually(|| held(&redis, 7).contains("sent")), "{}", held(&redis, 7));
     // The window is as long as it is set to be.
-    let key = format!(
-        "kmsctl:dedup:{}|2de67392-b7a7-462a-b1ca-108dd189f588",
-        client(7)
-    );
+    let key = format!("kmsctl:dedup:{}|2de67392-b7a7-462a-b1ca-108dd189f588", client(7));
     let left = redis.ask(&["TTL", &key]).expect("an answer");
-    let left: u64 = left[1..left.find('\r').expect("a line")]
-        .parse()
-        .expect("seconds");
+    let left: u64 = left[1..left.find('\r').expect("a line")].parse().expect("seconds");
     assert!((3_500..=3_600).contains(&left), "{left}");
     for one in &running {
         assert_eq!(one.metric("kms_dedup_store_up"), Some(1.0));
@@ -115,24 +97,14 @@ fn the_lease_of_a_killed_holder_runs_out_and_its_own_return_does_not_wait_for_th
     let killed = holder.start();
     activate(&holder.log(), 3);
     assert!(eventually(|| held(&redis, 3).contains("lease:")));
-    assert!(eventually(|| hangs
-        .taken()
-        .iter()
-        .any(|taken| taken.text.contains("PC-3"))));
+    assert!(eventually(|| hangs.taken().iter().any(|taken| taken.text.contains("PC-3"))));
     killed.kill();
     hangs.answer(OK);
     let running = holder.start();
-    assert!(eventually(|| hangs
-        .told()
-        .iter()
-        .any(|text| text.contains("PC-3"))));
+    assert!(eventually(|| hangs.told().iter().any(|text| text.contains("PC-3"))));
     assert!(eventually(|| held(&redis, 3).contains("sent")));
     // What the other posted while this one lay dead is not posted again.
-    assert!(
-        !hangs.told().iter().any(|text| text.contains("PC-1")),
-        "{:?}",
-        hangs.told()
-    );
+    assert!(!hangs.told().iter().any(|text| text.contains("PC-1")), "{:?}", hangs.told());
     running.stop();
 }
 
@@ -147,11 +119,7 @@ fn a_message_refused_for_good_gives_its_key_back() {
     let running = place.start();
     activate(&place.log(), 1);
     assert!(eventually(|| slack.taken().len() == 1));
-    assert!(
-        eventually(|| held(&redis, 1).starts_with("$-1")),
-        "{}",
-        held(&redis, 1)
-    );
+    assert!(eventually(|| held(&redis, 1).starts_with("$-1")), "{}", held(&redis, 1));
     activate(&place.log(), 1);
     slack.wait_for(1);
     running.stop();
@@ -161,10 +129,7 @@ fn a_message_refused_for_good_gives_its_key_back() {
 fn ask_in_vain(pod: &Pod, number: u32, refusal: Option<&str>) {
     let lines = activation(number);
     append(&pod.log(), &lines[..14]);
-    append(
-        &pod.log(),
-        &refusal.map_or(vec![], |line| vec![line.to_owned()]),
-    );
+    append(&pod.log(), &refusal.map_or(vec![], |line| vec![line.to_owned()]));
     append(&pod.log(), &lines[23..]);
 }
 
@@ -241,11 +206,7 @@ fn a_guess_of_one_notifier_silences_no_client_of_another() {
     running[1].wait_metric(ACTIVATIONS, |count| is(count, 1.0));
     running[1].wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
     let posted = || [1, 2].map(|number| told(&slack, number));
-    assert!(
-        eventually(|| posted() == [[2, 0, 0, 1], [1, 0, 0, 0]]),
-        "{:?}",
-        posted()
-    );
+    assert!(eventually(|| posted() == [[2, 0, 0, 1], [1, 0, 0, 0]]), "{:?}", posted());
     for one in running {
         assert_eq!(one.stop().0, Some(0));
     }
@@ -270,19 +231,13 @@ fn a_server_that_goes_away_holds_nothing_up_and_learns_what_it_missed() {
     running.wait_metric("kms_dedup_store_errors_total", |value| value >= 1.0);
     redis.up();
     running.wait_metric("kms_dedup_store_up", |value| is(value, 1.0));
-    assert!(eventually(
-        || held(&redis, 2).contains("sent") && held(&redis, 3).contains("sent")
-    ));
+    assert!(eventually(|| held(&redis, 2).contains("sent") && held(&redis, 3).contains("sent")));
     let other = two.start();
     activate(&two.log(), 2);
     activate(&two.log(), 4);
     slack.wait_for(4);
     other.wait_metric(SKIPPED, |value| is(value, 1.0));
-    assert!(
-        slack.clients().values().all(|count| *count == 1),
-        "{:?}",
-        slack.clients()
-    );
+    assert!(slack.clients().values().all(|count| *count == 1), "{:?}", slack.clients());
     // Frozen, with its connections open: the notifier goes on all the same.
     redis.freeze(true);
     activate(&one.log(), 5);
@@ -311,11 +266,7 @@ fn what_is_owed_to_a_server_that_is_away_survives_a_kill() {
     running.kill();
     redis.up();
     let running = place.start();
-    assert!(
-        eventually(|| held(&redis, 1).contains("sent")),
-        "{}",
-        held(&redis, 1)
-    );
+    assert!(eventually(|| held(&redis, 1).contains("sent")), "{}", held(&redis, 1));
     assert_eq!(slack.told().len(), 1);
     running.stop();
 }
@@ -329,9 +280,7 @@ fn passwords_come_from_address_file_or_environment_and_are_never_printed() {
     let at = |login: &str| format!("redis://{login}127.0.0.1:{}/2", redis.port);
     let mut printed = String::new();
     // Wrong or none: told by the server's own word, and messages go all the same.
-    for (number, (login, word)) in [("u:hunter3@", "WRONGPASS"), ("", "NOAUTH")]
-        .iter()
-        .enumerate()
+    for (number, (login, word)) in [("u:hunter3@", "WRONGPASS"), ("", "NOAUTH")].iter().enumerate()
     {
         let place = pod(&slack, &at(login));
         let running = place.start();
@@ -345,15 +294,11 @@ fn passwords_come_from_address_file_or_environment_and_are_never_printed() {
     let mut by_file = pod(&slack, &at("default:hunter3@"));
     let file = by_file.environment.home().join("password");
     std::fs::write(&file, "hunter2\n").expect("a file");
-    by_file.set(
-        "KMSCTL_NOTIFIER_DEDUP_PASSWORD_FILE",
-        &file.display().to_string(),
-    );
+    by_file.set("KMSCTL_NOTIFIER_DEDUP_PASSWORD_FILE", &file.display().to_string());
     let mut by_environment = pod(&slack, &at(""));
     by_environment.set("REDIS_PASSWORD", "hunter2");
-    for (number, place) in [pod(&slack, &at(":hunter2@")), by_file, by_environment]
-        .iter()
-        .enumerate()
+    for (number, place) in
+        [pod(&slack, &at(":hunter2@")), by_file, by_environment].iter().enumerate()
     {
         let number = u32::try_from(number).expect("small") + 10;
         let running = place.start();
@@ -440,40 +385,20 @@ fn impostors_are_named_and_hold_nothing_up() {
     const FLOOD: &[u8] = &[b'$'; 1 << 20];
     let nothing = Duration::ZERO;
     for (what, store, word) in [
-        (
-            "a web server",
-            impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n", nothing),
-            "does not speak",
-        ),
+        ("a web server", impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n", nothing), "does not speak"),
         ("chatter", impostor(PONG, nothing), "does not speak"),
         ("a flood", impostor(FLOOD, nothing), "does not speak"),
-        (
-            "a huge promise",
-            impostor(b"$2000000000\r\n", nothing),
-            "does not answer in time",
-        ),
-        (
-            "an echo of secrets",
-            impostor(b"-ERR 'AUTH' 'hunter2'\r\n", nothing),
-            "refuses: ERR",
-        ),
+        ("a huge promise", impostor(b"$2000000000\r\n", nothing), "does not answer in time"),
+        ("an echo of secrets", impostor(b"-ERR 'AUTH' 'hunter2'\r\n", nothing), "refuses: ERR"),
         ("silence", impostor(b"", nothing), "does not answer in time"),
-        (
-            "drip",
-            impostor(b"+PONG", Duration::from_millis(700)),
-            "does not answer in time",
-        ),
+        ("drip", impostor(b"+PONG", Duration::from_millis(700)), "does not answer in time"),
         (
             "a plain answer to TLS",
             impostor(PONG, nothing).replace("redis://", "rediss://"),
             "is away",
         ),
         ("no server", "redis://127.0.0.1:1".to_owned(), "refused"),
-        (
-            "no name",
-            "redis://no-such-host.invalid".to_owned(),
-            "is away",
-        ),
+        ("no name", "redis://no-such-host.invalid".to_owned(), "is away"),
     ] {
         let slack = FakeSlack::start(&[]);
         let place = pod(&slack, &store);
@@ -486,10 +411,7 @@ fn impostors_are_named_and_hold_nothing_up() {
         running.wait_metric("kms_dedup_unchecked_total", |value| is(value, 3.0));
         let (code, _, err) = running.stop();
         assert_eq!(code, Some(0), "{what}");
-        assert!(
-            err.contains(word) && !err.contains("hunter2"),
-            "{what}: {err}"
-        );
+        assert!(err.contains(word) && !err.contains("hunter2"), "{what}: {err}");
         assert!(slack.clients().values().all(|count| *count == 1), "{what}");
     }
 }
@@ -500,10 +422,7 @@ fn a_password_in_a_pipe_is_not_waited_for() {
     let mut place = pod(&slack, "redis://127.0.0.1:1");
     let file = place.environment.home().join("password");
     make_pipe(&file);
-    place.set(
-        "KMSCTL_NOTIFIER_DEDUP_PASSWORD_FILE",
-        &file.display().to_string(),
-    );
+    place.set("KMSCTL_NOTIFIER_DEDUP_PASSWORD_FILE", &file.display().to_string());
     let running = place.start();
     activate(&place.log(), 1);
     slack.wait_for(1);

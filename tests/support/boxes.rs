@@ -44,11 +44,7 @@ impl Version {
     pub fn system(self) -> System {
         let (version, config_version) = self.versions();
         let some = |text: &str| Some(text.to_owned());
-        System {
-            version: some(version),
-            config_version: some(config_version),
-            php: String::new(),
-        }
+        System { version: some(version), config_version: some(config_version), php: String::new() }
     }
 }
 
@@ -110,49 +106,29 @@ impl Fixture {
 
     /// Subsystems with unapplied changes.
     pub fn dirty(self) -> &'static [&'static str] {
-        if self == Self::Circumstances {
-            &["natconf", "aliases"]
-        } else {
-            &[]
-        }
+        if self == Self::Circumstances { &["natconf", "aliases"] } else { &[] }
     }
 
     /// Writes config.xml; bytes, because one fixture is not UTF-8.
     pub fn xml(self, version: Version) -> Vec<u8> {
         let circumstances = self == Self::Circumstances;
-        let system = if circumstances {
-            "<disablefilter/>"
-        } else {
-            ""
-        };
+        let system = if circumstances { "<disablefilter/>" } else { "" };
         let peer = if circumstances { "10.0.99.2" } else { "" };
         let sections = match self {
             Self::EmptySections => "<nat></nat><filter/><aliases></aliases><cron/>".to_owned(),
             Self::NoSections => String::new(),
-            _ => [
-                self.nat_xml(),
-                self.filter_xml(),
-                self.aliases_xml(),
-                CRON_XML.to_owned(),
-            ]
-            .concat(),
+            _ => [self.nat_xml(), self.filter_xml(), self.aliases_xml(), CRON_XML.to_owned()]
+                .concat(),
         };
-        let dash = if version == Version::Master || self == Self::RawDash {
-            "—"
-        } else {
-            "&mdash;"
-        };
+        let dash =
+            if version == Version::Master || self == Self::RawDash { "—" } else { "&mdash;" };
         let text = include_str!("pfsense/box.xml")
             .replace("@VERSION@", version.versions().1)
             .replace("@SYSTEM@", system)
             .replace("@PEER@", peer)
             .replace("@SECTIONS@", &sections)
             .replace("@DASH@", dash);
-        if self == Self::InvalidUtf8 {
-            break_utf8(&text)
-        } else {
-            text.into_bytes()
-        }
+        if self == Self::InvalidUtf8 { break_utf8(&text) } else { text.into_bytes() }
     }
 
     fn nat_xml(self) -> String {
@@ -162,16 +138,8 @@ impl Fixture {
             Self::NoAssociation => String::new(),
             _ => format!("<associated-rule-id>{ASSOCIATION}</associated-rule-id>"),
         };
-        let disabled = if self == Self::Disabled {
-            "<disabled></disabled>"
-        } else {
-            ""
-        };
-        let target = if self == Self::AliasMissing {
-            "10.0.20.202"
-        } else {
-            "k8s_kms_lb"
-        };
+        let disabled = if self == Self::Disabled { "<disabled></disabled>" } else { "" };
+        let target = if self == Self::AliasMissing { "10.0.20.202" } else { "k8s_kms_lb" };
         let ours = format!(
             "<rule>{disabled}<source><any/></source><destination><network>wanip</network><port>1688</port></destination>\
              <ipprotocol>inet</ipprotocol><protocol>tcp</protocol><target>{target}</target><local-port>1688</local-port>\
@@ -194,11 +162,7 @@ impl Fixture {
             Self::EmptyAssociation => "<associated-rule-id></associated-rule-id>".to_owned(),
             _ => format!("<associated-rule-id>{ASSOCIATION}</associated-rule-id>"),
         };
-        let address = if self == Self::AliasMissing {
-            "10.0.20.202"
-        } else {
-            "k8s_kms_lb"
-        };
+        let address = if self == Self::AliasMissing { "10.0.20.202" } else { "k8s_kms_lb" };
         let common = format!(
             "<source><any></any></source><interface>wan</interface><ipprotocol>inet</ipprotocol><protocol>tcp</protocol>\
              <destination><address>{address}</address><port>1688</port></destination>\
@@ -293,14 +257,8 @@ impl Fixture {
             }
             Self::Disabled => (nat[0].disabled, filter[0].disabled) = (true, true),
             Self::Duplicates => {
-                nat.push(NatRule {
-                    index: 2,
-                    ..nat_rule()
-                });
-                filter.push(FilterRule {
-                    index: 3,
-                    ..filter_rule()
-                });
+                nat.push(NatRule { index: 2, ..nat_rule() });
+                filter.push(FilterRule { index: 3, ..filter_rule() });
             }
             Self::AliasMissing => {
                 expected.alias = None;
@@ -375,18 +333,11 @@ fn some(text: &str) -> Option<String> {
 }
 
 fn any() -> Side {
-    Side {
-        any: true,
-        ..Side::default()
-    }
+    Side { any: true, ..Side::default() }
 }
 
 fn wan_port(port: &str) -> Side {
-    Side {
-        network: some("wanip"),
-        port: some(port),
-        ..Side::default()
-    }
+    Side { network: some("wanip"), port: some(port), ..Side::default() }
 }
 
 fn nat_rule() -> NatRule {
@@ -414,11 +365,7 @@ fn filter_rule() -> FilterRule {
         ipprotocol: some("inet"),
         protocol: some("tcp"),
         source: any(),
-        destination: Side {
-            address: some("k8s_kms_lb"),
-            port: some("1688"),
-            ..Side::default()
-        },
+        destination: Side { address: some("k8s_kms_lb"), port: some("1688"), ..Side::default() },
         descr: some("NAT KMS public — kms.viktorbarzin.me"),
         association: some(ASSOCIATION),
         statetype: some("keep state"),
@@ -454,10 +401,7 @@ fn elsewhere_nat() -> [NatRule; 2] {
             nordr: true,
             interface: "wan".into(),
             protocol: some("tcp"),
-            source: Side {
-                address: some("198.51.100.7"),
-                ..Side::default()
-            },
+            source: Side { address: some("198.51.100.7"), ..Side::default() },
             destination: wan_port("1600-1700"),
             ..NatRule::default()
         },
@@ -474,16 +418,8 @@ fn elsewhere_filter() -> [FilterRule; 1] {
         floating: true,
         interface: some("lan,wan"),
         protocol: some("tcp"),
-        source: Side {
-            address: some("friends"),
-            not: true,
-            ..Side::default()
-        },
-        destination: Side {
-            any: true,
-            port: some("kms_ports"),
-            ..Side::default()
-        },
+        source: Side { address: some("friends"), not: true, ..Side::default() },
+        destination: Side { any: true, port: some("kms_ports"), ..Side::default() },
         sched: some("office"),
         conditions: vec![("sched", "office".into())],
         ..FilterRule::default()

@@ -119,10 +119,7 @@ impl Campaign {
         eprintln!("{} campaign, seed {seed}: {counts}", self.name);
         let Counts { failures, runs, .. } = &counts;
         let count: usize = counts.wrong.values().sum();
-        assert!(
-            failures.is_empty(),
-            "{count} of {runs} runs went wrong\n{failures}"
-        );
+        assert!(failures.is_empty(), "{count} of {runs} runs went wrong\n{failures}");
     }
 }
 

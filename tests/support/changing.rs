@@ -52,17 +52,10 @@ impl ChangingBox {
         php.write("conf/config.xml", xml);
         php.write("conf/backup/.keep", b"");
         php.write("run/.keep", b"");
-        let set_up = Self {
-            php,
-            instrumented: false,
-        };
+        let set_up = Self { php, instrumented: false };
         set_up.furnish();
-        let now = std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .expect("a clock");
-        set_up
-            .php
-            .write("clock", now.as_secs().to_string().as_bytes());
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
+        set_up.php.write("clock", now.as_secs().to_string().as_bytes());
         let run = set_up.php.run(FIRST_WRITE);
         assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
         set_up.later();
@@ -90,10 +83,7 @@ impl ChangingBox {
         }
         php.write("conf/backup/.keep", b"");
         php.write("run/.keep", b"");
-        let copy = Self {
-            php,
-            instrumented: other.instrumented,
-        };
+        let copy = Self { php, instrumented: other.instrumented };
         copy.furnish();
         copy.php.write("clock", other.text("clock").as_bytes());
         copy.later();
@@ -108,8 +98,7 @@ impl ChangingBox {
     /// Lets seconds pass on the box's clock.
     fn wait(&self, seconds: u64) {
         let now: u64 = self.text("clock").trim().parse().expect("a clock");
-        self.php
-            .write("clock", (now + seconds).to_string().as_bytes());
+        self.php.write("clock", (now + seconds).to_string().as_bytes());
     }
 
     /// The stand-in's programs, and the permission to write.
@@ -159,10 +148,7 @@ impl ChangingBox {
 
     /// Makes a file two hours old.
     pub fn make_old(&self, name: &str) {
-        let file = std::fs::File::options()
-            .write(true)
-            .open(self.file(name))
-            .expect("the file");
+        let file = std::fs::File::options().write(true).open(self.file(name)).expect("the file");
         let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
         file.set_modified(then).expect("an age");
     }
@@ -195,11 +181,7 @@ impl ChangingBox {
             }
             run = self.php.run(BOOT);
         }
-        assert_eq!(
-            (run.status, run.stderr.as_str()),
-            (Some(0), ""),
-            "the box does not start"
-        );
+        assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""), "the box does not start");
         if let Ok(table) = table {
             self.php.write(TABLE, &table);
         }
@@ -208,28 +190,19 @@ impl ChangingBox {
     fn newest_backup(&self) -> Option<PathBuf> {
         let backups = std::fs::read_dir(self.file("conf/backup")).ok()?;
         let paths = backups.flatten().map(|entry| entry.path());
-        paths
-            .filter(|path| path.extension().is_some_and(|end| end == "xml"))
-            .max()
+        paths.filter(|path| path.extension().is_some_and(|end| end == "xml")).max()
     }
 
     /// The script of a request, with moments if they are wanted.
     pub fn script(&self, request: &AgentRequest) -> Vec<u8> {
         let php = ShellWord::path(self.file("php").to_str().expect("a plain path")).expect("plain");
         let input = request.command(&php, &nonce()).input;
-        if self.instrumented {
-            instrument::instrument(&input)
-        } else {
-            input
-        }
+        if self.instrumented { instrument::instrument(&input) } else { input }
     }
 
     pub fn ask(&self, request: &AgentRequest) -> Run {
         let run = self.php.run(&self.script(request));
-        assert!(
-            !run.stdout.windows(6).any(|window| window == b"SECRET"),
-            "a secret came out"
-        );
+        assert!(!run.stdout.windows(6).any(|window| window == b"SECRET"), "a secret came out");
         run
     }
 
@@ -265,9 +238,8 @@ impl ChangingBox {
             }
             let text = std::fs::read_to_string(entry.path()).expect("a cron file");
             for line in text.lines().filter(|line| !line.starts_with(['#', 'P'])) {
-                let command = line
-                    .strip_prefix("*\t*\t*\t*\t*\troot\t")
-                    .expect("each minute, by root");
+                let command =
+                    line.strip_prefix("*\t*\t*\t*\t*\troot\t").expect("each minute, by root");
                 let run = self.php.shell(format!("{command}\n").as_bytes());
                 assert_eq!(String::from_utf8_lossy(&run.stdout), "", "cron mails this");
                 started += 1;
@@ -283,19 +255,14 @@ impl ChangingBox {
         let key = "\"revert_at\":";
         let from = text.find(key).expect("the deadline") + key.len();
         let rest = text[from..].trim_start_matches(|digit: char| digit.is_ascii_digit());
-        self.php
-            .write(&name, format!("{}1{rest}", &text[..from]).as_bytes());
+        self.php.write(&name, format!("{}1{rest}", &text[..from]).as_bytes());
     }
 
     /// What is armed or left over on the firewall.
     pub fn left_over(&self) -> Vec<String> {
         let mut names = Vec::new();
         for directory in ["etc/cron.d", "conf/kmsctl", "conf"] {
-            for entry in std::fs::read_dir(self.file(directory))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+            for entry in std::fs::read_dir(self.file(directory)).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if (name.contains("kmsctl-")
                     || name.starts_with("revert-")

@@ -35,9 +35,7 @@ impl FakeCluster {
         // It prints its address once it listens.
         let stdout = child.stdout.take().expect("stdout");
         let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("a line of the API server");
+        BufReader::new(stdout).read_line(&mut line).expect("a line of the API server");
         assert!(line.starts_with("http://127.0.0.1:"), "{line:?}");
         Some(Self { child, directory })
     }

@@ -15,10 +15,7 @@ impl TestEnvironment {
     /// Makes an empty home. The demo's clock stands still at 2026-03-01T12:21:34Z, and the firewall is this machine, so
     /// that a test which forgets to name one reaches nobody.
     pub fn new() -> Self {
-        let home = tempfile::Builder::new()
-            .prefix("kmsctl")
-            .tempdir()
-            .expect("a temporary home");
+        let home = tempfile::Builder::new().prefix("kmsctl").tempdir().expect("a temporary home");
         Self {
             home,
             variables: vec![
@@ -69,14 +66,8 @@ impl TestEnvironment {
     /// Returns the command with the cleaned environment, for tests that drive it themselves.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsctl"));
-        command
-            .args(arguments)
-            .env_clear()
-            .current_dir(self.home())
-            .stdin(Stdio::null());
-        command
-            .env("HOME", self.home())
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(arguments).env_clear().current_dir(self.home()).stdin(Stdio::null());
+        command.env("HOME", self.home()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("USER", "tester").env("TERM", "xterm");
         // Sanitizers and coverage tools talk to their children through these.
         for name in ["LLVM_PROFILE_FILE", "ASAN_OPTIONS"] {

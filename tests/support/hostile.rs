@@ -8,19 +8,10 @@ use super::environment::TestEnvironment;
 use super::processes;
 use super::sshd::{Options, Sshd};
 
-const PROGRAM: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/support/hostile_firewall.py"
-);
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hostile_firewall.py");
 
 /// How one answer is hostile: a name, the mode, which commands of the script, the text, and what is run.
-pub type Case = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-);
+pub type Case = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
 const DOCTOR: &[&str] = &["doctor"];
 const CHANGES: &[&str] = &["expose", "revoke", "--yes"];
@@ -44,63 +35,21 @@ pub const CASES: &[Case] = &[
         r"all tcp 10.0.20.202:1688 <- 198.51.100.23:50122 A:B\n   age 00:00:01, expires in 00:00:01, 1:1 pkts, 1:1 bytes, rule 1, a, a, a\n   id: 0000000000000001 creatorid: 00000001\n",
         &["states"],
     ),
-    (
-        "states of one line",
-        "flood",
-        "-vvss",
-        r"a tcp ::[1688] <- ::[1] A:B\n",
-        &["states"],
-    ),
+    ("states of one line", "flood", "-vvss", r"a tcp ::[1688] <- ::[1] A:B\n", &["states"]),
     ("a state without end", "flood", "-vvss", r"a", &["states"]),
-    (
-        "table",
-        "flood",
-        "'show' '-v'",
-        r"   ::\n",
-        &["virusprot", "show"],
-    ),
+    ("table", "flood", "'show' '-v'", r"   ::\n", &["virusprot", "show"]),
     ("sources", "flood", "-vsS", r"::1 -> ::\n", DOCTOR),
-    (
-        "crontab",
-        "flood",
-        "crontab",
-        r"* * * * * root x\n",
-        &["virusprot", "show"],
-    ),
+    ("crontab", "flood", "crontab", r"* * * * * root x\n", &["virusprot", "show"]),
     ("configuration", "flood", "php", r"[", DOCTOR),
-    (
-        "interfaces",
-        "flood",
-        "ifconfig",
-        r"a: flags=1\n\tinet 1.1.1.1 netmask 0x1\n",
-        DOCTOR,
-    ),
+    ("interfaces", "flood", "ifconfig", r"a: flags=1\n\tinet 1.1.1.1 netmask 0x1\n", DOCTOR),
     ("every answer", "flood", "", r"   ::\n", DOCTOR),
     ("every answer, blank", "flood", "", r" \n", DOCTOR),
-    (
-        "every answer to a revoke",
-        "flood",
-        "vv|php|table|alias",
-        r"pass\n",
-        CHANGES,
-    ),
+    ("every answer to a revoke", "flood", "vv|php|table|alias", r"pass\n", CHANGES),
     ("zero bytes", "flood", "", r"\x00", DOCTOR),
     ("bytes that are no text", "flood", "", r"\xff\n", DOCTOR),
-    (
-        "errors",
-        "errors",
-        "",
-        r"pfctl: \xe2\x80\xae\x1b]0;x\x07\n",
-        DOCTOR,
-    ),
+    ("errors", "errors", "", r"pfctl: \xe2\x80\xae\x1b]0;x\x07\n", DOCTOR),
     ("without end", "endless", "-vvPsr", r"pass\n", DOCTOR),
-    (
-        "errors without end of a command",
-        "endless",
-        "-vsi",
-        r"\x1b[31m",
-        DOCTOR,
-    ),
+    ("errors without end of a command", "endless", "-vsi", r"\x1b[31m", DOCTOR),
     ("silence in the middle", "hang", "-vvPsr", r"pass\n", DOCTOR),
     ("cut in the middle", "cut", "-vvPsr", r"pass\n", DOCTOR),
 ];
@@ -176,10 +125,7 @@ pub struct Measured {
 /// Runs a command and watches its memory (`/proc`, so Linux only).
 pub fn measured(mut command: Command) -> Measured {
     let start = Instant::now();
-    let (out, err) = (
-        tempfile::tempfile().expect("a file"),
-        tempfile::tempfile().expect("a file"),
-    );
+    let (out, err) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
     let copy = |file: &std::fs::File| file.try_clone().expect("a second handle");
     command.stdout(copy(&out)).stderr(copy(&err));
     let mut child = command.spawn().expect("kmsctl starts");
@@ -202,11 +148,5 @@ pub fn measured(mut command: Command) -> Measured {
         file.read_to_end(&mut bytes).expect("a file");
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    Measured {
-        code,
-        stdout: text(out),
-        stderr: text(err),
-        peak,
-        took: start.elapsed(),
-    }
+    Measured { code, stdout: text(out), stderr: text(err), peak, took: start.elapsed() }
 }

@@ -28,9 +28,7 @@ pub fn instrument(script: &[u8]) -> Vec<u8> {
     let to = from + text[from..].find('\'').expect("the literal's end");
     let itself = String::from_utf8(BASE64.decode(&text[from..to]).expect("base64")).expect("text");
     let literal = BASE64.encode(mark(&itself));
-    [mark(&text[..from]), literal, mark(&text[to..])]
-        .concat()
-        .into_bytes()
+    [mark(&text[..from]), literal, mark(&text[to..])].concat().into_bytes()
 }
 
 fn mark(text: &str) -> String {

@@ -54,22 +54,13 @@ impl LiveBox {
         }
         let firewall = ChangingBox::of_xml(version, xml);
         let words = firewall.php().environment().into_iter();
-        let words: String = words
-            .map(|(name, value)| format!("{name}='{value}' "))
-            .collect();
+        let words: String = words.map(|(name, value)| format!("{name}='{value}' ")).collect();
         program(
             &firewall.file("php-at-login"),
-            &format!(
-                "#!/bin/sh\nexec env {words}{} \"$@\"\n",
-                firewall.php().interpreter()
-            ),
+            &format!("#!/bin/sh\nexec env {words}{} \"$@\"\n", firewall.php().interpreter()),
         );
         firewall.php().write("crontab", CRONTAB);
-        let live = Self {
-            environment: TestEnvironment::new().private_runtime(),
-            sshd,
-            firewall,
-        };
+        let live = Self { environment: TestEnvironment::new().private_runtime(), sshd, firewall };
         live.environment.write_config(&live.settings(transport));
         Some(live)
     }
@@ -91,8 +82,7 @@ impl LiveBox {
         let named = format!("pfctl = \"{}\"", pfctl.display());
         assert!(settings.contains(&named));
         let instead = format!("pfctl = \"{}\"", path.display());
-        self.environment
-            .write_config(&settings.replace(&named, &instead));
+        self.environment.write_config(&settings.replace(&named, &instead));
     }
 
     /// A configuration that leads to this firewall.
@@ -133,9 +123,7 @@ impl LiveBox {
 
     /// Waits until the firewall has come to where it is held, and returns the process that is.
     pub fn wait_until_held(&self) -> Option<u32> {
-        until("the firewall is at work", || {
-            self.firewall.file("held").exists()
-        });
+        until("the firewall is at work", || self.firewall.file("held").exists());
         let process = self.firewall.text("held").trim().parse().ok();
         std::fs::remove_file(self.firewall.file("held")).expect("a mark");
         process
@@ -195,9 +183,7 @@ impl LiveBox {
     /// Returns the caps that pf runs for the exposure's rule, as pfctl prints them; `None` if the rule is not loaded.
     pub fn loaded_caps(&self) -> Option<String> {
         let rules = self.firewall.text("pf/sr");
-        let line = rules
-            .lines()
-            .find(|line| line.contains(&format!("ridentifier {TRACKER}")))?;
+        let line = rules.lines().find(|line| line.contains(&format!("ridentifier {TRACKER}")))?;
         let from = line.find("max-src-conn ");
         let caps = from.map(|from| {
             let caps = line[from..].split(')').next().unwrap_or_default();

@@ -27,10 +27,7 @@ pub struct Run {
 }
 
 /// Returns whether PHP is here; says loudly what is skipped, or fails where nothing may be skipped.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whether tests may skip is the caller's to say"
-)]
+#[expect(clippy::disallowed_methods, reason = "whether tests may skip is the caller's to say")]
 pub fn available() -> bool {
     if interpreter().is_some() {
         return true;
@@ -42,18 +39,14 @@ pub fn available() -> bool {
 }
 
 fn interpreter() -> Option<&'static str> {
-    ["/usr/bin/php", "/usr/local/bin/php"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())
+    ["/usr/bin/php", "/usr/local/bin/php"].into_iter().find(|path| Path::new(path).exists())
 }
 
 impl PhpBox {
     /// Sets up a firewall of this version and configuration.
     pub fn new(version: Version, fixture: Fixture) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("kmsctl")
-            .tempdir()
-            .expect("a temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("kmsctl").tempdir().expect("a temporary directory");
         let set_up = Self {
             directory,
             version,
@@ -62,10 +55,7 @@ impl PhpBox {
                 .join("tests/support/pfsense/etc/inc"),
         };
         set_up.write("conf/config.xml", &fixture.xml(version));
-        set_up.write(
-            "etc/version",
-            format!("{}\n", version.etc_version()).as_bytes(),
-        );
+        set_up.write("etc/version", format!("{}\n", version.etc_version()).as_bytes());
         set_up.write("tmp/.keep", b"");
         for subsystem in fixture.dirty() {
             set_up.write(&format!("run/{subsystem}.dirty"), b"");
@@ -98,18 +88,11 @@ impl PhpBox {
         let config = self.directory.path().join("conf/config.xml");
         let before = std::fs::read(&config).expect("config.xml");
         assert!(
-            before
-                .windows(6)
-                .filter(|window| window == b"SECRET")
-                .count()
-                > 5,
+            before.windows(6).filter(|window| window == b"SECRET").count() > 5,
             "the fixture holds no secrets"
         );
         let run = self.run(script);
-        assert!(
-            !run.stdout.windows(6).any(|window| window == b"SECRET"),
-            "a secret came out"
-        );
+        assert!(!run.stdout.windows(6).any(|window| window == b"SECRET"), "a secret came out");
         assert_eq!(
             before,
             std::fs::read(&config).expect("config.xml"),
@@ -136,10 +119,7 @@ impl PhpBox {
     /// Returns what tells the stand-in which box it is.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
-            (
-                "KMSCTL_SHIM_BOX",
-                self.directory.path().display().to_string(),
-            ),
+            ("KMSCTL_SHIM_BOX", self.directory.path().display().to_string()),
             ("KMSCTL_SHIM_VERSION", self.version.name().to_owned()),
             ("KMSCTL_SHIM_TROUBLE", self.trouble.to_owned()),
         ]
@@ -147,16 +127,9 @@ impl PhpBox {
 
     /// Writes a program that stands where PHP is on a firewall, and returns its path.
     pub fn interpreter(&self) -> String {
-        let words: Vec<String> = self
-            .arguments()
-            .iter()
-            .map(|word| format!("'{word}'"))
-            .collect();
-        let text = format!(
-            "#!/bin/sh\nexec {} {} \"$@\"\n",
-            interpreter().expect("php"),
-            words.join(" ")
-        );
+        let words: Vec<String> = self.arguments().iter().map(|word| format!("'{word}'")).collect();
+        let text =
+            format!("#!/bin/sh\nexec {} {} \"$@\"\n", interpreter().expect("php"), words.join(" "));
         self.write("php", text.as_bytes());
         let path = self.directory.path().join("php");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
@@ -171,11 +144,7 @@ impl PhpBox {
         for (name, value) in self.environment() {
             text.push_str(&format!("export {name}='{value}'\n"));
         }
-        let words: Vec<String> = self
-            .arguments()
-            .iter()
-            .map(|word| format!("'{word}'"))
-            .collect();
+        let words: Vec<String> = self.arguments().iter().map(|word| format!("'{word}'")).collect();
         let php = format!("{} {}", interpreter().expect("php"), words.join(" "));
         let marks = self.directory.path().join("marks.sed");
         text.push_str(&format!(
@@ -248,12 +217,7 @@ impl PhpBox {
 
     fn start(&self, program: &str, arguments: &[String], script: &[u8]) -> Run {
         let mut child = self.begin(program, arguments);
-        child
-            .stdin
-            .take()
-            .expect("stdin")
-            .write_all(script)
-            .expect("it reads its script");
+        child.stdin.take().expect("stdin").write_all(script).expect("it reads its script");
         let output = child.wait_with_output().expect("it ends");
         Run {
             status: output.status.code(),

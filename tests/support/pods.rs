@@ -54,10 +54,8 @@ impl FakeSlack {
     pub fn start(script: &[Answer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let slack = Self {
-            url: format!("http://{address}/services/SECRET"),
-            inside: Arc::default(),
-        };
+        let slack =
+            Self { url: format!("http://{address}/services/SECRET"), inside: Arc::default() };
         slack.inside().script = script.iter().copied().collect();
         let serving = slack.clone();
         std::thread::spawn(move || {
@@ -137,10 +135,7 @@ impl FakeSlack {
     /// Returns the texts of the messages that were answered with 200.
     pub fn told(&self) -> Vec<String> {
         let taken = self.taken().into_iter();
-        taken
-            .filter(|taken| taken.status == 200)
-            .map(|taken| taken.text)
-            .collect()
+        taken.filter(|taken| taken.status == 200).map(|taken| taken.text).collect()
     }
 
     /// Waits until so many messages were answered with 200 and returns them.
@@ -156,15 +151,10 @@ impl FakeSlack {
         let mut clients = BTreeMap::new();
         for text in self.told() {
             let client = text.lines().find_map(|line| {
-                line.strip_prefix("• *Client:* `")?
-                    .split('`')
-                    .next()?
-                    .parse()
-                    .ok()
+                line.strip_prefix("• *Client:* `")?.split('`').next()?.parse().ok()
             });
-            *clients
-                .entry(client.unwrap_or_else(|| panic!("no client in {text}")))
-                .or_default() += 1;
+            *clients.entry(client.unwrap_or_else(|| panic!("no client in {text}"))).or_default() +=
+                1;
         }
         clients
     }
@@ -284,11 +274,7 @@ impl Pod {
         // The clock of the demo stands still; this is about time.
         let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW");
         let port = free_port();
-        let mut pod = Self {
-            variables: BTreeMap::new(),
-            port,
-            environment,
-        };
+        let mut pod = Self { variables: BTreeMap::new(), port, environment };
         let home = pod.environment.home().display().to_string();
         pod.set("KMSCTL_NOTIFIER_LISTEN", &format!("127.0.0.1:{port}"));
         pod.set("KMSCTL_NOTIFIER_STATE", &format!("{home}/state"));
@@ -321,9 +307,7 @@ impl Pod {
 
     /// Returns the command line of the notifier.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self
-            .environment
-            .command(&[&["notifier", "run"], arguments].concat());
+        let mut command = self.environment.command(&[&["notifier", "run"], arguments].concat());
         command.envs(&self.variables);
         command
     }
@@ -337,15 +321,9 @@ impl Pod {
 
     /// Starts a notifier without waiting for anything.
     pub fn start_quickly(&self, mut command: Command) -> Running {
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kmsctl runs");
-        Running {
-            child,
-            port: self.port,
-        }
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kmsctl runs");
+        Running { child, port: self.port }
     }
 }
 
@@ -374,8 +352,7 @@ impl Running {
     /// Returns a metric's value; `name` is the line up to the value.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let page = self.get("/metrics")?;
-        page.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// Waits until a metric has a value.
@@ -479,21 +456,15 @@ pub fn activation(number: u32) -> Vec<String> {
 
 /// Returns the stamp that a line written now begins with.
 pub fn stamp() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y-%m-%d %H:%M:%S: ")
-        .to_string()
+    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S: ").to_string()
 }
 
 /// Appends lines to a log as the server does: opened and closed for each line.
 pub fn append(log: &Path, lines: &[String]) {
     for text in lines {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("the log");
-        file.write_all(format!("{}{text}\n", stamp()).as_bytes())
-            .expect("a line");
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(log).expect("the log");
+        file.write_all(format!("{}{text}\n", stamp()).as_bytes()).expect("a line");
     }
 }
 

@@ -22,9 +22,7 @@ pub fn all() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .collect()
+    entries.filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 fn read(pid: u32) -> Option<Process> {
@@ -35,12 +33,7 @@ fn read(pid: u32) -> Option<Process> {
     let parent = rest.split(' ').nth(1)?.parse().ok()?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).replace('\0', " ");
-    Some(Process {
-        pid,
-        parent,
-        name,
-        command,
-    })
+    Some(Process { pid, parent, name, command })
 }
 
 /// Lists the processes of a name below a process, children before grandchildren.
@@ -49,9 +42,8 @@ pub fn below(ancestor: u32, name: &str) -> Vec<u32> {
     let mut found = vec![ancestor];
     let mut at = 0;
     while let Some(&parent) = found.get(at) {
-        let children = all
-            .iter()
-            .filter(|process| process.parent == parent && process.name == name);
+        let children =
+            all.iter().filter(|process| process.parent == parent && process.name == name);
         found.extend(children.map(|process| process.pid));
         at += 1;
     }
@@ -60,10 +52,7 @@ pub fn below(ancestor: u32, name: &str) -> Vec<u32> {
 
 /// Lists the processes whose command line holds a text.
 pub fn naming(text: &str) -> Vec<Process> {
-    all()
-        .into_iter()
-        .filter(|process| process.command.contains(text))
-        .collect()
+    all().into_iter().filter(|process| process.command.contains(text)).collect()
 }
 
 /// Waits until no process names a text; returns those that still do after some seconds.
@@ -80,10 +69,8 @@ pub fn remaining(text: &str, patience: Duration) -> Vec<Process> {
 
 /// Sends a signal (`KILL`, `STOP`, `CONT`) to a process.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("/bin/kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .output()
-        .unwrap();
+    let sent =
+        Command::new("/bin/kill").args([format!("-{name}"), pid.to_string()]).output().unwrap();
     drop(sent);
 }
 

@@ -54,14 +54,7 @@ pub struct RawSshd {
 
 impl Drop for RawSshd {
     fn drop(&mut self) {
-        for stream in self
-            .streams
-            .lock()
-            .expect("no panic")
-            .take()
-            .into_iter()
-            .flatten()
-        {
+        for stream in self.streams.lock().expect("no panic").take().into_iter().flatten() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // The listener looks up.
@@ -91,11 +84,7 @@ impl RawSshd {
                 let _ = Conversation::hold(stream, &pair, moment, &flood);
             }
         });
-        Self {
-            port,
-            known,
-            streams,
-        }
+        Self { port, known, streams }
     }
 }
 
@@ -129,14 +118,8 @@ impl Conversation {
         moment: Moment,
         flood: &[u8],
     ) -> io::Result<()> {
-        let mut conversation = Self {
-            stream,
-            sent: 0,
-            received: 0,
-            keys: None,
-            moment,
-            flood: flood.to_vec(),
-        };
+        let mut conversation =
+            Self { stream, sent: 0, received: 0, keys: None, moment, flood: flood.to_vec() };
         conversation.exchange_keys(pair)?;
         conversation.serve()
     }
@@ -163,10 +146,7 @@ impl Conversation {
             "",
             "",
         ];
-        let lists: Vec<u8> = lists
-            .iter()
-            .flat_map(|list| string(list.as_bytes()))
-            .collect();
+        let lists: Vec<u8> = lists.iter().flat_map(|list| string(list.as_bytes())).collect();
         let offer = message(20, &[&[7; 16], &lists, &[0; 5]]);
         self.send(&offer)?;
         let their_offer = self.receive()?;

@@ -103,9 +103,7 @@ impl Redis {
     /// Sends one command and returns the raw answer.
     pub fn ask(&self, words: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .ok()?;
+        stream.set_read_timeout(Some(Duration::from_millis(300))).ok()?;
         let mut text = String::new();
         if let Some(password) = &self.password {
             text.push_str(&format!("AUTH {password}\r\n"));

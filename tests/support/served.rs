@@ -20,21 +20,13 @@ impl Served {
             .variable("KMSCTL_DEMO_SCENARIO", scenario);
         let mut command =
             home.command(&["demo", "serve", "--listen", "127.0.0.1:0", "-o", "ndjson"]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kmsctl serves");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kmsctl serves");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("stdout"))
-            .read_line(&mut line)
-            .expect("a line");
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
         let serving: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         let address = serving["address"].as_str().expect("an address");
-        let port = address
-            .parse::<std::net::SocketAddr>()
-            .expect("an address")
-            .port();
+        let port = address.parse::<std::net::SocketAddr>().expect("an address").port();
         Self { child, home, port }
     }
 
@@ -63,10 +55,7 @@ impl Served {
             .variable("KMSCTL_FIREWALL_USER", "admin")
             .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
             .variable("KMSCTL_FIREWALL_IDENTITY", file("client_key"))
-            .variable(
-                "KMSCTL_FIREWALL_KNOWN_HOSTS",
-                file(&format!("known_hosts-{}", self.port)),
-            )
+            .variable("KMSCTL_FIREWALL_KNOWN_HOSTS", file(&format!("known_hosts-{}", self.port)))
     }
 }
 

@@ -49,14 +49,8 @@ impl SideCar {
             .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
-        let side_car = Self {
-            child,
-            address,
-            log: log.to_owned(),
-        };
-        side_car.wait_for("the log is open", |side_car| {
-            side_car.status("/readyz") == Some(200)
-        });
+        let side_car = Self { child, address, log: log.to_owned() };
+        side_car.wait_for("the log is open", |side_car| side_car.status("/readyz") == Some(200));
         side_car
     }
 
@@ -73,9 +67,7 @@ impl SideCar {
     /// Opens a connection and does nothing with it.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("a connection");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a deadline");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
         stream
     }
 
@@ -100,9 +92,7 @@ impl SideCar {
     /// Asks for a page and returns its status.
     pub fn status(&self, path: &str) -> Option<u16> {
         let mut stream = TcpStream::connect(self.address).ok()?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -111,13 +101,8 @@ impl SideCar {
 
     /// Appends lines to the log, each with the present time.
     pub fn write(&self, lines: &[&str]) {
-        let now = jiff::Timestamp::now()
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string();
-        let mut file = std::fs::OpenOptions::new()
-            .append(true)
-            .open(&self.log)
-            .expect("the log");
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let mut file = std::fs::OpenOptions::new().append(true).open(&self.log).expect("the log");
         for line in lines {
             writeln!(file, "{now}: {line}").expect("a line");
         }
@@ -153,21 +138,13 @@ impl SideCar {
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("its status");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("VmRSS");
-        line.trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .expect("a number")
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Counts its open descriptors.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
-            .expect("its descriptors")
-            .count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors").count()
     }
 }
 

@@ -15,10 +15,7 @@ pub fn skip(what: &str, because: &str) {
 pub fn program(what: &str, candidates: &[&str]) -> Option<PathBuf> {
     let found = candidates.iter().map(Path::new).find(|path| path.exists());
     if found.is_none() {
-        skip(
-            what,
-            &format!("none of {} is installed", candidates.join(", ")),
-        );
+        skip(what, &format!("none of {} is installed", candidates.join(", ")));
     }
     found.map(Path::to_owned)
 }

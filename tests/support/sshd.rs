@@ -89,10 +89,8 @@ PermitRootLogin yes
 impl Sshd {
     /// Starts a server; None (said aloud) where sshd is not installed.
     pub fn start(options: Options) -> Option<Self> {
-        let sshd = skip::program(
-            "a test against sshd",
-            &["/usr/sbin/sshd", "/usr/local/sbin/sshd"],
-        )?;
+        let sshd =
+            skip::program("a test against sshd", &["/usr/sbin/sshd", "/usr/local/sbin/sshd"])?;
         if options.login == Login::Tcsh {
             skip::program("a test with tcsh", &["/bin/tcsh", "/usr/bin/tcsh"])?;
         }
@@ -104,11 +102,7 @@ impl Sshd {
 
     fn try_start(sshd: &Path, options: Options) -> Option<Self> {
         let directory = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (ed25519, rsa, client_key) = (key(options.host_key), key("host_rsa"), key("client"));
         let at = |name: &str| directory.path().join(name);
         // As root, sshd wants this directory for the part of it that has no privileges.
@@ -143,10 +137,7 @@ impl Sshd {
         fs::write(at("config"), config).unwrap();
         let known_hosts = at("known_hosts");
         let line = |path: &Path| {
-            format!(
-                "[127.0.0.1]:{port} {}",
-                fs::read_to_string(public(path)).unwrap()
-            )
+            format!("[127.0.0.1]:{port} {}", fs::read_to_string(public(path)).unwrap())
         };
         let text = if options.certified {
             format!("@cert-authority {}", line(&key("authority_ed25519")))
@@ -217,10 +208,7 @@ impl Sshd {
     }
 
     fn count(&self, text: &str) -> usize {
-        self.log()
-            .lines()
-            .filter(|line| line.contains(text))
-            .count()
+        self.log().lines().filter(|line| line.contains(text)).count()
     }
 
     /// Counts the TCP connections so far.
@@ -242,9 +230,7 @@ impl Sshd {
     /// sshd's privileges and one without, which holds the line. Newer versions are called `sshd-session`.
     pub fn serving(&self) -> Vec<u32> {
         let listener = self.process.id();
-        ["sshd", "sshd-session"]
-            .map(|name| processes::below(listener, name))
-            .concat()
+        ["sshd", "sshd-session"].map(|name| processes::below(listener, name)).concat()
     }
 
     /// Sends a signal to the processes that serve connections.
@@ -310,24 +296,9 @@ pub fn key(name: &str) -> PathBuf {
         _ if name.contains("rsa") => ("rsa", "2048"),
         _ => ("ed25519", "256"),
     };
-    let passphrase = if name.contains("encrypted") {
-        PASSPHRASE
-    } else {
-        ""
-    };
+    let passphrase = if name.contains("encrypted") { PASSPHRASE } else { "" };
     let output = Command::new("ssh-keygen")
-        .args([
-            "-q",
-            "-t",
-            kind,
-            "-b",
-            bits,
-            "-C",
-            "kmsctl test",
-            "-N",
-            passphrase,
-            "-f",
-        ])
+        .args(["-q", "-t", kind, "-b", bits, "-C", "kmsctl test", "-N", passphrase, "-f"])
         .arg(&made)
         .output()
         .expect("ssh-keygen comes with ssh");
@@ -337,11 +308,7 @@ pub fn key(name: &str) -> PathBuf {
     }
     let start = Instant::now();
     while !path.exists() {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "{} was not made",
-            path.display()
-        );
+        assert!(start.elapsed() < Duration::from_secs(20), "{} was not made", path.display());
         std::thread::sleep(Duration::from_millis(5));
     }
     path
@@ -357,13 +324,7 @@ pub fn certify(host_key: &Path, copy: &Path, principals: &str) -> PathBuf {
         .arg("-q")
         .arg("-s")
         .arg(key("authority_ed25519"))
-        .args([
-            "-I",
-            "a box\" CA ssh-ed25519 SHA256:forged",
-            "-h",
-            "-n",
-            principals,
-        ])
+        .args(["-I", "a box\" CA ssh-ed25519 SHA256:forged", "-h", "-n", principals])
         .arg(copy)
         .output()
         .expect("ssh-keygen comes with ssh");
@@ -379,11 +340,7 @@ pub fn public(key: &Path) -> PathBuf {
 
 /// Returns a key's fingerprint in ssh-keygen's words.
 pub fn fingerprint(key: &Path) -> String {
-    let output = Command::new("ssh-keygen")
-        .arg("-lf")
-        .arg(public(key))
-        .output()
-        .unwrap();
+    let output = Command::new("ssh-keygen").arg("-lf").arg(public(key)).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.split(' ').nth(1).unwrap().to_owned()
 }

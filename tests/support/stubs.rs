@@ -17,9 +17,7 @@ impl NameServer {
     /// Answers with these addresses; with `None` it stays silent.
     pub fn start(addresses: Option<&[&str]>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP socket");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(50)))
-            .expect("a time-out");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
         let address = socket.local_addr().expect("an address");
         let end = Arc::new(AtomicBool::new(false));
         let addresses: Option<Vec<IpAddr>> = addresses.map(|texts| {

@@ -35,9 +35,7 @@ pub(super) fn known_after(
         _ => written.then_some(planned),
     };
     let fields = planned.into_iter();
-    fields
-        .filter_map(|(field, value)| Some((field.clone(), now(&field, value)?)))
-        .collect()
+    fields.filter_map(|(field, value)| Some((field.clone(), now(&field, value)?))).collect()
 }
 
 /// Puts what the exposure is now in the place of what was planned; where it could not be read, it is not known.

@@ -47,28 +47,19 @@ pub(super) fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<ReportRow>
     let (entries, deleted) = planned_entries(plan)?;
     // What is blocked again starts its age anew.
     let since = |entry: &PlannedEntry| entry.since.filter(|_| deleted);
-    Some(
-        entries
-            .iter()
-            .map(|entry| entry_row(entry, since(entry), now, "planned"))
-            .collect(),
-    )
+    Some(entries.iter().map(|entry| entry_row(entry, since(entry), now, "planned")).collect())
 }
 
 /// Says of each entry what became of it, by what pfctl said and by the table read back.
 pub(super) fn entry_rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<ReportRow>> {
     let (entries, deleted) = planned_entries(plan)?;
     let table: &[TableEntry] = now.table.as_ref().map(Vec::as_slice).unwrap_or_default();
-    let there: HashMap<Address, Option<Timestamp>> = table
-        .iter()
-        .map(|entry| (Address::from(entry), entry.since))
-        .collect();
+    let there: HashMap<Address, Option<Timestamp>> =
+        table.iter().map(|entry| (Address::from(entry), entry.since)).collect();
     let changed: HashSet<Address> = finish.changed.iter().map(|entry| entry.address).collect();
     let result = |entry: &PlannedEntry| {
-        let (changed, there) = (
-            changed.contains(&entry.address),
-            there.contains_key(&entry.address),
-        );
+        let (changed, there) =
+            (changed.contains(&entry.address), there.contains_key(&entry.address));
         match (deleted, changed, there) {
             (true, true, false) => "freed",
             (true, true, true) => "freed-and-back",

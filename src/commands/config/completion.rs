@@ -16,10 +16,7 @@ pub const COMPLETION_VARIABLE: &str = "COMPLETE";
 
 const SYSTEM_PLACES: [(Shell, &str); 4] = [
     (Shell::Bash, "/usr/share/bash-completion/completions/kmsctl"),
-    (
-        Shell::Fish,
-        "/usr/share/fish/vendor_completions.d/kmsctl.fish",
-    ),
+    (Shell::Fish, "/usr/share/fish/vendor_completions.d/kmsctl.fish"),
     (Shell::Zsh, "/usr/share/zsh/vendor-completions/_kmsctl"),
     (Shell::Zsh, "/usr/share/zsh/site-functions/_kmsctl"),
 ];
@@ -29,9 +26,8 @@ pub fn offer_completion(context: &Context) -> Result<()> {
     let Some((shell, place)) = completion_place(&context.environment) else {
         return Ok(());
     };
-    let packaged = SYSTEM_PLACES
-        .iter()
-        .any(|(other, place)| *other == shell && Path::new(place).exists());
+    let packaged =
+        SYSTEM_PLACES.iter().any(|(other, place)| *other == shell && Path::new(place).exists());
     if packaged || place.symlink_metadata().is_ok() {
         return Ok(());
     }
@@ -59,13 +55,7 @@ pub fn registration_script(shell: Shell) -> String {
     let mut script = Vec::new();
     let shells = Shells::builtins();
     let written = shells.completer(&shell.to_string()).map(|completer| {
-        completer.write_registration(
-            COMPLETION_VARIABLE,
-            "kmsctl",
-            "kmsctl",
-            "kmsctl",
-            &mut script,
-        )
+        completer.write_registration(COMPLETION_VARIABLE, "kmsctl", "kmsctl", "kmsctl", &mut script)
     });
     debug_assert!(matches!(written, Some(Ok(()))), "every shell has a script");
     String::from_utf8_lossy(&script).into_owned()
@@ -76,24 +66,13 @@ fn completion_place(environment: &Environment) -> Option<(Shell, PathBuf)> {
     let shell = environment.login_shell.as_deref()?.file_name()?.to_str()?;
     let own = |folder: Option<PathBuf>, file: &str| Some(folder?.join(file));
     let (shell, place) = match shell {
-        "bash" => (
-            Shell::Bash,
-            own(
-                environment.data_directory(),
-                "bash-completion/completions/kmsctl",
-            ),
-        ),
-        "fish" => (
-            Shell::Fish,
-            own(
-                environment.config_directory(),
-                "fish/completions/kmsctl.fish",
-            ),
-        ),
-        "zsh" => (
-            Shell::Zsh,
-            own(environment.data_directory(), "zsh/site-functions/_kmsctl"),
-        ),
+        "bash" => {
+            (Shell::Bash, own(environment.data_directory(), "bash-completion/completions/kmsctl"))
+        }
+        "fish" => {
+            (Shell::Fish, own(environment.config_directory(), "fish/completions/kmsctl.fish"))
+        }
+        "zsh" => (Shell::Zsh, own(environment.data_directory(), "zsh/site-functions/_kmsctl")),
         _ => return None,
     };
     Some((shell, place?))

@@ -130,25 +130,17 @@ pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
     wizard.take_up_draft();
     wizard.answer_key("firewall.host", "pfSense box (address, name or ssh Host)")?;
     wizard.answer_key("firewall.port", "Port of its SSH server")?;
-    wizard.answer_key(
-        "firewall.user",
-        "Account on it (a dash leaves it to ssh_config)",
-    )?;
+    wizard.answer_key("firewall.user", "Account on it (a dash leaves it to ssh_config)")?;
     wizard.check_host_key().await?;
     wizard.choose_login_key()?;
     let reading = wizard.log_in().await?;
     wizard.choose_forward(&reading)?;
-    wizard.answer_key(
-        "service.protocol",
-        "What its server speaks (kms; tcp for any other)",
-    )?;
+    wizard.answer_key("service.protocol", "What its server speaks (kms; tcp for any other)")?;
     wizard.choose_public_name()?;
     wizard.choose_cluster().await?;
     wizard.choose_vantage()?;
     wizard.write_configuration()?;
-    context
-        .terminal
-        .say(&format!("Wrote {}.", wizard.path.display()));
+    context.terminal.say(&format!("Wrote {}.", wizard.path.display()));
     let ready = wizard.configured_context()?;
     status::run_status(&ready, &status::Args::default()).await?;
     if wizard.asks {
@@ -273,10 +265,7 @@ impl Wizard<'_> {
             self.set_answer("firewall.known_hosts", known_hosts.display().to_string())?;
         }
         let target = self.login_target()?;
-        let fetched = self
-            .context
-            .within_time(first_contact::fetch_host_key(&target))
-            .await;
+        let fetched = self.context.within_time(first_contact::fetch_host_key(&target)).await;
         let presented = match fetched {
             Ok(presented) => presented,
             Err(failure) if failure.kind == FailureKind::Unreachable && self.asks => {
@@ -323,10 +312,7 @@ impl Wizard<'_> {
             }
         }
         if pinned.is_none() {
-            self.say_sentence(&format!(
-                "The box presents this host key: {}",
-                presented.key
-            ));
+            self.say_sentence(&format!("The box presents this host key: {}", presented.key));
             self.say_sentence("Compare it on pfSense's console (option 8), or under Diagnostics > Command Prompt:");
             self.say_sentence("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
             if !prompt::ask_yes_no(self.context.terminal, "Is it the same?")? {
@@ -337,9 +323,7 @@ impl Wizard<'_> {
             }
         }
         make_directory_of(known_hosts)?;
-        presented
-            .remember(known_hosts)
-            .map_err(|error| not_written(known_hosts, &error))?;
+        presented.remember(known_hosts).map_err(|error| not_written(known_hosts, &error))?;
         self.set_answer("firewall.known_hosts", known_hosts.display().to_string())
     }
 
@@ -380,16 +364,11 @@ impl Wizard<'_> {
         if !path.is_file() {
             make_directory_of(&path)?;
             first_contact::make_login_key(&path).map_err(|error| not_written(&path, &error))?;
-            self.say_sentence(&format!(
-                "Made {} (Ed25519, no passphrase).",
-                path.display()
-            ));
+            self.say_sentence(&format!("Made {} (Ed25519, no passphrase).", path.display()));
         }
         if let Ok(public) = read_plain_text(&path.with_extension("pub"), 64 << 10) {
             self.say_sentence("Unless pfSense has it already, paste this line under System > User Manager > Edit > Authorized SSH Keys, and see that System > Advanced > Admin Access has Secure Shell enabled:");
-            self.context
-                .terminal
-                .write(&format!("{}\n", public.trim()))?;
+            self.context.terminal.write(&format!("{}\n", public.trim()))?;
             prompt::wait_for_enter(self.context.terminal, "Press Enter when it is there.")?;
         }
         self.set_answer("firewall.identity", path.display().to_string())
@@ -398,11 +377,7 @@ impl Wizard<'_> {
     /// Logs in once and reads what the rest is chosen from.
     async fn log_in(&self) -> Result<Reading> {
         let context = self.configured_context()?;
-        let questions = [
-            Question::Interfaces,
-            Question::Translation,
-            Question::Configured,
-        ];
+        let questions = [Question::Interfaces, Question::Translation, Question::Configured];
         let reading = context.read(&questions).await.map_err(|failure| {
             failure
                 .hint("Your answers are kept; run `kmsctl config init` again when this is mended.")
@@ -447,25 +422,17 @@ impl Wizard<'_> {
         self.answer_key("service.alias", "Alias of the service in pfSense")?;
         self.answer_key("service.address", "Address behind the alias")?;
         self.answer_key("service.port", "TCP port of the service")?;
-        self.answer_key(
-            "service.interface",
-            "pfSense's name of the outside interface",
-        )
+        self.answer_key("service.interface", "pfSense's name of the outside interface")
     }
 
     fn take_forward(&mut self, forward: &Forward, reading: &Reading) -> Result<()> {
         let members = reading.configured.as_ref().map(Configured::alias_networks);
-        let alias = reading
-            .configured
-            .iter()
-            .find_map(|configured| configured.alias.as_ref());
+        let alias = reading.configured.iter().find_map(|configured| configured.alias.as_ref());
         self.set_answer("service.port", forward.port.clone())?;
         let inner = forward.target.strip_prefix('<');
         if let Some(table) = inner.and_then(|rest| rest.strip_suffix('>')) {
             self.set_answer("service.alias", table.to_owned())?;
-            let only = members
-                .ok()
-                .filter(|_| alias.is_some_and(|alias| alias.name == table));
+            let only = members.ok().filter(|_| alias.is_some_and(|alias| alias.name == table));
             match only.as_deref() {
                 Some([member]) => self.set_answer("service.address", member.addr().to_string())?,
                 _ => self.answer_key("service.address", "Address behind the alias")?,
@@ -476,10 +443,7 @@ impl Wizard<'_> {
         }
         match &forward.interface {
             Some(name) => self.set_answer("service.interface", name.clone()),
-            None => self.answer_key(
-                "service.interface",
-                "pfSense's name of the outside interface",
-            ),
+            None => self.answer_key("service.interface", "pfSense's name of the outside interface"),
         }
     }
 
@@ -488,8 +452,7 @@ impl Wizard<'_> {
     fn choose_public_name(&mut self) -> Result<()> {
         const KEY: &str = "service.host";
         if self.default(KEY) == Layers::built_in()?.key_text(KEY) {
-            self.defaults
-                .set_answers(&[(KEY.to_owned(), String::new())])?;
+            self.defaults.set_answers(&[(KEY.to_owned(), String::new())])?;
         }
         self.answer_key(KEY, "Public name of the service (Enter: it has none)")?;
         let is_empty = |(key, answer): &(String, String)| key == KEY && answer.is_empty();
@@ -554,15 +517,10 @@ impl Wizard<'_> {
         self.configured_context()?;
         let question = format!("Write {}?", self.path.display());
         if self.asks && !prompt::confirm_default_yes(self.context.terminal, &question)? {
-            return Err(
-                Failure::new(FailureKind::NotConfirmed, "Nothing was written.")
-                    .hint("Your answers are kept; `kmsctl config init` goes on with them."),
-            );
+            return Err(Failure::new(FailureKind::NotConfirmed, "Nothing was written.")
+                .hint("Your answers are kept; `kmsctl config init` goes on with them."));
         }
-        write_new(
-            &self.path,
-            &render_answers(&self.answers, &Layers::built_in()?),
-        )?;
+        write_new(&self.path, &render_answers(&self.answers, &Layers::built_in()?))?;
         let _ = fs::remove_file(self.draft_path());
         Ok(())
     }
@@ -591,12 +549,7 @@ impl Forward {
         let configured = reading.configured.as_ref().ok();
         let interface = configured.and_then(|configured| configured.interface.as_ref());
         let interface = interface.filter(|known| known.device.as_deref() == Some(&*device));
-        Some(Self {
-            port,
-            target,
-            interface: interface.map(|known| known.name.clone()),
-            device,
-        })
+        Some(Self { port, target, interface: interface.map(|known| known.name.clone()), device })
     }
 }
 
@@ -652,9 +605,7 @@ fn not_written(path: &Path, error: &io::Error) -> Failure {
 
 /// Makes the directory that a file goes into, for its owner only.
 fn make_directory_of(path: &Path) -> Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     directory.map_or(Ok(()), |directory| {
         fs::DirBuilder::new()
             .recursive(true)
@@ -669,11 +620,8 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     make_directory_of(path)?;
     let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };

@@ -98,9 +98,7 @@ async fn change_both_tables(
         }
         plans.push((row, read_plan(&file), file, answer));
     }
-    let host_keys = plans
-        .iter()
-        .filter_map(|(_, plan, ..)| plan.get("host_key"));
+    let host_keys = plans.iter().filter_map(|(_, plan, ..)| plan.get("host_key"));
     let host_keys: Vec<&Value> = host_keys.filter(|key| key.is_string()).collect();
     if let [one, other] = host_keys.as_slice()
         && one == other
@@ -114,11 +112,7 @@ async fn change_both_tables(
     if !flags.yes || nothing {
         for (row, _, _, answer) in &plans {
             context.terminal.say(&format!("== {}", row.name));
-            for line in answer
-                .text
-                .lines()
-                .chain(answer.said.iter().map(String::as_str))
-            {
+            for line in answer.text.lines().chain(answer.said.iter().map(String::as_str)) {
                 context.terminal.say(line);
             }
         }
@@ -127,10 +121,7 @@ async fn change_both_tables(
         return Ok(());
     }
     if !flags.yes && !prompt::ask_yes_no(context.terminal, "Change both nodes?")? {
-        return Err(Failure::new(
-            FailureKind::NotConfirmed,
-            "Not confirmed; nothing was changed.",
-        ));
+        return Err(Failure::new(FailureKind::NotConfirmed, "Not confirmed; nothing was changed."));
     }
     let mut answers = Vec::new();
     for (row, plan, file, answer) in plans {
@@ -139,9 +130,7 @@ async fn change_both_tables(
             continue;
         }
         let flags = ["--yes", "--as-planned"].map(OsString::from);
-        let apply = ["apply".into(), file.into_os_string()]
-            .into_iter()
-            .chain(flags);
+        let apply = ["apply".into(), file.into_os_string()].into_iter().chain(flags);
         let asked = global.iter().cloned().chain(apply).collect();
         let command = plan.get("command").and_then(Value::as_str);
         let done = run_words(context, row, asked).await?;
@@ -159,9 +148,7 @@ fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Resu
     list_answers(&mut view, &answers);
     context.terminal.show(&view)?;
     let failed = answers.iter().zip(&commands);
-    let mut failed = failed
-        .filter(|(answer, _)| answer.exit_code != 0)
-        .peekable();
+    let mut failed = failed.filter(|(answer, _)| answer.exit_code != 0).peekable();
     let Some((first, _)) = failed.peek() else {
         return Ok(());
     };
@@ -193,11 +180,7 @@ fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Resu
 }
 
 fn unplanned(answer: &ContextAnswer) -> Failure {
-    let kinds = [
-        FailureKind::Conflict,
-        FailureKind::NotConfirmed,
-        FailureKind::Unproven,
-    ];
+    let kinds = [FailureKind::Conflict, FailureKind::NotConfirmed, FailureKind::Unproven];
     let kind = kinds
         .into_iter()
         .find(|kind| kind.exit_code() == answer.exit_code)

@@ -26,10 +26,7 @@ pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Lo
         let checks = ["kubectl", "kubectl-rights", "notifier"];
         return Looked {
             cluster: None,
-            findings: checks
-                .into_iter()
-                .map(|check| Finding::skipped(check, why))
-                .collect(),
+            findings: checks.into_iter().map(|check| Finding::skipped(check, why)).collect(),
         };
     };
     let (version, rights, cluster, notifier) = tokio::join!(
@@ -40,11 +37,7 @@ pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Lo
     );
     Looked {
         cluster,
-        findings: vec![
-            kubectl_finding(context, known_answer(version)),
-            rights,
-            notifier,
-        ],
+        findings: vec![kubectl_finding(context, known_answer(version)), rights, notifier],
     }
 }
 
@@ -60,10 +53,7 @@ fn kubectl_finding(context: &Context, version: Known<String>) -> Finding {
             let place = cluster.context.as_deref().unwrap_or("the current one");
             Finding::ok(
                 "kubectl",
-                format!(
-                    "kubectl {version}; context: {place}, namespace: {}.",
-                    cluster.namespace
-                ),
+                format!("kubectl {version}; context: {place}, namespace: {}.", cluster.namespace),
             )
         }
     }

@@ -53,10 +53,8 @@ pub(super) struct Apply {
 pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Result<()> {
     let terms = arguments.temporary.to_terms()?;
     let mut command = "expose revoke".to_owned();
-    for (flag, set) in [
-        (" --delete", arguments.delete),
-        (" --keep-states", arguments.keep_states),
-    ] {
+    for (flag, set) in [(" --delete", arguments.delete), (" --keep-states", arguments.keep_states)]
+    {
         if set {
             command.push_str(flag);
         }
@@ -64,10 +62,7 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
     let command = arguments.temporary.add_flags(&command);
     let command = arguments.from_outside.add_flags(&command);
     let outside = arguments.from_outside.wanted_proof(Expected::Closed);
-    let options = Options {
-        outside: outside.as_ref(),
-        waits: true,
-    };
+    let options = Options { outside: outside.as_ref(), waits: true };
     let by_hand = context.settings.service.closing_by_hand();
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
@@ -92,32 +87,20 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             planned => Ok(planned),
         }
     };
-    let closed = change::change_with(
-        context,
-        &arguments.flags,
-        &command,
-        options,
-        change::CHANGING,
-        plan,
-    )
-    .await;
+    let closed =
+        change::change_with(context, &arguments.flags, &command, options, change::CHANGING, plan)
+            .await;
     closed.map_err(|failure| {
         let unreached = failure.kind == FailureKind::Unreachable;
         let is_said = failure.hints.contains(&by_hand);
-        if unreached && !is_said {
-            failure.hint(&by_hand)
-        } else {
-            failure
-        }
+        if unreached && !is_said { failure.hint(&by_hand) } else { failure }
     })
 }
 
 /// Takes out of the plan a number of connections that was not read: closing does not wait for it.
 fn without_unread(mut draft: Box<Draft>, reading: &Reading) -> Planned {
     if let Err(error) = &reading.states {
-        draft
-            .differences
-            .retain(|difference| difference.field != "connections");
+        draft.differences.retain(|difference| difference.field != "connections");
         let message = format!(
             "Connections: not read, as {error}. They are read again and ended once it is closed."
         );
@@ -137,24 +120,20 @@ fn connections_only(
         let failure = Failure::new(FailureKind::Unproven, message);
         failure.hint("See who is still connected: kmsctl states")
     })?;
-    Ok(
-        match plan::plan_kill(&live, situation.rule_labels(), &StatesChoice::All)? {
-            Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
-            Planned::Change(mut draft) => {
-                draft.confirm = Confirm::Word("revoke".to_owned());
-                draft.what = format!(
-                    "The exposure is closed already, and its rules are left as they are. {}",
-                    draft.what
-                );
-                if terms.reverts_after.is_some() {
-                    draft
-                        .risks
-                        .push(Risk::new("for-left-out", plan::NO_WAY_BACK));
-                }
-                Planned::Change(draft)
+    Ok(match plan::plan_kill(&live, situation.rule_labels(), &StatesChoice::All)? {
+        Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
+        Planned::Change(mut draft) => {
+            draft.confirm = Confirm::Word("revoke".to_owned());
+            draft.what = format!(
+                "The exposure is closed already, and its rules are left as they are. {}",
+                draft.what
+            );
+            if terms.reverts_after.is_some() {
+                draft.risks.push(Risk::new("for-left-out", plan::NO_WAY_BACK));
             }
-        },
-    )
+            Planned::Change(draft)
+        }
+    })
 }
 
 /// Runs `kmsctl expose restore`.
@@ -163,10 +142,7 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
     let command = arguments.temporary.add_flags("expose restore");
     let command = arguments.from_outside.add_flags(&command);
     let outside = arguments.from_outside.wanted_proof(Expected::Open);
-    let options = Options {
-        outside: outside.as_ref(),
-        waits: false,
-    };
+    let options = Options { outside: outside.as_ref(), waits: false };
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
         let present = situation.present()?;
@@ -178,15 +154,7 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
             terms,
         )?)
     };
-    change::change_with(
-        context,
-        &arguments.flags,
-        &command,
-        options,
-        change::CHANGING,
-        plan,
-    )
-    .await
+    change::change_with(context, &arguments.flags, &command, options, change::CHANGING, plan).await
 }
 
 /// Runs `kmsctl expose apply`.

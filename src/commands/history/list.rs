@@ -67,10 +67,7 @@ const COLUMNS: &[&str] = &[
 ];
 
 pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
-    let outcome = entry
-        .finish
-        .as_ref()
-        .and_then(|finish| finish.outcome.as_ref());
+    let outcome = entry.finish.as_ref().and_then(|finish| finish.outcome.as_ref());
     let armed = outcome.filter(|outcome| outcome.reverted.is_none());
     let reverts_at = armed.and_then(|outcome| outcome.reverts_at);
     HistoryRow {
@@ -87,9 +84,7 @@ pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
         kept_by: entry.kept_by.clone(),
         superseded_by: entry.superseded_by.clone(),
         reverts_at: reverts_at.and_then(|at| Timestamp::from_second(at).ok()),
-        reverted: outcome
-            .and_then(|outcome| outcome.reverted.as_ref())
-            .map(Reverted::is_back),
+        reverted: outcome.and_then(|outcome| outcome.reverted.as_ref()).map(Reverted::is_back),
         source: "here",
         context: entry.context.clone(),
         planned_as: entry.planned_as.clone(),
@@ -139,10 +134,7 @@ pub(super) fn history_view(
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
     rows.truncate(limit);
     let armed = configured.iter().flat_map(|configured| &configured.armed);
-    let data = HistoryList {
-        entries: rows,
-        armed: armed.map(ArmedRow::from).collect(),
-    };
+    let data = HistoryList { entries: rows, armed: armed.map(ArmedRow::from).collect() };
     let now = reading.map_or_else(|| context.clock.now(), |reading| reading.clock.now);
     let mut view = View::new("history", now, &data)?;
     view.items = Some(("entries", COLUMNS));
@@ -152,22 +144,16 @@ pub(super) fn history_view(
         view.empty = Some("Nothing was changed yet.".to_owned());
     }
     let reasons = data.entries.iter().any(|row| row.reason.is_some());
-    let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"]
-        .map(text_column)
-        .into_iter();
+    let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(text_column).into_iter();
     let contexts = data.entries.iter().any(|row| row.context.is_some());
     let columns = columns.chain(contexts.then(|| text_column("CONTEXT")));
     let columns = columns.chain(reasons.then(|| text_column("REASON")));
     view.human.table(
         columns.collect(),
-        data.entries
-            .iter()
-            .map(|row| history_cells(row, contexts, reasons))
-            .collect(),
+        data.entries.iter().map(|row| history_cells(row, contexts, reasons)).collect(),
     );
     for armed in &data.armed {
-        view.human
-            .field("Armed", armed_line(armed, now), Tone::Warning);
+        view.human.field("Armed", armed_line(armed, now), Tone::Warning);
     }
     Ok(view)
 }
@@ -191,18 +177,13 @@ fn history_rows(
                 Some(row.reverted == Some(true) || recorded.any(ListedChange::is_revert));
         }
     }
-    rows.extend(
-        others
-            .into_iter()
-            .map(|other| row_elsewhere(other, firewall)),
-    );
+    rows.extend(others.into_iter().map(|other| row_elsewhere(other, firewall)));
     rows
 }
 
 fn history_cells(row: &HistoryRow, contexts: bool, reasons: bool) -> Vec<String> {
     let mut cells = vec![
-        row.at
-            .map_or_else(String::new, |at| whole_second(at).to_string()),
+        row.at.map_or_else(String::new, |at| whole_second(at).to_string()),
         row.id.clone(),
         row.who.clone(),
         row.command.clone().unwrap_or_else(|| row.what.clone()),

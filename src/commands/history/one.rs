@@ -59,18 +59,12 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
     let plan = &entry.plan;
     let human = &mut view.human;
     let (word, tone) = report::entry_standing(entry);
-    human.field(
-        "Change",
-        format!("{} at {} on {}", plan.id, entry.at, plan.firewall),
-        Tone::Plain,
-    );
+    human.field("Change", format!("{} at {} on {}", plan.id, entry.at, plan.firewall), Tone::Plain);
     human.field("Who", entry.carried_out_by(), Tone::Plain);
     human.field("Command", &plan.command, Tone::Plain);
     if let Some(command) = &entry.planned_as {
-        let made = format!(
-            "by {}, as `{command}`: a plan file, made at {}",
-            plan.who, plan.made_at
-        );
+        let made =
+            format!("by {}, as `{command}`: a plan file, made at {}", plan.who, plan.made_at);
         human.field("Planned", made, Tone::Plain);
     } else if entry.by.is_some() {
         human.field("Planned", format!("by {}", plan.who), Tone::Plain);
@@ -82,9 +76,7 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
     let message = entry
         .finish
         .as_ref()
-        .map_or("its ending was never written", |finish| {
-            finish.message.as_str()
-        });
+        .map_or("its ending was never written", |finish| finish.message.as_str());
     human.field("Outcome", format!("{word}: {message}"), tone);
     let became = entry.what_became().clause();
     let became = became.map_or_else(String::new, |clause| format!(" ({clause})"));
@@ -115,11 +107,7 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
 /// Adds what was really changed, step by step, and what differs between the records before and after.
 fn add_ending(view: &mut View, finish: &Finish) {
     let human = &mut view.human;
-    let names: Vec<String> = finish
-        .changed
-        .iter()
-        .map(|entry| entry.address.to_string())
-        .collect();
+    let names: Vec<String> = finish.changed.iter().map(|entry| entry.address.to_string()).collect();
     if !names.is_empty() {
         human.field("Entries", names.join(" "), Tone::Plain);
     }

@@ -153,17 +153,11 @@ enum Item {
 pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
     let now = context.clock.now();
     let moment = |flag: &str, text: Option<&str>| {
-        text.map(|text| choice::parse_moment(flag, text, now))
-            .transpose()
+        text.map(|text| choice::parse_moment(flag, text, now)).transpose()
     };
     let since = moment("--since", arguments.since.as_deref())?;
     let until = moment("--until", arguments.until.as_deref())?;
-    let choice = Choice::new(
-        &arguments.include,
-        &arguments.exclude,
-        &arguments.highlight,
-        until,
-    )?;
+    let choice = Choice::new(&arguments.include, &arguments.exclude, &arguments.highlight, until)?;
     if arguments.follow && context.terminal.mode == Mode::Json {
         return Err(Failure::usage(
             "--follow never ends, so it prints no JSON object; use -o ndjson.",
@@ -261,9 +255,7 @@ async fn follow_logs(
                         0 => String::new(),
                         count => format!(" but {}", counted(count, "probe", "probes")),
                     };
-                    context
-                        .terminal
-                        .say(&format!("Nothing new for {span}{hidden}."));
+                    context.terminal.say(&format!("Nothing new for {span}{hidden}."));
                     quiet = (quiet * 2).min(LONGEST_QUIET);
                     next = Instant::now() + quiet;
                 }
@@ -299,11 +291,8 @@ async fn print_logs_once(
             .as_ref()
             .and_then(|pod| pod.container(&followed.container))
             .map_or(0, |container| container.restart_count);
-        let rounds: &[bool] = if restarts > 0 && followed.file.is_none() {
-            &[true, false]
-        } else {
-            &[false]
-        };
+        let rounds: &[bool] =
+            if restarts > 0 && followed.file.is_none() { &[true, false] } else { &[false] };
         for previous in rounds {
             let take = |line: &[u8]| {
                 *read.entry(name.clone()).or_default() += 1;
@@ -338,12 +327,10 @@ async fn print_logs_once(
     warnings.extend(older_lines_warning(left_out, full));
     let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
     if names.len() > 1 && printer.shape != Shape::Lines {
-        entries
-            .make_contiguous()
-            .sort_by_key(|entry| match &entry.what {
-                PrintedKind::Event(record) => record.at,
-                PrintedKind::Line { .. } => None,
-            });
+        entries.make_contiguous().sort_by_key(|entry| match &entry.what {
+            PrintedKind::Event(record) => record.at,
+            PrintedKind::Line { .. } => None,
+        });
     }
     let table = context.terminal.mode == Mode::Table;
     let chosen = !table || arguments.since.is_some() || arguments.until.is_some();
@@ -379,10 +366,7 @@ fn older_lines_warning(left_out: u64, full: bool) -> Vec<Warning> {
         Warning::new(code, format!("{left_out} {text}"))
     });
     let full = full.then(|| {
-        Warning::new(
-            code,
-            format!("Only the last {MOST_LINES} lines of the file were read."),
-        )
+        Warning::new(code, format!("Only the last {MOST_LINES} lines of the file were read."))
     });
     [left_out, full].into_iter().flatten().collect()
 }
@@ -455,19 +439,11 @@ fn open_log_stream(
     pod: &str,
     previous: bool,
 ) -> std::result::Result<LogStream, KubectlError> {
-    let place = PodFilter {
-        namespace: &followed.namespace,
-        pod,
-        container: &followed.container,
-    };
+    let place = PodFilter { namespace: &followed.namespace, pod, container: &followed.container };
     if let Some((file, lines)) = &followed.file {
         return kubectl.stream_file(&place, file, *lines, false);
     }
-    let part = PodPart {
-        since: Some(followed.since),
-        previous,
-        ..PodPart::default()
-    };
+    let part = PodPart { since: Some(followed.since), previous, ..PodPart::default() };
     kubectl.stream_output(&place, part, false)
 }
 
@@ -520,11 +496,7 @@ async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
     let mut reported = false;
     let mut refusals = 0;
     loop {
-        match followed
-            .kubectl
-            .pods(&followed.namespace, &followed.names)
-            .await
-        {
+        match followed.kubectl.pods(&followed.namespace, &followed.names).await {
             Ok(list) => {
                 reported = false;
                 refusals = 0;
@@ -565,11 +537,7 @@ async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
             }
             Err(error) if !reported => {
                 reported = true;
-                send_notice(
-                    &listeners,
-                    &format!("New pods cannot be looked for: {error}."),
-                )
-                .await;
+                send_notice(&listeners, &format!("New pods cannot be looked for: {error}.")).await;
             }
             Err(_) => {}
         }
@@ -588,10 +556,7 @@ async fn send_notice(listeners: &Sender<Item>, sentence: &str) {
 
 /// Returns whether the cluster refuses what it may have granted before.
 fn is_refusal(error: &KubectlError) -> bool {
-    matches!(
-        error,
-        KubectlError::Forbidden { .. } | KubectlError::Unauthorized { .. }
-    )
+    matches!(error, KubectlError::Forbidden { .. } | KubectlError::Unauthorized { .. })
 }
 
 /// Returns whether trying again is pointless.
@@ -641,8 +606,7 @@ async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
 }
 
 fn restarts_of(pod: &Pod, container: &str) -> u64 {
-    pod.container(container)
-        .map_or(0, |container| container.restart_count)
+    pod.container(container).map_or(0, |container| container.restart_count)
 }
 
 struct FollowReader {
@@ -682,10 +646,7 @@ impl FollowReader {
                 error.to_string()
             }
             Err(error) if is_final(&error) => {
-                let _ = self
-                    .listeners
-                    .send(Item::Fail(self.explain_error(error)))
-                    .await;
+                let _ = self.listeners.send(Item::Fail(self.explain_error(error))).await;
                 return false;
             }
             Err(KubectlError::NotFound { .. }) => return self.report_gone().await,
@@ -700,11 +661,8 @@ impl FollowReader {
             Ok(Fate::Same) | Err(_) => {}
         }
         if self.cut.is_none() && self.tries > 0 {
-            send_notice(
-                &self.listeners,
-                &format!("Lost {}: {why}; trying again.", self.name),
-            )
-            .await;
+            send_notice(&self.listeners, &format!("Lost {}: {why}; trying again.", self.name))
+                .await;
         }
         self.cut = Some(why);
         self.wait_to_retry().await
@@ -712,11 +670,7 @@ impl FollowReader {
 
     /// Waits a little, longer each time nothing came; returns whether the printer is still there.
     async fn wait_to_retry(&mut self) -> bool {
-        let wait = WAITS
-            .get(self.tries)
-            .or(WAITS.last())
-            .copied()
-            .unwrap_or(30);
+        let wait = WAITS.get(self.tries).or(WAITS.last()).copied().unwrap_or(30);
         self.tries += 1;
         tokio::select! {
             () = sleep(Duration::from_secs(wait)) => true,
@@ -751,10 +705,9 @@ impl FollowReader {
                 seam.reopen();
                 self.followed.kubectl.stream_output(&place, part, true)
             }
-            (Cursor::File(_), None) => Err(KubectlError::Failed {
-                status: -1,
-                said: "no file is followed".to_owned(),
-            }),
+            (Cursor::File(_), None) => {
+                Err(KubectlError::Failed { status: -1, said: "no file is followed".to_owned() })
+            }
         }
     }
 
@@ -812,10 +765,7 @@ impl FollowReader {
             }
         };
         for line in new {
-            let item = Item::Line {
-                pod: self.name.clone(),
-                line,
-            };
+            let item = Item::Line { pod: self.name.clone(), line };
             if self.listeners.send(item).await.is_err() {
                 return false;
             }
@@ -840,23 +790,13 @@ impl FollowReader {
         let Some(joined) = joined else { return };
         if self.cut.take().is_some() || !joined {
             let rest = if joined { "nothing is lost." } else { MISSING };
-            send_notice(
-                &self.listeners,
-                &format!("Reconnected to {}: {rest}", self.name),
-            )
-            .await;
+            send_notice(&self.listeners, &format!("Reconnected to {}: {rest}", self.name)).await;
         }
     }
 
     /// Finds out what became of the pod. What a container printed before its restart is read first.
     async fn container_fate(&mut self) -> Result<Fate, KubectlError> {
-        let Followed {
-            kubectl,
-            namespace,
-            names,
-            container,
-            ..
-        } = self.followed.clone();
+        let Followed { kubectl, namespace, names, container, .. } = self.followed.clone();
         let list = kubectl.pods(&namespace, &names).await?;
         let pod = list.items.iter().find(|pod| pod.metadata.name == self.name);
         let Some(pod) = pod else {
@@ -874,11 +814,7 @@ impl FollowReader {
         } else {
             " Some of what it printed before is gone."
         };
-        let often = if times == 1 {
-            "again".to_owned()
-        } else {
-            format!("again, {times} times")
-        };
+        let often = if times == 1 { "again".to_owned() } else { format!("again, {times} times") };
         let sentence = format!("{container} in {} was started {often}.{lost}", self.name);
         send_notice(&self.listeners, &sentence).await;
         Ok(Fate::Restarted)
@@ -970,10 +906,7 @@ impl<'a> LogPrinter<'a> {
             choice,
             layout: Layout::new(context.terminal.width),
             whole: Layout::new(None),
-            rules: DecisionRules {
-                pods: networks.pods.clone(),
-                nodes: networks.nodes.clone(),
-            },
+            rules: DecisionRules { pods: networks.pods.clone(), nodes: networks.nodes.clone() },
             logs: BTreeMap::new(),
             young: true,
             hidden_probes: 0,
@@ -994,10 +927,7 @@ impl<'a> LogPrinter<'a> {
     }
 
     fn parse_entries(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
-        let entry = |what: PrintedKind| PrintedEntry {
-            pod: pod.to_owned(),
-            what,
-        };
+        let entry = |what: PrintedKind| PrintedEntry { pod: pod.to_owned(), what };
         match self.shape {
             Shape::Lines => {
                 let line = String::from_utf8_lossy(line).into_owned();
@@ -1023,10 +953,7 @@ impl<'a> LogPrinter<'a> {
                 for event in &events {
                     let decided = self.rules.describe_event(event, Decision::Count);
                     // About what the server alone wrote nothing has been decided.
-                    let record = EventRecord {
-                        decision: None,
-                        ..EventRecord::from(decided)
-                    };
+                    let record = EventRecord { decision: None, ..EventRecord::from(decided) };
                     if self.wants_event(&record) {
                         entries.push(entry(PrintedKind::Event(Box::new(record))));
                     }
@@ -1040,10 +967,7 @@ impl<'a> LogPrinter<'a> {
         if record.at.is_some_and(|at| !self.is_within(at)) {
             return false;
         }
-        let with_probes = EventFilter {
-            probes: !self.filter.activations,
-            ..self.filter
-        };
+        let with_probes = EventFilter { probes: !self.filter.activations, ..self.filter };
         let wanted = self.filter.lets_pass(record);
         self.hidden_probes += u64::from(!wanted && with_probes.lets_pass(record));
         wanted
@@ -1077,8 +1001,7 @@ impl<'a> LogPrinter<'a> {
             }
             Mode::Csv => {
                 let text = self.view(&[], std::slice::from_ref(entry))?.csv()?;
-                text.split_once('\n')
-                    .map_or(String::new(), |(_, record)| record.to_owned())
+                text.split_once('\n').map_or(String::new(), |(_, record)| record.to_owned())
             }
         };
         terminal.write(&text)
@@ -1109,11 +1032,7 @@ impl<'a> LogPrinter<'a> {
     }
 
     fn view(&self, pods: &[String], entries: &[PrintedEntry]) -> Result<View> {
-        let list = if self.shape == Shape::Lines {
-            "lines"
-        } else {
-            "events"
-        };
+        let list = if self.shape == Shape::Lines { "lines" } else { "events" };
         let mut data = serde_json::json!({ "pods": pods, list: entries });
         if self.context.terminal.mode == Mode::Csv {
             // JSON has escapes for what acts, CSV has none.
@@ -1129,17 +1048,12 @@ impl<'a> LogPrinter<'a> {
             PrintedKind::Event(record) => self.layout.render_event(record),
             PrintedKind::Line { line } => self.layout.fit_line(&clean_text(line)),
         };
-        self.choice
-            .mark_matches(&text, self.context.terminal.stdout_color)
+        self.choice.mark_matches(&text, self.context.terminal.stdout_color)
     }
 }
 
 fn columns_of_shape(shape: Shape) -> &'static [&'static str] {
-    if shape == Shape::Lines {
-        LINE_COLUMNS
-    } else {
-        EVENT_COLUMNS
-    }
+    if shape == Shape::Lines { LINE_COLUMNS } else { EVENT_COLUMNS }
 }
 
 fn without_controls(value: &mut Value) {

@@ -18,12 +18,8 @@ use crate::terminal::{Mode, View, yaml};
 const WEBHOOK_FILE: &str = "/etc/kmsctl/slack/url";
 
 /// Keys that the side-car is always given; others only where they are not as built in.
-const ALWAYS: [&str; 4] = [
-    "notifier.log",
-    "notifier.state",
-    "notifier.webhook_file",
-    "notifier.listen",
-];
+const ALWAYS: [&str; 4] =
+    ["notifier.log", "notifier.state", "notifier.webhook_file", "notifier.listen"];
 
 /// Prints the parts; all of them where none is named.
 pub fn print_manifest(
@@ -53,24 +49,14 @@ pub fn print_manifest(
     let objects: Vec<Value> = parts
         .flat_map(|part| {
             let objects = wanted.objects(part);
-            objects
-                .into_iter()
-                .map(move |object| json!({"part": part.name(), "object": object}))
+            objects.into_iter().map(move |object| json!({"part": part.name(), "object": object}))
         })
         .collect();
-    let mut view = View::new(
-        "notifier.manifest",
-        context.clock.now(),
-        &json!({ "objects": objects }),
-    )?;
+    let mut view =
+        View::new("notifier.manifest", context.clock.now(), &json!({ "objects": objects }))?;
     view.items = Some((
         "objects",
-        &[
-            "part",
-            "object.kind",
-            "object.metadata.namespace",
-            "object.metadata.name",
-        ],
+        &["part", "object.kind", "object.metadata.namespace", "object.metadata.name"],
     ));
     view.warnings = warnings;
     context.terminal.show(&view)
@@ -83,10 +69,7 @@ fn manifest_text(wanted: &ManifestOptions, parts: impl Iterator<Item = ManifestP
         for (number, object) in wanted.objects(part).iter().enumerate() {
             text.push_str("---\n");
             if number == 0 {
-                wanted
-                    .about(part)
-                    .lines()
-                    .for_each(|line| text.push_str(&format!("# {line}\n")));
+                wanted.about(part).lines().for_each(|line| text.push_str(&format!("# {line}\n")));
             }
             text.push_str(&yaml::yaml_block(object));
         }
@@ -105,9 +88,7 @@ fn gather_manifest_options(
     let cluster = &context.settings.cluster;
     let named = |path: &str, check: fn(&str) -> std::result::Result<(), Form>| {
         let text = layers.key_text(path);
-        check(text)
-            .map(|()| text.to_owned())
-            .map_err(|form| wrong_manifest_value(path, text, form))
+        check(text).map(|()| text.to_owned()).map_err(|form| wrong_manifest_value(path, text, form))
     };
     let selector = &cluster.names.selector;
     let webhook = match layers.key_text("notifier.webhook_file") {
@@ -203,10 +184,7 @@ fn side_car_environment(
         if !relevant || !(differs || ALWAYS.contains(&key.path)) {
             continue;
         }
-        if text
-            .split_once("://")
-            .is_some_and(|(_, rest)| rest.contains('@'))
-        {
+        if text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
             warnings.push(Warning::new(
                 "password-left-out",
                 format!(

@@ -79,27 +79,19 @@ pub async fn run_metrics(context: &Context, arguments: &Args) -> Result<()> {
         Ok((second, Some(first)))
     };
     let (look, before) = Box::pin(status::kubectl_or_interrupt(context, twice)).await?;
-    context
-        .terminal
-        .show(&metrics_view(context, &look, before.as_ref())?)
+    context.terminal.show(&metrics_view(context, &look, before.as_ref())?)
 }
 
 async fn read_all_pods(context: &Context, kubectl: &Kubectl, pods: &[FoundPod]) -> MetricsLook {
     let notifier = &context.settings.cluster.names.notifier;
     let asked = pods.iter().map(|found| async move {
         let FoundPod { name, pod, .. } = found;
-        let port = pod.as_ref().map_or_else(
-            || Pod::default().metrics_port(""),
-            |pod| pod.metrics_port(notifier),
-        );
-        (
-            name.clone(),
-            status::read_pod_metrics(context, kubectl, name, port).await,
-        )
+        let port = pod
+            .as_ref()
+            .map_or_else(|| Pod::default().metrics_port(""), |pod| pod.metrics_port(notifier));
+        (name.clone(), status::read_pod_metrics(context, kubectl, name, port).await)
     });
-    MetricsLook {
-        pods: join_in_order(asked.collect()).await,
-    }
+    MetricsLook { pods: join_in_order(asked.collect()).await }
 }
 
 fn metrics_view(
@@ -121,10 +113,7 @@ fn metrics_view(
         };
         at = reading.at;
         if reading.page.unread > 0 {
-            let text = format!(
-                "{pod}: {} lines of its page are no metrics.",
-                reading.page.unread
-            );
+            let text = format!("{pod}: {} lines of its page are no metrics.", reading.page.unread);
             warnings.push(Warning::new("unread-output", text));
         }
         let earlier = before
@@ -145,10 +134,7 @@ fn metrics_view(
     let activations = numbers.activations();
     let data = serde_json::json!({ "pods": names, "activations": activations, "series": series });
     let mut view = View::new("notifier.metrics", at, &data)?;
-    view.items = Some((
-        "series",
-        &["pod", "name", "labels", "kind", "value", "rate"],
-    ));
+    view.items = Some(("series", &["pod", "name", "labels", "kind", "value", "rate"]));
     view.warnings = warnings;
     view.empty = series.is_empty().then(|| {
         let why = if names.is_empty() {
@@ -209,9 +195,7 @@ fn metrics_row(
     Series {
         pod: pod.to_owned(),
         name: sample.name.clone(),
-        labels: labels
-            .map(|(name, value)| (name.clone(), value.clone().into()))
-            .collect(),
+        labels: labels.map(|(name, value)| (name.clone(), value.clone().into())).collect(),
         kind: sample.kind,
         value: sample.value,
         rate: before

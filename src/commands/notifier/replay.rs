@@ -63,9 +63,8 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
         nodes: context.settings.networks.nodes.clone(),
     };
     let settings = Notifier::resolve(&context.layers, &context.environment)?;
-    let not_before = choice
-        .as_first_read
-        .then(|| settings.not_before(context.clock.now().as_second()));
+    let not_before =
+        choice.as_first_read.then(|| settings.not_before(context.clock.now().as_second()));
     let year = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).year();
     let first = (year, not_before);
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
@@ -148,16 +147,12 @@ fn log_warnings(summary: &Summary) -> Vec<Warning> {
     if let Some(wrapped) = summary.wrapped {
         warnings.push(Warning::new(
             "wrapped",
-            format!(
-                "Each line carries {}; it was taken off.",
-                wrapped.as_words()
-            ),
+            format!("Each line carries {}; it was taken off.", wrapped.as_words()),
         ));
     }
     if summary.lines > 0 && summary.unparsed == summary.lines {
-        let seems = summary
-            .seems
-            .map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
+        let seems =
+            summary.seems.map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
         let text = format!("None of {} lines is vlmcsd's.{seems}", summary.lines);
         warnings.push(Warning::new("not-understood", text));
     }
@@ -244,12 +239,8 @@ impl<W: Write> ReplayPrinter<W> {
             Some(other) => other.to_string(),
         });
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer
-            .write_record(&cells)
-            .map_err(|error| broken(error.into()))?;
-        let bytes = writer
-            .into_inner()
-            .map_err(|error| broken(anyhow::anyhow!("{error}")))?;
+        writer.write_record(&cells).map_err(|error| broken(error.into()))?;
+        let bytes = writer.into_inner().map_err(|error| broken(anyhow::anyhow!("{error}")))?;
         self.output.write_all(&bytes).map_err(Stop::Write)
     }
 
@@ -294,17 +285,11 @@ fn show_summary(
     let probes = &summary.probes;
     let total = probes.internal_pod + probes.cluster_node + probes.external;
     let fields = [
-        (
-            "Lines",
-            format!("{} ({} not understood)", summary.lines, summary.unparsed),
-        ),
+        ("Lines", format!("{} ({} not understood)", summary.lines, summary.unparsed)),
         ("Connections", summary.connections.to_string()),
         (
             "Activations",
-            format!(
-                "{} ({} of uncertain client)",
-                summary.activations, summary.ambiguous
-            ),
+            format!("{} ({} of uncertain client)", summary.activations, summary.ambiguous),
         ),
         ("Refusals", summary.refusals.to_string()),
         (

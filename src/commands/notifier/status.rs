@@ -142,22 +142,10 @@ fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
     };
     human.field(
         "Pod",
-        format!(
-            "{}{}{}{ready}",
-            pod.name,
-            node.unwrap_or_default(),
-            phase.unwrap_or_default()
-        ),
-        if pod.ready == Some(false) {
-            Tone::Warning
-        } else {
-            Tone::Plain
-        },
+        format!("{}{}{}{ready}", pod.name, node.unwrap_or_default(), phase.unwrap_or_default()),
+        if pod.ready == Some(false) { Tone::Warning } else { Tone::Plain },
     );
-    let version = pod
-        .version
-        .as_ref()
-        .map(|version| format!("kmsctl {version}, "));
+    let version = pod.version.as_ref().map(|version| format!("kmsctl {version}, "));
     for (label, container, version) in [
         ("Notifier", &pod.notifier, version.unwrap_or_default()),
         ("Server", &pod.server, String::new()),
@@ -166,11 +154,7 @@ fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
             human.field(
                 label,
                 version + &container_line(container, now),
-                if container.ready {
-                    Tone::Plain
-                } else {
-                    Tone::Bad
-                },
+                if container.ready { Tone::Plain } else { Tone::Bad },
             );
         }
     }
@@ -187,9 +171,7 @@ fn container_line(container: &ContainerReport, now: Timestamp) -> String {
         count => format!(", {count} restarts"),
     });
     if let Some(ended) = &container.last_exit {
-        let when = container
-            .last_exit_at
-            .map(|at| format!(" {}", time_ago(at, now)));
+        let when = container.last_exit_at.map(|at| format!(" {}", time_ago(at, now)));
         text.push_str(&format!(" (before: {ended}{})", when.unwrap_or_default()));
     }
     text
@@ -231,11 +213,8 @@ fn slack_line(human: &mut Human, report: &Report, now: Timestamp) {
         .filter(|(_, times)| **times > 0)
         .map(|(end, times)| format!("{times} {}", end.replace('_', " ")))
         .collect();
-    let ends = if ends.is_empty() {
-        String::new()
-    } else {
-        format!("; since start: {}", ends.join(", "))
-    };
+    let ends =
+        if ends.is_empty() { String::new() } else { format!("; since start: {}", ends.join(", ")) };
     human.field("Slack", format!("{waits}, {last}{ends}"), Tone::Plain);
 }
 
@@ -264,21 +243,14 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
         None => human.field("Last hour", "unknown", Tone::Warning),
     };
     if let Some(at) = report.activations.last_at {
-        let whose = report
-            .last_hour
-            .as_ref()
-            .and_then(|hour| hour.last_activation.as_ref());
+        let whose = report.last_hour.as_ref().and_then(|hour| hour.last_activation.as_ref());
         let whose = whose.map_or_else(String::new, |last| {
             let address = last.address.map(|address| address.to_string());
             let words = [address, last.workstation.clone(), last.product.clone()];
             let words: Vec<String> = words.into_iter().flatten().collect();
             format!(": {}", words.join(", "))
         });
-        human.field(
-            "Last activation",
-            format!("{}{whose}", time_ago(at, now)),
-            Tone::Plain,
-        );
+        human.field("Last activation", format!("{}{whose}", time_ago(at, now)), Tone::Plain);
     }
 }
 
@@ -313,10 +285,7 @@ pub fn held_text(held: &Held) -> String {
         text.push_str(&format!(", {} refused", held.refusals));
     }
     if held.anomalies > 0 {
-        text.push_str(&format!(
-            ", {}",
-            counted(held.anomalies, "anomaly", "anomalies")
-        ));
+        text.push_str(&format!(", {}", counted(held.anomalies, "anomaly", "anomalies")));
     }
     text
 }
@@ -358,10 +327,8 @@ pub async fn find_notifier_pods(
     context: &Context,
     kubectl: &Kubectl,
 ) -> Result<(Vec<FoundPod>, Option<KubectlError>), KubectlError> {
-    let (namespace, names) = (
-        context.settings.cluster.namespace.as_str(),
-        &context.settings.cluster.names,
-    );
+    let (namespace, names) =
+        (context.settings.cluster.namespace.as_str(), &context.settings.cluster.names);
     let denied = match kubectl.pods(namespace, names).await {
         Ok(list) => {
             let pods = list.items.into_iter();
@@ -384,11 +351,7 @@ pub async fn find_notifier_pods(
             && found.len() < MOST_PODS
             && !found.iter().any(|pod| pod.name == target.name)
         {
-            found.push(FoundPod {
-                name: target.name,
-                pod: None,
-                ready: endpoint.conditions.ready,
-            });
+            found.push(FoundPod { name: target.name, pod: None, ready: endpoint.conditions.ready });
         }
     }
     if found.is_empty() {
@@ -403,18 +366,13 @@ pub async fn gather_pipeline<'a>(
     kubectl: &Kubectl,
     thorough: bool,
 ) -> Result<Evidence<'a>, KubectlError> {
-    let (namespace, names) = (
-        context.settings.cluster.namespace.as_str(),
-        &context.settings.cluster.names,
-    );
+    let (namespace, names) =
+        (context.settings.cluster.namespace.as_str(), &context.settings.cluster.names);
     let around = async {
         if thorough {
             let (service, events) =
                 tokio::join!(kubectl.service(namespace, names), kubectl.events(namespace));
-            (
-                known_answer(service),
-                known_answer(events.map(|list| list.items)),
-            )
+            (known_answer(service), known_answer(events.map(|list| list.items)))
         } else {
             (Ok(KubernetesService::default()), Ok(Vec::new()))
         }
@@ -426,23 +384,15 @@ pub async fn gather_pipeline<'a>(
             }
             found => found?,
         };
-        let asked = pods
-            .into_iter()
-            .map(|found| gather_pod_evidence(context, kubectl, found, thorough));
+        let asked =
+            pods.into_iter().map(|found| gather_pod_evidence(context, kubectl, found, thorough));
         let pods = join_in_order(asked.collect()).await;
         let unlisted = known_answer(denied.map_or(Ok(()), Err)).err();
         Ok((Ok(pods), unlisted))
     };
     let (inside, (service, events)) = tokio::join!(inside, around);
     let (pods, unlisted) = inside?;
-    Ok(Evidence {
-        names,
-        now: context.clock.now(),
-        pods,
-        unlisted,
-        service,
-        events,
-    })
+    Ok(Evidence { names, now: context.clock.now(), pods, unlisted, service, events })
 }
 
 async fn gather_pod_evidence(
@@ -505,11 +455,8 @@ async fn read_pod_events(
     restarts: u64,
 ) -> Result<Vec<EventRecord>, KubectlError> {
     let cluster = &context.settings.cluster;
-    let place = PodFilter {
-        namespace: &cluster.namespace,
-        pod,
-        container: &cluster.names.notifier,
-    };
+    let place =
+        PodFilter { namespace: &cluster.namespace, pod, container: &cluster.names.notifier };
     let part = PodPart {
         since: Some(context.clock.now() - SignedDuration::from_hours(24)),
         tail: Some(LINES),
@@ -519,10 +466,7 @@ async fn read_pod_events(
         if restarts == 0 {
             return String::new();
         }
-        let part = PodPart {
-            previous: true,
-            ..part
-        };
+        let part = PodPart { previous: true, ..part };
         // It may be gone already; what runs now is what counts.
         kubectl.output(&place, part).await.unwrap_or_default()
     };
@@ -580,10 +524,7 @@ impl Layout {
             }
         }
         let wide = |index: usize| Some((index, *widths.get(index)?));
-        Self {
-            shown: shown.into_iter().filter_map(wide).collect(),
-            width,
-        }
+        Self { shown: shown.into_iter().filter_map(wide).collect(), width }
     }
 
     pub fn title_row(&self) -> String {
@@ -599,11 +540,7 @@ impl Layout {
             };
             let cell = clean_text(cell);
             let whole = self.width.is_none() || WHOLE.contains(&column.0);
-            let cell = if whole {
-                cell.into_owned()
-            } else {
-                cut_to_width(&cell, *width)
-            };
+            let cell = if whole { cell.into_owned() } else { cut_to_width(&cell, *width) };
             // Padded by columns: some characters take two.
             let blanks = width.saturating_sub(cell.width()) + COLUMN_GAP;
             line.push_str(&cell);
@@ -613,9 +550,7 @@ impl Layout {
     }
 
     pub fn render_event(&self, record: &EventRecord) -> String {
-        let at = record
-            .at
-            .map_or_else(String::new, |at| whole_second(at).to_string());
+        let at = record.at.map_or_else(String::new, |at| whole_second(at).to_string());
         if record.event == EventKind::Note {
             let text = record.text.as_deref().unwrap_or_default();
             return self.fit_line(&format!("{at:20}  {:10}  {}", "note", clean_text(text)));
@@ -625,20 +560,14 @@ impl Layout {
             (Some(address), None) => address.to_string(),
             _ => String::new(),
         };
-        let guess = if record.attribution.as_deref() == Some("ambiguous") {
-            "?"
-        } else {
-            ""
-        };
+        let guess = if record.attribution.as_deref() == Some("ambiguous") { "?" } else { "" };
         let kind = record.kind.as_ref().map(|kind| format!(" {kind}"));
         self.render_row(&[
             &at,
             &format!("{}{}", record.event.name(), kind.unwrap_or_default()),
             record.decision.as_deref().unwrap_or_default(),
             &format!("{client}{guess}"),
-            record
-                .source
-                .map_or("", crate::domain::notifier::source::ClientSource::name),
+            record.source.map_or("", crate::domain::notifier::source::ClientSource::name),
             record.product.as_deref().unwrap_or_default(),
             record.workstation.as_deref().unwrap_or_default(),
             record.status.as_deref().unwrap_or_default(),
@@ -646,8 +575,7 @@ impl Layout {
     }
 
     pub fn fit_line(&self, line: &str) -> String {
-        self.width
-            .map_or_else(|| line.to_owned(), |width| cut_to_width(line, width))
+        self.width.map_or_else(|| line.to_owned(), |width| cut_to_width(line, width))
     }
 }
 
@@ -692,10 +620,7 @@ mod tests {
             }
         }
         let whole = Layout::new(None).render_event(&record);
-        assert!(
-            whole.contains("that no column holds") && whole.contains("x\\x1b[2Jy"),
-            "{whole}"
-        );
+        assert!(whole.contains("that no column holds") && whole.contains("x\\x1b[2Jy"), "{whole}");
         assert!(whole.contains("[2001:db8:1234:5678:9abc:def0:1234:5678]:50001"));
         let narrow = Layout::new(Some(80)).title_row();
         assert!(

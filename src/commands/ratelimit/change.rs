@@ -76,10 +76,7 @@ pub(super) fn parse_connections_cap(text: &str) -> Result<CapValue<u32>, String>
         Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
             Ok(CapValue::Some(number))
         }
-        _ => Err(format!(
-            "`{text}` is not a whole number from 1 to {}",
-            u32::MAX
-        )),
+        _ => Err(format!("`{text}` is not a whole number from 1 to {}", u32::MAX)),
     }
 }
 
@@ -99,26 +96,12 @@ pub(super) async fn apply_preset(
     let caps = plan::caps_of_preset(&context.settings.presets, name)?;
     let command = format!("ratelimit {name}");
     let (flags, temporary) = (&arguments.flags, &arguments.temporary);
-    change_caps(
-        context,
-        flags,
-        temporary,
-        &command,
-        name == "tighten",
-        |_| caps,
-    )
-    .await
+    change_caps(context, flags, temporary, &command, name == "tighten", |_| caps).await
 }
 
 /// Runs `kmsctl ratelimit set`.
 pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<()> {
-    let SetArgs {
-        preset,
-        max_src_conn,
-        rate,
-        temporary,
-        flags,
-    } = arguments;
+    let SetArgs { preset, max_src_conn, rate, temporary, flags } = arguments;
     if let Some(name) = preset {
         let caps = plan::caps_of_preset(&context.settings.presets, name)?;
         let command = format!("ratelimit set --preset {name}");
@@ -170,9 +153,7 @@ async fn change_caps(
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
         let present = situation.present()?;
-        let now = situation
-            .filter_rule()
-            .map(|rule| ratelimit::of_configured(rule).0);
+        let now = situation.filter_rule().map(|rule| ratelimit::of_configured(rule).0);
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
         let mut planned = plan::plan_caps(&present, &WantedCaps { caps, preset }, terms)?;

@@ -141,9 +141,8 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         .map_err(|problem| Failure::usage(format!("--since: {problem}.")))?;
     let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let preset = arguments.preset.as_deref();
-    let preset = preset
-        .map(|name| plan::caps_of_preset(&context.settings.presets, name))
-        .transpose()?;
+    let preset =
+        preset.map(|name| plan::caps_of_preset(&context.settings.presets, name)).transpose()?;
     let typed = Caps {
         max_src_conn: CapValue::or_present(arguments.max_src_conn, None),
         rate: CapValue::or_present(arguments.rate, None),
@@ -200,21 +199,9 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         (Some(_), Some((_, last))) => last,
         _ => now.as_second(),
     };
-    let terms = PreviewTerms {
-        caps,
-        loaded,
-        from: end.saturating_sub(since),
-        end,
-    };
+    let terms = PreviewTerms { caps, loaded, from: end.saturating_sub(since), end };
     let blocked = blocked_sources(reading.as_ref(), record, &seen, (terms.from, end));
-    let preview = make_preview(
-        context,
-        reading.as_ref(),
-        seen,
-        blocked,
-        &terms,
-        &mut warnings,
-    )?;
+    let preview = make_preview(context, reading.as_ref(), seen, blocked, &terms, &mut warnings)?;
     let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
     context.terminal.show(&view)
 }
@@ -237,11 +224,7 @@ fn make_preview(
 ) -> Result<Preview> {
     check_sources(&seen)?;
     if seen.left_out > 0 {
-        let more = counted(
-            seen.left_out,
-            "more connection was",
-            "more connections were",
-        );
+        let more = counted(seen.left_out, "more connection was", "more connections were");
         let text = format!("{more} not looked at.");
         warnings.push(Warning::new("too-many", text));
     }
@@ -259,9 +242,7 @@ fn make_preview(
     seen.keep_since(terms.from);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
     drop_cut_sources(&mut blocked, &sources);
-    let is_wider = terms
-        .loaded
-        .is_none_or(|loaded| is_wider(terms.caps, loaded));
+    let is_wider = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
     // Without caps no source is cut at all.
     let lower_bound = !terms.caps.is_empty() && (is_wider || !blocked.is_empty());
     if lower_bound {
@@ -323,13 +304,8 @@ fn blocked_sources(
         }
     }
     let sources = blocked.into_iter().map(|(address, customer)| {
-        let known = address
-            .parse()
-            .is_ok_and(|address| seen.was_activated(address));
-        BlockedSource {
-            customer: customer || known,
-            address,
-        }
+        let known = address.parse().is_ok_and(|address| seen.was_activated(address));
+        BlockedSource { customer: customer || known, address }
     });
     sources.collect()
 }
@@ -360,10 +336,7 @@ fn blocked_sentence(blocked: &[BlockedSource], table: &TableName) -> Option<Stri
             plan::named(names)
         ),
     };
-    Some(format!(
-        "{count} {verb} in {} in that time{among}",
-        table.as_str()
-    ))
+    Some(format!("{count} {verb} in {} in that time{among}", table.as_str()))
 }
 
 /// Names the times of which the log has no line, the longest in front.
@@ -423,22 +396,14 @@ fn cut_sources(
         let entries = reading.table.as_ref().map(Vec::as_slice);
         let expiry = Expiry::find(crontab, &context.settings.service.table);
         let (now, zone) = (reading.clock.now, &reading.clock.zone);
-        (
-            Judged::of(expiry, entries.unwrap_or_default(), now, zone),
-            zone,
-        )
+        (Judged::of(expiry, entries.unwrap_or_default(), now, zone), zone)
     });
     let release = |at: i64| {
         let (judged, zone) = judged.as_ref()?;
         let at = Timestamp::from_second(at).ok()?;
         Some(judged.release_at(at, at, zone)?.as_second())
     };
-    preview_caps(
-        seen,
-        caps,
-        version.and_then(Generation::of_version),
-        release,
-    )
+    preview_caps(seen, caps, version.and_then(Generation::of_version), release)
 }
 
 fn is_external(context: &Context) -> impl Fn(std::net::IpAddr) -> bool + use<> {
@@ -547,11 +512,7 @@ fn preview_view(
     let name = preview.preset.clone();
     let name = name.unwrap_or_else(|| preview.caps.to_string());
     let sum = cuts_sentence(&preview.sources, &preview.span);
-    let tone = if preview.customers > 0 {
-        Tone::Warning
-    } else {
-        Tone::Plain
-    };
+    let tone = if preview.customers > 0 { Tone::Warning } else { Tone::Plain };
     let sentence = if preview.caps.is_empty() {
         "without caps no source is blocked".to_owned()
     } else {
@@ -564,11 +525,7 @@ fn preview_view(
     }
     view.human.field(
         "Looked at",
-        counted(
-            preview.connections,
-            "connection from outside",
-            "connections from outside",
-        ),
+        counted(preview.connections, "connection from outside", "connections from outside"),
         Tone::Plain,
     );
     if preview.sources.is_empty() {
@@ -649,10 +606,7 @@ pub(super) fn preview_risk(
     let blocked = blocked_sentence(&blocked, &context.settings.service.table);
     let mut sentences = Vec::new();
     if !caps.is_empty() {
-        sentences.push(format!(
-            "These caps would have {}.",
-            cuts_sentence(&would, &span)
-        ));
+        sentences.push(format!("These caps would have {}.", cuts_sentence(&would, &span)));
     }
     let is_wider = is_wider(caps, present);
     if is_wider {

@@ -36,10 +36,7 @@ const QUESTIONS: &[Question] = &[
 /// Runs `kmsctl states kill`.
 pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<()> {
     context.say_dropped_ports(&arguments.addresses);
-    let meant = arguments
-        .addresses
-        .iter()
-        .map(|typed| Address::new(typed.net));
+    let meant = arguments.addresses.iter().map(|typed| Address::new(typed.net));
     let meant: Vec<Address> = meant.collect();
     let names: Vec<String> = meant.iter().map(Address::to_string).collect();
     let command = if arguments.all {

@@ -72,9 +72,7 @@ pub(super) fn find_faults(
     // Those of blocked addresses and of expiry are findings already.
     let others = seen.warnings.iter().filter(|warning| {
         !warning.code.ends_with("-blocked")
-            && !findings
-                .iter()
-                .any(|found| found.evidence == warning.message)
+            && !findings.iter().any(|found| found.evidence == warning.message)
     });
     let others: Vec<Finding> = others
         .map(|warning| {
@@ -129,10 +127,7 @@ fn hindrances(reading: &Reading) -> impl Iterator<Item = Finding> {
 /// The server behind an open port: by the cluster, or by connections that pf let in and that got no answer.
 fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> Option<Finding> {
     let fix = "Look where it breaks: `kmsctl verify`";
-    if seen
-        .notifier
-        .is_some_and(|side| side.server_ready == Some(false))
-    {
+    if seen.notifier.is_some_and(|side| side.server_ready == Some(false)) {
         let words = "No pod of the service is ready: no client is served.";
         return Some(Finding::wrong("backend", words, fix));
     }
@@ -144,10 +139,8 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
     let levels: Vec<&str> = clients.map(|state| state.levels.as_str()).collect();
     let unanswered = levels.iter().all(|levels| *levels == "CLOSED:SYN_SENT");
     (unanswered && levels.len() >= UNANSWERED).then(|| {
-        let words = format!(
-            "The server answers none of the {} connections that pf let in.",
-            levels.len()
-        );
+        let words =
+            format!("The server answers none of the {} connections that pf let in.", levels.len());
         Finding::wrong("backend", words, fix)
     })
 }
@@ -164,9 +157,7 @@ fn expiry_finding(context: &Context, table: &TableView) -> Option<Finding> {
     let warning = expiry.warning(&context.settings.service.table)?;
     // What pfSense's own job would have freed, or what the job that does not work should have.
     let age = match expiry.expiry {
-        Expiry::Cron {
-            older_than_seconds, ..
-        } => older_than_seconds,
+        Expiry::Cron { older_than_seconds, .. } => older_than_seconds,
         Expiry::None | Expiry::Unknown { .. } => USUAL_AGE,
     };
     let is_old = |entry: &Blocked| entry.age_seconds.is_some_and(|old| old > age);
@@ -186,31 +177,17 @@ fn expiry_finding(context: &Context, table: &TableView) -> Option<Finding> {
 
 /// Blocked addresses that deserve a second look: the check, and what is known of them.
 const ADDRESS_KINDS: [(&str, Flag, &str); 6] = [
-    (
-        "customer",
-        Flag::Customer,
-        "was activated within the last day",
-    ),
+    ("customer", Flag::Customer, "was activated within the last day"),
     ("operator", Flag::Operator, "is the address you work from"),
     ("gateway", Flag::Gateway, "is a gateway of this firewall"),
-    (
-        "protected",
-        Flag::Protected,
-        "lies in a network you protect",
-    ),
-    (
-        "own-subnet",
-        Flag::OwnSubnet,
-        "lies in the firewall's own networks",
-    ),
+    ("protected", Flag::Protected, "lies in a network you protect"),
+    ("own-subnet", Flag::OwnSubnet, "lies in the firewall's own networks"),
     ("private", Flag::Private, "is a private address"),
 ];
 
 /// Returns whether a finding is about a blocked address: `doctor` has none of these.
 pub(super) fn is_of_address(finding: &Finding) -> bool {
-    ADDRESS_KINDS
-        .iter()
-        .any(|(check, _, _)| *check == finding.check)
+    ADDRESS_KINDS.iter().any(|(check, _, _)| *check == finding.check)
 }
 
 fn blocked_findings(table: &TableView) -> Vec<Finding> {

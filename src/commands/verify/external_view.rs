@@ -27,9 +27,8 @@ struct Data<'a> {
     name: &'a PublicNames,
 }
 
-const COLUMNS: &[&str] = &[
-    "vantage", "kind", "node", "address", "verdict", "port", "reason", "row", "why",
-];
+const COLUMNS: &[&str] =
+    &["vantage", "kind", "node", "address", "verdict", "port", "reason", "row", "why"];
 
 pub fn external_view(context: &Context, proof: &Proof) -> Result<View> {
     let judgement = &proof.judgement;
@@ -57,12 +56,7 @@ pub fn external_view(context: &Context, proof: &Proof) -> Result<View> {
     };
     let human = &mut view.human;
     human.field("Verdict", &judgement.summary, tone);
-    if let Some(fix) = proof
-        .whole
-        .fix
-        .as_ref()
-        .filter(|_| judgement.as_expected != Some(true))
-    {
+    if let Some(fix) = proof.whole.fix.as_ref().filter(|_| judgement.as_expected != Some(true)) {
         human.field("Fix", fix, Tone::Plain);
     }
     let unknown = || "unknown".to_owned();
@@ -79,13 +73,8 @@ pub fn external_view(context: &Context, proof: &Proof) -> Result<View> {
         Tone::Plain,
     );
     human.gap();
-    let columns = ["VANTAGE", "FROM", "VERDICT", "PORT", "WHY"]
-        .map(text_column)
-        .into();
-    human.table(
-        columns,
-        judgement.vantages.iter().map(external_row).collect(),
-    );
+    let columns = ["VANTAGE", "FROM", "VERDICT", "PORT", "WHY"].map(text_column).into();
+    human.table(columns, judgement.vantages.iter().map(external_row).collect());
     Ok(view)
 }
 
@@ -94,19 +83,8 @@ fn external_row(seen: &Seen) -> Vec<String> {
         Some(node) => format!("{}/{node}", seen.vantage),
         None => seen.vantage.clone(),
     };
-    let from = seen
-        .address
-        .map_or_else(|| "-".to_owned(), |address| address.to_string());
+    let from = seen.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     let port = seen.port.map_or("-", PortState::name);
-    let reason = seen
-        .reason
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    vec![
-        name,
-        from,
-        seen.verdict.name().to_owned(),
-        format!("{port}{reason}"),
-        seen.why.clone(),
-    ]
+    let reason = seen.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    vec![name, from, seen.verdict.name().to_owned(), format!("{port}{reason}"), seen.why.clone()]
 }

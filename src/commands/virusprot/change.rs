@@ -104,11 +104,8 @@ pub(super) async fn block_addresses(context: &Context, arguments: &Add) -> Resul
     let addresses = meant_addresses(context, &arguments.flags, &arguments.addresses)?;
     let command = command_line("virusprot add", &addresses);
     let heard = Box::pin(log_side::fetch_kms_activity(context)).await;
-    let unknown: Vec<&str> = heard
-        .side
-        .iter()
-        .flat_map(|side| side.unknown.iter().map(String::as_str))
-        .collect();
+    let unknown: Vec<&str> =
+        heard.side.iter().flat_map(|side| side.unknown.iter().map(String::as_str)).collect();
     let plan = |reading: &Reading| {
         let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
@@ -196,11 +193,8 @@ async fn change_entries(
     let plan = |reading: &Reading| {
         let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
-        let counts = if keep_count {
-            SourceCounts::Kept
-        } else {
-            change::source_counts(context, reading)
-        };
+        let counts =
+            if keep_count { SourceCounts::Kept } else { change::source_counts(context, reading) };
         let now = reading.clock.now;
         Ok(plan_freeing(entries, &choice, table, now, &counts)?)
     };
@@ -229,10 +223,8 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
         for word in words.split_whitespace() {
             match values::parse_typed_network(word) {
                 Ok(typed) => addresses.push(Address::new(typed.net)),
-                Err(_) => wrong.push(format!(
-                    "line {number}: {}",
-                    word.chars().take(60).collect::<String>()
-                )),
+                Err(_) => wrong
+                    .push(format!("line {number}: {}", word.chars().take(60).collect::<String>())),
             }
         }
     }
@@ -246,9 +238,7 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
         )));
     }
     if addresses.is_empty() {
-        return Err(Failure::usage(
-            "The list on stdin holds no address; nothing was changed.",
-        ));
+        return Err(Failure::usage("The list on stdin holds no address; nothing was changed."));
     }
     Ok(addresses)
 }
@@ -266,12 +256,7 @@ mod tests {
 
     #[test]
     fn rubbish_in_a_list_is_named_with_its_line() {
-        let message = parse_list("192.0.2.1\nkms.example\n-f\n")
-            .unwrap_err()
-            .message;
-        assert!(
-            message.contains("line 2: kms.example (and 1 more)"),
-            "{message}"
-        );
+        let message = parse_list("192.0.2.1\nkms.example\n-f\n").unwrap_err().message;
+        assert!(message.contains("line 2: kms.example (and 1 more)"), "{message}");
     }
 }

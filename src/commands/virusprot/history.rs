@@ -68,29 +68,13 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
     let mut view = View::new(
         "virusprot.history",
         now,
-        &HistoryView {
-            since,
-            last_event_at,
-            periods: periods.clone(),
-        },
+        &HistoryView { since, last_event_at, periods: periods.clone() },
     )?;
     view.items = Some((
         "periods",
-        &[
-            "address",
-            "blocked_at",
-            "released_at",
-            "seconds",
-            "connections",
-            "customer",
-        ],
+        &["address", "blocked_at", "released_at", "seconds", "connections", "customer"],
     ));
-    show_periods(
-        &mut view,
-        &periods,
-        arguments.since.as_secs(),
-        last_event_at,
-    );
+    show_periods(&mut view, &periods, arguments.since.as_secs(), last_event_at);
     context.terminal.show(&view)
 }
 
@@ -103,10 +87,7 @@ pub(in crate::commands) async fn read_record(
     let settings = Exporter::resolve(&context.layers, &context.environment)?;
     let directory = place.directory(context, &settings)?;
     let record = BlockRecord::read(&directory).map_err(|error| {
-        Failure::failed(format!(
-            "The record in {} cannot be read: {error}.",
-            directory.display()
-        ))
+        Failure::failed(format!("The record in {} cannot be read: {error}.", directory.display()))
     })?;
     let record = match record {
         Some(record) => Some(record),
@@ -123,16 +104,10 @@ async fn read_pod_record(context: &Context, selector: String) -> Result<Option<V
         return Ok(None);
     }
     let kubectl = Kubectl::new(cluster);
-    let names = ObjectNames {
-        selector,
-        ..cluster.names.clone()
-    };
+    let names = ObjectNames { selector, ..cluster.names.clone() };
     let read = async {
         let pods = kubectl.pods(&cluster.namespace, &names).await?;
-        let part = PodPart {
-            tail: Some(MOST_EVENTS),
-            ..PodPart::default()
-        };
+        let part = PodPart { tail: Some(MOST_EVENTS), ..PodPart::default() };
         let mut printed = Vec::new();
         for pod in pods.items.iter().take(MOST_PODS) {
             let place = PodFilter {
@@ -168,15 +143,11 @@ fn show_periods(
         |at| format!("the record, whose last entry is of {}", whole_second(at)),
     );
     if periods.is_empty() {
-        view.human
-            .line(format!("Blocked within {since}: none, by {record}."));
+        view.human.line(format!("Blocked within {since}: none, by {record}."));
         view.human.line(NOW);
         return;
     }
-    let still = periods
-        .iter()
-        .filter(|period| period.released_at.is_none())
-        .count();
+    let still = periods.iter().filter(|period| period.released_at.is_none()).count();
     let rest = match still {
         0 => "none of them still was".to_owned(),
         1 => "1 of them still was".to_owned(),
@@ -191,9 +162,7 @@ fn show_periods(
         vec![
             period.address.clone(),
             period.blocked_at.to_string(),
-            period
-                .released_at
-                .map_or_else(|| "not yet".to_owned(), |at| at.to_string()),
+            period.released_at.map_or_else(|| "not yet".to_owned(), |at| at.to_string()),
             format_span(period.seconds),
             period.connections.to_string(),
             match period.customer {

@@ -79,15 +79,7 @@ fn blocked_view(
     let mut view = context.view("virusprot.show", reading, &table)?;
     view.items = Some((
         "entries",
-        &[
-            "address",
-            "added_at",
-            "age_seconds",
-            "release_at",
-            "states",
-            "flags",
-            "activated_at",
-        ],
+        &["address", "added_at", "age_seconds", "release_at", "states", "flags", "activated_at"],
     ));
     view.warnings.extend(warnings);
     let unknown = heard.side.iter().flat_map(|side| &side.unknown);
@@ -97,12 +89,7 @@ fn blocked_view(
             format!("Which of them are customers is not known in full. {why}"),
         )
     }));
-    if older_than.is_some()
-        && table
-            .entries
-            .iter()
-            .any(|entry| entry.age_seconds.is_none())
-    {
+    if older_than.is_some() && table.entries.iter().any(|entry| entry.age_seconds.is_none()) {
         view.warnings.push(Warning::new(
             "age-unknown",
             "The age of some entries could not be read; they are shown as well.",
@@ -116,11 +103,7 @@ fn blocked_view(
         });
         return Ok(view);
     }
-    let of_all = if shown == all {
-        String::new()
-    } else {
-        format!(" of {all}")
-    };
+    let of_all = if shown == all { String::new() } else { format!(" of {all}") };
     view.human.line(format!(
         "{shown}{of_all} blocked in {}, on every port and interface. {}",
         table.table,
@@ -140,15 +123,10 @@ pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
         return sentence;
     }
     match &expiry.expiry {
-        Expiry::Cron {
-            older_than_seconds,
-            schedule,
-            ..
-        } => {
+        Expiry::Cron { older_than_seconds, schedule, .. } => {
             let (now, zone) = (reading.clock.now, &reading.clock.zone);
-            let next = schedule
-                .next(now, zone)
-                .map(|at| format!(" (next at {})", whole_second(at)));
+            let next =
+                schedule.next(now, zone).map(|at| format!(" (next at {})", whole_second(at)));
             format!(
                 "Cron frees those older than {} at `{schedule}`{}.",
                 format_span(*older_than_seconds),
@@ -166,21 +144,10 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
         let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.name()).collect();
         vec![
             entry.address.clone(),
-            entry
-                .added_at
-                .map_or_else(|| "unknown".to_owned(), |at| whole_second(at).to_string()),
-            entry
-                .age_seconds
-                .map_or_else(|| "-".to_owned(), format_span),
+            entry.added_at.map_or_else(|| "unknown".to_owned(), |at| whole_second(at).to_string()),
+            entry.age_seconds.map_or_else(|| "-".to_owned(), format_span),
             entry.release_at.map_or_else(
-                || {
-                    if expiry.expiry == Expiry::None {
-                        "never"
-                    } else {
-                        "unknown"
-                    }
-                    .to_owned()
-                },
+                || if expiry.expiry == Expiry::None { "never" } else { "unknown" }.to_owned(),
                 |at| format!("in {}", format_span(entries::age_seconds(now, at))),
             ),
             entry.states.to_string(),

@@ -58,15 +58,9 @@ pub(super) async fn test_addresses(context: &Context, typed: &[TypedNetwork]) ->
     let mut view = context.view("virusprot.test", &reading, &data)?;
     view.items = Some(("tested", &["address", "blocked", "entry"]));
     for tested in &tested {
-        let (word, tone) = if tested.blocked {
-            ("blocked", Tone::Bad)
-        } else {
-            ("not blocked", Tone::Good)
-        };
-        let by = tested
-            .entry
-            .as_deref()
-            .filter(|entry| *entry != tested.address);
+        let (word, tone) =
+            if tested.blocked { ("blocked", Tone::Bad) } else { ("not blocked", Tone::Good) };
+        let by = tested.entry.as_deref().filter(|entry| *entry != tested.address);
         let by = match (tested.within, by) {
             (Some(0), None) => format!(" (none within {})", tested.address),
             (Some(1), _) => " (1 entry within)".to_owned(),
@@ -74,26 +68,20 @@ pub(super) async fn test_addresses(context: &Context, typed: &[TypedNetwork]) ->
             (_, Some(entry)) => format!(" (as part of {entry})"),
             (_, None) => String::new(),
         };
-        view.human
-            .field(&tested.address, format!("{word}{by}"), tone);
+        view.human.field(&tested.address, format!("{word}{by}"), tone);
     }
     context.terminal.show(&view)?;
     if free == 0 {
         return Ok(());
     }
-    let empty = tested
-        .iter()
-        .filter(|tested| tested.within == Some(0) && !tested.blocked);
+    let empty = tested.iter().filter(|tested| tested.within == Some(0) && !tested.blocked);
     let empty: Vec<&str> = empty.map(|tested| tested.address.as_str()).collect();
     let none = if empty.is_empty() {
         String::new()
     } else {
         format!(" None within {}.", empty.join(", "))
     };
-    Err(Failure::new(
-        FailureKind::No,
-        format!("{free} of {} not blocked.{none}", tested.len()),
-    ))
+    Err(Failure::new(FailureKind::No, format!("{free} of {} not blocked.{none}", tested.len())))
 }
 
 fn test_address(address: IpAddr, marks: &[Marked]) -> Result<Tested> {
@@ -103,10 +91,7 @@ fn test_address(address: IpAddr, marks: &[Marked]) -> Result<Tested> {
         )));
     };
     let entry = match mark.found {
-        Some(Found::Entry {
-            negated: false,
-            net,
-        }) => Some(Address::new(net).to_string()),
+        Some(Found::Entry { negated: false, net }) => Some(Address::new(net).to_string()),
         _ => None,
     };
     Ok(Tested {

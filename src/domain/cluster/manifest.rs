@@ -62,12 +62,7 @@ pub struct ManifestOptions {
 impl ManifestOptions {
     /// Says what a part is and how it is applied; lines.
     pub fn about(&self, part: ManifestPart) -> String {
-        let Self {
-            namespace,
-            deployment,
-            former: [volume, mount, config_map],
-            ..
-        } = self;
+        let Self { namespace, deployment, former: [volume, mount, config_map], .. } = self;
         match part {
             ManifestPart::Service => "The Service, with an address of its own. externalTrafficPolicy Local keeps the clients' addresses:\n\
                  with Cluster every client would look like a node."
@@ -155,19 +150,14 @@ pub type Wanted = &'static str;
 pub fn check_dns_label(text: &str) -> Result<(), Wanted> {
     let fits = text.len() <= 63
         && edges_fit(text, is_lower_alphanumeric)
-        && text
-            .bytes()
-            .all(|byte| is_lower_alphanumeric(byte) || byte == b'-');
+        && text.bytes().all(|byte| is_lower_alphanumeric(byte) || byte == b'-');
     fits.then_some(())
         .ok_or("a name of 1 to 63 small letters, digits and -, with a letter or digit at both ends")
 }
 
 /// Checks the name of a Service (RFC 1035): a label that begins with a letter.
 pub fn check_service_name(text: &str) -> Result<(), Wanted> {
-    let letter = text
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_lowercase());
+    let letter = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     (check_dns_label(text).is_ok() && letter)
         .then_some(())
         .ok_or("a name of 1 to 63 small letters, digits and - that begins with a letter and does not end with -")
@@ -189,8 +179,7 @@ pub fn check_image_reference(text: &str) -> Result<(), Wanted> {
     let fits = (1..=512).contains(&text.len())
         && text.bytes().all(inner)
         && edges_fit(text, |byte| byte.is_ascii_alphanumeric());
-    fits.then_some(())
-        .ok_or("an image such as ghcr.io/owner/name:1.0.0")
+    fits.then_some(()).ok_or("an image such as ghcr.io/owner/name:1.0.0")
 }
 
 pub fn check_secret_key(text: &str) -> Result<(), Wanted> {
@@ -199,8 +188,7 @@ pub fn check_secret_key(text: &str) -> Result<(), Wanted> {
         && text.bytes().all(inner)
         && !text.starts_with("..")
         && text != ".";
-    fits.then_some(())
-        .ok_or("a file name of letters, digits, ., _ and -")
+    fits.then_some(()).ok_or("a file name of letters, digits, ., _ and -")
 }
 
 /// Reads `KEY=VALUE,…`, the only form of a selector that a Service can have.
@@ -209,17 +197,14 @@ pub fn parse_selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
     let pair = |part: &str| {
         let (name, value) = part.trim().split_once('=')?;
         let value = value.strip_prefix('=').unwrap_or(value);
-        let (prefix, short) = name
-            .rsplit_once('/')
-            .map_or((None, name), |(prefix, short)| (Some(prefix), short));
+        let (prefix, short) =
+            name.rsplit_once('/').map_or((None, name), |(prefix, short)| (Some(prefix), short));
         let fits = prefix.is_none_or(|prefix| check_dns_subdomain(prefix).is_ok())
             && label_value(short)
             && (value.is_empty() || label_value(value));
         fits.then(|| (name.to_owned(), value.to_owned()))
     };
-    text.split(',')
-        .map(|part| pair(part).ok_or(wanted))
-        .collect()
+    text.split(',').map(|part| pair(part).ok_or(wanted)).collect()
 }
 
 /// Checks a path inside a container that a volume is mounted at.
@@ -227,12 +212,8 @@ pub fn check_mount_path(text: &str) -> Result<(), Wanted> {
     let fits = text.len() > 1
         && text.starts_with('/')
         && !text.contains([':', '\0'])
-        && text
-            .split('/')
-            .skip(1)
-            .all(|part| !part.is_empty() && part != "." && part != "..");
-    fits.then_some(())
-        .ok_or("an absolute path below / without :, ., .. or empty parts")
+        && text.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
+    fits.then_some(()).ok_or("an absolute path below / without :, ., .. or empty parts")
 }
 
 fn is_lower_alphanumeric(byte: u8) -> bool {
@@ -241,8 +222,7 @@ fn is_lower_alphanumeric(byte: u8) -> bool {
 
 /// A part of a subdomain may be longer than a label.
 fn label_or_long(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| is_lower_alphanumeric(byte) || byte == b'-')
+    text.bytes().all(|byte| is_lower_alphanumeric(byte) || byte == b'-')
 }
 
 fn label_value(text: &str) -> bool {
@@ -299,10 +279,7 @@ fn without_former(wanted: &ManifestOptions, mut patch: Value) -> Value {
             mounts.push(unmount.clone());
         }
         for (list, item) in [
-            (
-                "containers",
-                json!({"name": wanted.notifier, "volumeMounts": [unmount]}),
-            ),
+            ("containers", json!({"name": wanted.notifier, "volumeMounts": [unmount]})),
             ("volumes", json!({"name": volume, "$patch": "delete"})),
         ] {
             if let Some(list) = spec.get_mut(list).and_then(Value::as_array_mut) {
@@ -534,21 +511,9 @@ mod tests {
         assert_eq!(parse_selector("app=kms"), Ok(vec![pair("app", "kms")]));
         assert_eq!(
             parse_selector("app.kubernetes.io/name==a, tier=aux"),
-            Ok(vec![
-                pair("app.kubernetes.io/name", "a"),
-                pair("tier", "aux")
-            ])
+            Ok(vec![pair("app.kubernetes.io/name", "a"), pair("tier", "aux")])
         );
-        for text in [
-            "",
-            "app",
-            "app!=a",
-            "app in (a,b)",
-            "!app",
-            "a=b c",
-            "a=b\nc: d",
-            "=a",
-        ] {
+        for text in ["", "app", "app!=a", "app in (a,b)", "!app", "a=b c", "a=b\nc: d", "=a"] {
             assert!(parse_selector(text).is_err(), "{text}");
         }
     }

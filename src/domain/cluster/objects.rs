@@ -88,14 +88,11 @@ impl KubernetesService {
     /// Returns the addresses asked for: MetalLB's annotation (both generations), or else the older field.
     pub fn wanted(&self) -> Vec<String> {
         let annotations = &self.metadata.annotations;
-        let asked = [
-            "metallb.io/loadBalancerIPs",
-            "metallb.universe.tf/loadBalancerIPs",
-        ]
-        .into_iter()
-        .find_map(|name| annotations.get(name).cloned())
-        .or_else(|| self.spec.load_balancer_ip.clone())
-        .unwrap_or_default();
+        let asked = ["metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs"]
+            .into_iter()
+            .find_map(|name| annotations.get(name).cloned())
+            .or_else(|| self.spec.load_balancer_ip.clone())
+            .unwrap_or_default();
         asked
             .split(',')
             .map(|part| part.trim().to_owned())
@@ -112,10 +109,7 @@ impl KubernetesService {
     pub fn has_port(&self, port: u16) -> bool {
         self.spec.ports.iter().any(|offered| {
             offered.port == port
-                && offered
-                    .protocol
-                    .as_deref()
-                    .is_none_or(|protocol| protocol == "TCP")
+                && offered.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
         })
     }
 }
@@ -294,9 +288,7 @@ impl Pod {
     /// Returns whether Kubernetes calls it Ready: *all* of its containers, the notifier included.
     pub fn is_ready(&self) -> bool {
         let conditions = &self.status.conditions;
-        conditions
-            .iter()
-            .any(|condition| condition.kind == "Ready" && condition.status == "True")
+        conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True")
     }
 
     /// Returns the port of a container's metrics page: the port of that name, else the port that Prometheus scrapes, else
@@ -324,10 +316,7 @@ impl Pod {
     }
 
     pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
-        self.status
-            .container_statuses
-            .iter()
-            .find(|status| status.name == name)
+        self.status.container_statuses.iter().find(|status| status.name == name)
     }
 }
 
@@ -340,12 +329,7 @@ impl ContainerStatus {
             1 => "1 restart".to_owned(),
             count => format!("{count} restarts"),
         });
-        words.extend(
-            self.state
-                .waiting
-                .as_ref()
-                .and_then(|waiting| waiting.reason.clone()),
-        );
+        words.extend(self.state.waiting.as_ref().and_then(|waiting| waiting.reason.clone()));
         words.join(", ")
     }
 }

@@ -79,10 +79,7 @@ pub(super) fn translation_kind(rule: &Rule) -> &str {
 ///
 /// An empty or foreign list is whole in itself, and is judged with findings of its own.
 pub fn looks_complete(filter: &[Rule]) -> bool {
-    !matches!(
-        Completeness::from_rules(filter),
-        Completeness::Cut | Completeness::Gap
-    )
+    !matches!(Completeness::from_rules(filter), Completeness::Cut | Completeness::Gap)
 }
 
 /// Whether the rules carry the numbers 0, 1, 2, …; pfctl without `-vv` prints none.
@@ -111,10 +108,7 @@ fn is_pfsense(rule: &Rule) -> bool {
     is_scrub(rule)
         || is_anchor(rule, &["openvpn/*", "ipsec/*", "relayd/*", "userrules/*"])
         || rule.tracker().is_some_and(generated)
-        || rule
-            .labels
-            .iter()
-            .any(|label| label.starts_with("Default deny rule"))
+        || rule.labels.iter().any(|label| label.starts_with("Default deny rule"))
 }
 
 #[cfg(test)]
@@ -124,10 +118,7 @@ mod tests {
     use crate::domain::pf::rule::parse_pf_rules;
 
     fn real() -> Vec<Rule> {
-        parse_pf_rules(include_bytes!(
-            "../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt"
-        ))
-        .value
+        parse_pf_rules(include_bytes!("../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt")).value
     }
 
     #[test]
@@ -136,11 +127,7 @@ mod tests {
         assert_eq!(Completeness::from_rules(&rules), Completeness::Complete);
         for kept in 1..rules.len() {
             let head = &rules[..kept];
-            assert_eq!(
-                Completeness::from_rules(head),
-                Completeness::Cut,
-                "{kept} rules"
-            );
+            assert_eq!(Completeness::from_rules(head), Completeness::Cut, "{kept} rules");
             assert!(!looks_complete(head));
         }
         // A missing last scrub rule leaves no gap, and decides nothing.
@@ -158,10 +145,7 @@ mod tests {
         let judge = |text: &str| looks_complete_translation(&parse_pf_rules(text.as_bytes()).value);
         assert!(judge(text) && judge(""));
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
-        let ends = lines
-            .iter()
-            .position(|line| line.contains("tftp-proxy"))
-            .unwrap();
+        let ends = lines.iter().position(|line| line.contains("tftp-proxy")).unwrap();
         for kept in 1..lines.len() {
             // Where a rule begins right behind the cut, and the last mark stands before it, nothing can be seen.
             let unseen = kept > ends && !lines[kept - 1].starts_with('@');
@@ -176,10 +160,7 @@ mod tests {
     fn a_box_without_the_tables_block_rule_is_complete() {
         let mut rules = real();
         rules.retain(|rule| rule.ridentifier != Some(1_000_000_400));
-        for (rule, number) in rules
-            .iter_mut()
-            .filter(|rule| rule.action != Action::Scrub)
-            .zip(0..)
+        for (rule, number) in rules.iter_mut().filter(|rule| rule.action != Action::Scrub).zip(0..)
         {
             rule.number = Some(number);
         }
@@ -197,9 +178,6 @@ mod tests {
     #[test]
     fn rules_without_numbers_have_no_gap() {
         let text = include_bytes!("../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
-        assert_eq!(
-            Completeness::from_rules(&parse_pf_rules(text).value),
-            Completeness::Complete
-        );
+        assert_eq!(Completeness::from_rules(&parse_pf_rules(text).value), Completeness::Complete);
     }
 }

@@ -18,15 +18,8 @@ use crate::text::quoted;
 const NAMED: usize = 8;
 
 /// The anchors that pfSense itself writes: for its VPNs, its proxies, its load balancer and the rules of logins.
-const OWN_ANCHORS: [&str; 7] = [
-    "ipsec",
-    "natearly",
-    "natrules",
-    "openvpn",
-    "relayd",
-    "tftp-proxy",
-    "userrules",
-];
+const OWN_ANCHORS: [&str; 7] =
+    ["ipsec", "natearly", "natrules", "openvpn", "relayd", "tftp-proxy", "userrules"];
 
 /// Says why the state is what it is; the code is specific, so that scripts can tell the ways apart.
 ///
@@ -94,11 +87,7 @@ pub(super) fn other_paths(
         .filter(|path| !path.managed)
         .take(NAMED)
         .map(|path| {
-            let code = if path.certain {
-                "other-path"
-            } else {
-                "path-unknown"
-            };
+            let code = if path.certain { "other-path" } else { "path-unknown" };
             let clause = path.path_clause();
             let caps = match path.caps {
                 Some(caps) if !caps.is_empty() => format!(", with {caps} per source"),
@@ -113,11 +102,7 @@ pub(super) fn other_paths(
             )
         })
         .collect();
-    let more = paths
-        .iter()
-        .filter(|path| !path.managed)
-        .count()
-        .saturating_sub(NAMED);
+    let more = paths.iter().filter(|path| !path.managed).count().saturating_sub(NAMED);
     if more > 0 {
         others.push(Warning::new(
             "other-path",
@@ -156,9 +141,8 @@ pub(super) fn upnp_elsewhere(rule: &Rule, service: &Service) -> Warning {
 pub(super) fn anchors_unread(loaded: Loaded<'_>, service: &Service) -> Vec<Warning> {
     let mut named: Vec<(&str, &str)> = Vec::new();
     let rules = [("-sn", loaded.nat), ("-sr", loaded.filter)];
-    for (list, rule) in rules
-        .iter()
-        .flat_map(|(list, rules)| rules.iter().map(move |rule| (*list, rule)))
+    for (list, rule) in
+        rules.iter().flat_map(|(list, rules)| rules.iter().map(move |rule| (*list, rule)))
     {
         let Action::Anchor { kind, name } = &rule.action else {
             continue;
@@ -189,11 +173,7 @@ fn anchor_unread((name, list): (&str, &str)) -> Warning {
     };
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
     // The star means every anchor.
-    let asked = if !name.is_empty() && name.chars().all(is_plain) {
-        name
-    } else {
-        "'*'"
-    };
+    let asked = if !name.is_empty() && name.chars().all(is_plain) { name } else { "'*'" };
     let message = format!("{unread} Look on the firewall: `pfctl -a {asked} {list}`");
     Warning::new("anchor-unread", message)
 }
@@ -310,19 +290,13 @@ pub(super) fn configuration_warnings(
         let (members, wanted) = (view.addresses.join(" "), service.address);
         say(
             "alias-differs",
-            format!(
-                "The alias {} holds {members}, not just {wanted}.",
-                view.name
-            ),
+            format!("The alias {} holds {members}, not just {wanted}.", view.name),
         );
     }
     if configured.interface.is_none() {
         say(
             "interface-missing",
-            format!(
-                "The firewall has no interface {}.",
-                quoted(&service.interface)
-            ),
+            format!("The firewall has no interface {}.", quoted(&service.interface)),
         );
     }
     if !configured.dirty.is_empty() {
@@ -360,10 +334,8 @@ pub(super) fn pair_differences(
         None,
     ));
     let filter = pair.own_filter().map(|rule| rule.disabled);
-    let schedule = pair
-        .own_filter()
-        .and_then(|rule| rule.sched.as_deref())
-        .filter(|name| !name.is_empty());
+    let schedule =
+        pair.own_filter().and_then(|rule| rule.sched.as_deref()).filter(|name| !name.is_empty());
     let expected = !pair.forward_passes() && (pair.foreign.is_none() || !pair.is_ours);
     if expected || !own_lines.is_empty() {
         findings.extend(half_difference(
@@ -375,10 +347,7 @@ pub(super) fn pair_differences(
         ));
     }
     findings.extend(association_difference(pair, path));
-    findings.extend(
-        pair.own_forward()
-            .and_then(|rule| limited_sources(rule, path)),
-    );
+    findings.extend(pair.own_forward().and_then(|rule| limited_sources(rule, path)));
     // Compared with the pair's own rule: another rule that lets traffic in is a finding of its own.
     let own = path.passes.first().map(|rule| Caps::of_loaded(rule));
     if let (Some(configured), Some(loaded)) = (caps.configured, own)
@@ -404,11 +373,8 @@ fn limited_sources(rule: &NatRule, path: &Path<'_>) -> Option<Warning> {
     let sign = if source.not { "! " } else { "" };
     let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
     let host = host.unwrap_or("any");
-    let loaded = if path.redirections.is_empty() {
-        ""
-    } else {
-        "; the loaded one is for everybody"
-    };
+    let loaded =
+        if path.redirections.is_empty() { "" } else { "; the loaded one is for everybody" };
     Some(Warning::new(
         "source-limited",
         format!(
@@ -451,22 +417,14 @@ fn half_difference(
     let nat = key == "nat";
     let (code, message) = match (disabled, loaded) {
         (Some(false), true) => return None,
-        (None, false) if nat => (
-            "nat-missing",
-            format!("No {name} to the alias is configured."),
-        ),
-        (None, false) => (
-            "filter-missing",
-            format!("No {name} for the service is configured."),
-        ),
-        (Some(true), false) if nat => (
-            "nat-disabled",
-            format!("The {name} is disabled in the configuration."),
-        ),
-        (Some(true), false) => (
-            "filter-rule-disabled",
-            format!("The {name} is disabled in the configuration."),
-        ),
+        (None, false) if nat => ("nat-missing", format!("No {name} to the alias is configured.")),
+        (None, false) => ("filter-missing", format!("No {name} for the service is configured.")),
+        (Some(true), false) if nat => {
+            ("nat-disabled", format!("The {name} is disabled in the configuration."))
+        }
+        (Some(true), false) => {
+            ("filter-rule-disabled", format!("The {name} is disabled in the configuration."))
+        }
         (Some(false), false) => {
             let because = schedule
                 .map(|name| format!(" Its schedule {} may be outside its time.", quoted(name)))
@@ -491,9 +449,7 @@ fn half_difference(
 /// Lists what limits or marks the pair's traffic beside the three caps: as pf runs it, and what else the configuration says.
 pub(super) fn other_limits(filter: Option<&FilterRule>, path: &Path<'_>) -> Vec<String> {
     let mut limits: Vec<String> = deciding_rule(path).map(loaded_limits).unwrap_or_default();
-    let configured = filter
-        .map(|rule| rule.conditions.as_slice())
-        .unwrap_or_default();
+    let configured = filter.map(|rule| rule.conditions.as_slice()).unwrap_or_default();
     for (key, value) in configured {
         let spelt = match *key {
             "statetimeout" => format!("tcp.established {value}"),
@@ -512,11 +468,7 @@ fn loaded_limits(rule: &Rule) -> Vec<String> {
     let mut limits: Vec<String> = options
         .other
         .iter()
-        .filter(|text| {
-            ["max ", "tcp.", "adaptive."]
-                .iter()
-                .any(|start| text.starts_with(start))
-        })
+        .filter(|text| ["max ", "tcp.", "adaptive."].iter().any(|start| text.starts_with(start)))
         .cloned()
         .collect();
     limits.extend(number("max-src-nodes", options.max_src_nodes));
@@ -525,10 +477,7 @@ fn loaded_limits(rule: &Rule) -> Vec<String> {
     let parts: Vec<&str> = rule.text.split('"').collect();
     for pair in parts.chunks_exact(2) {
         let [before, value] = pair else { continue };
-        let word = before
-            .split_ascii_whitespace()
-            .next_back()
-            .unwrap_or_default();
+        let word = before.split_ascii_whitespace().next_back().unwrap_or_default();
         if matches!(word, "os" | "tag" | "tagged") {
             limits.push(format!("{word} {value}"));
         }
@@ -559,9 +508,7 @@ pub fn lower_limit(limits: &[String], caps: Caps) -> Option<String> {
         let is_lower = caps.max_src_conn.is_none_or(|cap| number < cap);
         is_lower.then_some(limit)
     })?;
-    Some(format!(
-        "{found} is the lower limit: it holds before max-src-conn does."
-    ))
+    Some(format!("{found} is the lower limit: it holds before max-src-conn does."))
 }
 
 fn deciding_rule<'a>(path: &Path<'a>) -> Option<&'a Rule> {

@@ -1,10 +1,7 @@
 //! Hand-made values for unit tests: the user's service, its pair as pfSense 2.7.2 stores it, and the rules that
 //! pf loads for it.
 
-#![expect(
-    clippy::unnecessary_wraps,
-    reason = "most fields that these fill are optional"
-)]
+#![expect(clippy::unnecessary_wraps, reason = "most fields that these fill are optional")]
 
 use std::net::IpAddr;
 
@@ -42,15 +39,8 @@ pub fn nat_rule() -> NatRule {
         interface: "wan".into(),
         ipprotocol: text("inet"),
         protocol: text("tcp"),
-        source: Side {
-            any: true,
-            ..Side::default()
-        },
-        destination: Side {
-            network: text("wanip"),
-            port: text("1688"),
-            ..Side::default()
-        },
+        source: Side { any: true, ..Side::default() },
+        destination: Side { network: text("wanip"), port: text("1688"), ..Side::default() },
         target: text("k8s_kms_lb"),
         local_port: text("1688"),
         descr: text("KMS public — kms.viktorbarzin.me"),
@@ -67,15 +57,8 @@ pub fn filter_rule() -> FilterRule {
         interface: text("wan"),
         ipprotocol: text("inet"),
         protocol: text("tcp"),
-        source: Side {
-            any: true,
-            ..Side::default()
-        },
-        destination: Side {
-            address: text("k8s_kms_lb"),
-            port: text("1688"),
-            ..Side::default()
-        },
+        source: Side { any: true, ..Side::default() },
+        destination: Side { address: text("k8s_kms_lb"), port: text("1688"), ..Side::default() },
         descr: text("NAT KMS public — kms.viktorbarzin.me"),
         association: text(ASSOCIATION),
         statetype: text("keep state"),
@@ -119,18 +102,11 @@ pub fn fill_lists(configured: &mut Configured) {
 }
 
 pub fn host(host: &str, port: Option<&str>) -> Endpoint {
-    Endpoint {
-        negated: false,
-        host: host.into(),
-        port: port.map(Into::into),
-    }
+    Endpoint { negated: false, host: host.into(), port: port.map(Into::into) }
 }
 
 pub fn on(name: &str) -> Option<Interface> {
-    Some(Interface {
-        negated: false,
-        name: name.into(),
-    })
+    Some(Interface { negated: false, name: name.into() })
 }
 
 /// Reads a rule as pfctl prints it.
@@ -155,10 +131,7 @@ pub fn default_deny() -> Rule {
 
 pub fn block_table() -> Rule {
     let text = "block drop in log quick from <virusprot:0> to any label \"virusprot overload table\" ridentifier 1000000400";
-    Rule {
-        counters: counters(15),
-        ..printed(text)
-    }
+    Rule { counters: counters(15), ..printed(text) }
 }
 
 pub fn pass() -> Rule {
@@ -166,23 +139,14 @@ pub fn pass() -> Rule {
                 flags S/SA keep state (source-track rule, max-src-conn 50, max-src-conn-rate 10/60, overload <virusprot> \
                 flush global, src.track 60) label \"USER_RULE: NAT KMS public — kms.viktorbarzin.me\" \
                 label \"id:1763000004\" ridentifier 1763000004";
-    Rule {
-        counters: counters(7),
-        ..printed(text)
-    }
+    Rule { counters: counters(7), ..printed(text) }
 }
 
 pub fn pass_without_caps() -> Rule {
-    Rule {
-        state_options: StateOptions::default(),
-        ..pass()
-    }
+    Rule { state_options: StateOptions::default(), ..pass() }
 }
 
 pub fn rdr() -> Rule {
     let text = "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin";
-    Rule {
-        counters: counters(3),
-        ..printed(text)
-    }
+    Rule { counters: counters(3), ..printed(text) }
 }

@@ -22,16 +22,16 @@ pub fn port_included(printed: Option<&str>, port: u16) -> bool {
         [">", value] => number(value).is_some_and(|value| port > value),
         [">=", value] => number(value).is_some_and(|value| port >= value),
         // Both exclude the two ends themselves: 1000 >< 2000 is within, 1000 <> 2000 without.
-        [low, "><", high] => number(low)
-            .zip(number(high))
-            .is_some_and(|(low, high)| low < port && port < high),
-        [low, "<>", high] => number(low)
-            .zip(number(high))
-            .is_some_and(|(low, high)| port < low || high < port),
+        [low, "><", high] => {
+            number(low).zip(number(high)).is_some_and(|(low, high)| low < port && port < high)
+        }
+        [low, "<>", high] => {
+            number(low).zip(number(high)).is_some_and(|(low, high)| port < low || high < port)
+        }
         [range] => match range.split_once(':') {
-            Some((low, high)) => number(low)
-                .zip(number(high))
-                .is_some_and(|(low, high)| low <= port && port <= high),
+            Some((low, high)) => {
+                number(low).zip(number(high)).is_some_and(|(low, high)| low <= port && port <= high)
+            }
             None => number(range) == Some(port),
         },
         _ => false,
@@ -80,19 +80,11 @@ impl Certainty {
 /// Other tables and networks of interfaces may; the firewall's own addresses (`(self)`, `(vtnet0)`) do not.
 pub fn endpoint_includes(endpoint: &Endpoint, service: &Service) -> Certainty {
     let included = if table_name(&endpoint.host).is_some() || endpoint.host == service.alias {
-        if names_service(&endpoint.host, service) {
-            Certainty::Yes
-        } else {
-            Certainty::Maybe
-        }
+        if names_service(&endpoint.host, service) { Certainty::Yes } else { Certainty::Maybe }
     } else {
         host_holds(&endpoint.host, service.address)
     };
-    if endpoint.negated {
-        included.negated()
-    } else {
-        included
-    }
+    if endpoint.negated { included.negated() } else { included }
 }
 
 /// Returns whether an endpoint certainly includes the service's address; see [`endpoint_includes`].
@@ -252,9 +244,7 @@ pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
         return On::Device;
     }
     // A device's name ends in its number; pf forbids that for groups.
-    let numbered = interface
-        .name
-        .ends_with(|letter: char| letter.is_ascii_digit());
+    let numbered = interface.name.ends_with(|letter: char| letter.is_ascii_digit());
     // The built-in groups and the devices in them.
     let groups: [(&str, &[&str]); 7] = [
         ("openvpn", &["ovpn"]),
@@ -265,9 +255,7 @@ pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
         ("enc", &["enc"]),
         ("lo", &["lo"]),
     ];
-    let group = groups
-        .iter()
-        .find(|(group, _)| interface.name.eq_ignore_ascii_case(group));
+    let group = groups.iter().find(|(group, _)| interface.name.eq_ignore_ascii_case(group));
     match group {
         Some((_, devices)) if devices.iter().any(|start| device.starts_with(start)) => On::Device,
         None if !numbered && !interface.negated => On::Group,
@@ -276,9 +264,7 @@ pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
 }
 
 pub(super) fn host_network(host: &str) -> Option<IpNet> {
-    host.parse::<IpNet>()
-        .ok()
-        .or_else(|| host.parse::<IpAddr>().ok().map(IpNet::from))
+    host.parse::<IpNet>().ok().or_else(|| host.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 #[cfg(test)]
@@ -288,16 +274,8 @@ mod tests {
 
     fn endpoint(host: &str) -> Endpoint {
         match host.strip_prefix("! ") {
-            Some(host) => Endpoint {
-                negated: true,
-                host: host.into(),
-                port: None,
-            },
-            None => Endpoint {
-                negated: false,
-                host: host.into(),
-                port: None,
-            },
+            Some(host) => Endpoint { negated: true, host: host.into(), port: None },
+            None => Endpoint { negated: false, host: host.into(), port: None },
         }
     }
 
@@ -355,23 +333,10 @@ mod tests {
             "! <k8s_kms_lb>",
             "::/0",
         ] {
-            assert_eq!(
-                endpoint_includes(&endpoint(host), &service()),
-                Certainty::No,
-                "{host}"
-            );
+            assert_eq!(endpoint_includes(&endpoint(host), &service()), Certainty::No, "{host}");
         }
-        for host in [
-            "<k8s_shared_lb>",
-            "! <virusprot>",
-            "(vtnet2:network)",
-            "no-route",
-        ] {
-            assert_eq!(
-                endpoint_includes(&endpoint(host), &service()),
-                Certainty::Maybe,
-                "{host}"
-            );
+        for host in ["<k8s_shared_lb>", "! <virusprot>", "(vtnet2:network)", "no-route"] {
+            assert_eq!(endpoint_includes(&endpoint(host), &service()), Certainty::Maybe, "{host}");
         }
     }
 
@@ -415,14 +380,7 @@ mod tests {
             same_place(&endpoint(other), &endpoint(ours), outside)
         };
         let ours = "192.168.1.2";
-        for other in [
-            "192.168.1.2",
-            "any",
-            "(vtnet0)",
-            "(self)",
-            "192.168.1.0/24",
-            "! 10.0.0.1",
-        ] {
+        for other in ["192.168.1.2", "any", "(vtnet0)", "(self)", "192.168.1.0/24", "! 10.0.0.1"] {
             assert_eq!(place(other, ours, outside), Certainty::Yes, "{other}");
         }
         for other in ["192.168.1.3", "! 192.168.1.2", "10.0.0.0/8"] {

@@ -85,16 +85,10 @@ fn filter_findings(
     }
     let mut findings = Vec::new();
     let own = pair.own_filter();
-    let id = pair
-        .own_forward()
-        .and_then(|rule| association_of(rule.association.as_ref()));
+    let id = pair.own_forward().and_then(|rule| association_of(rule.association.as_ref()));
     let is_linked =
         |rule: &FilterRule| id.is_some() && association_of(rule.association.as_ref()) == id;
-    let linked = configured
-        .filter
-        .iter()
-        .filter(|rule| is_linked(rule))
-        .count();
+    let linked = configured.filter.iter().filter(|rule| is_linked(rule)).count();
     if let Some(id) = id {
         match linked {
             0 => findings.push(Warning::new(
@@ -133,11 +127,7 @@ fn filter_findings(
 
 fn tracker_finding(configured: &Configured, pair: &ManagedPair<'_>) -> Option<Warning> {
     let filter = pair.own_filter()?;
-    let Some(tracker) = filter
-        .tracker
-        .as_deref()
-        .filter(|tracker| !tracker.is_empty())
-    else {
+    let Some(tracker) = filter.tracker.as_deref().filter(|tracker| !tracker.is_empty()) else {
         return Some(Warning::new(
             "no-tracker",
             "The configured filter rule has no tracker; the loaded one is found by target and port instead.",

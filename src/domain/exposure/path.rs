@@ -61,11 +61,8 @@ impl<'a> Path<'a> {
         path.inside_port = first
             .and_then(|rule| super::paths::inside_port(rule, query.service.port))
             .filter(|port| *port != query.service.port);
-        let query = Query {
-            device,
-            inside_port: path.inside_port.unwrap_or(query.inside_port),
-            ..query
-        };
+        let query =
+            Query { device, inside_port: path.inside_port.unwrap_or(query.inside_port), ..query };
         path.find_passes(filter, query);
         let own = path.passes.first().and_then(|rule| rule.interface.as_ref());
         let device = device.or(own.map(|interface| interface.name.as_str()));
@@ -95,15 +92,9 @@ impl<'a> Path<'a> {
     /// Returns whether the redirection lets the connection in without asking the filter rules (`rdr pass`).
     pub fn redirection_passes(&self) -> bool {
         // Those behind one for everybody are never met.
-        let general = self
-            .redirections
-            .iter()
-            .position(|rule| from_anywhere(rule));
+        let general = self.redirections.iter().position(|rule| from_anywhere(rule));
         let met = general.map_or(self.redirections.len(), |place| place + 1);
-        self.redirections
-            .iter()
-            .take(met)
-            .any(|rule| rule.action == Action::Rdr { pass: true })
+        self.redirections.iter().take(met).any(|rule| rule.action == Action::Rdr { pass: true })
     }
 
     fn say(&mut self, code: &'static str, message: String) {
@@ -118,9 +109,7 @@ impl<'a> Path<'a> {
                 rule.action == Action::Pass
                     && looks_at(rule, query)
                     && is_service(&rule.to, service)
-                    && !rule
-                        .ridentifier
-                        .is_some_and(|id| query.others.contains(&id))
+                    && !rule.ridentifier.is_some_and(|id| query.others.contains(&id))
             })
             .collect();
         let wanted = query.tracker.map_or_else(
@@ -128,10 +117,9 @@ impl<'a> Path<'a> {
             |tracker| tracker.parse::<u32>().ok(),
         );
         self.passes = match (wanted, query.tracker) {
-            (Some(id), _) => shaped
-                .into_iter()
-                .filter(|rule| rule.ridentifier == Some(id))
-                .collect(),
+            (Some(id), _) => {
+                shaped.into_iter().filter(|rule| rule.ridentifier == Some(id)).collect()
+            }
             // Neither the configuration nor pf knows a tracker (very old configurations).
             (None, None) => shaped,
             (None, Some(_)) => Vec::new(),

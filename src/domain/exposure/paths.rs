@@ -41,25 +41,10 @@ pub const UNDECIDABLE: [&str; 11] = [
 /// Words of a pass rule after which kmsctl cannot say where the connection goes: it is let in, and perhaps led elsewhere.
 pub const LEADING_ELSEWHERE: [&str; 5] = ["af-to", "divert-to", "rdr-to", "route-to", "rtable"];
 /// Tables of pfSense's own that hold offenders and bogons, never the service or the outside at large.
-const SYSTEM_TABLES: [&str; 6] = [
-    "bogons",
-    "bogonsv6",
-    "snort2c",
-    "sshguard",
-    "sshlockout",
-    "virusprot",
-];
+const SYSTEM_TABLES: [&str; 6] =
+    ["bogons", "bogonsv6", "snort2c", "sshguard", "sshlockout", "virusprot"];
 /// Devices of VPNs, whose other side is not the outside unless the configuration names them.
-const VPN_DEVICES: [&str; 8] = [
-    "ovpn",
-    "wg",
-    "tun_wg",
-    "ipsec",
-    "enc",
-    "gre",
-    "l2tp",
-    "tailscale",
-];
+const VPN_DEVICES: [&str; 8] = ["ovpn", "wg", "tun_wg", "ipsec", "enc", "gre", "l2tp", "tailscale"];
 /// A tunnel: the one that brings IPv6 leads outside, the one to another site does not.
 const TUNNEL_DEVICE: &str = "gif";
 /// What stands for the rule of a path where no rule is asked.
@@ -74,12 +59,7 @@ const KEPT: usize = 64;
 /// A source port that the client's system chooses.
 const EPHEMERAL: u16 = 50_000;
 /// Addresses of the outside at large: the first that is in no list of the rules stands for it.
-const AT_LARGE: [[u8; 4]; 4] = [
-    [9, 9, 9, 9],
-    [150, 9, 9, 9],
-    [80, 80, 80, 80],
-    [210, 9, 9, 9],
-];
+const AT_LARGE: [[u8; 4]; 4] = [[9, 9, 9, 9], [150, 9, 9, 9], [80, 80, 80, 80], [210, 9, 9, 9]];
 
 /// How a connection reaches the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -135,11 +115,8 @@ impl PathIn {
             PathKind::Routed => "the routed address",
             PathKind::Upnp => "a port opened by UPnP",
         };
-        let sources = if self.sources == "any" {
-            String::new()
-        } else {
-            format!(" for {}", self.sources)
-        };
+        let sources =
+            if self.sources == "any" { String::new() } else { format!(" for {}", self.sources) };
         let may = if self.certain { "leads" } else { "may lead" };
         format!(
             "{kind} on {} at {} {may} to {}{sources}",
@@ -225,18 +202,11 @@ impl<'a> Surroundings<'a> {
             let members = members_of_alias(aliases, &alias.name)?;
             Some((alias.name.as_str(), members))
         });
-        Self {
-            service,
-            configured,
-            outside,
-            tables: tables.collect(),
-        }
+        Self { service, configured, outside, tables: tables.collect() }
     }
 
     pub fn is_outside(&self, rule: &Rule) -> bool {
-        self.outside
-            .iter()
-            .any(|device| self.sees_device(rule, &device.device) != Truth::No)
+        self.outside.iter().any(|device| self.sees_device(rule, &device.device) != Truth::No)
     }
 
     fn sees_device(&self, rule: &Rule, device: &str) -> Truth {
@@ -247,19 +217,12 @@ impl<'a> Surroundings<'a> {
             let mut outside = self.outside.iter();
             let leads_elsewhere =
                 interface.name == "lo0" || outside.any(|outside| outside.device == interface.name);
-            return if leads_elsewhere && !interface.negated {
-                Truth::No
-            } else {
-                Truth::Maybe
-            };
+            return if leads_elsewhere && !interface.negated { Truth::No } else { Truth::Maybe };
         }
         if let Some(members) = self.group_devices(&interface.name) {
             return Truth::from_bool(members.contains(&device) != interface.negated);
         }
-        let plain = Interface {
-            negated: false,
-            name: interface.name.clone(),
-        };
+        let plain = Interface { negated: false, name: interface.name.clone() };
         let seen = match on_interface(&plain, device) {
             On::Device => Truth::Yes,
             On::Elsewhere => Truth::No,
@@ -313,11 +276,8 @@ impl<'a> Surroundings<'a> {
     }
 
     fn exit_device(&self, address: IpAddr) -> &str {
-        let exit = self
-            .configured
-            .and_then(|configured| configured.exit_interface(address));
-        exit.and_then(|interface| interface.device.as_deref())
-            .unwrap_or(UNKNOWN_DEVICE)
+        let exit = self.configured.and_then(|configured| configured.exit_interface(address));
+        exit.and_then(|interface| interface.device.as_deref()).unwrap_or(UNKNOWN_DEVICE)
     }
 }
 
@@ -389,11 +349,7 @@ impl Client {
     /// Returns one of whom nothing is known: every condition on the sender but `any` may hold.
     fn of_anyone() -> Self {
         Self {
-            listed: Some(Endpoint {
-                negated: false,
-                host: String::new(),
-                port: None,
-            }),
+            listed: Some(Endpoint { negated: false, host: String::new(), port: None }),
             address: None,
             port: SOME_PORT,
         }
@@ -424,11 +380,8 @@ struct Facing<'r> {
 
 impl<'r> Facing<'r> {
     fn new(rule: &'r Rule, looks: Truth) -> Self {
-        let refuses = || {
-            words_of(rule)
-                .zip(words_of(rule).skip(1))
-                .any(|pair| pair == ("!", "tagged"))
-        };
+        let refuses =
+            || words_of(rule).zip(words_of(rule).skip(1)).any(|pair| pair == ("!", "tagged"));
         Self {
             rule,
             looks,
@@ -490,14 +443,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         managed: Option<&'r Rule>,
         own_passes: &'a [&'r Rule],
     ) -> Self {
-        Self {
-            around,
-            filter,
-            nat,
-            managed,
-            own_passes,
-            without: Vec::new(),
-        }
+        Self { around, filter, nat, managed, own_passes, without: Vec::new() }
     }
 
     /// Returns the paths that are left once the pair is disabled: its forward, and those of its filter rules that go.
@@ -557,17 +503,15 @@ impl<'a, 'r> Walk<'a, 'r> {
         let devices = self.around.outside.iter();
         let ways = devices.flat_map(|outside| {
             let addresses = self.around.service_addresses().into_iter();
-            addresses
-                .filter(|address| is_public(*address))
-                .map(move |address| {
-                    let end = (address, self.around.service.port);
-                    PathIn {
-                        kind: PathKind::Routed,
-                        sources: "any".to_owned(),
-                        certain: outside.certain,
-                        ..new_path(outside, end, end, NO_RULE.to_owned())
-                    }
-                })
+            addresses.filter(|address| is_public(*address)).map(move |address| {
+                let end = (address, self.around.service.port);
+                PathIn {
+                    kind: PathKind::Routed,
+                    sources: "any".to_owned(),
+                    certain: outside.certain,
+                    ..new_path(outside, end, end, NO_RULE.to_owned())
+                }
+            })
         });
         ways.take(KEPT).collect()
     }
@@ -601,9 +545,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         if lands == Truth::No || self.around.sees_device(rule, &outside.device) == Truth::No {
             return None;
         }
-        let is_managed = self
-            .managed
-            .is_some_and(|managed| std::ptr::eq(managed, rule));
+        let is_managed = self.managed.is_some_and(|managed| std::ptr::eq(managed, rule));
         // The service's own outside port leads into it by whichever inside port; else it must be its port.
         let service = self.around.service.port;
         let led = |port: &u16| {
@@ -616,11 +558,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             .iter()
             .take(TRIED)
             .flat_map(|to| ports.iter().take(TRIED).map(move |port| (*to, *port)));
-        let kind = if rule.depth == 0 {
-            PathKind::Forward
-        } else {
-            PathKind::Upnp
-        };
+        let kind = if rule.depth == 0 { PathKind::Forward } else { PathKind::Upnp };
         let mut best: Option<PathIn> = None;
         for (to, port) in tries {
             let end = (self.around.service.address, inside_port(rule, port)?);
@@ -643,10 +581,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         best.or_else(|| {
             let begin = (*points.first().filter(|_| is_cut)?, *ports.first()?);
             let end = (self.around.service.address, service);
-            Some(PathIn {
-                kind,
-                ..new_path(outside, begin, end, rule.text.clone())
-            })
+            Some(PathIn { kind, ..new_path(outside, begin, end, rule.text.clone()) })
         })
     }
 
@@ -666,9 +601,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             None => true,
         };
         let ports = self.ports_of(rule);
-        let port = ports
-            .iter()
-            .find(|port| inside_port(rule, **port) == Some(service.port));
+        let port = ports.iter().find(|port| inside_port(rule, **port) == Some(service.port));
         let leads = (has_word(rule, &["rdr-to"])
             && is_ours
             && self.leads_to_service(rule) > Truth::No)
@@ -682,12 +615,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         Some(PathIn {
             sources: from_text(&rule.from),
             passed_by: Some(rule.text.clone()),
-            ..new_path(
-                outside,
-                (to.unwrap_or(service.address), port),
-                end,
-                rule.text.clone(),
-            )
+            ..new_path(outside, (to.unwrap_or(service.address), port), end, rule.text.clone())
         })
     }
 
@@ -695,10 +623,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         let service = self.around.service;
         let external = external_of(rule, service.address)?;
         let (begin, end) = ((external, service.port), (service.address, service.port));
-        let mut found = PathIn {
-            kind: PathKind::OneToOne,
-            ..new_path(outside, begin, end, rule.text.clone())
-        };
+        let mut found =
+            PathIn { kind: PathKind::OneToOne, ..new_path(outside, begin, end, rule.text.clone()) };
         let truth = self.admits_anyone(outside, begin, end, Some(rule), &mut found);
         found.certain = truth == Truth::Yes && outside.certain;
         (truth > Truth::No).then_some(found)
@@ -709,10 +635,8 @@ impl<'a, 'r> Walk<'a, 'r> {
             return None;
         }
         let end = (address, self.around.service.port);
-        let mut found = PathIn {
-            kind: PathKind::Routed,
-            ..new_path(outside, end, end, String::new())
-        };
+        let mut found =
+            PathIn { kind: PathKind::Routed, ..new_path(outside, end, end, String::new()) };
         let truth = self.admits_anyone(outside, end, end, None, &mut found);
         found.certain = truth == Truth::Yes && outside.certain;
         let is_own = |text: &String| self.own_passes.iter().any(|rule| rule.text == *text);
@@ -796,12 +720,7 @@ impl<'a, 'r> Walk<'a, 'r> {
 
     /// Collects the filter rules between the outside and an end inside.
     fn lane(&self, device: &str, end: (IpAddr, u16)) -> Lane<'r> {
-        let entering = Packet {
-            device,
-            direction: Direction::In,
-            to: end.0,
-            port: end.1,
-        };
+        let entering = Packet { device, direction: Direction::In, to: end.0, port: end.1 };
         let leaving = Packet {
             device: self.around.exit_device(end.0),
             direction: Direction::Out,
@@ -851,9 +770,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             let here = match &rule.action {
                 Action::Binat => {
                     let external = rule.target_hosts().first().copied().and_then(host_network);
-                    external.map_or(Truth::Maybe, |net| {
-                        Truth::from_bool(net.contains(&packet.to))
-                    })
+                    external.map_or(Truth::Maybe, |net| Truth::from_bool(net.contains(&packet.to)))
                 }
                 Action::No(kind) if kind == "binat" => self.is_to(&rule.to, packet.to),
                 _ => Truth::No,
@@ -884,11 +801,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             if from.host == "any" || is_own || is_system {
                 continue;
             }
-            let from = Endpoint {
-                negated: false,
-                host: from.host.clone(),
-                port: None,
-            };
+            let from = Endpoint { negated: false, host: from.host.clone(), port: None };
             if !named.iter().any(|(other, _)| *other == from) {
                 let networks = self.known_networks(&from.host);
                 named.push((from, networks));
@@ -915,15 +828,10 @@ impl<'a, 'r> Walk<'a, 'r> {
             let mut networks = networks.iter().flatten();
             networks.any(|net| net.prefix_len() >= least && net.contains(point))
         };
-        let is_listed = |point: &IpAddr| {
-            named
-                .iter()
-                .any(|(_, networks)| holds(networks, point, WIDE))
-        };
-        let mut strangers: Vec<IpAddr> = at_large(six)
-            .chain(points.iter().copied())
-            .filter(|point| !is_listed(point))
-            .collect();
+        let is_listed =
+            |point: &IpAddr| named.iter().any(|(_, networks)| holds(networks, point, WIDE));
+        let mut strangers: Vec<IpAddr> =
+            at_large(six).chain(points.iter().copied()).filter(|point| !is_listed(point)).collect();
         // Where rules split the outside at large, its parts are tried; else its first address stands for it.
         let is_split = named
             .iter()
@@ -954,11 +862,7 @@ impl<'a, 'r> Walk<'a, 'r> {
                 if clients.len() == CLIENTS {
                     return (clients, true);
                 }
-                clients.push(Client {
-                    listed,
-                    address: *address,
-                    port,
-                });
+                clients.push(Client { listed, address: *address, port });
             }
         }
         (clients, false)
@@ -1079,10 +983,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
         let last = ways.pop().unwrap_or_default();
         let agree = ways.iter().all(|other| other.truth == last.truth);
-        Admission {
-            truth: if agree { last.truth } else { Truth::Maybe },
-            ..last
-        }
+        Admission { truth: if agree { last.truth } else { Truth::Maybe }, ..last }
     }
 
     /// Finds the rule that keeps connections from addresses that no rule names on their way from the firewall to this port
@@ -1090,9 +991,7 @@ impl<'a, 'r> Walk<'a, 'r> {
     pub fn find_exit_block(&self, port: u16) -> Option<(&'r Rule, bool)> {
         let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
         let (clients, _) = self.distinct_clients(lane.exit.iter());
-        let mut leaving = clients
-            .iter()
-            .map(|client| self.leave(&lane, client, &[None]));
+        let mut leaving = clients.iter().map(|client| self.leave(&lane, client, &[None]));
         let first = leaving.next()?;
         let rule = first.blocked_by.filter(|_| first.truth == Truth::No)?;
         Some((rule, leaving.all(|other| other.truth == Truth::No)))
@@ -1110,16 +1009,12 @@ impl<'a, 'r> Walk<'a, 'r> {
             Some(Family::Inet6) => packet.to.is_ipv6(),
             None => true,
         };
-        let direction = rule
-            .direction
-            .is_none_or(|wanted| wanted == packet.direction);
+        let direction = rule.direction.is_none_or(|wanted| wanted == packet.direction);
         let protocol = rule.protocol.as_deref().is_none_or(|name| name == "tcp");
         if !family || !direction || !protocol {
             return Truth::No;
         }
-        self.around
-            .sees_device(rule, packet.device)
-            .min(sees_syn(rule))
+        self.around.sees_device(rule, packet.device).min(sees_syn(rule))
     }
 
     fn is_from(&self, from: &Endpoint, client: &Client) -> Truth {
@@ -1176,22 +1071,16 @@ impl<'a, 'r> Walk<'a, 'r> {
             if is_system_table(table) {
                 return Truth::No;
             }
-            return self
-                .around
-                .table_members(table)
-                .map_or(Truth::Maybe, |nets| {
-                    Truth::from_bool(nets.iter().any(|net| net.contains(&address)))
-                });
+            return self.around.table_members(table).map_or(Truth::Maybe, |nets| {
+                Truth::from_bool(nets.iter().any(|net| net.contains(&address)))
+            });
         }
         self.own_addresses_hold(host, address)
     }
 
     /// `(vtnet0)`, `(vtnet0:network)`, `(self)`: addresses of the firewall itself, never the service's.
     fn own_addresses_hold(&self, host: &str, address: IpAddr) -> Truth {
-        let Some(inside) = host
-            .strip_prefix('(')
-            .and_then(|host| host.strip_suffix(')'))
-        else {
+        let Some(inside) = host.strip_prefix('(').and_then(|host| host.strip_suffix(')')) else {
             return Truth::Maybe;
         };
         let inside = inside.trim_end_matches(":0");
@@ -1210,18 +1099,12 @@ impl<'a, 'r> Walk<'a, 'r> {
         let is_wide = inside.contains(":network");
         let found = here.iter().any(|interface| {
             if is_wide {
-                interface
-                    .networks()
-                    .iter()
-                    .any(|net| net.contains(&address))
+                interface.networks().iter().any(|net| net.contains(&address))
             } else {
                 interface_addresses(interface).contains(&address)
             }
         });
-        let is_known = is_wide
-            && here
-                .iter()
-                .all(|interface| !interface.networks().is_empty());
+        let is_known = is_wide && here.iter().all(|interface| !interface.networks().is_empty());
         match (found, is_known && !here.is_empty()) {
             (true, _) => Truth::Yes,
             (false, true) => Truth::No,
@@ -1254,10 +1137,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             .filter(|other| self.around.sees_device(other, &outside.device) > Truth::No);
         let named = seen.flat_map(|other| {
             let external = other.target_hosts();
-            let external = external
-                .first()
-                .copied()
-                .filter(|_| other.action == Action::Binat);
+            let external = external.first().copied().filter(|_| other.action == Action::Binat);
             [Some(other.to.host.as_str()), external]
                 .into_iter()
                 .flatten()
@@ -1341,22 +1221,14 @@ impl<'a, 'r> Walk<'a, 'r> {
 
 /// Returns the end of a rule that says whose connections it is for: of 1:1 NAT that is the other one.
 fn senders_of(rule: &Rule) -> &Endpoint {
-    if rule.action == Action::Binat {
-        &rule.to
-    } else {
-        &rule.from
-    }
+    if rule.action == Action::Binat { &rule.to } else { &rule.from }
 }
 
 /// Returns who a client is for those behind the firewall once its address was translated; `None` where a rule excepts it.
 fn translated_client(rule: &Rule) -> Option<Client> {
     let host = rule.target_hosts().first().copied().unwrap_or_default();
     (rule.action == Action::Nat).then(|| Client {
-        listed: Some(Endpoint {
-            negated: false,
-            host: host.to_owned(),
-            port: None,
-        }),
+        listed: Some(Endpoint { negated: false, host: host.to_owned(), port: None }),
         address: host.parse().ok(),
         port: EPHEMERAL,
     })
@@ -1391,11 +1263,7 @@ fn new_path(
 fn at_large(six: bool) -> impl Iterator<Item = IpAddr> {
     AT_LARGE.into_iter().map(move |octets| {
         let [a, b, c, d] = octets.map(u16::from);
-        if six {
-            IpAddr::from([0x2620, 0xfe, a, b, c, d, 0, 9])
-        } else {
-            IpAddr::from(octets)
-        }
+        if six { IpAddr::from([0x2620, 0xfe, a, b, c, d, 0, 9]) } else { IpAddr::from(octets) }
     })
 }
 
@@ -1463,15 +1331,11 @@ fn words_of(rule: &Rule) -> impl Iterator<Item = &str> {
 /// Returns what follows a word of a rule, but in names.
 fn value_of_word<'r>(rule: &'r Rule, wanted: &str) -> Option<&'r str> {
     let parts: Vec<&str> = rule.text.split('"').collect();
-    parts
-        .iter()
-        .enumerate()
-        .step_by(2)
-        .find_map(|(place, part)| {
-            let mut words = part.split_ascii_whitespace();
-            words.find(|word| *word == wanted)?;
-            words.next().or_else(|| parts.get(place + 1).copied())
-        })
+    parts.iter().enumerate().step_by(2).find_map(|(place, part)| {
+        let mut words = part.split_ascii_whitespace();
+        words.find(|word| *word == wanted)?;
+        words.next().or_else(|| parts.get(place + 1).copied())
+    })
 }
 
 /// Says whether a pass rule may lead its connections elsewhere. The routing table 0 is the usual one; UPnP's rules name it.
@@ -1498,9 +1362,7 @@ pub(super) fn inside_port(rule: &Rule, port: u16) -> Option<u16> {
     let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
     // pf counts from the first number of the condition, also where that is not included itself.
     let printed = rule.to.port.as_deref().unwrap_or_default();
-    let mut numbers = printed
-        .split([' ', ':'])
-        .filter_map(|word| word.parse().ok());
+    let mut numbers = printed.split([' ', ':']).filter_map(|word| word.parse().ok());
     let low: u16 = numbers.next().unwrap_or(0);
     let span = last.checked_sub(first)?.checked_add(1)?;
     first.checked_add(port.checked_sub(low)? % span)
@@ -1559,11 +1421,7 @@ fn external_of(rule: &Rule, address: IpAddr) -> Option<IpAddr> {
 /// Renders a printed end: `! <friends>`, `203.0.113.7`, `any port = 53`.
 pub(super) fn from_text(from: &Endpoint) -> String {
     let sign = if from.negated { "! " } else { "" };
-    let port = from
-        .port
-        .as_ref()
-        .map(|port| format!(" port {port}"))
-        .unwrap_or_default();
+    let port = from.port.as_ref().map(|port| format!(" port {port}")).unwrap_or_default();
     format!("{sign}{}{port}", from.host)
 }
 

@@ -20,15 +20,7 @@ fn judged(change: impl FnOnce(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>)) 
     let mut nat = vec![rdr()];
     change(&mut configured, &mut filter, &mut nat);
     fixtures::fill_lists(&mut configured);
-    judge(
-        Some(&configured),
-        Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        },
-        &service(),
-    )
+    judge(Some(&configured), Loaded { filter: &filter, nat: &nat, enabled: true }, &service())
 }
 
 fn codes(exposure: &Exposure) -> Vec<&'static str> {
@@ -54,10 +46,7 @@ fn the_users_box_is_open_and_nothing_is_odd() {
     assert_eq!(exposure.block.tracker.as_deref(), Some("1000000400"));
     assert_eq!(exposure.alias.as_expected, Some(true));
     let standing = judge_caps(&exposure, &Preset::built_in());
-    assert_eq!(
-        (standing.in_force, standing.preset.as_deref()),
-        (true, Some("default"))
-    );
+    assert_eq!((standing.in_force, standing.preset.as_deref()), (true, Some("default")));
 }
 
 #[test]
@@ -71,10 +60,7 @@ fn the_rule_as_the_nat_page_creates_it_has_no_caps() {
     expect(&exposure, State::Uncapped, &["no-caps"]);
     let standing = judge_caps(&exposure, &Preset::built_in());
     assert!(!standing.in_force);
-    assert_eq!(
-        standing.why,
-        "Connections get in, and the loaded filter rule caps no source."
-    );
+    assert_eq!(standing.why, "Connections get in, and the loaded filter rule caps no source.");
 }
 
 #[test]
@@ -83,23 +69,12 @@ fn nat_disabled_filter_enabled_is_half() {
         configured.nat[0].disabled = true;
         nat.clear();
     });
-    expect(
-        &exposure,
-        State::Half,
-        &["nat-not-in-force", "nat-disabled"],
-    );
+    expect(&exposure, State::Half, &["nat-not-in-force", "nat-disabled"]);
     assert_eq!(
-        (
-            exposure.nat.configured,
-            exposure.nat.enabled,
-            exposure.nat.loaded
-        ),
+        (exposure.nat.configured, exposure.nat.enabled, exposure.nat.loaded),
         (Some(true), Some(false), false)
     );
-    assert_eq!(
-        (exposure.filter.enabled, exposure.filter.loaded),
-        (Some(true), true)
-    );
+    assert_eq!((exposure.filter.enabled, exposure.filter.loaded), (Some(true), true));
 }
 
 #[test]
@@ -108,16 +83,9 @@ fn nat_enabled_filter_disabled_is_half() {
         configured.filter[0].disabled = true;
         filter.pop();
     });
-    expect(
-        &exposure,
-        State::Half,
-        &["filter-not-in-force", "filter-rule-disabled"],
-    );
+    expect(&exposure, State::Half, &["filter-not-in-force", "filter-rule-disabled"]);
     assert_eq!(exposure.caps.loaded, None);
-    assert!(
-        exposure.filter.caps.is_some(),
-        "the configured caps are shown"
-    );
+    assert!(exposure.filter.caps.is_some(), "the configured caps are shown");
 }
 
 #[test]
@@ -127,11 +95,7 @@ fn nat_enabled_filter_deleted_is_half() {
         configured.nat[0].association = text("");
         filter.pop();
     });
-    expect(
-        &exposure,
-        State::Half,
-        &["filter-not-in-force", "filter-missing"],
-    );
+    expect(&exposure, State::Half, &["filter-not-in-force", "filter-missing"]);
     let dangling = judged(|configured, filter, _| {
         configured.filter.clear();
         filter.pop();
@@ -139,11 +103,7 @@ fn nat_enabled_filter_deleted_is_half() {
     expect(
         &dangling,
         State::Half,
-        &[
-            "filter-not-in-force",
-            "filter-missing",
-            "linked-rule-missing",
-        ],
+        &["filter-not-in-force", "filter-missing", "linked-rule-missing"],
     );
 }
 
@@ -163,17 +123,9 @@ fn association_pass_is_open_without_caps() {
 fn association_pass_that_is_not_loaded_yet_is_a_difference() {
     let exposure = judged(|configured, _, _| configured.nat[0].association = text("pass"));
     assert_eq!(exposure.state, State::Open, "the loaded rules win");
-    assert!(
-        codes(&exposure).contains(&"configured-not-loaded"),
-        "{:#?}",
-        exposure.why
-    );
+    assert!(codes(&exposure).contains(&"configured-not-loaded"), "{:#?}", exposure.why);
     let reverse = judged(|_, _, nat| nat[0].action = Action::Rdr { pass: true });
-    expect(
-        &reverse,
-        State::Uncapped,
-        &["rdr-pass", "loaded-not-configured"],
-    );
+    expect(&reverse, State::Uncapped, &["rdr-pass", "loaded-not-configured"]);
 }
 
 #[test]
@@ -193,11 +145,7 @@ fn both_disabled_is_closed() {
         filter.pop();
         nat.clear();
     });
-    expect(
-        &exposure,
-        State::Closed,
-        &["not-loaded", "nat-disabled", "filter-rule-disabled"],
-    );
+    expect(&exposure, State::Closed, &["not-loaded", "nat-disabled", "filter-rule-disabled"]);
 }
 
 #[test]
@@ -219,18 +167,10 @@ fn configured_and_enabled_but_not_loaded() {
         filter.pop();
         nat.clear();
     });
-    let expected = [
-        "not-loaded",
-        "pending-changes",
-        "configured-not-loaded",
-        "configured-not-loaded",
-    ];
+    let expected =
+        ["not-loaded", "pending-changes", "configured-not-loaded", "configured-not-loaded"];
     expect(&exposure, State::Closed, &expected);
-    assert!(
-        exposure.why[3].message.contains("schedule \"office\""),
-        "{}",
-        exposure.why[3].message
-    );
+    assert!(exposure.why[3].message.contains("schedule \"office\""), "{}", exposure.why[3].message);
 }
 
 #[test]
@@ -239,11 +179,7 @@ fn loaded_but_disabled_in_the_configuration() {
         configured.nat[0].disabled = true;
         configured.filter[0].disabled = true;
     });
-    expect(
-        &exposure,
-        State::Open,
-        &["in-force", "loaded-not-configured", "loaded-not-configured"],
-    );
+    expect(&exposure, State::Open, &["in-force", "loaded-not-configured", "loaded-not-configured"]);
 }
 
 #[test]
@@ -259,33 +195,13 @@ fn caps_that_differ_are_shown_both() {
 #[test]
 fn without_the_configuration_the_loaded_rules_are_judged() {
     let (filter, nat) = (vec![default_deny(), block_table(), pass()], vec![rdr()]);
-    let open = judge(
-        None,
-        Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        },
-        &service(),
-    );
+    let open = judge(None, Loaded { filter: &filter, nat: &nat, enabled: true }, &service());
     expect(&open, State::Open, &["in-force", "configuration-unread"]);
     assert_eq!((open.filter.configured, open.filter.enabled), (None, None));
     assert_eq!(open.filter.tracker.as_deref(), Some(TRACKER));
     assert_eq!(open.alias.configured, None);
-    let empty = judge(
-        None,
-        Loaded {
-            filter: &filter[..2],
-            nat: &[],
-            enabled: true,
-        },
-        &service(),
-    );
-    expect(
-        &empty,
-        State::Closed,
-        &["not-loaded", "configuration-unread"],
-    );
+    let empty = judge(None, Loaded { filter: &filter[..2], nat: &[], enabled: true }, &service());
+    expect(&empty, State::Closed, &["not-loaded", "configuration-unread"]);
 }
 
 #[test]
@@ -296,82 +212,39 @@ fn json_is_what_the_contract_says() {
     };
     let mut top = keys(&json);
     top.sort();
-    assert_eq!(
-        top,
-        ["alias", "caps", "filter", "nat", "paths", "state", "why"]
-    );
+    assert_eq!(top, ["alias", "caps", "filter", "nat", "paths", "state", "why"]);
     let mut part = keys(&json["filter"]);
     part.sort();
-    assert_eq!(
-        part,
-        [
-            "caps",
-            "configured",
-            "counters",
-            "enabled",
-            "loaded",
-            "tracker"
-        ]
-    );
+    assert_eq!(part, ["caps", "configured", "counters", "enabled", "loaded", "tracker"]);
     assert_eq!(json["state"], "open");
     assert_eq!(json["nat"]["caps"], serde_json::Value::Null);
     assert_eq!(json["filter"]["caps"]["rate"]["connections"], 10);
     assert_eq!(json["filter"]["counters"]["state_creations"], 7);
-    let rate = Rate {
-        connections: 10,
-        seconds: 60,
-    };
+    let rate = Rate { connections: 10, seconds: 60 };
     assert_eq!(
         json["caps"]["loaded"],
-        serde_json::to_value(Caps {
-            max_src_conn: Some(50),
-            rate: Some(rate)
-        })
-        .unwrap()
+        serde_json::to_value(Caps { max_src_conn: Some(50), rate: Some(rate) }).unwrap()
     );
 }
 
 /// What pfctl 14 prints for the ruleset that pfSense 2.7.2 generates.
 fn printed_rules() -> (Vec<Rule>, Vec<Rule>) {
     use crate::domain::pf::rule::parse_pf_rules;
-    let filter = parse_pf_rules(include_bytes!(
-        "../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt"
-    ));
-    let nat = parse_pf_rules(include_bytes!(
-        "../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt"
-    ));
+    let filter = parse_pf_rules(include_bytes!("../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt"));
+    let nat = parse_pf_rules(include_bytes!("../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt"));
     (filter.value, nat.value)
 }
 
 #[test]
 fn the_rules_of_a_real_ruleset_are_found() {
     let (filter, nat) = printed_rules();
-    let loaded = Loaded {
-        filter: &filter,
-        nat: &nat,
-        enabled: true,
-    };
+    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
     let exposure = judge(Some(&configured()), loaded, &service());
     expect(&exposure, State::Open, &["in-force"]);
-    assert_eq!(
-        exposure.caps.loaded,
-        Some(Preset::new("default", 50, 10, 60).caps)
-    );
-    assert_eq!(
-        exposure
-            .filter
-            .counters
-            .map(|counters| counters.evaluations),
-        Some(1_445_985)
-    );
-    assert_eq!(
-        exposure.nat.counters.map(|counters| counters.packets),
-        Some(66_355_782_302)
-    );
-    assert_eq!(
-        exposure.block.counters.map(|counters| counters.packets),
-        Some(2062)
-    );
+    assert_eq!(exposure.caps.loaded, Some(Preset::new("default", 50, 10, 60).caps));
+    assert_eq!(exposure.filter.counters.map(|counters| counters.evaluations), Some(1_445_985));
+    assert_eq!(exposure.nat.counters.map(|counters| counters.packets), Some(66_355_782_302));
+    assert_eq!(exposure.block.counters.map(|counters| counters.packets), Some(2062));
     let alone = judge(None, loaded, &service());
     expect(&alone, State::Open, &["in-force", "configuration-unread"]);
     assert_eq!(
@@ -384,17 +257,9 @@ fn the_rules_of_a_real_ruleset_are_found() {
 fn without_our_rule_a_real_ruleset_denies() {
     let (mut filter, nat) = printed_rules();
     filter.retain(|rule| rule.ridentifier != Some(1_763_000_004));
-    let loaded = Loaded {
-        filter: &filter,
-        nat: &nat,
-        enabled: true,
-    };
+    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
     let mut disabled = configured();
     disabled.filter[0].disabled = true;
     let exposure = judge(Some(&disabled), loaded, &service());
-    expect(
-        &exposure,
-        State::Half,
-        &["filter-not-in-force", "filter-rule-disabled"],
-    );
+    expect(&exposure, State::Half, &["filter-not-in-force", "filter-rule-disabled"]);
 }

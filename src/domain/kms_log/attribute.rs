@@ -86,9 +86,7 @@ impl Log {
     /// Chooses another connection for a request whose own is gone, of those that could have sent it.
     pub(super) fn choose_other_connection(&self, block: &RequestBlock) -> Option<u64> {
         let room = self.room_of(block);
-        self.choose_allowed(block, |number, connection| {
-            could(block, &room, number, connection)
-        })
+        self.choose_allowed(block, |number, connection| could(block, &room, number, connection))
     }
 
     fn choose_allowed(
@@ -106,9 +104,8 @@ impl Log {
             }
         };
         let is_new = |score: CandidateScore| score.believed && score.free && score.recent;
-        let (new, older): (Vec<_>, Vec<_>) = self
-            .young_connections(block)
-            .partition(|(_, connection)| is_recent(block, connection));
+        let (new, older): (Vec<_>, Vec<_>) =
+            self.young_connections(block).partition(|(_, connection)| is_recent(block, connection));
         // The first accepted comes first: none that is as new and says nothing is before it.
         for candidate in new.into_iter().rev() {
             let (_, connection) = candidate;
@@ -148,9 +145,8 @@ impl Log {
         block: &RequestBlock,
         seen: &[IpAddr],
     ) -> impl Iterator<Item = (u64, &OpenConnection)> {
-        let at_home = seen
-            .iter()
-            .flat_map(|address| self.open.connections_at(*address).rev().take(FEW));
+        let at_home =
+            seen.iter().flat_map(|address| self.open.connections_at(*address).rev().take(FEW));
         let kin = self.open.kin_connections(block).take(MOST_YOUNG);
         let known = at_home.chain(kin).chain(self.last);
         known.filter_map(|number| Some((number, self.open.get(number)?)))
@@ -179,13 +175,8 @@ impl Log {
         let old = self.open.kin_connections(block);
         let all = room.is_lost().then(|| self.open.iter());
         // Without a machine's name, any connection that asked before may ask again.
-        let asked = block
-            .machine
-            .is_none()
-            .then(|| self.open.asked_connections());
-        let old = old
-            .chain(asked.into_iter().flatten())
-            .chain(room.own_connections());
+        let asked = block.machine.is_none().then(|| self.open.asked_connections());
+        let old = old.chain(asked.into_iter().flatten()).chain(room.own_connections());
         let old = old.filter_map(|number| Some((number, self.open.get(number)?)));
         let others = young.chain(old).chain(all.into_iter().flatten());
         for (number, connection) in others {
@@ -206,20 +197,14 @@ impl Log {
         let certain = among.len() == 1 && !elsewhere;
         Possible {
             among,
-            attribution: if certain {
-                Attribution::Certain
-            } else {
-                Attribution::Ambiguous
-            },
+            attribution: if certain { Attribution::Certain } else { Attribution::Ambiguous },
             address_sure: !elsewhere,
         }
     }
 
     /// Returns whether a machine asks at once over a new connection from its only address.
     fn is_at_home(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
-        let known = block
-            .machine
-            .map(|machine| self.machines.addresses_of(machine));
+        let known = block.machine.map(|machine| self.machines.addresses_of(machine));
         let new = self
             .open
             .get(chosen)
@@ -242,10 +227,7 @@ impl Log {
         if !before.is_empty() {
             return before.to_vec();
         }
-        let kin = self
-            .open
-            .kin_connections(block)
-            .filter_map(|number| self.open.get(number));
+        let kin = self.open.kin_connections(block).filter_map(|number| self.open.get(number));
         let here = kin.filter(|connection| connection.machine == Some(machine));
         let mut here: Vec<IpAddr> = here.map(|connection| connection.peer.address).collect();
         here.sort_unstable();
@@ -255,8 +237,7 @@ impl Log {
 
     /// Forgets of a machine that its connection is one of several.
     fn lose_machine(&mut self, words: &[Guid]) {
-        self.lost
-            .add_words(words, self.open.newest(), self.open.oldest_open());
+        self.lost.add_words(words, self.open.newest(), self.open.oldest_open());
     }
 
     fn score_sender(
@@ -308,13 +289,8 @@ impl Log {
         let Some(identity) = block.machine_identity().filter(|_| !block.mixed) else {
             return;
         };
-        let addresses = possible
-            .among
-            .iter()
-            .filter_map(|number| self.open.get(*number));
-        let addresses = addresses
-            .map(|connection| connection.peer.address)
-            .collect();
+        let addresses = possible.among.iter().filter_map(|number| self.open.get(*number));
+        let addresses = addresses.map(|connection| connection.peer.address).collect();
         self.machines.learn_addresses(identity, addresses);
         let Some(machine) = block.machine else {
             return;
@@ -401,22 +377,13 @@ mod tests {
         let profiles = [Profile::busy(), Profile::flood(), Profile::hostile()];
         let mut compared = 0;
         for (seed, base) in (5..).zip(profiles) {
-            let profile = Profile {
-                seconds: 600,
-                holders: 20.0,
-                shared: 0.4,
-                ..base
-            };
+            let profile = Profile { seconds: 600, holders: 20.0, shared: 0.4, ..base };
             let (mut log, mut events) = (Log::default(), Vec::new());
             LogLines::default().feed_chunk(&profile.simulate(seed).bytes(), |line| {
                 log.read_line(line, &mut events);
                 for block in log.blocks.iter().filter(|block| !block.reported) {
                     let plain = choose_plainly(&log, block);
-                    assert_eq!(
-                        log.choose_connection(block),
-                        plain,
-                        "seed {seed}: {block:?}"
-                    );
+                    assert_eq!(log.choose_connection(block), plain, "seed {seed}: {block:?}");
                     compared += 1;
                 }
             });

@@ -56,11 +56,7 @@ impl Guesses {
         } else {
             Vec::new()
         };
-        self.0.push(Guess {
-            machine,
-            name,
-            among,
-        });
+        self.0.push(Guess { machine, name, among });
         forgotten
     }
 
@@ -109,8 +105,7 @@ impl Lost {
             self.words.insert(*word, newest);
         }
         if self.words.len() > Self::MOST {
-            self.words
-                .retain(|_, then| oldest.is_some_and(|oldest| oldest <= *then));
+            self.words.retain(|_, then| oldest.is_some_and(|oldest| oldest <= *then));
         }
         if self.words.len() > Self::MOST {
             self.words.clear();
@@ -123,10 +118,7 @@ impl Lost {
         let Some(oldest) = oldest else {
             return false;
         };
-        let mut known = words
-            .iter()
-            .flatten()
-            .filter_map(|word| self.words.get(word));
+        let mut known = words.iter().flatten().filter_map(|word| self.words.get(word));
         oldest <= self.all || known.any(|newest| oldest <= *newest)
     }
 }
@@ -147,15 +139,9 @@ impl<'a> Room<'a> {
     pub fn for_block(guesses: &'a Guesses, lost: bool, block: &RequestBlock) -> Self {
         let (mut own, mut others): (Vec<&Guess>, Vec<&Guess>) = (Vec::new(), Vec::new());
         for guess in &guesses.0 {
-            if block
-                .machine
-                .is_some_and(|machine| guess.is_of(machine, block.name))
-            {
+            if block.machine.is_some_and(|machine| guess.is_of(machine, block.name)) {
                 own.push(guess);
-            } else if !others
-                .iter()
-                .any(|other| other.is_of(guess.machine, guess.name))
-            {
+            } else if !others.iter().any(|other| other.is_of(guess.machine, guess.name)) {
                 // One of each machine: two of one may be of the same connection.
                 others.push(guess);
             }
@@ -163,19 +149,12 @@ impl<'a> Room<'a> {
         let mut taken = Vec::new();
         let fits = (0..others.len())
             .all(|index| place_guess(&others, index, None, &mut taken, &mut Vec::new()));
-        Self {
-            own,
-            others,
-            lost,
-            taken: fits.then_some(taken),
-        }
+        Self { own, others, lost, taken: fits.then_some(taken) }
     }
 
     /// Walks the connections over which the machine may have sent before.
     pub fn own_connections(&self) -> impl Iterator<Item = u64> {
-        self.own
-            .iter()
-            .flat_map(|guess| guess.among.iter().copied())
+        self.own.iter().flat_map(|guess| guess.among.iter().copied())
     }
 
     /// Returns whether the machine may have sent before over a connection that says nothing any more.
@@ -196,18 +175,8 @@ impl<'a> Room<'a> {
         let Some((_, holder)) = taken.iter().find(|(held, _)| *held == number) else {
             return true;
         };
-        let mut rest: Vec<_> = taken
-            .iter()
-            .filter(|(held, _)| *held != number)
-            .copied()
-            .collect();
-        place_guess(
-            &self.others,
-            *holder,
-            Some(number),
-            &mut rest,
-            &mut Vec::new(),
-        )
+        let mut rest: Vec<_> = taken.iter().filter(|(held, _)| *held != number).copied().collect();
+        place_guess(&self.others, *holder, Some(number), &mut rest, &mut Vec::new())
     }
 }
 
@@ -252,10 +221,7 @@ mod tests {
     }
 
     fn allows(guesses: &Guesses, digit: u8, number: u64) -> bool {
-        let block = RequestBlock {
-            machine: Some(machine(digit)),
-            ..RequestBlock::default()
-        };
+        let block = RequestBlock { machine: Some(machine(digit)), ..RequestBlock::default() };
         Room::for_block(guesses, false, &block).allows_connection(number)
     }
 
@@ -314,10 +280,7 @@ mod tests {
         for number in 0..=Lost::MOST {
             lost.add_words(&[Guid::of_name(&number.to_be_bytes())], 30, Some(5));
         }
-        assert!(
-            lost.holds_words([Some(machine(2)), None], Some(30)),
-            "too many to distinguish"
-        );
+        assert!(lost.holds_words([Some(machine(2)), None], Some(30)), "too many to distinguish");
         assert!(!lost.holds_words([Some(machine(2)), None], Some(31)));
     }
 
@@ -330,9 +293,6 @@ mod tests {
             let digit = u8::try_from(digit).expect("few");
             add(&mut guesses, digit, &[u64::from(digit), 300]);
         }
-        assert_eq!(
-            guesses.add_guess(machine(200), None, vec![1, 2]),
-            [machine(0)]
-        );
+        assert_eq!(guesses.add_guess(machine(200), None, vec![1, 2]), [machine(0)]);
     }
 }

@@ -35,10 +35,8 @@ fn a_name_with_a_newline_makes_no_event() {
                 ("13:00:02", "IPv4 connection closed: 10.0.20.9:5."),
                 ("13:00:03", "IPv4 connection closed: 192.0.2.1:7."),
             ]));
-            let posted = events
-                .iter()
-                .filter(|event| !matches!(event, KmsEvent::Anomaly { .. }))
-                .count();
+            let posted =
+                events.iter().filter(|event| !matches!(event, KmsEvent::Anomaly { .. })).count();
             assert_eq!(posted, 2, "{line}: {events:?}");
             assert!(
                 events
@@ -78,13 +76,7 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
             matches!(event, KmsEvent::Request(request) if request.attribution == Attribution::Certain)
         });
         let wanted = |event: &&KmsEvent| {
-            matches!(
-                event,
-                KmsEvent::Anomaly {
-                    kind: Anomaly::InsideRequest,
-                    ..
-                }
-            )
+            matches!(event, KmsEvent::Anomaly { kind: Anomaly::InsideRequest, .. })
         };
         let count = events.iter().filter(wanted).count();
         (certain, count, log.open_connections())
@@ -97,11 +89,9 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
         assert_eq!(forged(time, "13:00:00").1, 0, "{time}");
         assert_eq!(forged(time, "13:00:00").2, 1, "{time}");
     }
-    for (time, next, open) in [
-        ("13:05:00", "13:05:01", 1),
-        ("13:05:00", "13:04:58", 0),
-        ("12:00:00", "12:00:03", 1),
-    ] {
+    for (time, next, open) in
+        [("13:05:00", "13:05:01", 1), ("13:05:00", "13:04:58", 0), ("12:00:00", "12:00:03", 1)]
+    {
         assert_eq!(forged(time, next).2, open, "{time}, then {next}");
     }
 }
@@ -130,10 +120,7 @@ fn a_forged_end_takes_nobodys_activation_away() {
         if closes_first {
             lines.push(("13:00:01", "IPv4 connection closed: 198.51.100.66:9."));
         }
-        lines.extend(request(
-            "13:00:02",
-            "Workstation name                : VICTIM",
-        ));
+        lines.extend(request("13:00:02", "Workstation name                : VICTIM"));
         lines.push(("13:00:02", "IPv4 connection closed: 192.0.2.1:7."));
         if !closes_first {
             lines.push(("13:00:09", "IPv4 connection closed: 198.51.100.66:9."));
@@ -199,10 +186,7 @@ fn a_guess_replaces_no_certain_machine() {
         _ => None,
     });
     let last = last.expect("a request");
-    assert!(
-        last.peer.port == 7 || last.attribution == Attribution::Ambiguous,
-        "{last:?}"
-    );
+    assert!(last.peer.port == 7 || last.attribution == Attribution::Ambiguous, "{last:?}");
 }
 
 /// Two connections from a machine's only address, one of them late because a packet was lost: the address is sure, the port is not.
@@ -257,12 +241,7 @@ fn a_request_outlives_a_wrong_guess_whole() {
         ("13:00:00", "IPv4 connection accepted: 203.0.113.1:5."),
         ("13:00:06", "IPv4 connection accepted: 192.0.2.1:7."),
     ];
-    lines.extend(
-        opening
-            .into_iter()
-            .chain(ending)
-            .map(|text| ("13:00:06", text)),
-    );
+    lines.extend(opening.into_iter().chain(ending).map(|text| ("13:00:06", text)));
     lines.push(("13:00:06", "IPv4 connection accepted: 203.0.113.2:6."));
     lines.extend(opening.map(|text| ("13:00:06", text)));
     lines.push(("13:00:06", "IPv4 connection closed: 203.0.113.2:6."));
@@ -273,10 +252,7 @@ fn a_request_outlives_a_wrong_guess_whole() {
         _ => None,
     });
     let last = last.expect("a request");
-    assert_eq!(
-        (last.peer.port, last.status),
-        (7, Some(RequestStatus::OobGrace))
-    );
+    assert_eq!((last.peer.port, last.status), (7, Some(RequestStatus::OobGrace)));
 }
 
 /// A client whose name closes its own connection in a forged line: no server closes it before the request's last line.
@@ -318,21 +294,11 @@ fn a_client_cannot_hide_its_own_activation() {
 #[test]
 fn connections_that_never_close_are_bounded_and_forgotten() {
     let mut lines: Vec<(String, String)> = (1..=60_000)
-        .map(|port| {
-            (
-                "13:00:00".to_owned(),
-                format!("IPv4 connection accepted: 192.0.2.1:{port}."),
-            )
-        })
+        .map(|port| ("13:00:00".to_owned(), format!("IPv4 connection accepted: 192.0.2.1:{port}.")))
         .collect();
-    lines.push((
-        "13:05:00".to_owned(),
-        "IPv4 connection accepted: 192.0.2.2:1.".to_owned(),
-    ));
-    let lines: Vec<(&str, &str)> = lines
-        .iter()
-        .map(|(time, text)| (time.as_str(), text.as_str()))
-        .collect();
+    lines.push(("13:05:00".to_owned(), "IPv4 connection accepted: 192.0.2.2:1.".to_owned()));
+    let lines: Vec<(&str, &str)> =
+        lines.iter().map(|(time, text)| (time.as_str(), text.as_str())).collect();
     let (events, log) = read(&stamped(&lines));
     let count = |wanted| {
         events
@@ -349,10 +315,7 @@ fn connections_that_never_close_are_bounded_and_forgotten() {
 fn a_restart_of_the_server_ends_every_connection() {
     let (events, log) = read(&stamped(&[
         ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
-        (
-            "13:00:00",
-            "vlmcsd svn1113, built 2020-01-01 00:00:00 UTC started successfully",
-        ),
+        ("13:00:00", "vlmcsd svn1113, built 2020-01-01 00:00:00 UTC started successfully"),
     ]));
     assert_eq!((events.len(), log.open_connections()), (0, 0));
 }
@@ -361,19 +324,11 @@ fn a_restart_of_the_server_ends_every_connection() {
 fn the_short_form_is_read_as_well() {
     let (events, _) = read(&stamped(&[
         ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
-        (
-            "13:00:00",
-            "KMS v6.0 request from DESKTOP-1 for Windows 10 Professional",
-        ),
-        (
-            "13:00:00",
-            "Sending ePID (randomized at program start): 03612-00206",
-        ),
+        ("13:00:00", "KMS v6.0 request from DESKTOP-1 for Windows 10 Professional"),
+        ("13:00:00", "Sending ePID (randomized at program start): 03612-00206"),
         ("13:00:30", "IPv4 connection closed: 192.0.2.1:7."),
     ]));
-    let [KmsEvent::Request(request)] = events.as_slice() else {
-        panic!("{events:?}")
-    };
+    let [KmsEvent::Request(request)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
     assert_eq!(
         (request.workstation.as_deref(), request.outcome),
@@ -383,27 +338,18 @@ fn the_short_form_is_read_as_well() {
 
 #[test]
 fn a_log_goes_on_from_its_checkpoint_at_any_line() {
-    let log: &[u8] = include_bytes!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/vlmcsd/flood.old.log"
-    ));
+    let log: &[u8] =
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vlmcsd/flood.old.log"));
     let (whole, _) = read(log);
     let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
     for cut in 0..lines.len() {
         let (mut first, mut events) = (Log::default(), Vec::new());
-        lines[..cut]
-            .iter()
-            .for_each(|line| first.read_line(line, &mut events));
+        lines[..cut].iter().for_each(|line| first.read_line(line, &mut events));
         let saved = serde_json::to_string(&first.save_log()).expect("a checkpoint");
         let mut second = Log::restore_log(serde_json::from_str(&saved).expect("a checkpoint"));
-        lines[cut..]
-            .iter()
-            .for_each(|line| second.read_line(line, &mut events));
+        lines[cut..].iter().for_each(|line| second.read_line(line, &mut events));
         let requests = |events: &[KmsEvent]| {
-            events
-                .iter()
-                .filter(|event| !matches!(event, KmsEvent::Anomaly { .. }))
-                .count()
+            events.iter().filter(|event| !matches!(event, KmsEvent::Anomaly { .. })).count()
         };
         assert_eq!(requests(&events), requests(&whole), "cut at {cut}");
     }
@@ -450,9 +396,7 @@ const PROBE: [(&str, &str); 2] = [
 ];
 
 fn assert_desktop(event: &KmsEvent) {
-    let KmsEvent::Request(request) = event else {
-        panic!("{event:?}")
-    };
+    let KmsEvent::Request(request) = event else { panic!("{event:?}") };
     assert_eq!(request.peer.to_string(), "10.0.20.103:50001");
     assert_eq!(request.application.as_deref(), Some("Windows"));
     assert_eq!(request.product.as_deref(), Some("Windows 11 Pro"));
@@ -463,10 +407,7 @@ fn assert_desktop(event: &KmsEvent) {
 #[test]
 fn process_line_accepted_and_closed_is_one_probe_and_leaves_no_state() {
     let (events, log) = read(&stamped(&PROBE));
-    assert!(
-        matches!(events.as_slice(), [KmsEvent::Probe { .. }]),
-        "{events:?}"
-    );
+    assert!(matches!(events.as_slice(), [KmsEvent::Probe { .. }]), "{events:?}");
     assert_eq!(log.open_connections(), 0);
 }
 
@@ -516,56 +457,32 @@ fn process_line_kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
             "13:12:17",
             "Activation ID (Product)         : 2de67392-b7a7-462a-b1ca-108dd189f588 (Windows 10 Professional)",
         ),
-        (
-            "13:12:17",
-            "Workstation name                : WIN10Pro-DS32.viktorbarzin.lan",
-        ),
+        ("13:12:17", "Workstation name                : WIN10Pro-DS32.viktorbarzin.lan"),
         ("13:12:19", "IPv4 connection accepted: 10.0.20.102:41000."),
         ("13:12:19", "IPv4 connection closed: 10.0.20.102:41000."),
         ("13:12:24", "IPv4 connection accepted: 10.0.20.102:41002."),
         ("13:12:24", "IPv4 connection closed: 10.0.20.102:41002."),
         ("13:12:48", "IPv4 connection closed: 192.168.1.230:53140."),
     ]));
-    let [
-        KmsEvent::Probe { .. },
-        KmsEvent::Probe { .. },
-        KmsEvent::Request(request),
-    ] = events.as_slice()
+    let [KmsEvent::Probe { .. }, KmsEvent::Probe { .. }, KmsEvent::Request(request)] =
+        events.as_slice()
     else {
         panic!("{events:?}")
     };
     assert_eq!(request.peer.to_string(), "192.168.1.230:53140");
     assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
-    assert_eq!(
-        request.workstation.as_deref(),
-        Some("WIN10Pro-DS32.viktorbarzin.lan")
-    );
-    assert_eq!(
-        (request.status, log.open_connections()),
-        (Some(RequestStatus::Licensed), 0)
-    );
-    let class = classify_source(
-        request.peer.address,
-        &[],
-        &["10.0.20.0/24".parse().expect("a network")],
-    );
+    assert_eq!(request.workstation.as_deref(), Some("WIN10Pro-DS32.viktorbarzin.lan"));
+    assert_eq!((request.status, log.open_connections()), (Some(RequestStatus::Licensed), 0));
+    let class =
+        classify_source(request.peer.address, &[], &["10.0.20.0/24".parse().expect("a network")]);
     assert_eq!(class, ClientSource::External);
 }
 
 #[test]
 fn process_line_a_close_whose_open_was_never_seen_is_no_event() {
-    let (events, _) = read(&stamped(&[(
-        "13:00:00",
-        "IPv4 connection closed: 10.0.20.102:41000.",
-    )]));
+    let (events, _) = read(&stamped(&[("13:00:00", "IPv4 connection closed: 10.0.20.102:41000.")]));
     assert!(
-        matches!(
-            events.as_slice(),
-            [KmsEvent::Anomaly {
-                kind: Anomaly::ClosedUnopened,
-                ..
-            }]
-        ),
+        matches!(events.as_slice(), [KmsEvent::Anomaly { kind: Anomaly::ClosedUnopened, .. }]),
         "{events:?}"
     );
 }

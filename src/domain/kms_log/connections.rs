@@ -62,10 +62,7 @@ impl Open {
         connections: impl IntoIterator<Item = (u64, OpenConnection)>,
         newest: u64,
     ) -> Self {
-        let mut open = Self {
-            newest,
-            ..Self::default()
-        };
+        let mut open = Self { newest, ..Self::default() };
         for (number, connection) in connections.into_iter().take(MOST) {
             open.newest = open.newest.max(number);
             open.add_connection(number, connection);
@@ -76,10 +73,7 @@ impl Open {
     /// Adds a connection; returns the one that had to make room.
     pub fn insert(&mut self, peer: Peer, at: i64, doubtful: bool) -> Option<(u64, OpenConnection)> {
         let evicted = if self.connections.len() >= MOST {
-            let oldest = self
-                .connections
-                .first_key_value()
-                .map(|(number, _)| *number);
+            let oldest = self.connections.first_key_value().map(|(number, _)| *number);
             oldest.and_then(|number| self.remove(number).map(|connection| (number, connection)))
         } else {
             None
@@ -104,10 +98,7 @@ impl Open {
 
     fn add_connection(&mut self, number: u64, connection: OpenConnection) {
         self.numbers.insert(connection.peer, number);
-        self.at
-            .entry(connection.peer.address)
-            .or_default()
-            .insert(number);
+        self.at.entry(connection.peer.address).or_default().insert(number);
         for word in [connection.machine, connection.name].into_iter().flatten() {
             self.speakers.entry(word).or_default().insert(number);
         }
@@ -143,10 +134,9 @@ impl Open {
             return;
         };
         let machine = block.machine_identity().filter(|_| !connection.sure);
-        for (before, now) in [
-            (&mut connection.machine, machine),
-            (&mut connection.name, block.name),
-        ] {
+        for (before, now) in
+            [(&mut connection.machine, machine), (&mut connection.name, block.name)]
+        {
             if now.is_none() || *before == now {
                 continue;
             }
@@ -163,10 +153,7 @@ impl Open {
 
     /// Notes for certain whose a connection is; returns its address.
     pub fn settle_connection(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
-        let block = RequestBlock {
-            machine: Some(machine),
-            ..RequestBlock::default()
-        };
+        let block = RequestBlock { machine: Some(machine), ..RequestBlock::default() };
         self.connections.get_mut(&number)?.sure = false;
         self.note_machine(number, &block);
         let connection = self.connections.get_mut(&number)?;
@@ -191,9 +178,7 @@ impl Open {
 
     /// Returns the number of the oldest that is open.
     pub fn oldest_open(&self) -> Option<u64> {
-        self.connections
-            .first_key_value()
-            .map(|(number, _)| *number)
+        self.connections.first_key_value().map(|(number, _)| *number)
     }
 
     pub fn number_of(&self, peer: &Peer) -> Option<u64> {
@@ -215,9 +200,7 @@ impl Open {
 
     /// Walks the connections, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &OpenConnection)> {
-        self.connections
-            .iter()
-            .map(|(number, connection)| (*number, connection))
+        self.connections.iter().map(|(number, connection)| (*number, connection))
     }
 
     pub fn len(&self) -> usize {
@@ -230,10 +213,7 @@ impl Open {
 
     /// Returns the numbers of all that satisfy a condition, oldest first.
     pub fn find_all(&self, wanted: impl Fn(&OpenConnection) -> bool) -> Vec<u64> {
-        self.iter()
-            .filter(|(_, connection)| wanted(connection))
-            .map(|(number, _)| number)
-            .collect()
+        self.iter().filter(|(_, connection)| wanted(connection)).map(|(number, _)| number).collect()
     }
 }
 

@@ -112,16 +112,11 @@ impl RequestStatus {
 
     /// Reads `1 (Licensed)`, or the bare word. The word decides, not the number: that is what people read.
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let word = value
-            .iter()
-            .position(|byte| *byte == b'(')
-            .map_or(value, |open| {
-                let inside = value.get(open + 1..).unwrap_or_default();
-                inside.strip_suffix(b")").unwrap_or(inside)
-            });
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str().as_bytes() == word)
+        let word = value.iter().position(|byte| *byte == b'(').map_or(value, |open| {
+            let inside = value.get(open + 1..).unwrap_or_default();
+            inside.strip_suffix(b")").unwrap_or(inside)
+        });
+        Self::ALL.into_iter().find(|status| status.as_str().as_bytes() == word)
     }
 }
 

@@ -26,14 +26,8 @@ fn truth(log: &Simulated) -> HashMap<String, Did> {
     let mut did: HashMap<String, Did> = log.accepted.iter().map(nothing).collect();
     for event in &log.events {
         let entry = did.entry(event.peer.clone()).or_default();
-        let What::Request {
-            outcome,
-            product_id,
-            product,
-            machine,
-            workstation,
-            status,
-        } = &event.what
+        let What::Request { outcome, product_id, product, machine, workstation, status } =
+            &event.what
         else {
             entry.probes += 1;
             continue;
@@ -44,14 +38,7 @@ fn truth(log: &Simulated) -> HashMap<String, Did> {
             TrueOutcome::Unanswered => RequestOutcome::Unanswered,
         };
         let name = product.replace("Unknown", "");
-        let words = [
-            product_id,
-            &name,
-            machine,
-            workstation,
-            status,
-            &outcome_word(outcome),
-        ];
+        let words = [product_id, &name, machine, workstation, status, &outcome_word(outcome)];
         entry.requests.push(words.map(String::clone).to_vec());
     }
     did
@@ -73,21 +60,9 @@ fn words(request: &KmsRequest) -> Vec<String> {
 fn bound(log: &Simulated) -> usize {
     let mut first: HashMap<usize, (u64, String, String)> = HashMap::new();
     for event in &log.events {
-        if let What::Request {
-            machine,
-            workstation,
-            ..
-        } = &event.what
-        {
-            let who = if machine.is_empty() {
-                workstation
-            } else {
-                machine
-            };
-            let address = event
-                .peer
-                .rsplit_once(':')
-                .map_or("", |(address, _)| address);
+        if let What::Request { machine, workstation, .. } = &event.what {
+            let who = if machine.is_empty() { workstation } else { machine };
+            let address = event.peer.rsplit_once(':').map_or("", |(address, _)| address);
             first
                 .entry(event.connection)
                 .or_insert_with(|| (event.micros, who.clone(), address.to_owned()));
@@ -149,32 +124,16 @@ fn quiet_days_are_told_exactly() {
     heading();
     for labels in [Labels::Old, Labels::New] {
         for seed in 1..=2 {
-            let (score, _) = run(
-                "quiet",
-                &Profile {
-                    labels,
-                    ..Profile::quiet()
-                },
-                seed,
-            );
-            assert_eq!(
-                (score.wrong_count(), score.vanished, score.forged),
-                (0, 0, 0)
-            );
+            let (score, _) = run("quiet", &Profile { labels, ..Profile::quiet() }, seed);
+            assert_eq!((score.wrong_count(), score.vanished, score.forged), (0, 0, 0));
             // Two machines that connect within the same second: really two.
             assert!(score.ambiguous <= 3, "{score:?}");
             assert_eq!(score.probes_missed, 0);
         }
     }
-    let short = Profile {
-        form: Form::Short,
-        ..Profile::quiet()
-    };
+    let short = Profile { form: Form::Short, ..Profile::quiet() };
     let (score, _) = run("quiet", &short, 1);
-    assert_eq!(
-        (score.wrong_count(), score.falsely_certain, score.forged),
-        (0, 0, 0)
-    );
+    assert_eq!((score.wrong_count(), score.falsely_certain, score.forged), (0, 0, 0));
 }
 
 /// The goal for twelve busy hours: no more than 0.5 % of the connections lost or wrong, none of them said to be
@@ -184,26 +143,13 @@ fn quiet_days_are_told_exactly() {
 fn busy_hours_are_wrong_rarely_and_never_when_certain() {
     heading();
     for (labels, seed) in [(Labels::Old, 1), (Labels::New, 2)] {
-        let (score, _) = run(
-            "busy",
-            &Profile {
-                labels,
-                ..Profile::busy()
-            },
-            seed,
-        );
-        assert!(
-            score.wrong_count() * 1000 <= score.connections * 5,
-            "{score:?}"
-        );
+        let (score, _) = run("busy", &Profile { labels, ..Profile::busy() }, seed);
+        assert!(score.wrong_count() * 1000 <= score.connections * 5, "{score:?}");
         assert!(score.ambiguous * 100 <= score.requests * 25, "{score:?}");
         assert!(score.vanished <= 4 && score.forged <= 4, "{score:?}");
         assert_eq!(score.falsely_certain, 0);
     }
-    let short = Profile {
-        form: Form::Short,
-        ..Profile::busy()
-    };
+    let short = Profile { form: Form::Short, ..Profile::busy() };
     let (score, _) = run("busy", &short, 1);
     assert!(score.wrong_count() * 100 <= score.connections, "{score:?}");
     assert_eq!(score.falsely_certain, 0);
@@ -216,22 +162,12 @@ fn a_cold_start_is_as_good_as_the_bound() {
     heading();
     let (mut wrong, mut bounds) = (0, 0);
     for seed in 1..=6 {
-        let (score, bound) = run(
-            "cold",
-            &Profile {
-                seconds: 600,
-                ..Profile::busy()
-            },
-            seed,
-        );
+        let (score, bound) = run("cold", &Profile { seconds: 600, ..Profile::busy() }, seed);
         assert_eq!((score.falsely_certain, score.vanished), (0, 0), "{score:?}");
         wrong += score.wrong_count();
         bounds += bound;
     }
-    assert!(
-        wrong <= bounds + bounds / 4 + 2,
-        "{wrong} wrong, bound {bounds}"
-    );
+    assert!(wrong <= bounds + bounds / 4 + 2, "{wrong} wrong, bound {bounds}");
 }
 
 /// In a flood of connections that stay open, whose a stranger's request is cannot be known; all that can be had is
@@ -240,19 +176,8 @@ fn a_cold_start_is_as_good_as_the_bound() {
 fn a_flood_loses_no_request_and_tells_its_doubt() {
     heading();
     for seed in 1..=2 {
-        let (score, _) = run(
-            "flood",
-            &Profile {
-                seconds: 600,
-                ..Profile::flood()
-            },
-            seed,
-        );
-        assert_eq!(
-            (score.falsely_certain, score.vanished, score.forged),
-            (0, 0, 0),
-            "{score:?}"
-        );
+        let (score, _) = run("flood", &Profile { seconds: 600, ..Profile::flood() }, seed);
+        assert_eq!((score.falsely_certain, score.vanished, score.forged), (0, 0, 0), "{score:?}");
         assert!(score.wrong_count() * 3 <= score.connections, "{score:?}");
     }
 }
@@ -270,13 +195,8 @@ fn certain_is_never_wrong_however_machines_move() {
             several,
             ..base.clone()
         };
-        let strange = Profile {
-            machines: 100,
-            shared: 0.4,
-            clones: 0.1,
-            slow: 0.05,
-            ..base.clone()
-        };
+        let strange =
+            Profile { machines: 100, shared: 0.4, clones: 0.1, slow: 0.05, ..base.clone() };
         [
             ("plain", base.clone()),
             ("moving", with(300, 0.3, 0.1, 1.0)),
@@ -310,10 +230,7 @@ fn certain_is_never_wrong_however_machines_move() {
                     println!("  in {name}, {kind}, seed {seed}");
                 }
                 let total = totals.entry((name, kind)).or_default();
-                total
-                    .iter_mut()
-                    .zip(found)
-                    .for_each(|(sum, one)| *sum += one);
+                total.iter_mut().zip(found).for_each(|(sum, one)| *sum += one);
             }
         }
         if totals.values().map(|total| total[0] as u64).sum::<u64>() >= wanted {
@@ -338,11 +255,7 @@ fn a_hostile_hour_gets_no_forged_request_in() {
         (Labels::New, Form::Verbose, 2),
         (Labels::New, Form::Short, 1),
     ] {
-        let profile = Profile {
-            labels,
-            form,
-            ..Profile::hostile()
-        };
+        let profile = Profile { labels, form, ..Profile::hostile() };
         let (score, _) = run("hostile", &profile, seed);
         assert_eq!(score.falsely_certain, 0, "{score:?}");
         let verbose = form == Form::Verbose;
@@ -357,10 +270,7 @@ fn a_hostile_hour_gets_no_forged_request_in() {
 
 #[test]
 fn the_same_seed_writes_the_same_log() {
-    let profile = Profile {
-        seconds: 600,
-        ..Profile::hostile()
-    };
+    let profile = Profile { seconds: 600, ..Profile::hostile() };
     assert_eq!(profile.simulate(7).bytes(), profile.simulate(7).bytes());
     assert_ne!(profile.simulate(7).bytes(), profile.simulate(8).bytes());
 }

@@ -43,9 +43,8 @@ impl Guid {
     pub fn of_name(name: &[u8]) -> Self {
         const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-        let hash = name.iter().fold(BASIS, |hash, byte| {
-            (hash ^ u128::from(*byte)).wrapping_mul(PRIME)
-        });
+        let hash =
+            name.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
         Self(hash.to_be_bytes())
     }
 }
@@ -90,15 +89,10 @@ mod tests {
     fn a_guid_reads_what_it_prints_and_nothing_else() {
         let text = "55c92734-d682-4d71-983e-d6ec3f16059f";
         assert_eq!(
-            Guid::parse(text.as_bytes())
-                .map(|guid| guid.to_string())
-                .as_deref(),
+            Guid::parse(text.as_bytes()).map(|guid| guid.to_string()).as_deref(),
             Some(text)
         );
-        assert_eq!(
-            Guid::parse(text.to_uppercase().as_bytes()),
-            Guid::parse(text.as_bytes())
-        );
+        assert_eq!(Guid::parse(text.to_uppercase().as_bytes()), Guid::parse(text.as_bytes()));
         for wrong in [
             "",
             "55c92734",

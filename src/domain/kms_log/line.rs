@@ -54,11 +54,7 @@ pub enum Text<'a> {
     /// A refusal with its error code, such as `0xC004F042`.
     Refusal(u32),
     /// `KMS v6.0 request from NAME for PRODUCT`, the short form.
-    Short {
-        version: &'a [u8],
-        workstation: &'a [u8],
-        product: &'a [u8],
-    },
+    Short { version: &'a [u8], workstation: &'a [u8], product: &'a [u8] },
     /// `… started successfully`: every connection before it is gone.
     Started,
     /// `… was shutdown`.
@@ -129,10 +125,7 @@ impl LineReader {
             self.at = stamp_seconds(prefix)?;
             self.stamp = *prefix;
         }
-        Some(LogLine {
-            at: self.at,
-            text: read_text(text),
-        })
+        Some(LogLine { at: self.at, text: read_text(text) })
     }
 }
 
@@ -157,12 +150,7 @@ fn stamp_seconds(prefix: &[u8; PREFIX]) -> Option<i64> {
     let date = jiff::civil::Date::new(number(0, 4), small(5)?, small(8)?).ok()?;
     // A leap second is written as :60 by some C libraries.
     let time = jiff::civil::Time::new(small(11)?, small(14)?, small(17)?.min(59), 0).ok()?;
-    Some(
-        jiff::tz::TimeZone::UTC
-            .to_timestamp(date.to_datetime(time))
-            .ok()?
-            .as_second(),
-    )
+    Some(jiff::tz::TimeZone::UTC.to_timestamp(date.to_datetime(time)).ok()?.as_second())
 }
 
 fn read_text(text: &[u8]) -> Text<'_> {
@@ -178,9 +166,7 @@ fn read_text(text: &[u8]) -> Text<'_> {
         Some(b'R' | b'C') => refusal_line(text),
         _ => None,
     };
-    special
-        .or_else(|| block_field_line(text))
-        .unwrap_or(Text::Unknown)
+    special.or_else(|| block_field_line(text)).unwrap_or(Text::Unknown)
 }
 
 fn connection_line(text: &[u8]) -> Option<Text<'_>> {
@@ -200,9 +186,7 @@ fn short_request_line(rest: &[u8]) -> Option<Text<'_>> {
     let from = memchr::memmem::find(rest, b" request from ")?;
     let (version, tail) = (rest.get(..from)?, rest.get(from + 14..)?);
     let split = memchr::memmem::rfind(tail, b" for ");
-    let plain = version
-        .iter()
-        .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let plain = version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
     plain.then_some(Text::Short {
         version,
         workstation: tail.get(..split.unwrap_or(tail.len()))?,
@@ -229,12 +213,7 @@ fn trouble_line(text: &[u8]) -> Option<Text<'_>> {
 }
 
 fn refusal_line(text: &[u8]) -> Option<Text<'_>> {
-    const WORDS: [&[u8]; 4] = [
-        b"Rejecting ",
-        b"Refusing ",
-        b"Client time differs ",
-        b"Read ",
-    ];
+    const WORDS: [&[u8]; 4] = [b"Rejecting ", b"Refusing ", b"Client time differs ", b"Read "];
     if text == b"Client with public IP address rejected" {
         return Some(Text::Rejected);
     }
@@ -249,16 +228,12 @@ fn refusal_line(text: &[u8]) -> Option<Text<'_>> {
 
 fn block_field_line(text: &[u8]) -> Option<Text<'_>> {
     let first = text.first()?;
-    let (name, label) = LABELS
-        .iter()
-        .find(|(name, _)| name.first() == Some(first) && text.starts_with(name))?;
+    let (name, label) =
+        LABELS.iter().find(|(name, _)| name.first() == Some(first) && text.starts_with(name))?;
     let rest = text.get(name.len()..)?;
     let padding = rest.iter().take_while(|byte| **byte == b' ').count();
     let value = rest.get(padding..)?.strip_prefix(b":")?;
-    Some(Text::Field(
-        *label,
-        value.strip_prefix(b" ").unwrap_or(value),
-    ))
+    Some(Text::Field(*label, value.strip_prefix(b" ").unwrap_or(value)))
 }
 
 /// Cuts chunks of bytes into lines.
@@ -365,11 +340,7 @@ mod lines_tests {
             for piece in [&b"a\n"[..], &giant, b"b\n"].concat().chunks(cut) {
                 lines.feed_chunk(piece, |_| {});
             }
-            assert_eq!(
-                (lines.giants, lines.giant),
-                (1, 3 * LONGEST as u64),
-                "{cut}"
-            );
+            assert_eq!((lines.giants, lines.giant), (1, 3 * LONGEST as u64), "{cut}");
         }
     }
 
@@ -390,9 +361,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(line: &str) -> Option<Text<'_>> {
-        LineReader::default()
-            .read_line(line.as_bytes())
-            .map(|line| line.text)
+        LineReader::default().read_line(line.as_bytes()).map(|line| line.text)
     }
 
     #[test]
@@ -404,22 +373,15 @@ mod tests {
             format!("2026-05-10 13:12:17: Activation ID (Product) : {guid}"),
             format!("2026-05-10 13:12:17: Activation ID (Product):{guid}"),
         ] {
-            assert_eq!(
-                text(&line),
-                Some(Text::Field(Label::Product, guid.as_bytes())),
-                "{line}"
-            );
+            assert_eq!(text(&line), Some(Text::Field(Label::Product, guid.as_bytes())), "{line}");
         }
     }
 
     #[test]
     fn the_short_form_takes_the_last_for() {
         let line = "2026-05-10 13:12:17: KMS v6.0 request from a for b for Windows 10";
-        let wanted = Text::Short {
-            version: b"6.0",
-            workstation: b"a for b",
-            product: b"Windows 10",
-        };
+        let wanted =
+            Text::Short { version: b"6.0", workstation: b"a for b", product: b"Windows 10" };
         assert_eq!(text(line), Some(wanted));
     }
 
@@ -448,10 +410,7 @@ mod tests {
             assert_eq!(text(line), None, "{line}");
         }
         let inside = "2026-05-10 11:00:00: Workstation name                : x: IPv4 connection accepted: 8.8.8.8:5.";
-        assert!(matches!(
-            text(inside),
-            Some(Text::Field(Label::Workstation, _))
-        ));
+        assert!(matches!(text(inside), Some(Text::Field(Label::Workstation, _))));
     }
 
     #[test]

@@ -94,10 +94,7 @@ pub struct Tally {
 
 impl Log {
     pub fn keeping_ended() -> Self {
-        Self {
-            ended: Some(Vec::new()),
-            ..Self::default()
-        }
+        Self { ended: Some(Vec::new()), ..Self::default() }
     }
 
     pub fn open_connections(&self) -> usize {
@@ -108,10 +105,7 @@ impl Log {
     pub fn read_line(&mut self, bytes: &[u8], events: &mut Vec<KmsEvent>) {
         self.tally.lines += 1;
         let inner = self.wrapper.unwrap_line(bytes);
-        let Some(line) = inner
-            .as_deref()
-            .and_then(|inner| self.reader.read_line(inner))
-        else {
+        let Some(line) = inner.as_deref().and_then(|inner| self.reader.read_line(inner)) else {
             self.tally.unparsed += 1;
             return;
         };
@@ -138,11 +132,7 @@ impl Log {
             Text::Refusal(code) => {
                 self.finish_request(at, RequestOutcome::Refused(code), inside, events);
             }
-            Text::Short {
-                version,
-                workstation,
-                product,
-            } => {
+            Text::Short { version, workstation, product } => {
                 self.note_short(at, [version, workstation, product], inside, events);
             }
             Text::Started if inside => push_anomaly(at, None, Anomaly::InsideRequest, events),
@@ -233,14 +223,10 @@ impl Log {
             return;
         };
         let open = &self.open;
-        self.guesses
-            .close_connection(number, |other| open.get(other).is_some());
+        self.guesses.close_connection(number, |other| open.get(other).is_some());
         let requested = self.release_requests(at, number, &connection, events);
         if seen && !requested && connection.requests == 0 && !connection.malformed {
-            events.push(KmsEvent::Probe {
-                at,
-                peer: connection.peer,
-            });
+            events.push(KmsEvent::Probe { at, peer: connection.peer });
         }
         let end = if seen { at } else { connection.active };
         self.note_ended(connection, end);
@@ -263,14 +249,8 @@ impl Log {
     }
 
     fn note_malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
-        let fresh = self
-            .open
-            .find_all(|connection| connection.requests == 0 && !connection.busy);
-        let one = if let [number] = fresh.as_slice() {
-            self.open.get_mut(*number)
-        } else {
-            None
-        };
+        let fresh = self.open.find_all(|connection| connection.requests == 0 && !connection.busy);
+        let one = if let [number] = fresh.as_slice() { self.open.get_mut(*number) } else { None };
         push_anomaly(
             at,
             one.as_ref().map(|connection| connection.peer),
@@ -286,10 +266,7 @@ impl Log {
     /// The server has started: all connections are gone.
     fn note_restart(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         for number in self.open.find_all(|_| true) {
-            let closed = self
-                .open
-                .get(number)
-                .is_some_and(OpenConnection::was_closed);
+            let closed = self.open.get(number).is_some_and(OpenConnection::was_closed);
             self.end_connection(at, number, closed, events);
         }
         self.blocks.clear();

@@ -29,11 +29,8 @@ impl Machines {
             return;
         }
         if let Some(before) = self.addresses.get(&machine) {
-            let common: Vec<IpAddr> = seen
-                .iter()
-                .filter(|address| before.contains(address))
-                .copied()
-                .collect();
+            let common: Vec<IpAddr> =
+                seen.iter().filter(|address| before.contains(address)).copied().collect();
             if common == *before {
                 return;
             }
@@ -69,9 +66,7 @@ impl Machines {
 
     /// Walks the machines, longest known first.
     pub fn iter(&self) -> impl Iterator<Item = (Guid, &[IpAddr])> {
-        self.order
-            .iter()
-            .map(|machine| (*machine, self.addresses_of(*machine)))
+        self.order.iter().map(|machine| (*machine, self.addresses_of(*machine)))
     }
 
     fn leave_addresses(&mut self, before: &[IpAddr]) {
@@ -114,11 +109,7 @@ mod tests {
             machines.learn_addresses(Guid::of_name(&number.to_be_bytes()), vec![address]);
         }
         assert_eq!(machines.iter().count(), Machines::MOST);
-        assert!(
-            machines
-                .addresses_of(Guid::of_name(&0_usize.to_be_bytes()))
-                .is_empty()
-        );
+        assert!(machines.addresses_of(Guid::of_name(&0_usize.to_be_bytes())).is_empty());
         assert!(machines.is_home(address));
     }
 }

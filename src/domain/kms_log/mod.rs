@@ -24,10 +24,7 @@ pub use log::Log;
 pub use peer::Peer;
 #[cfg(test)]
 #[path = "../../../tests/support/kms_log/mod.rs"]
-#[expect(
-    clippy::module_inception,
-    reason = "the tests' support has the name of its folder"
-)]
+#[expect(clippy::module_inception, reason = "the tests' support has the name of its folder")]
 mod kms_log;
 
 #[cfg(test)]

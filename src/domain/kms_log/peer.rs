@@ -43,9 +43,8 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
 
 fn parse_v6(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
-    let (bare, scope) = text
-        .split_once('%')
-        .map_or((text, None), |(bare, scope)| (bare, Some(scope)));
+    let (bare, scope) =
+        text.split_once('%').map_or((text, None), |(bare, scope)| (bare, Some(scope)));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
     if scope.is_some_and(|scope| scope.is_empty() || !scope.bytes().all(plain)) {
         return None;
@@ -72,22 +71,10 @@ mod tests {
 
     #[test]
     fn both_families_scopes_and_mapped_addresses_are_read() {
-        assert_eq!(
-            shown("192.168.1.230:53140").as_deref(),
-            Some("192.168.1.230:53140")
-        );
-        assert_eq!(
-            shown("[2001:db8::1]:50123").as_deref(),
-            Some("[2001:db8::1]:50123")
-        );
-        assert_eq!(
-            shown("[fe80::1%eth0]:50123").as_deref(),
-            Some("[fe80::1]:50123")
-        );
-        assert_eq!(
-            shown("[::ffff:203.0.113.9]:50123").as_deref(),
-            Some("203.0.113.9:50123")
-        );
+        assert_eq!(shown("192.168.1.230:53140").as_deref(), Some("192.168.1.230:53140"));
+        assert_eq!(shown("[2001:db8::1]:50123").as_deref(), Some("[2001:db8::1]:50123"));
+        assert_eq!(shown("[fe80::1%eth0]:50123").as_deref(), Some("[fe80::1]:50123"));
+        assert_eq!(shown("[::ffff:203.0.113.9]:50123").as_deref(), Some("203.0.113.9:50123"));
     }
 
     #[test]

@@ -128,13 +128,7 @@ impl Log {
         } else if label == Label::Machine {
             self.reconsider_request(index);
         } else if label == Label::Workstation {
-            self.gap = Some(Gap {
-                block: index,
-                connection,
-                at,
-                lines: 0,
-                jumped: None,
-            });
+            self.gap = Some(Gap { block: index, connection, at, lines: 0, jumped: None });
         } else if label == Label::Policy && self.gap.is_some_and(|gap| gap.block == index) {
             self.gap = None;
         }
@@ -156,9 +150,8 @@ impl Log {
         });
         let fits: Vec<_> = fits.collect();
         let (best, writing, _, index) = fits.iter().min().copied()?;
-        let rivals = fits
-            .iter()
-            .filter(|(fit, other, ..)| !fit.0 && *other == writing && fit.3 <= best.3);
+        let rivals =
+            fits.iter().filter(|(fit, other, ..)| !fit.0 && *other == writing && fit.3 <= best.3);
         if !best.0 && rivals.clone().count() > 1 {
             for (.., rival) in rivals {
                 if let Some(block) = self.blocks.get_mut(*rival) {
@@ -326,13 +319,7 @@ impl Log {
         {
             let sure = (possible.attribution, possible.address_sure);
             let peer = connection.peer;
-            events.push(report_request(
-                block,
-                at,
-                peer,
-                sure,
-                RequestOutcome::Unanswered,
-            ));
+            events.push(report_request(block, at, peer, sure, RequestOutcome::Unanswered));
         }
     }
 
@@ -342,9 +329,7 @@ impl Log {
         }
         let block = self.blocks.remove(index);
         if !block.reported
-            && let Some(connection) = block
-                .connection
-                .and_then(|number| self.open.get_mut(number))
+            && let Some(connection) = block.connection.and_then(|number| self.open.get_mut(number))
         {
             connection.busy = false;
         }
@@ -423,21 +408,13 @@ mod tests {
         let profiles = [Profile::busy(), Profile::flood(), Profile::hostile()];
         let mut mixed = 0;
         for (seed, base) in (3..).zip(profiles) {
-            let profile = Profile {
-                seconds: 300,
-                ..base
-            };
+            let profile = Profile { seconds: 300, ..base };
             let (mut log, mut events) = (Log::default(), Vec::new());
             LogLines::default().feed_chunk(&profile.simulate(seed).bytes(), |line| {
                 log.read_line(line, &mut events);
                 let machine = log.blocks.first().and_then(|block| block.machine);
                 let machine = machine.as_ref().map(Guid::to_string).unwrap_or_default();
-                let labels = [
-                    Label::Protocol,
-                    Label::Product,
-                    Label::Machine,
-                    Label::Clients,
-                ];
+                let labels = [Label::Protocol, Label::Product, Label::Machine, Label::Clients];
                 for (label, exact) in labels.into_iter().zip([false, true].into_iter().cycle()) {
                     let (before, at) = (log.blocks.clone(), log.tally.last_line);
                     let line = LinePlaces::of_line(label, machine.as_bytes());

@@ -61,9 +61,7 @@ impl LinePlaces {
             request: request_place(label),
             answer: answer_place(label),
             names_machine: label == Label::Machine,
-            machine: (label == Label::Machine)
-                .then(|| Guid::parse(value))
-                .flatten(),
+            machine: (label == Label::Machine).then(|| Guid::parse(value)).flatten(),
         }
     }
 }
@@ -87,11 +85,7 @@ impl RequestBlock {
 
     /// Takes a detail line. The first value stays: a second one can only be forged.
     pub fn take_detail(&mut self, label: Label, value: &[u8]) {
-        let place = if self.reported {
-            answer_place(label)
-        } else {
-            request_place(label)
-        };
+        let place = if self.reported { answer_place(label) } else { request_place(label) };
         let Some(place) = place else { return };
         self.seen |= 1 << place;
         if place >= self.expects {
@@ -127,20 +121,10 @@ impl RequestBlock {
 
     #[must_use]
     pub fn take_texts(&mut self) -> Self {
-        let texts = [
-            &mut self.protocol,
-            &mut self.application,
-            &mut self.product,
-            &mut self.workstation,
-        ];
+        let texts =
+            [&mut self.protocol, &mut self.application, &mut self.product, &mut self.workstation];
         let [protocol, application, product, workstation] = texts.map(Option::take);
-        Self {
-            protocol,
-            application,
-            product,
-            workstation,
-            ..self.clone()
-        }
+        Self { protocol, application, product, workstation, ..self.clone() }
     }
 
     /// Returns what is left to know of it when its answer has begun.
@@ -218,10 +202,7 @@ fn guid_and_name(value: &[u8]) -> (Option<Guid>, Option<String>) {
         inside.get(..memchr::memrchr(b')', inside)?)
     });
     let name = name.or_else(|| id.is_none().then_some(value));
-    (
-        id,
-        name.and_then(known_name).map(|name| short_text(name, 256)),
-    )
+    (id, name.and_then(known_name).map(|name| short_text(name, 256)))
 }
 
 /// Returns what an application ID stands for (the same in every version of Windows and of Office), where the server has
@@ -233,9 +214,7 @@ fn application_name(id: Guid) -> Option<&'static str> {
         ("0ff1ce15-a989-479d-af46-f275c6370663", "Office"),
     ];
     let is = |text: &str| Guid::parse(text.as_bytes()) == Some(id);
-    NAMES
-        .iter()
-        .find_map(|(text, name)| is(text).then_some(*name))
+    NAMES.iter().find_map(|(text, name)| is(text).then_some(*name))
 }
 
 fn known_name(name: &[u8]) -> Option<&[u8]> {
@@ -255,19 +234,10 @@ mod tests {
     fn names_may_hold_parentheses_and_unknown_is_none() {
         let guid = "00000000-0000-4000-8000-00000000cafe";
         let read = |name: &str| guid_and_name(format!("{guid} ({name})").as_bytes()).1;
-        assert_eq!(
-            read("Windows Server (Volume)").as_deref(),
-            Some("Windows Server (Volume)")
-        );
+        assert_eq!(read("Windows Server (Volume)").as_deref(), Some("Windows Server (Volume)"));
         assert_eq!(read("Unknown"), None);
-        assert_eq!(
-            guid_and_name(b"Windows 11 Pro"),
-            (None, Some("Windows 11 Pro".to_owned()))
-        );
-        assert_eq!(
-            guid_and_name(guid.as_bytes()),
-            (Guid::parse(guid.as_bytes()), None)
-        );
+        assert_eq!(guid_and_name(b"Windows 11 Pro"), (None, Some("Windows 11 Pro".to_owned())));
+        assert_eq!(guid_and_name(guid.as_bytes()), (Guid::parse(guid.as_bytes()), None));
     }
 
     #[test]

@@ -65,10 +65,7 @@ macro_rules! sample {
 #[test]
 fn the_quiet_log_loses_nothing_and_invents_nothing() {
     let score = sample!("quiet.old");
-    assert_eq!(
-        (score.wrong_count(), score.vanished, score.ambiguous),
-        (0, 0, 0)
-    );
+    assert_eq!((score.wrong_count(), score.vanished, score.ambiguous), (0, 0, 0));
     assert_eq!((score.probes_missed, score.forged), (0, 0));
 }
 
@@ -77,10 +74,7 @@ fn the_quiet_log_loses_nothing_and_invents_nothing() {
 /// said to be a guess.
 #[test]
 fn the_busy_logs_lose_nothing_and_are_wrong_only_where_they_say_so() {
-    for (score, most) in [
-        (sample!("busy.old"), BUSY_OLD),
-        (sample!("busy.new"), BUSY_NEW),
-    ] {
+    for (score, most) in [(sample!("busy.old"), BUSY_OLD), (sample!("busy.new"), BUSY_NEW)] {
         assert_eq!((score.vanished, score.falsely_certain), (0, 0), "{score:?}");
         assert!(score.wrong_count() <= most, "{score:?}");
         assert_eq!((score.probes_missed, score.forged), (0, 0));

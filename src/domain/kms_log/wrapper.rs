@@ -103,12 +103,8 @@ impl Unwrapper {
     }
 
     pub fn unwrap_line<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-        const KINDS: [Wrapping; 4] = [
-            Wrapping::Bare,
-            Wrapping::JsonFile,
-            Wrapping::Stamped,
-            Wrapping::Syslog,
-        ];
+        const KINDS: [Wrapping; 4] =
+            [Wrapping::Bare, Wrapping::JsonFile, Wrapping::Stamped, Wrapping::Syslog];
         if self.wrapping == Some(Wrapping::Bare) && !self.crlf {
             return Some(Cow::Borrowed(line));
         }
@@ -117,11 +113,7 @@ impl Unwrapper {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
         if let Some(wrapping) = self.wrapping {
-            let line = if self.crlf {
-                without_carriage_return(line)
-            } else {
-                line
-            };
+            let line = if self.crlf { without_carriage_return(line) } else { line };
             return self.take_wrapped(wrapping, line).map(|(inner, _)| inner);
         }
         // What a client chose may end with a carriage return of its own; then the next line decides.
@@ -130,9 +122,7 @@ impl Unwrapper {
             let Some((inner, wrapping)) = self.take_wrapped(kind, ends) else {
                 continue;
             };
-            let known = LineReader::default()
-                .read_line(&inner)
-                .map(|line| line.text);
+            let known = LineReader::default().read_line(&inner).map(|line| line.text);
             let own_stamp = kind != Wrapping::Syslog;
             if known.is_some_and(|text| own_stamp || text != Text::Unknown) {
                 self.wrapping = Some(wrapping);
@@ -267,51 +257,18 @@ mod tests {
             (format!("{LINE}\r"), Wrapping::Bare),
             (format!("\u{feff}{LINE}\r"), Wrapping::Bare),
             (format!("kms-1  | {LINE}"), Wrapping::Compose),
-            (
-                format!("kms-1  | 2026-05-10T13:12:17.5Z {LINE}"),
-                Wrapping::Compose,
-            ),
+            (format!("kms-1  | 2026-05-10T13:12:17.5Z {LINE}"), Wrapping::Compose),
             (format!("[pod/kms-1/windows-kms] {LINE}"), Wrapping::Prefix),
-            (
-                format!("[pod/kms-1/windows-kms] 2026-05-10T13:12:17.5Z {LINE}"),
-                Wrapping::Prefix,
-            ),
-            (
-                format!("2026-05-10T13:12:17.123456789Z {LINE}"),
-                Wrapping::Stamped,
-            ),
-            (
-                format!("2026-05-10T15:12:17+02:00 {LINE}"),
-                Wrapping::Stamped,
-            ),
-            (
-                format!("2026-05-10T13:12:17.123456789Z stdout F {LINE}"),
-                Wrapping::Cri,
-            ),
-            (
-                format!("{{\"log\":\"{LINE}\\n\",\"stream\":\"stdout\"}}"),
-                Wrapping::JsonFile,
-            ),
-            (
-                format!("{{\"MESSAGE\":\"{LINE}\",\"_PID\":\"1\"}}"),
-                Wrapping::JsonJournal,
-            ),
-            (
-                format!("May 10 13:12:17 kms vlmcsd[77]: {bare}"),
-                Wrapping::Syslog,
-            ),
-            (
-                format!("<14>May 10 13:12:17 kms vlmcsd[77]: {bare}"),
-                Wrapping::Syslog,
-            ),
-            (
-                format!("May 10 13:12:17 node docker[77]: {LINE}"),
-                Wrapping::Syslog,
-            ),
-            (
-                format!("2026-05-10T15:12:17+0200 kms vlmcsd[77]: {bare}"),
-                Wrapping::Syslog,
-            ),
+            (format!("[pod/kms-1/windows-kms] 2026-05-10T13:12:17.5Z {LINE}"), Wrapping::Prefix),
+            (format!("2026-05-10T13:12:17.123456789Z {LINE}"), Wrapping::Stamped),
+            (format!("2026-05-10T15:12:17+02:00 {LINE}"), Wrapping::Stamped),
+            (format!("2026-05-10T13:12:17.123456789Z stdout F {LINE}"), Wrapping::Cri),
+            (format!("{{\"log\":\"{LINE}\\n\",\"stream\":\"stdout\"}}"), Wrapping::JsonFile),
+            (format!("{{\"MESSAGE\":\"{LINE}\",\"_PID\":\"1\"}}"), Wrapping::JsonJournal),
+            (format!("May 10 13:12:17 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
+            (format!("<14>May 10 13:12:17 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
+            (format!("May 10 13:12:17 node docker[77]: {LINE}"), Wrapping::Syslog),
+            (format!("2026-05-10T15:12:17+0200 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
             (
                 format!("<30>1 2026-05-10T15:12:17.25+02:00 kms vlmcsd 77 - - {bare}"),
                 Wrapping::Syslog,
@@ -322,22 +279,10 @@ mod tests {
                 ),
                 Wrapping::Syslog,
             ),
-            (
-                format!("May 10 13:12:17.123456 kms vlmcsd[77]: {bare}"),
-                Wrapping::Syslog,
-            ),
-            (
-                format!("Sun 2026-05-10 13:12:17 UTC kms vlmcsd[77]: {bare}"),
-                Wrapping::Syslog,
-            ),
-            (
-                format!("1778418737.123456 kms vlmcsd[77]: {bare}"),
-                Wrapping::Syslog,
-            ),
-            (
-                format!("[  123.456789] node docker[77]: {LINE}"),
-                Wrapping::Syslog,
-            ),
+            (format!("May 10 13:12:17.123456 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
+            (format!("Sun 2026-05-10 13:12:17 UTC kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
+            (format!("1778418737.123456 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
+            (format!("[  123.456789] node docker[77]: {LINE}"), Wrapping::Syslog),
             (format!("kms.1.x7f@node-1    | {LINE}"), Wrapping::Compose),
         ] {
             assert_eq!(inner(&line), Some((LINE.to_owned(), wrapping)), "{line}");
@@ -347,11 +292,7 @@ mod tests {
     #[test]
     fn a_wrapping_stays_what_it_was() {
         let mut unwrapper = Unwrapper::default();
-        assert!(
-            unwrapper
-                .unwrap_line(format!("kms-1  | {LINE}").as_bytes())
-                .is_some()
-        );
+        assert!(unwrapper.unwrap_line(format!("kms-1  | {LINE}").as_bytes()).is_some());
         assert!(unwrapper.unwrap_line(LINE.as_bytes()).is_none());
         let mut unwrapper = Unwrapper::default();
         assert!(unwrapper.unwrap_line(LINE.as_bytes()).is_some());

@@ -90,11 +90,7 @@ impl DecisionRules {
     /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
     /// comes later misses no client.
     pub fn decide_unposted(request: &KmsRequest, not_before: Option<i64>) -> Decision {
-        if is_too_old(request, not_before) {
-            Decision::TooOld
-        } else {
-            Decision::Count
-        }
+        if is_too_old(request, not_before) { Decision::TooOld } else { Decision::Count }
     }
 
     pub fn describe_event(&self, event: &KmsEvent, decision: Decision) -> Decided {

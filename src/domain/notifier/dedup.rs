@@ -46,18 +46,11 @@ pub enum Product {
 
 impl DedupKey {
     pub fn from_request(request: &KmsRequest) -> Self {
-        let name = || {
-            request
-                .product
-                .clone()
-                .or_else(|| request.application.clone())
-                .unwrap_or_default()
-        };
+        let name =
+            || request.product.clone().or_else(|| request.application.clone()).unwrap_or_default();
         Self {
             address: request.peer.address,
-            product: request
-                .product_id
-                .map_or_else(|| Product::Name(name()), Product::Id),
+            product: request.product_id.map_or_else(|| Product::Name(name()), Product::Id),
             result: match request.outcome {
                 RequestOutcome::Answered => DedupEnding::Answered,
                 RequestOutcome::Refused(_) => DedupEnding::Refused,
@@ -70,10 +63,7 @@ impl DedupKey {
     /// Returns the key that a request takes whose client is known. A guess only looks whether it is taken.
     #[must_use]
     pub fn certain_key(&self) -> Self {
-        Self {
-            guessed: false,
-            ..self.clone()
-        }
+        Self { guessed: false, ..self.clone() }
     }
 
     /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`, where `,refused` or `,unanswered`, and
@@ -194,8 +184,7 @@ impl Dedup {
         // Renewed and released keys leave entries behind; never more than the keys themselves and some.
         if self.order.len() > self.most * 2 {
             let kept = &self.until;
-            self.order
-                .retain(|(until, key)| kept.get(key) == Some(until));
+            self.order.retain(|(until, key)| kept.get(key) == Some(until));
         }
     }
 
@@ -230,11 +219,7 @@ mod tests {
     fn only_its_own_post_silences_an_activation() {
         let mut dedup = Dedup::new(3600, 10);
         let plain = key(1, "a");
-        let of = |result, guessed| DedupKey {
-            result,
-            guessed,
-            ..plain.clone()
-        };
+        let of = |result, guessed| DedupKey { result, guessed, ..plain.clone() };
         let all = [
             of(DedupEnding::Refused, true),
             of(DedupEnding::Refused, false),
@@ -288,10 +273,7 @@ mod tests {
         assert!(dedup.reserve_key(&key(1, "a"), 0) && dedup.reserve_key(&key(2, "a"), 0));
         dedup.hold_key(&key(2, "a"), 100, 0);
         assert!(!dedup.reserve_key(&key(2, "a"), 99), "held");
-        assert!(
-            dedup.reserve_key(&key(2, "a"), 100),
-            "over, though key 1 is not"
-        );
+        assert!(dedup.reserve_key(&key(2, "a"), 100), "over, though key 1 is not");
     }
 
     #[test]
@@ -311,10 +293,7 @@ mod tests {
         let saved = dedup.remaining_keys(50_200);
         let mut again = Dedup::new(3600, 10);
         again.restore_keys(saved, 3_450, 5);
-        assert!(
-            again.reserve_key(&key(1, "a"), 5),
-            "3,400 s left, 3,450 s gone"
-        );
+        assert!(again.reserve_key(&key(1, "a"), 5), "3,400 s left, 3,450 s gone");
         assert!(!again.reserve_key(&key(2, "a"), 5), "50 s are left");
         assert!(again.reserve_key(&key(2, "a"), 56));
     }

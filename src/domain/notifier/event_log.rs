@@ -89,9 +89,7 @@ impl From<Decided> for EventRecord {
 
 /// Splits the stamp off that `kubectl logs --timestamps` puts before each line.
 pub fn split_kubectl_stamp(line: &str) -> (Option<Timestamp>, &str) {
-    let split = line
-        .split_once(' ')
-        .and_then(|(stamp, rest)| Some((stamp.parse().ok()?, rest)));
+    let split = line.split_once(' ').and_then(|(stamp, rest)| Some((stamp.parse().ok()?, rest)));
     split.map_or((None, line), |(at, rest)| (Some(at), rest))
 }
 
@@ -142,9 +140,7 @@ impl EventFilter {
             EventKind::Activation | EventKind::Refusal => true,
             EventKind::Anomaly | EventKind::Note => !self.activations,
         };
-        kind && self
-            .source
-            .is_none_or(|source| record.source == Some(source))
+        kind && self.source.is_none_or(|source| record.source == Some(source))
     }
 }
 
@@ -272,10 +268,7 @@ mod tests {
             r#"{"event":"new thing"}"#,
         ] {
             let note = EventRecord::read_line(line, printed);
-            assert_eq!(
-                (note.event, note.text.as_deref()),
-                (EventKind::Note, Some(line))
-            );
+            assert_eq!((note.event, note.text.as_deref()), (EventKind::Note, Some(line)));
         }
     }
 
@@ -306,41 +299,18 @@ mod tests {
             record_at(EventKind::Probe, ClientSource::External, 250),
             record_at(EventKind::Note, ClientSource::External, 250),
         ];
-        let passing = |filter: EventFilter| {
-            list.iter()
-                .filter(|record| filter.lets_pass(record))
-                .count()
-        };
+        let passing =
+            |filter: EventFilter| list.iter().filter(|record| filter.lets_pass(record)).count();
         assert_eq!(passing(EventFilter::default()), 4, "all but probes");
-        let external = EventFilter {
-            source: Some(ClientSource::External),
-            ..EventFilter::default()
-        };
+        let external =
+            EventFilter { source: Some(ClientSource::External), ..EventFilter::default() };
         assert_eq!(passing(external), 3);
-        assert_eq!(
-            passing(EventFilter {
-                activations: true,
-                ..EventFilter::default()
-            }),
-            3
-        );
-        assert_eq!(
-            passing(EventFilter {
-                probes: true,
-                ..external
-            }),
-            4
-        );
+        assert_eq!(passing(EventFilter { activations: true, ..EventFilter::default() }), 3);
+        assert_eq!(passing(EventFilter { probes: true, ..external }), 4);
         let held = Held::tally_since(&list, Timestamp::from_second(200).unwrap());
         assert_eq!((held.activations, held.refusals, held.clients), (1, 1, 1));
-        assert_eq!(
-            (held.probes.external, held.activations_by_class.external),
-            (1, 1)
-        );
-        assert_eq!(
-            held.last_activation.map(|last| last.at.as_second()),
-            Some(300)
-        );
+        assert_eq!((held.probes.external, held.activations_by_class.external), (1, 1));
+        assert_eq!(held.last_activation.map(|last| last.at.as_second()), Some(300));
     }
 
     proptest! {

@@ -126,15 +126,9 @@ impl ContainerReport {
             } else if let Some(waiting) = &state.waiting {
                 waiting.reason.clone().unwrap_or("waiting".to_owned())
             } else {
-                state
-                    .terminated
-                    .as_ref()
-                    .map_or("unknown".to_owned(), ended)
+                state.terminated.as_ref().map_or("unknown".to_owned(), ended)
             },
-            started_at: state
-                .running
-                .as_ref()
-                .and_then(|running| running.started_at),
+            started_at: state.running.as_ref().and_then(|running| running.started_at),
             last_exit: last.map(ended),
             last_exit_at: last.and_then(|last| last.finished_at),
         }
@@ -226,12 +220,8 @@ impl Report {
     /// Returns the whole as one finding of `doctor`.
     pub fn finding(&self, check: &'static str) -> Finding {
         let wrong = |finding: &&Finding| finding.result == CheckResult::Wrong;
-        let mut sentences: Vec<String> = self
-            .findings
-            .iter()
-            .filter(wrong)
-            .map(|finding| finding.evidence.clone())
-            .collect();
+        let mut sentences: Vec<String> =
+            self.findings.iter().filter(wrong).map(|finding| finding.evidence.clone()).collect();
         let health = format!("The notifier is {}: {}.", self.health.name(), self.why);
         // The worst stands first.
         match self.health {
@@ -293,9 +283,7 @@ impl LogSide {
         }
         let day = now - jiff::SignedDuration::from_hours(24);
         let last_day = heard.then(|| Held::tally_since(records, day));
-        let last_activation = last_day
-            .as_ref()
-            .and_then(|day| day.last_activation.clone());
+        let last_activation = last_day.as_ref().and_then(|day| day.last_activation.clone());
         let ready: Vec<Option<bool>> = pods.iter().map(|pod| pod.ready).collect();
         let server_ready = match ready.iter().all(Option::is_some) {
             _ if ready.contains(&Some(true)) => Some(true),
@@ -330,23 +318,13 @@ fn client_addresses(evidence: &Evidence, pods: &[PodEvidence], findings: &mut Ve
             None
         }
     };
-    let records = pods
-        .iter()
-        .filter_map(|pod| pod.log.as_ref().ok())
-        .flatten();
+    let records = pods.iter().filter_map(|pod| pod.log.as_ref().ok()).flatten();
     let day = evidence.now - SignedDuration::from_hours(24);
     let held = Held::tally_since(records, day);
-    let nodes_only = held
-        .addresses
-        .iter()
-        .all(|(source, _)| *source == ClientSource::ClusterNode);
+    let nodes_only = held.addresses.iter().all(|(source, _)| *source == ClientSource::ClusterNode);
     let hidden = held.activations >= REQUESTS && !held.addresses.is_empty() && nodes_only;
-    let addresses: Vec<String> = held
-        .addresses
-        .iter()
-        .take(3)
-        .map(|(_, address)| address.to_string())
-        .collect();
+    let addresses: Vec<String> =
+        held.addresses.iter().take(3).map(|(_, address)| address.to_string()).collect();
     let seen = format!(
         "All {} activations of the last day come from nodes ({})",
         held.activations,
@@ -390,10 +368,7 @@ fn kubernetes_warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
         }
     };
     let ours = |name: &str| {
-        evidence
-            .pods
-            .as_ref()
-            .is_ok_and(|pods| pods.iter().any(|pod| pod.name == name))
+        evidence.pods.as_ref().is_ok_and(|pods| pods.iter().any(|pod| pod.name == name))
     };
     let mut warnings: Vec<_> = events
         .iter()
@@ -406,19 +381,14 @@ fn kubernetes_warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
     };
     for event in warnings.into_iter().take(MOST) {
         // What a pod went through before it became ready is of no interest any more.
-        let fresh = event
-            .last_timestamp
-            .is_some_and(|at| evidence.now.duration_since(at) < FRESH);
+        let fresh = event.last_timestamp.is_some_and(|at| evidence.now.duration_since(at) < FRESH);
         let outcome = match ready(&event.involved_object.name) {
             _ if fresh => CheckResult::Wrong,
             Some(true) => CheckResult::Ok,
             Some(false) => CheckResult::Wrong,
             None => CheckResult::Unknown,
         };
-        let at = event
-            .last_timestamp
-            .map(|at| format!(" ({at})"))
-            .unwrap_or_default();
+        let at = event.last_timestamp.map(|at| format!(" ({at})")).unwrap_or_default();
         findings.push(Finding::new(
             "events",
             outcome,
@@ -458,10 +428,7 @@ fn unreadable_log(
     // The notifier prints this once, when it begins.
     let records = evidence.log.iter().flatten();
     let words = records.filter_map(|record| {
-        let text = record
-            .text
-            .as_deref()
-            .filter(|_| record.event == EventKind::Note)?;
+        let text = record.text.as_deref().filter(|_| record.event == EventKind::Note)?;
         let own = text.starts_with("The log ") && text.contains(" cannot be read: ");
         own.then_some((record.at, text))
     });
@@ -484,10 +451,7 @@ fn reading_lag(
     let seconds = lag_seconds(&latest.numbers, now).unwrap_or_default();
     let stays = before.lag_bytes.is_some_and(|before| before > 0);
     if bytes <= LAG_BYTES && (seconds <= LAG_SECONDS || !stays) {
-        findings.push(Finding::ok(
-            "lag",
-            format!("{bytes} bytes of the log are not read yet."),
-        ));
+        findings.push(Finding::ok("lag", format!("{bytes} bytes of the log are not read yet.")));
         return None;
     }
     findings.push(Finding::wrong(
@@ -506,19 +470,16 @@ fn outbox_trouble(
     let waiting = latest.numbers.outbox?;
     let words = waiting_messages(waiting);
     let stays = waiting > 0 && before.outbox.is_some_and(|before| before > 0);
-    let old = latest
-        .numbers
-        .last_post
-        .is_none_or(|at| latest.at.duration_since(at) > WAITING);
+    let old = latest.numbers.last_post.is_none_or(|at| latest.at.duration_since(at) > WAITING);
     if !(stays && old) {
         let text = format!("For Slack {words}.");
         findings.push(Finding::ok("outbox", text));
         return None;
     }
-    let since = latest.numbers.last_post.map_or_else(
-        || "none yet".to_owned(),
-        |at| format!("the last one at {at}"),
-    );
+    let since = latest
+        .numbers
+        .last_post
+        .map_or_else(|| "none yet".to_owned(), |at| format!("the last one at {at}"));
     findings.push(Finding::wrong(
         "outbox",
         format!("{words}, and Slack takes none ({since})."),
@@ -561,9 +522,7 @@ fn posting_trouble(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Opti
         let lasts = numbers
             .last_drop
             .is_none_or(|at| since_taken(at) || latest.at.duration_since(at) < DROPPED);
-        let when = numbers
-            .last_drop
-            .map(|at| format!(", the last time at {at}"));
+        let when = numbers.last_drop.map(|at| format!(", the last time at {at}"));
         let text = format!("{text}{}.", when.unwrap_or_default());
         findings.push(if lasts {
             let fix = "`kmsctl notifier logs --activations` still names them.";
@@ -635,10 +594,7 @@ fn silent_log(
     all: &Evidence,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
-    let probed = evidence
-        .pod
-        .as_ref()
-        .is_some_and(|pod| pod.is_probed(&all.names.server));
+    let probed = evidence.pod.as_ref().is_some_and(|pod| pod.is_probed(&all.names.server));
     let age = numbers.last_line.map(|at| all.now.duration_since(at));
     if age.is_some_and(|age| age < -SILENCE) {
         findings.push(Finding::unknown(
@@ -664,9 +620,7 @@ fn silent_log(
     } else {
         Finding::ok("lines", text)
     });
-    Some(format!(
-        "it looks at the log, and there was no line {since}"
-    ))
+    Some(format!("it looks at the log, and there was no line {since}"))
 }
 
 pub fn judge_pipeline(evidence: &Evidence) -> Report {
@@ -771,11 +725,7 @@ fn report_of(evidence: &PodEvidence, all: &Evidence, health: Health) -> PodRepor
         ready: evidence.ready,
         notifier: container(&all.names.notifier),
         server: container(&all.names.server),
-        version: evidence
-            .first
-            .as_ref()
-            .ok()
-            .and_then(|reading| reading.numbers.version.clone()),
+        version: evidence.first.as_ref().ok().and_then(|reading| reading.numbers.version.clone()),
         health,
     }
 }
@@ -812,10 +762,8 @@ fn health_of(
                 }
                 // What it printed says nothing about now: a process that hangs had printed something, too.
                 Some(NoPage::Unanswered) | None => {
-                    let text = format!(
-                        "The metrics page of {name} does not answer: {}.",
-                        trouble.why
-                    );
+                    let text =
+                        format!("The metrics page of {name} does not answer: {}.", trouble.why);
                     let fix = format!(
                         "Does the process hang? `kmsctl notifier logs` has its last words; `kubectl delete pod {name}` starts it anew, and it goes on from its checkpoint."
                     );
@@ -863,19 +811,13 @@ fn by_page(
             format!("The loop that reads the log stands still since {last_read}, though the process answers."),
             format!("Look at its words: `kmsctl notifier logs`. `kubectl delete pod {}` starts it anew; it goes on from its checkpoint.", evidence.name),
         ));
-        return (
-            Health::Dead,
-            "it answers, but no longer reads the log".to_owned(),
-        );
+        return (Health::Dead, "it answers, but no longer reads the log".to_owned());
     }
     let behind = [
         reading_lag(&reading.numbers, latest, all.now, findings),
         outbox_trouble(&reading.numbers, latest, findings),
     ];
-    let unheard = [
-        webhook_trouble(numbers, findings),
-        posting_trouble(latest, findings),
-    ];
+    let unheard = [webhook_trouble(numbers, findings), posting_trouble(latest, findings)];
     unparsed_lines(numbers, findings);
     clock_finding(numbers, findings);
     let silent = silent_log(evidence, numbers, all, findings);
@@ -886,25 +828,20 @@ fn by_page(
         return (Health::Idle, why);
     }
     let mut unheard = unheard.into_iter().flatten();
-    let slack = unheard
-        .next()
-        .unwrap_or_else(|| waiting_messages(numbers.outbox.unwrap_or_default()));
+    let slack =
+        unheard.next().unwrap_or_else(|| waiting_messages(numbers.outbox.unwrap_or_default()));
     (Health::Ok, format!("it reads the log, and {slack}"))
 }
 
 /// Judges by its output alone, where the page does not say.
 fn by_output(heard: Option<Timestamp>, now: Timestamp, why: &str) -> (Health, String) {
     match heard {
-        Some(at) if now.duration_since(at) <= SILENCE => (
-            Health::Ok,
-            format!("{why}, but it printed something at {}", whole_second(at)),
-        ),
+        Some(at) if now.duration_since(at) <= SILENCE => {
+            (Health::Ok, format!("{why}, but it printed something at {}", whole_second(at)))
+        }
         Some(at) => (
             Health::Unknown,
-            format!(
-                "{why}, and the last thing it printed is of {}",
-                whole_second(at)
-            ),
+            format!("{why}, and the last thing it printed is of {}", whole_second(at)),
         ),
         None => (Health::Unknown, format!("{why}, nor anything it printed")),
     }
@@ -932,9 +869,7 @@ fn container_trouble(
             continue;
         };
         let report = ContainerReport::of(status);
-        let recent = report
-            .last_exit_at
-            .is_some_and(|at| all.now.duration_since(at) < RECENT);
+        let recent = report.last_exit_at.is_some_and(|at| all.now.duration_since(at) < RECENT);
         let text = format!("{name} in {}: {}.", evidence.name, status.standing());
         if report.state != "running" || (status.restart_count > 0 && recent) {
             let ended = report.last_exit.as_ref();
@@ -942,10 +877,7 @@ fn container_trouble(
             findings.push(Finding::wrong(
                 "container",
                 text + &ended,
-                format!(
-                    "Read why: `kubectl logs {} -c {name} --previous`.",
-                    evidence.name
-                ),
+                format!("Read why: `kubectl logs {} -c {name} --previous`.", evidence.name),
             ));
         } else {
             findings.push(Finding::ok("container", text));
@@ -981,10 +913,7 @@ fn event_rates(pods: &[PodEvidence]) -> Rates {
         rates.peek()?;
         Some((rates.sum::<f64>() * 100.0).round() / 100.0)
     };
-    Rates {
-        lines: grown("kms_log_lines_total"),
-        posts: grown("kms_slack_posts_total"),
-    }
+    Rates { lines: grown("kms_log_lines_total"), posts: grown("kms_slack_posts_total") }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -1074,9 +1003,7 @@ impl Numbers {
             posts: labelled("kms_slack_posts_total", "result"),
             let_through: or_none(count("kms_activations_total")),
             held_back: or_none(count("kms_activations_dedup_skipped_total")),
-            refused: labelled("kms_requests_total", "result")
-                .get("refused")
-                .copied(),
+            refused: labelled("kms_requests_total", "result").get("refused").copied(),
             last_activation: time("kms_last_activation_timestamp_seconds"),
             probes: notifier.then(|| Probes {
                 internal_pod: probe("internal_pod"),

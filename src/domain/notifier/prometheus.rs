@@ -76,17 +76,12 @@ impl Page {
     }
 
     pub fn samples_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
-        self.samples
-            .iter()
-            .filter(move |sample| sample.name == name)
+        self.samples.iter().filter(move |sample| sample.name == name)
     }
 
     /// Sums the samples of a name; `None` where there is none.
     pub fn sum_of(&self, name: &str) -> Option<f64> {
-        let mut values = self
-            .samples_named(name)
-            .map(|sample| sample.value)
-            .peekable();
+        let mut values = self.samples_named(name).map(|sample| sample.value).peekable();
         values.peek()?;
         Some(values.sum())
     }
@@ -116,12 +111,7 @@ fn parse_sample(line: &str) -> Option<Sample> {
     };
     // Behind the value there may be a time stamp, and in OpenMetrics an exemplar.
     let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value,
-        kind: MetricKind::Other,
-    })
+    Some(Sample { name: name.to_owned(), labels, value, kind: MetricKind::Other })
 }
 
 /// Reads `name="value",…}` and returns what is behind it.
@@ -169,12 +159,7 @@ mod tests {
         let kinds: Vec<MetricKind> = page.samples.iter().map(|sample| sample.kind).collect();
         assert_eq!(
             kinds,
-            [
-                MetricKind::Counter,
-                MetricKind::Counter,
-                MetricKind::Gauge,
-                MetricKind::Counter
-            ]
+            [MetricKind::Counter, MetricKind::Counter, MetricKind::Gauge, MetricKind::Counter]
         );
         assert_eq!(page.value_like(&page.samples[3]), Some(7.0));
     }

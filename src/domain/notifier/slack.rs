@@ -97,11 +97,7 @@ fn escape_span(text: &str, longest: usize) -> String {
             other => safe.push(other),
         }
     }
-    if safe.is_empty() {
-        "?".to_owned()
-    } else {
-        safe
-    }
+    if safe.is_empty() { "?".to_owned() } else { safe }
 }
 
 /// Returns whether a character acts on a reader's screen instead of being shown.
@@ -148,11 +144,7 @@ fn single_message(notice: &Notice) -> String {
         None if notice.unanswered => ":warning: KMS activation — not answered".to_owned(),
         None => ":computer: KMS activation".to_owned(),
     };
-    let doubt = if notice.uncertain {
-        " — client uncertain"
-    } else {
-        ""
-    };
+    let doubt = if notice.uncertain { " — client uncertain" } else { "" };
     format!(
         "{title} at {}\n• *Client:* `{}` ({}){doubt}\n• *Workstation:* `{}`\n• *Product:* `{}`\n• *Status before:* `{}`",
         slack_time(notice.at),
@@ -204,16 +196,8 @@ impl NewsKind<'_> {
                 escape_span(command, LONGEST_COMMAND),
             );
         }
-        let doubt = if self.uncertain {
-            " — client uncertain"
-        } else {
-            ""
-        };
-        let times = if count > 1 {
-            format!(" ×{count}")
-        } else {
-            String::new()
-        };
+        let doubt = if self.uncertain { " — client uncertain" } else { "" };
+        let times = if count > 1 { format!(" ×{count}") } else { String::new() };
         format!(
             "\n• `{}` ({}){doubt}: `{}`, `{}`{times}{}",
             escape_for_code_span(self.client),
@@ -272,11 +256,7 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
     }
     let more = kinds.len() - listed;
     if more > 0 {
-        let more = counted(
-            more as u64,
-            "more client or product",
-            "more clients and products",
-        );
+        let more = counted(more as u64, "more client or product", "more clients and products");
         let _ = write!(text, "\n• and {more}");
     }
     if dropped > 0 {
@@ -339,24 +319,12 @@ mod tests {
 
     #[test]
     fn a_request_without_an_answer_says_so() {
-        let cut = Notice {
-            unanswered: true,
-            ..notice("DESKTOP-1")
-        };
+        let cut = Notice { unanswered: true, ..notice("DESKTOP-1") };
         let alone = single_message(&cut);
-        assert!(
-            alone.starts_with(":warning: KMS activation — not answered at "),
-            "{alone}"
-        );
+        assert!(alone.starts_with(":warning: KMS activation — not answered at "), "{alone}");
         let many = digest_message(&[cut.clone(), notice("DESKTOP-1"), cut], 0);
-        assert!(
-            many.contains("`Windows 10 Professional`\n"),
-            "the answered one: {many}"
-        );
-        assert!(
-            many.ends_with("`Windows 10 Professional` ×2 — not answered"),
-            "{many}"
-        );
+        assert!(many.contains("`Windows 10 Professional`\n"), "the answered one: {many}");
+        assert!(many.ends_with("`Windows 10 Professional` ×2 — not answered"), "{many}");
     }
 
     #[test]
@@ -388,33 +356,16 @@ mod tests {
             "{text}"
         );
         assert!(text.chars().count() < 3_000);
-        let short: Vec<Notice> = many
-            .iter()
-            .map(|one| Notice {
-                workstation: "PC".to_owned(),
-                ..one.clone()
-            })
-            .collect();
-        assert!(
-            digest_message(&short, 0).contains("and 80 more"),
-            "20 lines at most"
-        );
-        assert_eq!(
-            message_payload(&many[..1], 0, Some("#alerts"))["channel"],
-            "#alerts"
-        );
+        let short: Vec<Notice> =
+            many.iter().map(|one| Notice { workstation: "PC".to_owned(), ..one.clone() }).collect();
+        assert!(digest_message(&short, 0).contains("and 80 more"), "20 lines at most");
+        assert_eq!(message_payload(&many[..1], 0, Some("#alerts"))["channel"], "#alerts");
     }
 
     #[test]
     fn a_digest_names_machines_and_doubts() {
-        let doubted = Notice {
-            uncertain: true,
-            ..notice("DESKTOP-2")
-        };
-        let refused = Notice {
-            refused: Some(0xC004_F042),
-            ..notice("")
-        };
+        let doubted = Notice { uncertain: true, ..notice("DESKTOP-2") };
+        let refused = Notice { refused: Some(0xC004_F042), ..notice("") };
         let notices = [notice("DESKTOP-1"), doubted, refused, notice("DESKTOP-1")];
         insta::assert_snapshot!(digest_message(&notices, 0), @r"
         :computer: KMS: 4 activations while messages were waiting, <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC> to <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
@@ -426,10 +377,7 @@ mod tests {
 
     #[test]
     fn a_digest_is_sorted_by_address() {
-        let at = |client: &str| Notice {
-            client: client.to_owned(),
-            ..notice("PC")
-        };
+        let at = |client: &str| Notice { client: client.to_owned(), ..notice("PC") };
         let text = digest_message(&[at("192.0.2.10"), at("192.0.2.9"), at("2001:db8::1")], 0);
         let places = ["192.0.2.9`", "192.0.2.10`", "2001:db8::1`"].map(|client| text.find(client));
         assert!(places.is_sorted() && places[0].is_some(), "{text}");

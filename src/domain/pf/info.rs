@@ -70,9 +70,7 @@ fn parse_limit(line: &str) -> Option<(&str, Option<u64>)> {
     let (name, rest) = line.split_once(' ')?;
     let limit = match rest.trim_start() {
         "unlimited" => None,
-        rest => Some(whole_number(
-            rest.strip_prefix("hard limit ")?.trim_start(),
-        )?),
+        rest => Some(whole_number(rest.strip_prefix("hard limit ")?.trim_start())?),
     };
     (!name.is_empty()).then_some((name, limit))
 }
@@ -87,10 +85,7 @@ fn parse_heading(info: &mut Info, line: &str) -> Option<Section> {
         };
         return Some(Section::None);
     }
-    if let Some(digits) = line
-        .strip_prefix("Hostid:")
-        .or(line.strip_prefix("Checksum:"))
-    {
+    if let Some(digits) = line.strip_prefix("Hostid:").or(line.strip_prefix("Checksum:")) {
         let digits = digits.trim().strip_prefix("0x")?;
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         info.is_of_kernel |= plain;
@@ -192,33 +187,19 @@ mod tests {
         assert_eq!(parsed.unread, []);
         assert_eq!(parsed.value["states"], Some(1_000_000));
         assert_eq!(parsed.value["table-entries"], Some(400_000));
-        assert_eq!(
-            parsed.value.len(),
-            LIMITS.split(|byte| *byte == b'\n').count() - 1
-        );
+        assert_eq!(parsed.value.len(), LIMITS.split(|byte| *byte == b'\n').count() - 1);
         let more = parse_limits(b"anchors       unlimited\neth-anchors   hard limit 512\n");
-        assert_eq!(
-            (more.value["anchors"], more.value["eth-anchors"]),
-            (None, Some(512))
-        );
+        assert_eq!((more.value["anchors"], more.value["eth-anchors"]), (None, Some(512)));
         assert_eq!(more.unread, []);
     }
 
     #[test]
     fn rubbish_is_reported() {
         let text = "  stray  1\nStatus: Perhaps\nHostid:   0xzz\nCounters\n  match  many  0.0/s\n  match  1  0.0/s\nWhat is this\n  x 1 0.0/s\n";
-        let unread: Vec<usize> = parse_pf_info(text.as_bytes())
-            .unread
-            .iter()
-            .map(|unread| unread.line)
-            .collect();
+        let unread: Vec<usize> =
+            parse_pf_info(text.as_bytes()).unread.iter().map(|unread| unread.line).collect();
         assert_eq!(unread, [1, 2, 3, 5, 7, 8]);
-        assert_eq!(
-            parse_limits(b"states\nstates hard limit many\n")
-                .unread
-                .len(),
-            2
-        );
+        assert_eq!(parse_limits(b"states\nstates hard limit many\n").unread.len(), 2);
     }
 
     proptest! {

@@ -62,30 +62,19 @@ impl GatheredLines {
         }
         // Four bytes a character at most: what is cut off here would not have been shown.
         let head = text.get(..Unread::SHOWN * 4).unwrap_or(text);
-        let text = String::from_utf8_lossy(head)
-            .chars()
-            .take(Unread::SHOWN)
-            .collect();
+        let text = String::from_utf8_lossy(head).chars().take(Unread::SHOWN).collect();
         self.unread.push(Unread { line, text });
     }
 
     /// Joins what was gathered to what was understood.
     pub(super) fn with_value<T>(self, value: T) -> Parsed<T> {
-        Parsed {
-            value,
-            unread: self.unread,
-            more_unread: self.more,
-            too_many: None,
-        }
+        Parsed { value, unread: self.unread, more_unread: self.more, too_many: None }
     }
 
     /// The same, of a list of which no more than `most` were kept.
     pub(super) fn with_list<T>(self, list: Bounded<T>) -> Parsed<Vec<T>> {
         let too_many = list.over.then_some(list.most);
-        Parsed {
-            too_many,
-            ..self.with_value(list.items)
-        }
+        Parsed { too_many, ..self.with_value(list.items) }
     }
 }
 
@@ -99,11 +88,7 @@ pub(super) struct Bounded<T> {
 
 impl<T> Bounded<T> {
     pub(super) fn new(most: usize) -> Self {
-        Self {
-            items: Vec::new(),
-            most,
-            over: false,
-        }
+        Self { items: Vec::new(), most, over: false }
     }
 
     /// Returns whether it is full; what is then offered is dropped, and the list is known not to be whole.

@@ -81,11 +81,7 @@ impl Rule {
                 let (list, _) = list.split_once(" }").unwrap_or((list, ""));
                 list.split(", ").collect()
             }
-            None => target
-                .split(' ')
-                .take(1)
-                .filter(|host| !host.is_empty())
-                .collect(),
+            None => target.split(' ').take(1).filter(|host| !host.is_empty()).collect(),
         }
     }
 

@@ -12,10 +12,7 @@ use jiff::tz::TimeZone;
 
 /// Reads decimal digits off the front.
 pub(super) fn take_digits(text: &str) -> Option<(u64, &str)> {
-    let end = text
-        .bytes()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
     Some((digits.parse().ok()?, rest))
 }
@@ -47,9 +44,7 @@ pub(super) fn take_clock(text: &str) -> Option<(u64, &str)> {
     if minutes > 59 || seconds > 59 {
         return None;
     }
-    let total = hours
-        .checked_mul(3600)?
-        .checked_add(minutes * 60 + seconds)?;
+    let total = hours.checked_mul(3600)?.checked_add(minutes * 60 + seconds)?;
     Some((total, rest))
 }
 
@@ -60,18 +55,12 @@ pub struct ClockTime(pub u64);
 impl fmt::Display for ClockTime {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (minutes, seconds) = (self.0 / 60, self.0 % 60);
-        write!(
-            formatter,
-            "{:02}:{:02}:{seconds:02}",
-            minutes / 60,
-            minutes % 60
-        )
+        write!(formatter, "{:02}:{:02}:{seconds:02}", minutes / 60, minutes % 60)
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 fn weekday_name(day: Weekday) -> &'static str {
     match day {
@@ -145,13 +134,7 @@ mod tests {
     fn clocks_run_past_two_digit_hours() {
         assert_eq!(take_clock("100:00:01, x"), Some((360_001, ", x")));
         assert_eq!(ClockTime(360_001).to_string(), "100:00:01");
-        for wrong in [
-            "00:60:00,",
-            "00:00:60,",
-            "100:00:60",
-            "00-00:00,",
-            "00:0x:00,",
-        ] {
+        for wrong in ["00:60:00,", "00:00:60,", "100:00:60", "00-00:00,", "00:0x:00,"] {
             assert_eq!(take_clock(wrong), None, "{wrong}");
         }
         assert_eq!(take_clock("18446744073709551615:00:00"), None);

@@ -109,12 +109,9 @@ impl ConfigurationEdit {
             Self::Enable => "exposure enabled".to_owned(),
             Self::Delete => "exposure deleted".to_owned(),
             Self::PutBack { .. } => "exposure put back".to_owned(),
-            Self::Build {
-                max_src_conn, rate, ..
-            } => format!(
-                "exposure built, caps per source: {}",
-                words_of_caps(*max_src_conn, *rate)
-            ),
+            Self::Build { max_src_conn, rate, .. } => {
+                format!("exposure built, caps per source: {}", words_of_caps(*max_src_conn, *rate))
+            }
         }
     }
 }
@@ -126,11 +123,7 @@ fn words_of_caps(connections: Option<u32>, rate: Option<Rate>) -> String {
         format!("{} in {span}", rate.connections)
     });
     let words: Vec<String> = connections.into_iter().chain(rate).collect();
-    if words.is_empty() {
-        "none".to_owned()
-    } else {
-        words.join(", ")
-    }
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
 /// The raw records of the exposure, whole, as pfSense's own parser reads them.

@@ -107,11 +107,8 @@ impl Sections {
 
 /// Returns whether a port field covers the port: a number, a range, or one of these aliases that holds it.
 pub fn port_field_covers(aliases: &[Alias], field: Option<&str>, port: u16, depth: u8) -> bool {
-    ranges_of_port(aliases, field.unwrap_or_default(), depth).is_some_and(|ranges| {
-        ranges
-            .iter()
-            .any(|(low, high)| (*low..=*high).contains(&port))
-    })
+    ranges_of_port(aliases, field.unwrap_or_default(), depth)
+        .is_some_and(|ranges| ranges.iter().any(|(low, high)| (*low..=*high).contains(&port)))
 }
 
 /// Returns whether a port field is this port and no other one, as a number or as an alias that holds nothing else.
@@ -123,10 +120,7 @@ pub fn port_field_is(aliases: &[Alias], field: Option<&str>, port: u16) -> bool 
 pub fn single_port_of(aliases: &[Alias], field: Option<&str>) -> Option<u16> {
     let ranges = ranges_of_port(aliases, field.unwrap_or_default(), 0)?;
     let (port, _) = *ranges.first()?;
-    ranges
-        .iter()
-        .all(|range| *range == (port, port))
-        .then_some(port)
+    ranges.iter().all(|range| *range == (port, port)).then_some(port)
 }
 
 /// Returns the ranges of ports that a field names; `None` if a part of it is not understood and none is.
@@ -206,17 +200,12 @@ impl Configured {
     pub fn shaped_for(mut self, request: &ReadRequest) -> Self {
         let sections = &self.sections;
         let rules = |section| sections.list(section, "rule").iter().enumerate();
-        self.all_nat = rules("nat")
-            .map(|(place, rule)| NatRule::of_record(index_of(place), rule))
-            .collect();
+        self.all_nat =
+            rules("nat").map(|(place, rule)| NatRule::of_record(index_of(place), rule)).collect();
         self.all_filter = rules("filter")
             .map(|(place, rule)| FilterRule::of_record(index_of(place), rule))
             .collect();
-        self.aliases = sections
-            .list("aliases", "alias")
-            .iter()
-            .map(Alias::of_record)
-            .collect();
+        self.aliases = sections.list("aliases", "alias").iter().map(Alias::of_record).collect();
         self.nat = self
             .all_nat
             .iter()
@@ -229,10 +218,7 @@ impl Configured {
             .filter(|rule| concerns_service(&self.aliases, rule, &self.nat, request))
             .cloned()
             .collect();
-        let alias = self
-            .aliases
-            .iter()
-            .find(|alias| alias.name == request.alias);
+        let alias = self.aliases.iter().find(|alias| alias.name == request.alias);
         self.alias = alias.cloned();
         self.interfaces = parse_interfaces(sections);
         let named = |interface: &&InterfaceConfig| interface.name == request.interface;
@@ -245,11 +231,7 @@ impl Configured {
                 members: split_words(group.child_text("members")),
             })
             .collect();
-        self.cron = sections
-            .list("cron", "item")
-            .iter()
-            .map(cron_item)
-            .collect();
+        self.cron = sections.list("cron", "item").iter().map(cron_item).collect();
         self.filter_disabled = sections.section("system").has_child("disablefilter");
         self.sort_history();
         self.sort_changes();
@@ -273,10 +255,7 @@ impl Configured {
         let named = |alias: &&Element| alias.child_text("name") == Some(request.alias.as_str());
         let alias = self.sections.list("aliases", "alias").iter().find(named);
         let whole = Element::Map(vec![
-            (
-                "alias".to_owned(),
-                Element::List(alias.cloned().into_iter().collect()),
-            ),
+            ("alias".to_owned(), Element::List(alias.cloned().into_iter().collect())),
             ("filter".to_owned(), records("filter", "rule", &passes)),
             ("nat".to_owned(), records("nat", "rule", &forwards)),
             (
@@ -295,11 +274,7 @@ impl Configured {
         let pair = ManagedPair::find(self, request);
         let is_gone = pair.forwards.is_empty() && pair.passes.is_empty();
         let is_ours = |deleted: &&Deleted| are_of_service(&deleted.records, &self.aliases, request);
-        self.deletions
-            .iter()
-            .find(is_ours)
-            .filter(|_| is_gone)
-            .cloned()
+        self.deletions.iter().find(is_ours).filter(|_| is_gone).cloned()
     }
 
     /// Returns the digest of every rule, the aliases and the separators: what a swap names, so that nothing that it was
@@ -332,9 +307,7 @@ fn concerns_service(
 ) -> bool {
     let id = rule.association.as_deref().unwrap_or_default();
     let joined = !matches!(id, "" | "pass")
-        && forwards
-            .iter()
-            .any(|forward| forward.association.as_deref() == Some(id));
+        && forwards.iter().any(|forward| forward.association.as_deref() == Some(id));
     joined
         || request.is_named_by(rule.destination.address.as_deref())
         || (is_on_interface(rule, &request.interface)
@@ -394,10 +367,7 @@ fn parse_virtual_addresses(sections: &Sections) -> Vec<(String, VirtualAddress)>
         let place = interface_of(name.clone()).unwrap_or(name);
         Some((
             place,
-            VirtualAddress {
-                network: network.trunc(),
-                is_own: matches!(mode, "carp" | "ipalias"),
-            },
+            VirtualAddress { network: network.trunc(), is_own: matches!(mode, "carp" | "ipalias") },
         ))
     };
     records.iter().filter_map(virtual_address).collect()

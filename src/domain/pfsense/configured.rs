@@ -133,10 +133,7 @@ impl Revisions {
         older.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
         let present = revision(self.revision.child_text("time"), &self.revision);
         let older = older.into_iter().map(|(_, revision)| revision);
-        std::iter::once(present)
-            .chain(older)
-            .take(HISTORY)
-            .collect()
+        std::iter::once(present).chain(older).take(HISTORY).collect()
     }
 }
 
@@ -308,9 +305,7 @@ impl Configured {
     /// Returns the members of the service's alias, but for names, which only the firewall can resolve.
     pub fn alias_networks(&self) -> Vec<ipnet::IpNet> {
         let alias = self.alias.as_ref();
-        let text = alias
-            .and_then(|alias| alias.address.as_deref())
-            .unwrap_or_default();
+        let text = alias.and_then(|alias| alias.address.as_deref()).unwrap_or_default();
         let known = || crate::domain::connections::alias_members(text.split_ascii_whitespace());
         self.resolved_members().unwrap_or_else(known)
     }
@@ -330,10 +325,7 @@ impl Configured {
             let here = networks.filter(|net| net.contains(&address));
             here.map(|net| net.prefix_len()).max()
         };
-        let enabled = self
-            .interfaces
-            .iter()
-            .filter(|interface| interface.is_enabled());
+        let enabled = self.interfaces.iter().filter(|interface| interface.is_enabled());
         let here = enabled.filter(|interface| narrowest(interface).is_some());
         // Of several the first.
         here.rev().max_by_key(narrowest)
@@ -397,10 +389,7 @@ impl InterfaceConfig {
 
     /// Returns the networks that it leads to, as far as they are configured.
     pub fn networks(&self) -> Vec<IpNet> {
-        let sides = [
-            (&self.ipaddr, &self.subnet),
-            (&self.ipaddr_v6, &self.subnet_v6),
-        ];
+        let sides = [(&self.ipaddr, &self.subnet), (&self.ipaddr_v6, &self.subnet_v6)];
         let network = |(address, bits): (&Option<String>, &Option<String>)| {
             let address: IpAddr = address.as_deref()?.trim().parse().ok()?;
             let bits: u8 = bits.as_deref()?.trim().parse().ok()?;
@@ -423,14 +412,11 @@ impl InterfaceConfig {
     /// Returns whether config.xml gives it a gateway; an address by DHCP or PPPoE brings its own.
     pub fn has_gateway(&self) -> bool {
         let named = |gateway: &Option<String>| {
-            gateway
-                .as_deref()
-                .is_some_and(|name| !name.is_empty() && name != "none")
+            gateway.as_deref().is_some_and(|name| !name.is_empty() && name != "none")
         };
-        let dynamic = matches!(
-            self.ipaddr.as_deref(),
-            Some("dhcp" | "pppoe" | "pptp" | "l2tp" | "ppp")
-        ) || matches!(self.ipaddr_v6.as_deref(), Some("dhcp6" | "slaac"));
+        let dynamic =
+            matches!(self.ipaddr.as_deref(), Some("dhcp" | "pppoe" | "pptp" | "l2tp" | "ppp"))
+                || matches!(self.ipaddr_v6.as_deref(), Some("dhcp6" | "slaac"));
         named(&self.gateway) || named(&self.gateway_v6) || dynamic
     }
 }

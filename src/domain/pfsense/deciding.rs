@@ -11,15 +11,8 @@ use super::configured::{Configured, FilterRule, NatRule, Side};
 use super::managed::{is_for_port, is_of_family, is_own_address};
 
 /// What a rule asks of a packet beside addresses and ports, and what is not known of it here.
-const CONDITIONS: [&str; 7] = [
-    "dscp",
-    "os",
-    "sched",
-    "tagged",
-    "tcpflags1",
-    "tcpflags2",
-    "vlanprio",
-];
+const CONDITIONS: [&str; 7] =
+    ["dscp", "os", "sched", "tagged", "tcpflags1", "tcpflags2", "vlanprio"];
 const MOST_SOURCES: usize = 1024;
 /// The word of a rule for every address of the firewall.
 const SELF: &str = "(self)";
@@ -75,9 +68,7 @@ pub fn lets_named_sources_in(
 ) -> bool {
     let filters = configured.all_filter.iter();
     let forwards = configured.nat.iter();
-    let sources = filters
-        .map(|rule| &rule.source)
-        .chain(forwards.map(|rule| &rule.source));
+    let sources = filters.map(|rule| &rule.source).chain(forwards.map(|rule| &rule.source));
     let nets: BTreeSet<IpNet> = sources
         .filter_map(|from| side_networks(configured, from))
         .flatten()
@@ -245,10 +236,7 @@ fn holds_door(
     let door = door.filter(|door| door.network.is_some() || door.address.is_some());
     let is_same = door.is_some_and(|door| door.network == to.network && door.address == to.address);
     let interface = configured.interface.as_ref();
-    let plain = Side {
-        not: false,
-        ..to.clone()
-    };
+    let plain = Side { not: false, ..to.clone() };
     let is_here = match door {
         _ if is_same => true,
         Some(door) if !is_own_address(door, interface, service) => {

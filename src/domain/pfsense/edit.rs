@@ -80,10 +80,7 @@ pub struct EditRefusal {
 }
 
 fn refuse_edit<T>(code: RefusalCode, clause: impl Into<String>) -> Result<T, EditRefusal> {
-    Err(EditRefusal {
-        code,
-        clause: clause.into(),
-    })
+    Err(EditRefusal { code, clause: clause.into() })
 }
 
 /// The sections as they become, and where the service's records stand in them.
@@ -141,12 +138,7 @@ fn edit_sections(
         ConfigurationEdit::Enable => draft.enable()?,
         ConfigurationEdit::Delete => draft.delete()?,
         ConfigurationEdit::PutBack { records, alias } => draft.put_back(records, *alias)?,
-        ConfigurationEdit::Build {
-            description,
-            max_src_conn,
-            rate,
-            alias,
-        } => {
+        ConfigurationEdit::Build { description, max_src_conn, rate, alias } => {
             check_caps(*max_src_conn, *rate)?;
             draft.build(description, (*max_src_conn, *rate), *alias)?;
         }
@@ -202,9 +194,7 @@ fn names_of_records(before: &Records, after: &Records) -> RecordNames {
     };
     let pair = |of: fn(&Records) -> Option<&Placed>| [of(after), of(before)].into_iter().flatten();
     RecordNames {
-        nat: pair(|records| records.nat.as_ref())
-            .filter_map(by_link)
-            .collect(),
+        nat: pair(|records| records.nat.as_ref()).filter_map(by_link).collect(),
         filter: pair(|records| records.filter.as_ref())
             .flat_map(|placed| [named(placed, &["tracker"]), by_link(placed)])
             .flatten()
@@ -248,8 +238,7 @@ impl Draft<'_> {
         edit: impl FnOnce(&mut Element) -> T,
     ) -> Option<T> {
         let place = place?;
-        self.sections
-            .edit_list(section, "rule", |rules| rules.get_mut(place).map(edit))
+        self.sections.edit_list(section, "rule", |rules| rules.get_mut(place).map(edit))
     }
 
     fn forward(&self) -> Option<&NatRule> {
@@ -325,9 +314,7 @@ impl Draft<'_> {
         let target = own.destination.address.as_deref().unwrap_or_default();
         let like_ours = |rule: &FilterRule| {
             passes_port_of_service(rule, aliases, self.service)
-                && (self
-                    .service
-                    .is_named_by(rule.destination.address.as_deref())
+                && (self.service.is_named_by(rule.destination.address.as_deref())
                     || rule.destination.address.as_deref() == Some(target))
         };
         if target.is_empty() || !like_ours(own) {
@@ -336,10 +323,7 @@ impl Draft<'_> {
             );
             return refuse_edit(RefusalCode::Untellable, clause);
         }
-        if others
-            .iter()
-            .any(|other| !other.disabled && like_ours(other))
-        {
+        if others.iter().any(|other| !other.disabled && like_ours(other)) {
             let clause = format!(
                 "the filter rule has no tracker of its own, and another rule has its target and port; {advice}"
             );
@@ -362,10 +346,7 @@ impl Draft<'_> {
     fn refuse_elsewhere(&self, forward: &NatRule) -> Result<(), EditRefusal> {
         let target = forward.target.as_deref().unwrap_or_default();
         let members = members_of_text(&self.configured.aliases, target).unwrap_or_default();
-        let leads = if members
-            .iter()
-            .any(|net| net.contains(&self.service.address))
-        {
+        let leads = if members.iter().any(|net| net.contains(&self.service.address)) {
             "to more than the service"
         } else {
             "elsewhere"
@@ -401,10 +382,7 @@ impl Draft<'_> {
     }
 
     fn check_not_astray(&self) -> Result<(), EditRefusal> {
-        match self
-            .pair
-            .leads_astray(&self.configured.aliases, self.service)
-        {
+        match self.pair.leads_astray(&self.configured.aliases, self.service) {
             None => Ok(()),
             Some(to) => {
                 let clause = format!(
@@ -438,9 +416,7 @@ impl Draft<'_> {
     fn check_alias_there(&self) -> Result<(), EditRefusal> {
         let alias = &self.service.alias;
         let target = self.forward().and_then(|rule| rule.target.as_ref());
-        let address = self
-            .pass()
-            .and_then(|rule| rule.destination.address.as_ref());
+        let address = self.pass().and_then(|rule| rule.destination.address.as_ref());
         let names_it = [target, address].contains(&Some(alias));
         if self.alias.is_some() || !names_it {
             return Ok(());
@@ -553,10 +529,7 @@ impl Draft<'_> {
 
 fn check_caps(connections: Option<u32>, rate: Option<Rate>) -> Result<(), EditRefusal> {
     if connections == Some(0) {
-        return refuse_edit(
-            RefusalCode::BadCaps,
-            "the cap on connections must be 1 or more",
-        );
+        return refuse_edit(RefusalCode::BadCaps, "the cap on connections must be 1 or more");
     }
     let bad = |rate: Rate| {
         !(1..=MOST_CONNECTIONS).contains(&rate.connections)
@@ -583,11 +556,7 @@ fn write_text(record: &mut Element, key: &str, value: Option<&str>) -> bool {
 
 /// Writes both halves of the rate or removes both: one alone makes pfSense 2.7.2 write a ruleset that does not load.
 fn write_caps(rule: &mut Element, connections: Option<u32>, rate: Option<Rate>) -> bool {
-    let values = [
-        connections,
-        rate.map(|rate| rate.connections),
-        rate.map(|rate| rate.seconds),
-    ];
+    let values = [connections, rate.map(|rate| rate.connections), rate.map(|rate| rate.seconds)];
     let mut differed = false;
     for (key, value) in CAP_KEYS.into_iter().zip(values) {
         let value = value.map(|value| value.to_string());

@@ -21,10 +21,7 @@ pub fn interface_addresses(text: &[u8]) -> Vec<InterfaceAddress> {
     let mut found = Vec::new();
     for line in text.lines() {
         if !line.starts_with([' ', '\t']) {
-            line.split(':')
-                .next()
-                .unwrap_or_default()
-                .clone_into(&mut interface);
+            line.split(':').next().unwrap_or_default().clone_into(&mut interface);
             continue;
         }
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -33,10 +30,7 @@ pub fn interface_addresses(text: &[u8]) -> Vec<InterfaceAddress> {
             ["inet6", address, rest @ ..] => parse_inet6(address, rest),
             _ => None,
         };
-        found.extend(net.map(|net| InterfaceAddress {
-            interface: interface.clone(),
-            net,
-        }));
+        found.extend(net.map(|net| InterfaceAddress { interface: interface.clone(), net }));
     }
     found
 }
@@ -45,26 +39,19 @@ fn parse_inet(address: &str, rest: &[&str]) -> Option<IpNet> {
     let address: Ipv4Addr = address.parse().ok()?;
     let mask = rest.iter().skip_while(|word| **word != "netmask").nth(1)?;
     let mask = u32::from_str_radix(mask.strip_prefix("0x")?, 16).ok()?;
-    Some(IpNet::V4(
-        Ipv4Net::with_netmask(address, Ipv4Addr::from(mask)).ok()?,
-    ))
+    Some(IpNet::V4(Ipv4Net::with_netmask(address, Ipv4Addr::from(mask)).ok()?))
 }
 
 fn parse_inet6(address: &str, rest: &[&str]) -> Option<IpNet> {
     let address: Ipv6Addr = address.split('%').next()?.parse().ok()?;
-    let length = rest
-        .iter()
-        .skip_while(|word| **word != "prefixlen")
-        .nth(1)?;
+    let length = rest.iter().skip_while(|word| **word != "prefixlen").nth(1)?;
     Some(IpNet::V6(Ipv6Net::new(address, length.parse().ok()?).ok()?))
 }
 
 /// Reads the gateway of `route -n get default`; `None` without a default route.
 pub fn default_gateway(text: &[u8]) -> Option<IpAddr> {
     let text = String::from_utf8_lossy(text);
-    let gateway = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("gateway:"))?;
+    let gateway = text.lines().find_map(|line| line.trim().strip_prefix("gateway:"))?;
     gateway.trim().split('%').next()?.parse().ok()
 }
 
@@ -92,15 +79,10 @@ fn clock_line(line: &str) -> Option<FirewallClock> {
     }
     let now = Timestamp::from_second(seconds.parse().ok()?).ok()?;
     let (sign, digits) = (offset.get(..1)?, offset.get(1..)?);
-    let (hours, minutes): (i32, i32) = (
-        digits.get(..2)?.parse().ok()?,
-        digits.get(2..4)?.parse().ok()?,
-    );
+    let (hours, minutes): (i32, i32) =
+        (digits.get(..2)?.parse().ok()?, digits.get(2..4)?.parse().ok()?);
     let seconds = (hours * 3_600 + minutes * 60) * if sign == "-" { -1 } else { 1 };
-    Some(FirewallClock {
-        now,
-        zone: tz::Offset::from_seconds(seconds).ok()?.to_time_zone(),
-    })
+    Some(FirewallClock { now, zone: tz::Offset::from_seconds(seconds).ok()?.to_time_zone() })
 }
 
 /// Reads the client's address of `SSH_CONNECTION` (`CLIENT PORT SERVER PORT`), as the firewall sees it.
@@ -139,11 +121,7 @@ pub fn parse_carp(text: &[u8]) -> Vec<Carp> {
 /// Reads the available bytes out of `df -k PATH`; long device names put the numbers on a line of their own.
 pub fn free_space(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
-    let words: Vec<&str> = text
-        .lines()
-        .skip(1)
-        .flat_map(str::split_ascii_whitespace)
-        .collect();
+    let words: Vec<&str> = text.lines().skip(1).flat_map(str::split_ascii_whitespace).collect();
     let percent = words.iter().position(|word| word.ends_with('%'))?;
     // Nearly full disks show a negative number: root's reserve is in use.
     let kibibytes: i64 = words.get(percent.checked_sub(1)?)?.parse().ok()?;
@@ -152,9 +130,7 @@ pub fn free_space(text: &[u8]) -> Option<u64> {
 
 /// Reads the one number that `sysctl -n` prints.
 pub fn parse_sysctl(text: &[u8]) -> Option<u64> {
-    String::from_utf8_lossy(text)
-        .lines()
-        .find_map(|line| line.trim().parse().ok())
+    String::from_utf8_lossy(text).lines().find_map(|line| line.trim().parse().ok())
 }
 
 /// Reads the names of our files out of `ls -1 /etc/cron.d`.
@@ -181,17 +157,11 @@ mod tests {
     #[test]
     fn addresses_carry_their_networks() {
         let found = interface_addresses(IFCONFIG);
-        let shown: Vec<String> = found
-            .iter()
-            .map(|found| format!("{} {}", found.interface, found.net))
-            .collect();
+        let shown: Vec<String> =
+            found.iter().map(|found| format!("{} {}", found.interface, found.net)).collect();
         assert_eq!(
             shown,
-            [
-                "vtnet0 192.168.1.2/24",
-                "vtnet0 fe80::5054:ff:fe12:3456/64",
-                "lo0 127.0.0.1/8"
-            ]
+            ["vtnet0 192.168.1.2/24", "vtnet0 fe80::5054:ff:fe12:3456/64", "lo0 127.0.0.1/8"]
         );
     }
 
@@ -200,39 +170,23 @@ mod tests {
         let route = b"   route to: default\ndestination: default\n       mask: default\n    gateway: 192.168.1.1\n";
         assert_eq!(default_gateway(route), Some(IpAddr::from([192, 168, 1, 1])));
         assert_eq!(default_gateway(b"route: route has not been found\n"), None);
-        let read = parse_firewall_clock(b"1763000004 -0330\n").map(|clock| {
-            (
-                clock.now.as_second(),
-                clock.zone.to_offset(clock.now).seconds(),
-            )
-        });
+        let read = parse_firewall_clock(b"1763000004 -0330\n")
+            .map(|clock| (clock.now.as_second(), clock.zone.to_offset(clock.now).seconds()));
         assert_eq!(read, Some((1_763_000_004, -12_600)));
         assert_eq!(parse_firewall_clock(b"soon\n"), None);
-        assert_eq!(
-            ssh_client(b"fe80::1%vtnet1 50000 10.0.20.1 22\n"),
-            "fe80::1".parse().ok()
-        );
+        assert_eq!(ssh_client(b"fe80::1%vtnet1 50000 10.0.20.1 22\n"), "fe80::1".parse().ok());
     }
 
     #[test]
     fn small_tools_are_read() {
         let text = b"vtnet0: flags=8863\n\tinet 192.168.1.2 netmask 0xffffff00\n\tcarp: BACKUP vhid 3 advbase 1 advskew 100\n";
-        assert_eq!(
-            parse_carp(text),
-            [Carp {
-                state: "BACKUP".into(),
-                vhid: 3
-            }]
-        );
+        assert_eq!(parse_carp(text), [Carp { state: "BACKUP".into(), vhid: 3 }]);
         let df = b"Filesystem         1024-blocks   Used   Avail Capacity  Mounted on\npfSense/ROOT/default    9345672 812345 8533327     9%    /\n";
         assert_eq!(free_space(df), Some(8_533_327 << 10));
         let wrapped = b"Filesystem 1024-blocks Used Avail Capacity Mounted on\n/dev/gptid/very-long-name\n 100 200 -8 109% /\n";
         assert_eq!(free_space(wrapped), Some(0));
         assert_eq!(free_space(b"df: /cf/conf: No such file"), None);
         assert_eq!(parse_sysctl(b"65535\n"), Some(65_535));
-        assert_eq!(
-            parse_armed_names(b"at\nkmsctl-20260301-1\n"),
-            ["kmsctl-20260301-1"]
-        );
+        assert_eq!(parse_armed_names(b"at\nkmsctl-20260301-1\n"), ["kmsctl-20260301-1"]);
     }
 }

@@ -148,24 +148,17 @@ impl StoredFiles {
             let old = change.has_ended_unarmed()
                 && change.since < self.now.saturating_sub(WEEK)
                 && !change.is_needed(changes);
-            return old
-                .then(|| stale("its change ended more than a week ago"))
-                .flatten();
+            return old.then(|| stale("its change ended more than a week ago")).flatten();
         }
         let who = &change.who;
         if !change.ended {
             return Some((false, format!("the change {id} by {who} is not finished")));
         }
         let Some(at) = change.revert_at else {
-            return stale(&format!(
-                "the change {id} has ended, and nothing takes it back"
-            ));
+            return stale(&format!("the change {id} has ended, and nothing takes it back"));
         };
         let at = Timestamp::from_second(at).unwrap_or_default();
-        Some((
-            false,
-            format!("it takes back the change {id} by {who} at {at}"),
-        ))
+        Some((false, format!("it takes back the change {id} by {who} at {at}")))
     }
 
     /// Says whether a process may still be writing a half-written file: the one that it is named after, or the lock's holder.

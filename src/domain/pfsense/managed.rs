@@ -58,10 +58,7 @@ impl ForeignRule<'_> {
             ));
         }
         if self.is_one_of > 1 {
-            clauses.push(format!(
-                "is one of {} with the same association",
-                self.is_one_of
-            ));
+            clauses.push(format!("is one of {} with the same association", self.is_one_of));
         }
         format!("{rule} {}", clauses.join(", and "))
     }
@@ -69,8 +66,7 @@ impl ForeignRule<'_> {
 
 /// Returns the association that joins a forward to a filter rule.
 pub fn association_of(id: Option<&String>) -> Option<&str> {
-    id.map(String::as_str)
-        .filter(|id| !matches!(*id, "" | "pass"))
+    id.map(String::as_str).filter(|id| !matches!(*id, "" | "pass"))
 }
 
 impl<'a> ManagedPair<'a> {
@@ -94,11 +90,7 @@ impl<'a> ManagedPair<'a> {
             let own = |rule: &&NatRule| is_own_address(&rule.destination, interface, service);
             others.into_iter().filter(own).collect()
         };
-        let mut pair = Self {
-            forwards,
-            is_ours,
-            ..Self::default()
-        };
+        let mut pair = Self { forwards, is_ours, ..Self::default() };
         pair.find_passes(configured, service);
         pair
     }
@@ -147,11 +139,8 @@ impl<'a> ManagedPair<'a> {
         let trimmed =
             |field: &Option<String>| field.as_deref().unwrap_or_default().trim().to_owned();
         let to = &pass.destination;
-        let (address, network, port) = (
-            trimmed(&to.address),
-            trimmed(&to.network),
-            trimmed(&to.port),
-        );
+        let (address, network, port) =
+            (trimmed(&to.address), trimmed(&to.network), trimmed(&to.port));
         let protocol = trimmed(&pass.protocol);
         let is_there = service.is_named_by(Some(&address))
             || (!address.is_empty() && address == trimmed(&forward.target))
@@ -164,10 +153,7 @@ impl<'a> ManagedPair<'a> {
             let protocol = Some(protocol + " ").filter(|_| other_protocol);
             let not = if to.not { "not " } else { "" };
             let port = if port.is_empty() { "any" } else { &port };
-            format!(
-                "{}{not}{address}{network}:{port}",
-                protocol.unwrap_or_default()
-            )
+            format!("{}{not}{address}{network}:{port}", protocol.unwrap_or_default())
         })
     }
 

@@ -83,10 +83,7 @@ impl PfCondition {
     }
 
     fn doubting(self) -> Self {
-        Self {
-            doubts: true,
-            ..self
-        }
+        Self { doubts: true, ..self }
     }
 }
 
@@ -98,18 +95,10 @@ pub(super) fn prove_swap(
     after: &Records,
 ) -> PfProof {
     let conditions = |now, was| {
-        let proof = RecordProof {
-            configured,
-            service,
-            now,
-            was,
-        };
+        let proof = RecordProof { configured, service, now, was };
         proof.conditions()
     };
-    PfProof {
-        after: conditions(after, before),
-        before: conditions(before, after),
-    }
+    PfProof { after: conditions(after, before), before: conditions(before, after) }
 }
 
 /// Returns whether a record is not in force.
@@ -136,14 +125,9 @@ impl RecordProof<'_> {
             let lines = vec![pattern.to_owned()];
             PfCondition::new(PfList::Status, PfWant::Some, lines, says).doubting()
         };
-        conditions.push(status(
-            r"/^Status: (?:Enabled|Disabled)\b/",
-            "pf's status could not be read",
-        ));
-        conditions.push(status(
-            r"/^Status: Enabled\b/",
-            "pf is switched off on this firewall",
-        ));
+        conditions
+            .push(status(r"/^Status: (?:Enabled|Disabled)\b/", "pf's status could not be read"));
+        conditions.push(status(r"/^Status: Enabled\b/", "pf is switched off on this firewall"));
         self.prove_alias(&mut conditions);
         conditions
     }
@@ -282,11 +266,7 @@ impl RecordProof<'_> {
         let to = printed_host(rule.target.as_deref());
         let port = self.printed_service_port(rule.destination.port.as_deref());
         let device = self.device();
-        let family = if self.service.address.is_ipv6() {
-            "inet6"
-        } else {
-            "inet"
-        };
+        let family = if self.service.address.is_ipv6() { "inet6" } else { "inet" };
         format!("/^rdr .*\\bon {device} (?:{family} )?proto tcp .*{port} -> {to}(?: |$)/")
     }
 
@@ -369,20 +349,14 @@ fn pattern_of_other_caps(rule: &FilterRule) -> String {
 /// Returns the pattern of a range of ports as pf prints it.
 fn printed_range((low, high): (u16, u16)) -> String {
     let range = format!("{low}:{high}");
-    if low == high {
-        format!("= {low}|{range}")
-    } else {
-        range
-    }
+    if low == high { format!("= {low}|{range}") } else { range }
 }
 
 /// Returns the pattern of a target as pf prints it: an address in its own spelling, or the table of an alias.
 fn printed_host(field: Option<&str>) -> String {
     let field = field.unwrap_or_default().trim();
-    printed_member(field).map_or_else(
-        || format!("<{}(?::[0-9*]+)?>", quoted(field)),
-        |printed| quoted(&printed),
-    )
+    printed_member(field)
+        .map_or_else(|| format!("<{}(?::[0-9*]+)?>", quoted(field)), |printed| quoted(&printed))
 }
 
 /// Prints a member as pf does: an address, or a network with its length.

@@ -40,10 +40,9 @@ impl Element {
     /// Returns the element of this name; `None` too where this is no map.
     pub fn get(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Map(pairs) => pairs
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, element)| element),
+            Self::Map(pairs) => {
+                pairs.iter().find(|(key, _)| key == name).map(|(_, element)| element)
+            }
             Self::Text(_) | Self::List(_) => None,
         }
     }
@@ -95,10 +94,7 @@ impl Element {
                     .iter()
                     .map(|(key, element)| (key.as_str(), element.sorted_value()))
                     .collect();
-                sorted
-                    .into_iter()
-                    .map(|(key, value)| (key.to_owned(), value))
-                    .collect()
+                sorted.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
             }
             Self::List(items) => items.iter().map(Self::sorted_value).collect(),
         }
@@ -216,14 +212,8 @@ mod tests {
 
     #[test]
     fn what_config_xml_cannot_hold_is_read_as_php_would_write_it_or_refused() {
-        assert_eq!(
-            serde_json::from_str::<Element>("null").unwrap(),
-            Element::default()
-        );
-        assert_eq!(
-            serde_json::from_str::<Element>("7").unwrap(),
-            Element::from("7")
-        );
+        assert_eq!(serde_json::from_str::<Element>("null").unwrap(), Element::default());
+        assert_eq!(serde_json::from_str::<Element>("7").unwrap(), Element::from("7"));
         assert!(serde_json::from_str::<Element>("true").is_err());
         assert!(serde_json::from_str::<Element>(r#"{"a":"1","a":"2"}"#).is_err());
     }

@@ -37,11 +37,7 @@ pub fn insert_rule(
     let present = separators_of(sections, section);
     let untouched =
         shift_separators(before, &place, -1).canonical_json() == present.canonical_json();
-    let moved = if untouched {
-        before.clone()
-    } else {
-        shift_separators(&present, &place, 1)
-    };
+    let moved = if untouched { before.clone() } else { shift_separators(&present, &place, 1) };
     set_separators(sections, section, moved);
     sections.edit_list(section, "rule", |rules| rules.insert(index, rule));
     index
@@ -63,11 +59,7 @@ fn place_of(sections: &Sections, section: &str, rule: &Element, index: usize) ->
     let key = |rule: &Element| match (section, rule.has_child("floating")) {
         ("nat", _) => None,
         (_, true) => Some("floatingrules".to_owned()),
-        (_, false) => Some(
-            rule.child_text("interface")
-                .unwrap_or_default()
-                .to_lowercase(),
-        ),
+        (_, false) => Some(rule.child_text("interface").unwrap_or_default().to_lowercase()),
     };
     let own = key(rule);
     let rules = sections.list(section, "rule").iter().take(index);
@@ -111,9 +103,7 @@ fn shift_map(bars: &Element, above: usize, by: isize) -> Element {
 
 fn shift_row(row: &Element, above: usize, by: isize) -> Element {
     let number = match row {
-        Element::Text(text) => text
-            .strip_prefix("fr")
-            .and_then(|rest| rest.parse::<usize>().ok()),
+        Element::Text(text) => text.strip_prefix("fr").and_then(|rest| rest.parse::<usize>().ok()),
         Element::Map(_) | Element::List(_) => None,
     };
     match number.filter(|number| *number > above) {

@@ -68,10 +68,7 @@ impl StoredChange {
     }
 
     fn expired(&self) -> Option<Expired> {
-        Some(Expired {
-            id: self.id.clone(),
-            reverted: self.reverted.clone()?,
-        })
+        Some(Expired { id: self.id.clone(), reverted: self.reverted.clone()? })
     }
 
     fn unfinished(&self) -> Option<RunningChange> {
@@ -141,10 +138,7 @@ mod tests {
     }
 
     fn forgotten(changes: Vec<StoredChange>) -> Vec<String> {
-        let configured = Configured {
-            changes,
-            ..Configured::default()
-        };
+        let configured = Configured { changes, ..Configured::default() };
         let forgotten = configured.forgotten_changes();
         forgotten.iter().map(ToString::to_string).collect()
     }

@@ -25,10 +25,7 @@ pub(super) fn nothing_to_do(
 ) -> Result<Planned, Refusal> {
     let more = match (armed_on(present).next(), terms.reverts_after) {
         (Some(armed), None) => {
-            return Err(refuse_while_armed(
-                armed,
-                "It is so now, but would not stay so.",
-            ));
+            return Err(refuse_while_armed(armed, "It is so now, but would not stay so."));
         }
         // The same command again, by a cron job perhaps, must not hold it for ever.
         (Some(armed), Some(seconds)) => format!(
@@ -61,10 +58,9 @@ pub(super) fn refuse_crossing(
     terms: ChangeOptions,
 ) -> Result<(), Refusal> {
     match (armed_on(present).next(), terms.reverts_after) {
-        (Some(armed), Some(_)) => Err(refuse_while_armed(
-            armed,
-            "Two ways back would cross each other.",
-        )),
+        (Some(armed), Some(_)) => {
+            Err(refuse_while_armed(armed, "Two ways back would cross each other."))
+        }
         _ => Ok(()),
     }
 }
@@ -81,11 +77,6 @@ pub fn too_late(id: &str, reverted: &Reverted) -> String {
 /// Refuses because a temporary change is armed.
 pub(super) fn refuse_while_armed(armed: &Armed, why: &str) -> Refusal {
     let id = &armed.id;
-    Refusal::new(
-        RefusalKind::Conflict,
-        format!("{} {why}", timer_sentence(armed)),
-    )
-    .hint(format!(
-        "Make it permanent: kmsctl keep {id}; or take it back: kmsctl undo {id}"
-    ))
+    Refusal::new(RefusalKind::Conflict, format!("{} {why}", timer_sentence(armed)))
+        .hint(format!("Make it permanent: kmsctl keep {id}; or take it back: kmsctl undo {id}"))
 }

@@ -44,9 +44,7 @@ pub fn plan_apply(
     }
     refuse_crossing(present, terms)?;
     refuse_taken(present, nat)?;
-    draft
-        .differences
-        .extend(caps::loaded_differences(present, filter, caps));
+    draft.differences.extend(caps::loaded_differences(present, filter, caps));
     if matches!(exposure.state, State::Closed | State::Absent)
         && Expected::of(exposure) == Some(Expected::Closed)
     {
@@ -108,19 +106,13 @@ pub(super) fn limited_clause(nat: Option<&NatRule>, filter: Option<&FilterRule>)
         let asked = quoted(&asked.join(", "));
         said.push(format!("the filter rule also depends on {asked}"));
     }
-    (!said.is_empty()).then(|| {
-        format!(
-            "Not everybody may connect: {}. That stays as it is.",
-            said.join(", ")
-        )
-    })
+    (!said.is_empty())
+        .then(|| format!("Not everybody may connect: {}. That stays as it is.", said.join(", ")))
 }
 
 /// Says who may connect; a rule that does not say it means anybody.
 pub(super) fn source_clause(source: &Side) -> String {
-    Some(side_words(source))
-        .filter(|words| !words.is_empty())
-        .unwrap_or_else(|| "any".to_owned())
+    Some(side_words(source)).filter(|words| !words.is_empty()).unwrap_or_else(|| "any".to_owned())
 }
 
 pub(super) fn side_words(side: &Side) -> String {
@@ -185,12 +177,8 @@ pub(super) fn draft_building(
             .hint("Limit it to the service's port in the GUI."));
     }
     let (mut draft, _) = draft_change(present, terms, change, title)?;
-    draft
-        .risks
-        .extend(other.map(|other| takes_over(other, filter)));
-    draft
-        .checks
-        .push(format!("pf's loaded rule carries {caps}."));
+    draft.risks.extend(other.map(|other| takes_over(other, filter)));
+    draft.checks.push(format!("pf's loaded rule carries {caps}."));
     Ok(draft)
 }
 

@@ -30,10 +30,8 @@ pub fn caps_of_preset(presets: &[Preset], name: &str) -> Result<Caps, Refusal> {
     found.map(|preset| preset.caps).ok_or_else(|| {
         let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
         let message = format!("There is no preset `{name}`.");
-        Refusal::new(RefusalKind::Usage, message).hint(format!(
-            "There are: {}. The configuration file adds more.",
-            names.join(", ")
-        ))
+        Refusal::new(RefusalKind::Usage, message)
+            .hint(format!("There are: {}. The configuration file adds more.", names.join(", ")))
     })
 }
 
@@ -50,11 +48,7 @@ pub fn check_caps(caps: Caps) -> Result<(), Refusal> {
     if caps.max_src_conn == Some(0) {
         return refuse("max-src-conn 0 would be no cap at all; 1 is the least.".to_owned());
     }
-    let Some(Rate {
-        connections,
-        seconds,
-    }) = caps.rate
-    else {
+    let Some(Rate { connections, seconds }) = caps.rate else {
         return Ok(());
     };
     if connections == 0 || seconds == 0 {
@@ -99,11 +93,7 @@ pub fn plan_caps(
     check_caps_apply(filter)?;
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
-    let name = wanted
-        .preset
-        .as_ref()
-        .map(|name| format!(" (preset {name})"))
-        .unwrap_or_default();
+    let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
     if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
         let why = format!("the caps are {now} already{name}.");
         return nothing_to_do(present, terms, &why);
@@ -116,9 +106,7 @@ pub fn plan_caps(
     } else if unlike.is_empty() {
         Undo::Command("puts the caps back that were there".to_owned())
     } else {
-        Undo::Command(format!(
-            "puts {now} back, as config.xml says; what pf runs now is not in it"
-        ))
+        Undo::Command(format!("puts {now} back, as config.xml says; what pf runs now is not in it"))
     };
     differences.extend(unlike);
     differences.extend(turned_exposure(present, filter, wanted.caps));
@@ -151,11 +139,8 @@ pub fn plan_caps(
 /// Refuses rules on which pfSense ignores caps (pfSense 2.7.2 source, `filter.inc`), with the reason.
 fn check_caps_apply(filter: &FilterRule) -> Result<(), Refusal> {
     let refuse = |why: String| {
-        Err(Refusal::new(
-            RefusalKind::Impossible,
-            format!("Caps cannot work here: {why}."),
-        )
-        .hint("Make the rule what the configuration says: kmsctl expose apply"))
+        Err(Refusal::new(RefusalKind::Impossible, format!("Caps cannot work here: {why}."))
+            .hint("Make the rule what the configuration says: kmsctl expose apply"))
     };
     match filter.kind.as_deref() {
         None | Some("" | "pass") => {}
@@ -190,18 +175,10 @@ fn written_whole(filter: &FilterRule) -> bool {
 pub(crate) fn caps_differences(before: Caps, after: Caps) -> Vec<Difference> {
     let mut differences = Vec::new();
     if before.max_src_conn != after.max_src_conn {
-        differences.push(Difference::new(
-            "max_src_conn",
-            before.max_src_conn,
-            after.max_src_conn,
-        ));
+        differences.push(Difference::new("max_src_conn", before.max_src_conn, after.max_src_conn));
     }
     if before.rate != after.rate {
-        differences.push(Difference::new(
-            "rate",
-            rate_value(before),
-            rate_value(after),
-        ));
+        differences.push(Difference::new("rate", rate_value(before), rate_value(after)));
     }
     differences
 }
@@ -245,8 +222,7 @@ fn turned_exposure(
 
 /// Renders the rate as a difference of the schema `change` has it: `10/60`.
 pub fn rate_value(caps: Caps) -> Option<String> {
-    caps.rate
-        .map(|rate| format!("{}/{}", rate.connections, rate.seconds))
+    caps.rate.map(|rate| format!("{}/{}", rate.connections, rate.seconds))
 }
 
 fn caps_checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
@@ -288,10 +264,7 @@ fn caps_risks(
         ));
     }
     if let Some(lower) = lower_limit(&present.exposure.other_limits, wanted) {
-        risks.push(Risk::new(
-            "other-limit",
-            format!("{lower} It stays as it is."),
-        ));
+        risks.push(Risk::new("other-limit", format!("{lower} It stays as it is.")));
     }
     risks.extend(shadowed(present));
     if let Some(limit) = wanted.max_src_conn {
@@ -311,11 +284,7 @@ fn caps_risks(
     }
     if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
         let loosens = ratelimit::is_wider(wanted, now) && !ratelimit::is_wider(now, wanted);
-        let hint = if loosens {
-            " Free them: kmsctl virusprot flush"
-        } else {
-            ""
-        };
+        let hint = if loosens { " Free them: kmsctl virusprot flush" } else { "" };
         risks.push(Risk::new(
             "stay-blocked",
             format!(
@@ -354,15 +323,9 @@ fn sources_above(present: &PlanBasis<'_>, limit: u32) -> Option<Risk> {
         })
         .collect();
     let (verb, then) = if over.len() == 1 {
-        (
-            "holds",
-            "It keeps these, and is cut and blocked as it connects again.",
-        )
+        ("holds", "It keeps these, and is cut and blocked as it connects again.")
     } else {
-        (
-            "hold",
-            "They keep these, and are cut and blocked as they connect again.",
-        )
+        ("hold", "They keep these, and are cut and blocked as they connect again.")
     };
     (!over.is_empty()).then(|| {
         Risk::new(

@@ -42,9 +42,7 @@ pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
         risks: Vec::new(),
         confirm: Confirm::YesNo,
         seen: Seen::of(leftover_facts(stale.iter().copied())),
-        operation: Operation::Clean {
-            paths: stale.iter().map(|file| file.path.clone()).collect(),
-        },
+        operation: Operation::Clean { paths: stale.iter().map(|file| file.path.clone()).collect() },
         reverts_after: None,
         undoes: None,
     }
@@ -79,10 +77,8 @@ mod tests {
 
     #[test]
     fn only_what_is_left_over_is_removed_and_each_with_its_reason() {
-        let files = [
-            file("/conf/kmsctl/revert-a.php", true),
-            file("/conf/kmsctl/revert-b.php", false),
-        ];
+        let files =
+            [file("/conf/kmsctl/revert-a.php", true), file("/conf/kmsctl/revert-b.php", false)];
         let Planned::Change(draft) = plan_cleaning(&files, now()) else {
             panic!("nothing to do");
         };
@@ -90,11 +86,7 @@ mod tests {
         assert_eq!(draft.operation, Operation::Clean { paths });
         let words = draft.differences[0].before.as_str().unwrap();
         assert_eq!(words, "3d old: no change of this name is kept here");
-        assert!(
-            draft.checks[1].contains("1 file still"),
-            "{:?}",
-            draft.checks
-        );
+        assert!(draft.checks[1].contains("1 file still"), "{:?}", draft.checks);
     }
 
     #[test]

@@ -53,19 +53,13 @@ impl RecordKind {
                 let rule = NatRule::of_record(*index, record);
                 let target = rule.target.as_deref().unwrap_or_default();
                 let (port, from) = (port(&rule.destination), source_clause(&rule.source));
-                (
-                    format!("port {port} to {target} from {from}"),
-                    rule.disabled,
-                )
+                (format!("port {port} to {target} from {from}"), rule.disabled)
             }
             Self::Filter => {
                 let rule = FilterRule::of_record(*index, record);
                 let to = rule.destination.address.as_deref().unwrap_or("any");
                 let (port, from) = (port(&rule.destination), source_clause(&rule.source));
-                (
-                    format!("pass to {to} port {port} from {from}"),
-                    rule.disabled,
-                )
+                (format!("pass to {to} port {port} from {from}"), rule.disabled)
             }
             Self::Alias => (value_of(record.get("address")), false),
         };
@@ -158,11 +152,7 @@ pub(super) fn listed_kinds(kinds: &[&str]) -> String {
 /// Says what taking a change of records back does; `None` where it leaves them as they are.
 pub(super) fn way_back(swap: &Swap) -> Option<String> {
     let (made, altered) = touched_kinds(swap);
-    let was = if altered.len() == 1 {
-        "it was"
-    } else {
-        "they were"
-    };
+    let was = if altered.len() == 1 { "it was" } else { "they were" };
     let back = format!("puts {} back as {was}", listed_kinds(&altered));
     let away = format!("removes {}", listed_kinds(&made));
     match (altered.is_empty(), made.is_empty()) {
@@ -249,11 +239,7 @@ fn field_difference(kind: RecordKind, key: &str, was: &Element, now: &Element) -
         })
     };
     let (was, now): (Value, Value) = (value(was).into(), value(now).into());
-    Difference {
-        field,
-        before: was,
-        after: now,
-    }
+    Difference { field, before: was, after: now }
 }
 
 /// Renders an element in a line that is not too long.

@@ -22,19 +22,13 @@ pub struct Address {
 
 impl Address {
     pub fn new(net: IpNet) -> Self {
-        Self {
-            net: net.trunc(),
-            negated: false,
-        }
+        Self { net: net.trunc(), negated: false }
     }
 }
 
 impl From<&Entry> for Address {
     fn from(entry: &Entry) -> Self {
-        Self {
-            net: entry.net.trunc(),
-            negated: entry.negated,
-        }
+        Self { net: entry.net.trunc(), negated: entry.negated }
     }
 }
 
@@ -63,10 +57,7 @@ impl FromStr for Address {
             .parse::<IpNet>()
             .or_else(|_| rest.parse::<std::net::IpAddr>().map(IpNet::from))
             .map_err(|_| format!("{} is not an address", quoted(text)))?;
-        Ok(Self {
-            net: net.trunc(),
-            negated,
-        })
+        Ok(Self { net: net.trunc(), negated })
     }
 }
 
@@ -78,9 +69,7 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -94,9 +83,6 @@ pub struct PlannedEntry {
 
 impl From<&Entry> for PlannedEntry {
     fn from(entry: &Entry) -> Self {
-        Self {
-            address: entry.into(),
-            since: entry.since,
-        }
+        Self { address: entry.into(), since: entry.since }
     }
 }

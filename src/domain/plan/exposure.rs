@@ -113,10 +113,7 @@ fn clear_pair<'a>(
 ) -> Result<ManagedPair<'a>, Refusal> {
     let pair = ManagedPair::of_service(present.configured, present.service);
     if let (Some(foreign), false) = (&pair.foreign, closes) {
-        let message = format!(
-            "Nothing but closing is possible: {}.",
-            foreign.foreign_clause()
-        );
+        let message = format!("Nothing but closing is possible: {}.", foreign.foreign_clause());
         return Err(Refusal::new(RefusalKind::Conflict, message)
             .hint("Give each of them a rule of its own in the GUI; `kmsctl expose revoke` disables the port forward alone."));
     }
@@ -153,11 +150,7 @@ pub(super) fn planned_swap(
     present: &PlanBasis<'_>,
     change: &ConfigurationEdit,
 ) -> Result<Swap, Refusal> {
-    let ids = EditIds {
-        who: "",
-        now: 0,
-        association: PLANNED_ASSOCIATION,
-    };
+    let ids = EditIds { who: "", now: 0, association: PLANNED_ASSOCIATION };
     let service = ReadRequest::from(present.service);
     Ok(make_swap(present.configured, change, &service, &ids)?)
 }
@@ -243,11 +236,7 @@ pub(super) fn switching_title(
 ) -> String {
     let (_, altered) = touched_kinds(swap);
     if altered.is_empty() {
-        let why = if pair_runs(present) {
-            "if pf does not run"
-        } else {
-            "as pf does not run"
-        };
+        let why = if pair_runs(present) { "if pf does not run" } else { "as pf does not run" };
         return format!("{aim}: load the rules again, {why} what config.xml says.");
     }
     format!("{aim}: {verb} {}.", listed_kinds(&altered))
@@ -305,9 +294,7 @@ fn plan_closing(
     let state = present.exposure.state;
     let asked = terms;
     // A way back would lead to what an armed one was to end.
-    let crossed = armed::armed_on(present)
-        .next()
-        .filter(|_| asked.reverts_after.is_some());
+    let crossed = armed::armed_on(present).next().filter(|_| asked.reverts_after.is_some());
     let terms = ChangeOptions {
         with_pending: true,
         reverts_after: asked.reverts_after.filter(|_| crossed.is_none()),
@@ -393,9 +380,7 @@ fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
         ));
     }
     let unread = present.exposure.unread_anchors();
-    let unread = unread
-        .into_iter()
-        .map(|message| Risk::new("anchor-unread", message));
+    let unread = unread.into_iter().map(|message| Risk::new("anchor-unread", message));
     draft.risks.extend(unread);
     let then = match (left.iter().any(|path| path.certain), left.is_empty()) {
         (true, _) => State::Half,
@@ -415,9 +400,7 @@ fn spared_filter(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Stri
     }
     let aliases = present.configured.aliases.as_slice();
     if let Some(to) = pair.leads_astray(aliases, &present.service.into()) {
-        return Some(format!(
-            "the filter rule that is joined to the port forward is for {to}"
-        ));
+        return Some(format!("the filter rule that is joined to the port forward is for {to}"));
     }
     if pair.own_filter().is_some_and(|filter| !filter.disabled) {
         return Some("the filter rule that lets the service in is not its own".to_owned());
@@ -426,10 +409,7 @@ fn spared_filter(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Stri
     let name = floating.descr.as_deref().unwrap_or_default();
     let is_alone = pair.own_filter().is_none() && !pair.forward_passes();
     is_alone.then(|| {
-        format!(
-            "the floating rule {} lets the service in, and is not the pair's",
-            quoted(name)
-        )
+        format!("the floating rule {} lets the service in, and is not the pair's", quoted(name))
     })
 }
 
@@ -478,17 +458,12 @@ fn draft_connections(draft: &mut Draft, present: &PlanBasis<'_>, ends: bool) {
     if ends {
         let difference = Difference::new("connections", connections, 0);
         draft.differences.push(difference);
-        draft
-            .checks
-            .push("No connection to the service is left in pf.".to_owned());
+        draft.checks.push("No connection to the service is left in pf.".to_owned());
         draft.risks.extend(from_inside(present, connections));
     } else {
         draft.risks.extend(live_on(present));
     }
-    if let Operation::Configuration {
-        end_connections, ..
-    } = &mut draft.operation
-    {
+    if let Operation::Configuration { end_connections, .. } = &mut draft.operation {
         *end_connections = ends;
     }
 }
@@ -531,9 +506,7 @@ fn closed_already(
                 armed.id, armed.what
             );
             draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
-            draft
-                .risks
-                .extend(terms.reverts_after.map(|_| for_good(armed)));
+            draft.risks.extend(terms.reverts_after.map(|_| for_good(armed)));
             Planned::Change(draft)
         }
         planned @ Planned::NothingToDo(_) => planned,
@@ -546,10 +519,7 @@ fn draft_unloading(
     ends: bool,
     terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
-    let change = ConfigurationEdit::PutBack {
-        records: Box::default(),
-        alias: false,
-    };
+    let change = ConfigurationEdit::PutBack { records: Box::default(), alias: false };
     let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
     let (mut draft, _) = draft_change(present, terms, change, |_| what.to_owned())?;
     name_left_open(&mut draft, present, State::Absent);

@@ -12,10 +12,9 @@ use crate::domain::service::Service;
 
 pub fn entry_facts<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<String, String> {
     let fact = |entry: &Entry| {
-        let since = entry.since.map_or_else(
-            || "blocked".to_owned(),
-            |since| format!("blocked since {since}"),
-        );
+        let since = entry
+            .since
+            .map_or_else(|| "blocked".to_owned(), |since| format!("blocked since {since}"));
         (Address::from(entry).to_string(), since)
     };
     entries.map(fact).collect()
@@ -49,11 +48,7 @@ pub fn configuration_facts(configured: &Configured, service: &Service) -> BTreeM
         say("filter rule type", text(filter.kind.as_ref()));
         say("tracker", text(filter.tracker.as_ref()));
         let caps = &filter.caps;
-        let values = [
-            &caps.max_src_conn,
-            &caps.max_src_conn_rate,
-            &caps.max_src_conn_rates,
-        ];
+        let values = [&caps.max_src_conn, &caps.max_src_conn_rate, &caps.max_src_conn_rates];
         for (key, value) in CAP_KEYS.into_iter().zip(values) {
             say(key, text(value.as_ref()));
         }

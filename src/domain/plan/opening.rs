@@ -40,11 +40,8 @@ impl SavedRecords {
     fn saved_rules(&self) -> (Option<NatRule>, Option<FilterRule>) {
         let Records { nat, filter, .. } = &self.records;
         (
-            nat.as_ref()
-                .map(|placed| NatRule::of_record(placed.index, &placed.record)),
-            filter
-                .as_ref()
-                .map(|placed| FilterRule::of_record(placed.index, &placed.record)),
+            nat.as_ref().map(|placed| NatRule::of_record(placed.index, &placed.record)),
+            filter.as_ref().map(|placed| FilterRule::of_record(placed.index, &placed.record)),
         )
     }
 
@@ -193,10 +190,7 @@ pub(super) fn refuse_taken(
     let Some(first) = find_forward_before(present.configured, forward, &request) else {
         return Ok(());
     };
-    let (name, port) = (
-        first.descr.as_deref().unwrap_or_default(),
-        present.service.port,
-    );
+    let (name, port) = (first.descr.as_deref().unwrap_or_default(), present.service.port);
     let message = if first.nordr {
         format!(
             "The exception from port forwards (No RDR) {} keeps port {port} from being forwarded.",
@@ -261,20 +255,11 @@ fn putting_back(
     let (nat, filter) = saved.saved_rules();
     let mut records = saved.records.clone();
     // They may have been disabled when they were deleted; what opens puts them back enabled.
-    for placed in [&mut records.nat, &mut records.filter]
-        .into_iter()
-        .flatten()
-    {
+    for placed in [&mut records.nat, &mut records.filter].into_iter().flatten() {
         placed.record.remove("disabled");
     }
-    let change = ConfigurationEdit::PutBack {
-        records: Box::new(records),
-        alias: false,
-    };
-    let what = format!(
-        "Open the exposure: put back the rules that {}.",
-        saved.records_clause()
-    );
+    let change = ConfigurationEdit::PutBack { records: Box::new(records), alias: false };
+    let what = format!("Open the exposure: put back the rules that {}.", saved.records_clause());
     let (mut draft, _) = draft_change(present, terms, change, |_| what)?;
     draft.checks.extend(filter.as_ref().map(carried_caps));
     let (nat, filter) = (nat.as_ref(), filter.as_ref());
@@ -297,11 +282,7 @@ fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
 }
 
 pub(super) fn state_of_caps(caps: Caps) -> State {
-    if caps.is_empty() {
-        State::Uncapped
-    } else {
-        State::Open
-    }
+    if caps.is_empty() { State::Uncapped } else { State::Open }
 }
 
 /// Promises what the exposure is then, unless its rules say who may connect: that is left as it is.
@@ -316,10 +297,7 @@ pub(super) fn promised_exposure(
     // What is built gets a filter rule of its own.
     let builds = matches!(
         &draft.operation,
-        Operation::Configuration {
-            change: ConfigurationEdit::Build { .. },
-            ..
-        }
+        Operation::Configuration { change: ConfigurationEdit::Build { .. }, .. }
     );
     let passes = !builds && nat.is_some_and(NatRule::passes_by_itself);
     let request = ReadRequest::from(present.service);
@@ -361,20 +339,13 @@ pub(super) fn promised_exposure(
         }
         Some(format!("a rule that keeps connections from getting out to the service and is left as it is: {rule}"))
     });
-    let promised = if shadow.is_some() {
-        State::Half
-    } else {
-        promised
-    };
+    let promised = if shadow.is_some() { State::Half } else { promised };
     if let Some(shadow) = shadow {
         let difference = Difference::new("exposure", state.name(), promised.name());
         draft.differences.push(difference);
         draft.risks.insert(
             0,
-            Risk::new(
-                "shadowed",
-                format!("exposure {state} -> half: shadowed by {shadow}."),
-            ),
+            Risk::new("shadowed", format!("exposure {state} -> half: shadowed by {shadow}.")),
         );
     } else if let Some(words) = limited_clause(nat, filter.or(floating)) {
         draft.risks.push(Risk::new("source-limited", words));
@@ -385,9 +356,7 @@ pub(super) fn promised_exposure(
     } else if state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());
         draft.differences.push(difference);
-        draft
-            .checks
-            .push("pf redirects the service's port and lets connections in.".to_owned());
+        draft.checks.push("pf redirects the service's port and lets connections in.".to_owned());
     }
     if !state.lets_in() && promised.lets_in() && draft.reverts_after.is_some() {
         draft.risks.push(Risk::new(

@@ -29,12 +29,7 @@ pub const LONGEST: u64 = 30 * 86_400;
 #[derive(Clone, Debug)]
 pub enum Ground<'a> {
     /// The table's entries, what lies around the firewall, whose table it is, and what becomes of pf's counts.
-    Table(
-        &'a [TableEntry],
-        &'a Surroundings,
-        &'a Service,
-        &'a SourceCounts,
-    ),
+    Table(&'a [TableEntry], &'a Surroundings, &'a Service, &'a SourceCounts),
     /// The service's states, and the labels of the exposure's loaded rule.
     States(Live<'a>, Vec<String>),
     Configuration(PlanBasis<'a>, &'a [Preset]),
@@ -118,11 +113,7 @@ fn chosen(entries: &[PlannedEntry], now: &[TableEntry]) -> TableChoice {
     let addresses = addresses(entries);
     let planned: HashSet<Address> = addresses.iter().copied().collect();
     let all = now.len() > 1 && now.iter().all(|entry| planned.contains(&entry.into()));
-    if all {
-        TableChoice::All
-    } else {
-        TableChoice::Addresses(addresses)
-    }
+    if all { TableChoice::All } else { TableChoice::Addresses(addresses) }
 }
 
 fn edit_again(
@@ -131,25 +122,15 @@ fn edit_again(
     presets: &[Preset],
     origins: Origins<'_>,
 ) -> Result<Planned, Refusal> {
-    let Operation::Configuration {
-        change,
-        with_pending,
-        end_connections: ends,
-    } = &draft.operation
+    let Operation::Configuration { change, with_pending, end_connections: ends } = &draft.operation
     else {
         return Err(untrue("it does not change the configuration"));
     };
-    let terms = ChangeOptions {
-        with_pending: *with_pending,
-        reverts_after: draft.reverts_after,
-    };
+    let terms = ChangeOptions { with_pending: *with_pending, reverts_after: draft.reverts_after };
     let default = || caps_of_preset(presets, "default");
     match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {
-            let caps = Caps {
-                max_src_conn: *max_src_conn,
-                rate: *rate,
-            };
+            let caps = Caps { max_src_conn: *max_src_conn, rate: *rate };
             let preset = preset_of(presets, caps).map(|preset| preset.name.clone());
             plan_caps(present, &WantedCaps { caps, preset }, terms)
         }
@@ -195,9 +176,7 @@ fn check_revert(draft: &Draft) -> Result<(), Refusal> {
     if draft.reverts_after.is_none_or(allowed) {
         return Ok(());
     }
-    Err(untrue(
-        "it would revert after less than 1m or more than 30d",
-    ))
+    Err(untrue("it would revert after less than 1m or more than 30d"))
 }
 
 /// Refuses a plan whose operation, or what it says to differ, is not what was planned once more; all else that it says is
@@ -277,9 +256,7 @@ fn steps_of(draft: &Draft, counts_only: bool) -> Vec<(&str, serde_json::Value)> 
         (Some(before), Some(after)) if counts_only => before.saturating_sub(after).into(),
         _ => one.after.clone(),
     };
-    fields_of(draft)
-        .map(|one| (one.field.as_str(), step(one)))
-        .collect()
+    fields_of(draft).map(|one| (one.field.as_str(), step(one))).collect()
 }
 
 fn untrue(why: &str) -> Refusal {
@@ -291,9 +268,6 @@ fn untrue(why: &str) -> Refusal {
 }
 
 fn stale(why: &str) -> Refusal {
-    Refusal::new(
-        RefusalKind::Conflict,
-        format!("The plan is stale; nothing was changed. {why}"),
-    )
-    .hint("Make a new plan.")
+    Refusal::new(RefusalKind::Conflict, format!("The plan is stale; nothing was changed. {why}"))
+        .hint("Make a new plan.")
 }

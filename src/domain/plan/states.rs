@@ -50,11 +50,7 @@ pub struct Live<'a> {
 impl<'a> Live<'a> {
     /// Takes a reading; `members` is what the alias holds, if that is known.
     pub fn new(states: &'a [State], service: &'a Service, members: Option<&[IpNet]>) -> Self {
-        Self {
-            servers: connections::server_networks(states, service, members),
-            states,
-            service,
-        }
+        Self { servers: connections::server_networks(states, service, members), states, service }
     }
 
     /// Returns the clients that are meant: each single address, and of a network those that are connected.
@@ -65,13 +61,8 @@ impl<'a> Live<'a> {
                 clients.insert(net.addr());
                 continue;
             }
-            let ours = self
-                .states
-                .iter()
-                .filter(|state| self.connection_half(state).is_some());
-            let within = ours
-                .map(client_address)
-                .filter(|client| net.contains(client));
+            let ours = self.states.iter().filter(|state| self.connection_half(state).is_some());
+            let within = ours.map(client_address).filter(|client| net.contains(client));
             clients.extend(within);
         }
         clients.into_iter().collect()
@@ -120,15 +111,10 @@ pub fn plan_kill(
 ) -> Result<Planned, Refusal> {
     let chosen = live.chosen_states(choice);
     if chosen.is_empty() {
-        return Ok(Planned::NothingToDo(no_states_clause(
-            choice,
-            live.service.port,
-        )));
+        return Ok(Planned::NothingToDo(no_states_clause(choice, live.service.port)));
     }
-    let planned: Vec<PlannedState> = chosen
-        .iter()
-        .filter_map(|state| planned_state(state))
-        .collect();
+    let planned: Vec<PlannedState> =
+        chosen.iter().filter_map(|state| planned_state(state)).collect();
     if planned.len() < chosen.len() {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -161,9 +147,7 @@ fn draft_kill(
     choice: &StatesChoice,
 ) -> Draft {
     // A server's half whose client's half is gone already is no connection any more, and ends with the rest.
-    let halves = planned
-        .iter()
-        .filter(|state| state.direction == Direction::In);
+    let halves = planned.iter().filter(|state| state.direction == Direction::In);
     let mut sources: Vec<IpAddr> = halves.map(|state| state.client).collect();
     sources.sort_unstable();
     sources.dedup();
@@ -179,14 +163,9 @@ fn draft_kill(
         counted(planned.len(), "state", "states"),
     );
     let inside = chosen.iter().copied();
-    let inside: Vec<&State> = inside
-        .filter(|state| is_private(&client_address(state)))
-        .collect();
+    let inside: Vec<&State> = inside.filter(|state| is_private(&client_address(state))).collect();
     let mut risks = vec![
-        Risk::new(
-            "silent",
-            "pf ends states silently: both sides notice by time-out only.",
-        ),
+        Risk::new("silent", "pf ends states silently: both sides notice by time-out only."),
         Risk::new(
             "reconnects",
             "Ending a connection blocks nobody: a client may connect again at once.",
@@ -213,11 +192,7 @@ fn draft_kill(
         risks,
         confirm,
         seen: Seen::of(super::state_facts(chosen.iter().copied())),
-        operation: Operation::StatesKill {
-            labels,
-            states: planned,
-            clients,
-        },
+        operation: Operation::StatesKill { labels, states: planned, clients },
         reverts_after: None,
         undoes: None,
     }
@@ -265,10 +240,7 @@ fn no_states_clause(choice: &StatesChoice, port: u16) -> String {
         StatesChoice::Clients(clients) => {
             let names: Vec<String> = clients.iter().map(IpAddr::to_string).collect();
             let verb = if names.len() == 1 { "has" } else { "have" };
-            format!(
-                "Nothing to do: {} {verb} no connection to port {port}.",
-                super::named(&names)
-            )
+            format!("Nothing to do: {} {verb} no connection to port {port}.", super::named(&names))
         }
     }
 }

@@ -64,16 +64,10 @@ impl SourceCounts {
         };
         // Without the configuration (it costs a PHP start) what is forwarded to the port counts as the service's.
         // What an overload has flushed is printed as closed on both sides until pf's next purge.
-        let alive = states
-            .iter()
-            .filter(|state| state.levels != "CLOSED:CLOSED");
+        let alive = states.iter().filter(|state| state.levels != "CLOSED:CLOSED");
         let sources = tally_sources(alive, service, None, &[], |_| false);
         let live = sources.iter().map(|source| (source.address, source.states));
-        Self::Forgotten {
-            window,
-            now,
-            live: live.collect(),
-        }
+        Self::Forgotten { window, now, live: live.collect() }
     }
 
     /// Says of the entries whose counts pf forgets, and what follows.
@@ -124,10 +118,7 @@ impl SourceCounts {
                 risks.push(Risk::new("counts-kept", message));
             }
         };
-        kept(
-            busy,
-            "connections to the service are live (kmsctl states kill ends them)",
-        );
+        kept(busy, "connections to the service are live (kmsctl states kill ends them)");
         let late: Vec<String> = late.iter().map(IpAddr::to_string).collect();
         kept(late, "too many at once");
         (forget, risks)
@@ -160,12 +151,7 @@ pub fn plan_freeing(
         _ => 0,
     };
     if chosen.is_empty() {
-        return Ok(Planned::NothingToDo(no_entries_clause(
-            entries.len(),
-            ageless,
-            choice,
-            name,
-        )));
+        return Ok(Planned::NothingToDo(no_entries_clause(entries.len(), ageless, choice, name)));
     }
     let planned: Vec<PlannedEntry> = chosen.iter().map(|entry| (*entry).into()).collect();
     let (count, all) = (planned.len(), entries.len());
@@ -231,9 +217,7 @@ impl AddressSet {
             let net = IpNet::new(inner.net.addr(), *length).ok()?;
             self.all.get(&Address::new(net)).copied()
         });
-        exact
-            .into_iter()
-            .chain(networks.filter(move |_| !inner.negated))
+        exact.into_iter().chain(networks.filter(move |_| !inner.negated))
     }
 }
 
@@ -262,10 +246,8 @@ fn addressed_entries<'a>(
     let mut wanted: Vec<Address> = addresses.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
-    let exact: HashMap<Address, &Entry> = entries
-        .iter()
-        .map(|entry| (Address::from(entry), entry))
-        .collect();
+    let exact: HashMap<Address, &Entry> =
+        entries.iter().map(|entry| (Address::from(entry), entry)).collect();
     let blocked = entries.iter().map(Address::from);
     let networks = AddressSet::new(blocked.filter(|entry| !entry.negated && is_network(entry)));
     let mut chosen = Vec::new();
@@ -386,9 +368,7 @@ pub fn block(
         risks.push(Risk::new("blocked-already", already));
     }
     risks.extend(people_kept_out(&new, around));
-    let facts = new
-        .iter()
-        .map(|address| (address.to_string(), "nothing".to_owned()));
+    let facts = new.iter().map(|address| (address.to_string(), "nothing".to_owned()));
     Ok(Draft {
         what: blocking_sentence(&new, "", table),
         differences: vec![Difference::new(
@@ -423,8 +403,7 @@ pub fn block(
 fn people_kept_out(new: &[Address], around: &Surroundings) -> Vec<Risk> {
     let is_held = |address: &IpAddr| {
         let address = canonical_address(*address);
-        new.iter()
-            .any(|held| canonical_net(held.net).contains(&address))
+        new.iter().any(|held| canonical_net(held.net).contains(&address))
     };
     let customers = around.customers.iter();
     let customers: Vec<String> = customers
@@ -473,11 +452,7 @@ pub(super) fn blocking_sentence<'a>(
     again: &str,
     table: &TableName,
 ) -> String {
-    format!(
-        "Block {}{again} in {}.",
-        address_words(addresses),
-        table.as_str()
-    )
+    format!("Block {}{again} in {}.", address_words(addresses), table.as_str())
 }
 
 /// Counts single addresses, and names networks with how many addresses each holds.
@@ -532,10 +507,7 @@ fn freeing_risks(table: &str, missing: &[String]) -> Vec<Risk> {
     ];
     if !missing.is_empty() {
         let verb = if missing.len() == 1 { "is" } else { "are" };
-        risks.push(Risk::new(
-            "not-blocked",
-            format!("{} {verb} not in {table}.", named(missing)),
-        ));
+        risks.push(Risk::new("not-blocked", format!("{} {verb} not in {table}.", named(missing))));
     }
     risks
 }

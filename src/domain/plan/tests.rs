@@ -94,13 +94,7 @@ fn author() -> Author {
 
 /// Frees every entry.
 fn flushing() -> Draft {
-    draft(plan_freeing(
-        &entries(),
-        &TableChoice::All,
-        &table(),
-        now(),
-        &SourceCounts::Kept,
-    ))
+    draft(plan_freeing(&entries(), &TableChoice::All, &table(), now(), &SourceCounts::Kept))
 }
 
 fn sealed() -> Plan {
@@ -131,11 +125,7 @@ fn states() -> Vec<State> {
 fn sections_of(configured: &Configured) -> Sections {
     let side = |side: &Side| {
         let flags = [("any", side.any), ("not", side.not)];
-        let texts = [
-            ("network", &side.network),
-            ("address", &side.address),
-            ("port", &side.port),
-        ];
+        let texts = [("network", &side.network), ("address", &side.address), ("port", &side.port)];
         let mut element = Element::Map(Vec::new());
         for (name, _) in flags.iter().filter(|(_, set)| *set) {
             element.set_child(name, "");
@@ -222,11 +212,7 @@ impl Box_ {
     fn new(mut configured: Configured, filter: &[Rule], nat: &[Rule]) -> Self {
         fixtures::fill_lists(&mut configured);
         let service = fixtures::service();
-        let loaded = Loaded {
-            filter,
-            nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter, nat, enabled: true };
         let configured = Configured {
             fingerprint: "before".into(),
             sections: sections_of(&configured),
@@ -241,11 +227,7 @@ impl Box_ {
     }
 
     fn open() -> Self {
-        let filter = [
-            fixtures::block_table(),
-            fixtures::pass(),
-            fixtures::default_deny(),
-        ];
+        let filter = [fixtures::block_table(), fixtures::pass(), fixtures::default_deny()];
         Self::new(fixtures::configured(), &filter, &[fixtures::rdr()])
     }
 
@@ -253,24 +235,13 @@ impl Box_ {
         let mut configured = fixtures::configured();
         configured.nat[0].disabled = true;
         configured.filter[0].disabled = true;
-        Self::new(
-            configured,
-            &[fixtures::block_table(), fixtures::default_deny()],
-            &[],
-        )
+        Self::new(configured, &[fixtures::block_table(), fixtures::default_deny()], &[])
     }
 
     fn absent() -> Self {
-        let configured = Configured {
-            nat: Vec::new(),
-            filter: Vec::new(),
-            ..fixtures::configured()
-        };
-        Self::new(
-            configured,
-            &[fixtures::block_table(), fixtures::default_deny()],
-            &[],
-        )
+        let configured =
+            Configured { nat: Vec::new(), filter: Vec::new(), ..fixtures::configured() };
+        Self::new(configured, &[fixtures::block_table(), fixtures::default_deny()], &[])
     }
 
     fn changed(mut self, change: impl Fn(&mut Configured)) -> Self {
@@ -299,26 +270,14 @@ impl Box_ {
         max_src_conn: Option<u32>,
         rate: Option<(u32, u32)>,
     ) -> Result<Planned, Refusal> {
-        let rate = rate.map(|(connections, seconds)| Rate {
-            connections,
-            seconds,
-        });
-        let wanted = WantedCaps {
-            caps: Caps { max_src_conn, rate },
-            preset: None,
-        };
+        let rate = rate.map(|(connections, seconds)| Rate { connections, seconds });
+        let wanted = WantedCaps { caps: Caps { max_src_conn, rate }, preset: None };
         self.plan(|present| plan_caps(present, &wanted, ChangeOptions::default()))
     }
 }
 
 fn default_caps() -> Caps {
-    Caps {
-        max_src_conn: Some(50),
-        rate: Some(Rate {
-            connections: 10,
-            seconds: 60,
-        }),
-    }
+    Caps { max_src_conn: Some(50), rate: Some(Rate { connections: 10, seconds: 60 }) }
 }
 
 fn change_of(draft: &Draft) -> &ConfigurationEdit {
@@ -354,11 +313,7 @@ fn records(port: &str) -> Records {
         record.set_child("destination", to);
         Some(Placed { index: 3, record })
     };
-    let caps = [
-        ("max-src-conn", "50"),
-        ("max-src-conn-rate", "10"),
-        ("max-src-conn-rates", "60"),
-    ];
+    let caps = [("max-src-conn", "50"), ("max-src-conn-rate", "10"), ("max-src-conn-rates", "60")];
     Records {
         nat: placed(&[("target", "k8s_kms_lb")], to(("network", "wanip"))),
         filter: placed(&caps, to(("address", "k8s_kms_lb"))),
@@ -367,14 +322,7 @@ fn records(port: &str) -> Records {
 }
 
 fn saved(records: Records) -> SavedRecords {
-    SavedRecords {
-        id: "abc".into(),
-        by: None,
-        at: Some(now()),
-        records,
-        kept: true,
-        broken: None,
-    }
+    SavedRecords { id: "abc".into(), by: None, at: Some(now()), records, kept: true, broken: None }
 }
 
 fn applied(on: &Box_) -> Result<Planned, Refusal> {
@@ -389,10 +337,7 @@ fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
             context: None,
             planned_as: None,
         },
-        HistoryEvent::Ended {
-            id: plan.id.to_string(),
-            finish: Box::new(finish),
-        },
+        HistoryEvent::Ended { id: plan.id.to_string(), finish: Box::new(finish) },
     ];
     fold(events.iter().map(|event| (event, None))).remove(0)
 }
@@ -418,10 +363,8 @@ fn a_list_as_long_as_the_table_is_planned() {
         panic!("there is something to free");
     };
     assert_eq!(draft.what, "Free 40000 addresses from virusprot.");
-    let networks: Vec<Address> = ["9.9.1.0/24", "9.9.1.7", "9.10.0.0/16"]
-        .iter()
-        .map(|text| text.parse().unwrap())
-        .collect();
+    let networks: Vec<Address> =
+        ["9.9.1.0/24", "9.9.1.7", "9.10.0.0/16"].iter().map(|text| text.parse().unwrap()).collect();
     let within = TableChoice::Within(networks);
     let planned = plan_freeing(&entries, &within, &table(), now(), &SourceCounts::Kept);
     let Ok(Planned::Change(draft)) = planned else {

@@ -107,9 +107,7 @@ fn check_words(entry: &HistoryEntry) -> Result<(), Refusal> {
     let changed = entry.finish.iter().flat_map(|finish| &finish.changed);
     let fits = (commands.iter().any(begins) || ["undo", "apply"].iter().any(begins))
         && (sentences.is_empty() || sentences.contains(&change.what))
-        && changed
-            .into_iter()
-            .all(|entry| meant.contains(&entry.address));
+        && changed.into_iter().all(|entry| meant.contains(&entry.address));
     if fits {
         return Ok(());
     }
@@ -188,11 +186,8 @@ fn put_back(
         operator
             .is_some_and(|operator| !entry.address.negated && entry.address.net.contains(&operator))
     };
-    let (own, rest): (Vec<PlannedEntry>, Vec<PlannedEntry>) = freed
-        .iter()
-        .copied()
-        .filter(|entry| !is_there(entry))
-        .partition(is_operator);
+    let (own, rest): (Vec<PlannedEntry>, Vec<PlannedEntry>) =
+        freed.iter().copied().filter(|entry| !is_there(entry)).partition(is_operator);
     let mut risks = vec![Risk::new(
         "ages-restart",
         "Their ages restart: pf counts from now, so the cron job frees them later than it would have.",
@@ -222,9 +217,7 @@ fn put_back(
             "Nothing to do: what was freed is in {name} again already."
         ));
     }
-    let facts = rest
-        .iter()
-        .map(|entry| (entry.address.to_string(), "nothing".to_owned()));
+    let facts = rest.iter().map(|entry| (entry.address.to_string(), "nothing".to_owned()));
     Draft {
         what: blocking_sentence(rest.iter().map(|entry| &entry.address), AGAIN, table),
         differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
@@ -357,10 +350,7 @@ pub fn plan_keep(
         risks: Vec::new(),
         confirm: Confirm::YesNo,
         seen: super::exposure::seen_configuration(present),
-        operation: Operation::Keep {
-            id: armed.id.clone(),
-            until,
-        },
+        operation: Operation::Keep { id: armed.id.clone(), until },
         reverts_after: None,
         undoes: None,
     }
@@ -379,11 +369,7 @@ fn check_stands(
         )))
     };
     let configured = present.configured;
-    if configured
-        .unfinished
-        .iter()
-        .any(|running| running.id.as_str() == id)
-    {
+    if configured.unfinished.iter().any(|running| running.id.as_str() == id) {
         return refuse(format!("{id} is being made or taken back at this moment."));
     }
     let mut expired = configured.expired.iter();
@@ -398,18 +384,13 @@ fn check_stands(
         return Ok(());
     };
     if let Some(by) = entry.undone_by.as_ref().or(entry.superseded_by.as_ref()) {
-        return refuse(format!(
-            "{by} stands in the place of {id}, so there is nothing to keep."
-        ));
+        return refuse(format!("{by} stands in the place of {id}, so there is nothing to keep."));
     }
     if entry.is_unsettled() {
         return refuse(format!("How {id} ended is not known here."));
     }
     if !entry.took_effect() {
-        return refuse(format!(
-            "There is nothing to keep: {id} ended as {}.",
-            entry.ending_word()
-        ));
+        return refuse(format!("There is nothing to keep: {id} ended as {}.", entry.ending_word()));
     }
     let moved = outcome.is_some_and(|outcome| outcome.fingerprints.1 != configured.fingerprint);
     if moved {

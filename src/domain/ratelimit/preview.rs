@@ -62,11 +62,7 @@ impl SeenConnections {
             self.left_out += 1;
         } else if let Some(source) = self.number_of(address) {
             let lasted = u32::try_from(closed.saturating_sub(opened)).unwrap_or(0);
-            self.seen.push(SeenConnection {
-                opened,
-                source,
-                lasted,
-            });
+            self.seen.push(SeenConnection { opened, source, lasted });
         }
     }
 
@@ -127,13 +123,7 @@ impl<'a> ConnectionReader<'a> {
     ) -> Self {
         let mut log = Log::keeping_ended();
         log.wrapper.in_year(year);
-        Self {
-            log,
-            events: Vec::new(),
-            is_external,
-            into,
-            newest: None,
-        }
+        Self { log, events: Vec::new(), is_external, into, newest: None }
     }
 
     pub fn read_line(&mut self, line: &[u8]) {
@@ -231,14 +221,9 @@ pub fn preview_caps(
     generation: Option<Generation>,
     release: impl Fn(i64) -> Option<i64>,
 ) -> Vec<CutSource> {
-    connections
-        .seen
-        .sort_unstable_by_key(|seen| (seen.source, seen.opened));
+    connections.seen.sort_unstable_by_key(|seen| (seen.source, seen.opened));
     let mut cuts = Vec::new();
-    for own in connections
-        .seen
-        .chunk_by(|one, other| one.source == other.source)
-    {
+    for own in connections.seen.chunk_by(|one, other| one.source == other.source) {
         let replay = |generation| replay_source(own, caps, generation, &release);
         let mut found = replay(generation.unwrap_or(Generation::Decaying));
         if generation.is_none() {
@@ -333,11 +318,7 @@ fn replay_source(
             continue;
         }
         let until = cut.then(|| release(at)).flatten();
-        let by = if fast || (!many && maybe_fast) {
-            CutBy::Rate
-        } else {
-            CutBy::MaxSrcConn
-        };
+        let by = if fast || (!many && maybe_fast) { CutBy::Rate } else { CutBy::MaxSrcConn };
         match &mut found {
             Some(found) if found.cut => found.cuts += 1,
             _ => {
@@ -394,11 +375,8 @@ pub fn cuts_sentence(cuts: &[CutSource], span: &str) -> String {
     const NAMED: usize = 5;
     let is_sure = |cut: &&CutSource| cut.cuts > 0;
     let sure: Vec<&CutSource> = cuts.iter().filter(is_sure).collect();
-    let customers: Vec<String> = sure
-        .iter()
-        .filter(|cut| cut.customer)
-        .map(|cut| cut.address.to_string())
-        .collect();
+    let customers: Vec<String> =
+        sure.iter().filter(|cut| cut.customer).map(|cut| cut.address.to_string()).collect();
     let counted = |count: usize, one: &str| match count {
         1 => format!("1 {one}"),
         count => format!("{count} {one}s"),
@@ -415,11 +393,7 @@ pub fn cuts_sentence(cuts: &[CutSource], span: &str) -> String {
                 kinds.push(format!("{count} ({names}{more})"));
                 kinds.retain(|kind| kind != "0 scanners");
             }
-            format!(
-                "blocked {} in {span}: {}",
-                counted(all, "source"),
-                kinds.join(", ")
-            )
+            format!("blocked {} in {span}: {}", counted(all, "source"), kinds.join(", "))
         }
     };
     let maybe = cuts.iter().filter(|cut| cut.borderline).count();

@@ -48,9 +48,7 @@ pub enum DnsError {
 }
 
 pub fn dns_question(id: u16, name: &str, family: Family) -> Result<Vec<u8>, DnsError> {
-    let bad = || DnsError::BadName {
-        name: name.to_owned(),
-    };
+    let bad = || DnsError::BadName { name: name.to_owned() };
     let plain = name.strip_suffix('.').unwrap_or(name);
     if plain.is_empty() || plain.len() > 253 {
         return Err(bad());
@@ -59,9 +57,7 @@ pub fn dns_question(id: u16, name: &str, family: Family) -> Result<Vec<u8>, DnsE
     // A standard query, recursion desired; one question.
     bytes.extend([0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in plain.split('.') {
-        let length = u8::try_from(label.len())
-            .ok()
-            .filter(|length| (1..=63).contains(length));
+        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length));
         bytes.push(length.ok_or_else(bad)?);
         bytes.extend(label.bytes());
     }
@@ -118,13 +114,11 @@ fn parse_records(bytes: &[u8], start: usize, count: u16, family: Family) -> Opti
         }
         match (kind, family) {
             (5, _) => wanted = name_at(bytes, start)?.0,
-            (1, Family::A) => found.push(IpAddr::from(Ipv4Addr::from(
-                <[u8; 4]>::try_from(data).ok()?,
-            ))),
+            (1, Family::A) => {
+                found.push(IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?)))
+            }
             (28, Family::Aaaa) => {
-                found.push(IpAddr::from(Ipv6Addr::from(
-                    <[u8; 16]>::try_from(data).ok()?,
-                )));
+                found.push(IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?)));
             }
             _ => {}
         }
@@ -154,11 +148,7 @@ fn name_at(bytes: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
             }
             0 if length == 0 => return Some((name, after.unwrap_or(place + 1))),
             0 => {
-                name.extend(
-                    bytes
-                        .get(place + 1..place + 1 + length)?
-                        .to_ascii_lowercase(),
-                );
+                name.extend(bytes.get(place + 1..place + 1 + length)?.to_ascii_lowercase());
                 name.push(b'.');
                 if name.len() > 255 {
                     return None;
@@ -179,9 +169,7 @@ mod tests {
         let mut bytes = question.to_vec();
         bytes[2..4].copy_from_slice(&flags.to_be_bytes());
         bytes[6..8].copy_from_slice(&u16::try_from(records.len()).unwrap().to_be_bytes());
-        records
-            .iter()
-            .for_each(|record| bytes.extend_from_slice(record));
+        records.iter().for_each(|record| bytes.extend_from_slice(record));
         bytes
     }
 
@@ -219,29 +207,14 @@ mod tests {
         let ours = dns_question(7, "kms.example.net", Family::A).unwrap();
         let theirs = dns_question(8, "kms.example.net", Family::A).unwrap();
         let answers = |bytes: &[u8]| parse_dns_answer(bytes, &ours, Family::A);
-        assert_eq!(
-            answers(&reply(&theirs, 0x8180, &[A])),
-            Err(DnsError::NotOurs)
-        );
+        assert_eq!(answers(&reply(&theirs, 0x8180, &[A])), Err(DnsError::NotOurs));
         assert_eq!(answers(&ours), Err(DnsError::NotOurs), "our own question");
         assert_eq!(answers(&reply(&ours, 0x8183, &[])), Ok(vec![]), "NXDOMAIN");
-        assert_eq!(
-            answers(&reply(&ours, 0x8185, &[])),
-            Err(DnsError::Refused("REFUSED"))
-        );
-        assert_eq!(
-            answers(&reply(&ours, 0x8380, &[A])),
-            Err(DnsError::Truncated)
-        );
-        assert_eq!(
-            answers(&reply(&ours, 0x8180, &[&A[..12]])),
-            Err(DnsError::Garbled)
-        );
+        assert_eq!(answers(&reply(&ours, 0x8185, &[])), Err(DnsError::Refused("REFUSED")));
+        assert_eq!(answers(&reply(&ours, 0x8380, &[A])), Err(DnsError::Truncated));
+        assert_eq!(answers(&reply(&ours, 0x8180, &[&A[..12]])), Err(DnsError::Garbled));
         let looped = b"\xc0\x21\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xcb\x00\x71\x07";
-        assert_eq!(
-            answers(&reply(&ours, 0x8180, &[looped])),
-            Err(DnsError::Garbled)
-        );
+        assert_eq!(answers(&reply(&ours, 0x8180, &[looped])), Err(DnsError::Garbled));
     }
 
     proptest! {

@@ -20,50 +20,20 @@ const CHECKS: [&str; 5] = ["ssh-login", "ssh-key", "ssh-host-key", "ssh-reuse", 
 
 /// Every right that some command needs, in the order in which they are listed.
 pub const RIGHTS: [Right; 9] = [
-    own_right(
-        "get",
-        "services",
-        None,
-        "`verify`, `doctor`, `notifier status`",
-    ),
-    own_right(
-        "list",
-        "pods",
-        None,
-        "`verify`, `doctor`, `status`, `notifier`",
-    ),
+    own_right("get", "services", None, "`verify`, `doctor`, `notifier status`"),
+    own_right("list", "pods", None, "`verify`, `doctor`, `status`, `notifier`"),
     own_right("get", "pods", None, "`notifier logs`"),
-    own_right(
-        "get",
-        "pods",
-        Some("log"),
-        "`notifier status`, `notifier logs`, `status`",
-    ),
-    own_right(
-        "get",
-        "pods",
-        Some("proxy"),
-        "`notifier status`, `notifier metrics`, `status`",
-    ),
+    own_right("get", "pods", Some("log"), "`notifier status`, `notifier logs`, `status`"),
+    own_right("get", "pods", Some("proxy"), "`notifier status`, `notifier metrics`, `status`"),
     Right {
         optional: true,
         ..own_right("create", "pods", Some("exec"), "`notifier logs --server`")
     },
     own_right("list", "events", None, "`notifier status`"),
-    own_right(
-        "list",
-        "endpointslices.discovery.k8s.io",
-        None,
-        "`verify`, `doctor`",
-    ),
+    own_right("list", "endpointslices.discovery.k8s.io", None, "`verify`, `doctor`"),
     Right {
         metallb: true,
-        ..own_right(
-            "list",
-            "servicel2statuses.metallb.io",
-            None,
-            "`verify`, `doctor`",
-        )
+        ..own_right("list", "servicel2statuses.metallb.io", None, "`verify`, `doctor`")
     },
 ];
 
@@ -153,10 +123,7 @@ fn speed(facts: &Facts<'_>) -> Finding {
         Ok(took) => *took,
         Err(trouble) => return trouble.finding("ssh-speed"),
     };
-    let evidence = format!(
-        "Every question in one round trip, within {}.",
-        rounded_time(took)
-    );
+    let evidence = format!("Every question in one round trip, within {}.", rounded_time(took));
     if took > Duration::from_secs(5) {
         return Finding::wrong(
             "ssh-speed",
@@ -177,23 +144,13 @@ fn version(facts: &Facts<'_>) -> Finding {
         return Finding::unknown(check, "Unknown: /etc/version cannot be read.");
     };
     let number = version.split('-').next().unwrap_or_default();
-    let schema = configured
-        .system
-        .config_version
-        .as_deref()
-        .unwrap_or("unknown");
+    let schema = configured.system.config_version.as_deref().unwrap_or("unknown");
     let evidence = format!("pfSense {version}, config.xml version {schema}");
     if TESTED.contains(&number) {
-        return Finding::ok(
-            check,
-            format!("{evidence}: one that kmsctl is tested with."),
-        );
+        return Finding::ok(check, format!("{evidence}: one that kmsctl is tested with."));
     }
-    Finding::unknown(
-        check,
-        format!("{evidence}: kmsctl is tested with {}.", TESTED.join(", ")),
-    )
-    .fix("Reading is safe. Before the first change, look at its --dry-run.")
+    Finding::unknown(check, format!("{evidence}: kmsctl is tested with {}.", TESTED.join(", ")))
+        .fix("Reading is safe. Before the first change, look at its --dry-run.")
 }
 
 fn php(facts: &Facts<'_>) -> Finding {
@@ -212,11 +169,9 @@ fn php(facts: &Facts<'_>) -> Finding {
     let mut numbers = php.split('.').map_while(|part| part.parse::<u32>().ok());
     let evidence = format!("PHP {php} runs pfSense's own code and read config.xml.");
     match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) < OLDEST_PHP => Finding::wrong(
-            check,
-            evidence,
-            "Upgrade pfSense: kmsctl needs PHP 7.4 or newer.",
-        ),
+        (Some(major), Some(minor)) if (major, minor) < OLDEST_PHP => {
+            Finding::wrong(check, evidence, "Upgrade pfSense: kmsctl needs PHP 7.4 or newer.")
+        }
         _ => missing(check, evidence, facts),
     }
 }
@@ -231,19 +186,13 @@ fn missing(check: &'static str, evidence: String, facts: &Facts<'_>) -> Finding 
     }
     Finding::wrong(
         check,
-        format!(
-            "{evidence} It lacks what a change needs: {}.",
-            missing.join(", ")
-        ),
+        format!("{evidence} It lacks what a change needs: {}.", missing.join(", ")),
         "Change nothing with kmsctl on this firewall; reading is safe.",
     )
 }
 
 fn pf(facts: &Facts<'_>) -> Finding {
-    let disabled = facts
-        .configured
-        .as_ref()
-        .is_ok_and(|configured| configured.filter_disabled);
+    let disabled = facts.configured.as_ref().is_ok_and(|configured| configured.filter_disabled);
     match &facts.info {
         Err(trouble) => trouble.finding_itself("pf", path::UNREADABLE),
         Ok(info) if !info.enabled => Finding::wrong(
@@ -278,16 +227,10 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         );
     }
     let expiry = &judged.expiry;
-    let evidence = expiry
-        .warning(&facts.service.table)
-        .map(|warning| warning.message)
-        .unwrap_or_default();
+    let evidence =
+        expiry.warning(&facts.service.table).map(|warning| warning.message).unwrap_or_default();
     match expiry {
-        Expiry::Cron {
-            older_than_seconds,
-            schedule,
-            ..
-        } => Finding::ok(
+        Expiry::Cron { older_than_seconds, schedule, .. } => Finding::ok(
             "expiry",
             format!(
                 "Cron frees entries older than {}, at `{schedule}`.",
@@ -417,10 +360,9 @@ fn pending(facts: &Facts<'_>) -> Finding {
     let check = "pending-changes";
     match &facts.configured {
         Err(trouble) => trouble.finding(check),
-        Ok(configured) if configured.dirty.is_empty() => Finding::ok(
-            check,
-            "Nothing that was saved in the GUI waits to be applied.",
-        ),
+        Ok(configured) if configured.dirty.is_empty() => {
+            Finding::ok(check, "Nothing that was saved in the GUI waits to be applied.")
+        }
         Ok(configured) => Finding::wrong(
             check,
             format!(
@@ -438,11 +380,8 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
         Ok(configured) => configured.ha_peer,
         Err(trouble) => return trouble.finding(check),
     };
-    let role: Vec<String> = facts
-        .carp
-        .iter()
-        .map(|carp| format!("{} for vhid {}", carp.state, carp.vhid))
-        .collect();
+    let role: Vec<String> =
+        facts.carp.iter().map(|carp| format!("{} for vhid {}", carp.state, carp.vhid)).collect();
     if facts.carp.iter().any(|carp| carp.state == "BACKUP") {
         return Finding::wrong(
             check,
@@ -460,10 +399,9 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
             (true, []) => {
                 "Changes are sent on to a sync peer; its overload table is its own.".to_owned()
             }
-            (_, role) => format!(
-                "This node is {}. The other's overload table is its own.",
-                role.join(", ")
-            ),
+            (_, role) => {
+                format!("This node is {}. The other's overload table is its own.", role.join(", "))
+            }
         },
     )
 }
@@ -614,15 +552,9 @@ pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
     let login = match login {
         Ok(login) => login,
         Err(trouble) => {
-            let fix = trouble
-                .fix
-                .clone()
-                .unwrap_or_else(|| "Try it with plain ssh.".to_owned());
-            let mut findings = vec![Finding::wrong(
-                "ssh-login",
-                format!("No login: {}.", trouble.why),
-                fix,
-            )];
+            let fix = trouble.fix.clone().unwrap_or_else(|| "Try it with plain ssh.".to_owned());
+            let mut findings =
+                vec![Finding::wrong("ssh-login", format!("No login: {}.", trouble.why), fix)];
             let rest = CHECKS.into_iter().skip(1);
             findings
                 .extend(rest.map(|check| Finding::unknown(check, "Unknown: there is no login.")));
@@ -639,26 +571,16 @@ pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
 }
 
 fn login_finding(login: &Login) -> Finding {
-    let client = if login.system_ssh {
-        "the system's ssh"
-    } else {
-        "the built-in SSH client"
-    };
+    let client = if login.system_ssh { "the system's ssh" } else { "the built-in SSH client" };
     Finding::ok(
         "ssh-login",
-        format!(
-            "{} lets us in through {client}, and runs our shell.",
-            login.target
-        ),
+        format!("{} lets us in through {client}, and runs our shell.", login.target),
     )
 }
 
 fn key_finding(login: &Login) -> Finding {
-    let of_kind = |kind: &Option<String>| {
-        kind.as_ref()
-            .map(|kind| format!(" ({kind})"))
-            .unwrap_or_default()
-    };
+    let of_kind =
+        |kind: &Option<String>| kind.as_ref().map(|kind| format!(" ({kind})")).unwrap_or_default();
     match (&login.identity, login.agent) {
         (Some((path, kind)), _) => Finding::ok("ssh-key", format!("The key is {path}{}.", of_kind(kind))),
         (None, true) => Finding::ok("ssh-key", "No key is named: ssh offers those of the agent one after another.")
@@ -669,46 +591,27 @@ fn key_finding(login: &Login) -> Finding {
 
 fn host_key(login: &Login) -> Finding {
     let pinned = if login.pinned { " and as pinned" } else { "" };
-    Finding::ok(
-        "ssh-host-key",
-        format!("{}, as in known_hosts{pinned}.", login.host_key),
-    )
+    Finding::ok("ssh-host-key", format!("{}, as in known_hosts{pinned}.", login.host_key))
 }
 
 fn reuse_finding(login: &Login) -> Finding {
     if !login.system_ssh {
-        return Finding::skipped(
-            "ssh-reuse",
-            "The built-in client logs in anew for each command.",
-        );
+        return Finding::skipped("ssh-reuse", "The built-in client logs in anew for each command.");
     }
-    let from = if login.reused {
-        "was kept by an earlier command"
-    } else {
-        "is new"
-    };
+    let from = if login.reused { "was kept by an earlier command" } else { "is new" };
     match login.kept_seconds {
-        0 => Finding::ok(
-            "ssh-reuse",
-            "Connections are not kept: each command logs in.",
-        )
-        .fix("Set firewall.control_persist to 10m: sshguard counts logins."),
+        0 => Finding::ok("ssh-reuse", "Connections are not kept: each command logs in.")
+            .fix("Set firewall.control_persist to 10m: sshguard counts logins."),
         seconds => Finding::ok(
             "ssh-reuse",
-            format!(
-                "The connection {from}, and is kept for {}.",
-                format_span(seconds)
-            ),
+            format!("The connection {from}, and is kept for {}.", format_span(seconds)),
         ),
     }
 }
 
 fn sudo_finding(login: &Login) -> Finding {
     if login.sudo {
-        return Finding::ok(
-            "sudo",
-            "Commands run as root through sudo, without a password.",
-        );
+        return Finding::ok("sudo", "Commands run as root through sudo, without a password.");
     }
     Finding::skipped("sudo", "Not used: the account is expected to be root.")
 }
@@ -733,14 +636,7 @@ const fn own_right(
     subresource: Option<&'static str>,
     needed_by: &'static str,
 ) -> Right {
-    Right {
-        metallb: false,
-        verb,
-        resource,
-        subresource,
-        needed_by,
-        optional: false,
-    }
+    Right { metallb: false, verb, resource, subresource, needed_by, optional: false }
 }
 
 impl Right {
@@ -751,10 +647,7 @@ impl Right {
 
     /// Says what it is, where, and what is lost without it.
     fn describe_right(&self, namespace: &str) -> String {
-        let part = self
-            .subresource
-            .map(|part| format!("/{part}"))
-            .unwrap_or_default();
+        let part = self.subresource.map(|part| format!("/{part}")).unwrap_or_default();
         format!(
             "{} {}{part} in {namespace} (needed by {})",
             self.verb, self.resource, self.needed_by
@@ -773,9 +666,7 @@ pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
             .collect()
     };
     let (missing, refused) = (lacking(false), lacking(true));
-    let unseen = answers
-        .iter()
-        .find_map(|(_, _, answer)| answer.as_ref().err());
+    let unseen = answers.iter().find_map(|(_, _, answer)| answer.as_ref().err());
     let more = match refused.as_slice() {
         [] => String::new(),
         _ => format!(" Not granted, as by default: {}.", refused.join("; ")),
@@ -889,10 +780,7 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
             return Finding::skipped("pair", evidence);
         }
         let Finding { evidence, fix, .. } = absent_fault(exposure);
-        return Finding {
-            fix,
-            ..Finding::new("pair", CheckResult::Wrong, evidence)
-        };
+        return Finding { fix, ..Finding::new("pair", CheckResult::Wrong, evidence) };
     }
     let found = of_codes(
         facts,
@@ -917,10 +805,7 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
                 && exposure.filter.enabled.is_some() =>
         {
             let Finding { evidence, fix, .. } = half_fault(exposure);
-            Finding {
-                fix,
-                ..Finding::new("pair", CheckResult::Wrong, evidence)
-            }
+            Finding { fix, ..Finding::new("pair", CheckResult::Wrong, evidence) }
         }
         _ => found,
     }
@@ -960,10 +845,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
     if let Some(foreign) = pair.foreign.as_ref().filter(|_| pair.is_ours) {
         return Finding::wrong(
             check,
-            format!(
-                "No filter rule is the exposure's own: {}.",
-                foreign.foreign_clause()
-            ),
+            format!("No filter rule is the exposure's own: {}.", foreign.foreign_clause()),
             "Give the port forward a filter rule of its own (Firewall > NAT).",
         );
     }
@@ -972,10 +854,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
     } else {
         "Give the port forward an associated filter rule (Firewall > NAT), with caps."
     };
-    match pair
-        .own_forward()
-        .map(|nat| nat.association.as_deref().unwrap_or_default())
-    {
+    match pair.own_forward().map(|nat| nat.association.as_deref().unwrap_or_default()) {
         None => Finding::skipped(check, "There is no port forward to the service."),
         Some("pass") => Finding::wrong(
             check,
@@ -987,10 +866,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
             "The port forward is not associated with a filter rule: pfSense will not toggle them together.",
             fix,
         ),
-        Some(_) => Finding::ok(
-            check,
-            "The port forward is associated with its filter rule.",
-        ),
+        Some(_) => Finding::ok(check, "The port forward is associated with its filter rule."),
     }
 }
 
@@ -1058,11 +934,7 @@ mod rights_tests {
             let finding = without(&|other| *other == right);
             let text = format!("in kms (needed by {})", right.needed_by);
             assert!(finding.evidence.contains(&text), "{finding:?}");
-            let expected = if right.optional {
-                CheckResult::Ok
-            } else {
-                CheckResult::Wrong
-            };
+            let expected = if right.optional { CheckResult::Ok } else { CheckResult::Wrong };
             assert_eq!(finding.result, expected, "{finding:?}");
             assert!(finding.fix.is_some(), "{finding:?}");
         }

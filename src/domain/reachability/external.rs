@@ -182,10 +182,8 @@ pub fn judge(
     names: &PublicNames,
     expected: Option<Expected>,
 ) -> Judgement {
-    let vantages: Vec<Seen> = observations
-        .iter()
-        .map(|observation| vantage_verdict(observation, end))
-        .collect();
+    let vantages: Vec<Seen> =
+        observations.iter().map(|observation| vantage_verdict(observation, end)).collect();
     let quorum = count(&vantages);
     let mut findings = names.name_findings();
     if end.changed {
@@ -235,10 +233,8 @@ impl Judgement {
         match exposure.result {
             CheckResult::Wrong => {
                 self.as_expected = Some(false);
-                self.summary = format!(
-                    "not as expected: {} From outside: {}",
-                    exposure.evidence, self.seen
-                );
+                self.summary =
+                    format!("not as expected: {} From outside: {}", exposure.evidence, self.seen);
             }
             CheckResult::Unknown => {
                 self.as_expected = None;
@@ -257,17 +253,11 @@ impl Judgement {
 fn count(seen: &[Seen]) -> Quorum {
     let mut by_vantage: BTreeMap<&str, Vec<Verdict>> = BTreeMap::new();
     for one in seen {
-        by_vantage
-            .entry(&one.vantage)
-            .or_default()
-            .push(one.verdict);
+        by_vantage.entry(&one.vantage).or_default().push(one.verdict);
     }
     let mut quorum = Quorum::default();
     for verdicts in by_vantage.values() {
-        let closed = verdicts
-            .iter()
-            .filter(|verdict| **verdict == Verdict::Closed)
-            .count();
+        let closed = verdicts.iter().filter(|verdict| **verdict == Verdict::Closed).count();
         if verdicts.contains(&Verdict::Open) {
             quorum.open += 1;
         } else if closed * 2 > verdicts.len() {
@@ -436,22 +426,16 @@ impl FirewallEvidence {
             || before.exposure.elsewhere.text != after.exposure.elsewhere.text;
         let made = |counters: Option<Counters>| counters.map(|counters| counters.state_creations);
         let moved = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
-        let filter = moved(
-            made(before.exposure.filter.counters),
-            made(after.exposure.filter.counters),
-        );
+        let filter =
+            moved(made(before.exposure.filter.counters), made(after.exposure.filter.counters));
         // A connection to the port went through the firewall, wherever a rule redirects it.
         let redirected = |side: EvidenceSide<'_>| {
             let other = side.exposure.elsewhere.counters;
             made(side.exposure.nat.counters.or(other))
         };
         let nat = moved(redirected(before), redirected(after));
-        let packets = |side: EvidenceSide<'_>| {
-            side.exposure
-                .block
-                .counters
-                .map(|counters| counters.packets)
-        };
+        let packets =
+            |side: EvidenceSide<'_>| side.exposure.block.counters.map(|counters| counters.packets);
         let drops = dropped_by_rules(before.filter, after.filter, after.exposure);
         let known = |value: Option<u64>| value.filter(|_| !changed);
         Self {
@@ -660,19 +644,13 @@ impl PublicNames {
                 ),
             );
         }
-        let four: Vec<&IpAddr> = addresses
-            .iter()
-            .filter(|address| address.is_ipv4())
-            .collect();
+        let four: Vec<&IpAddr> = addresses.iter().filter(|address| address.is_ipv4()).collect();
         let elsewhere = self.target_address().and_then(|target| {
             let other = |address: &&&IpAddr| ***address != target && !is_private(address);
             four.iter().find(other).map(|address| (*address, target))
         });
         match (four.first(), elsewhere) {
-            (None, _) => say(
-                "no-address",
-                format!("{by} knows no IPv4 address of {host}."),
-            ),
+            (None, _) => say("no-address", format!("{by} knows no IPv4 address of {host}.")),
             (Some(address), _) if is_private(address) => say(
                 "split-horizon",
                 format!(
@@ -732,27 +710,15 @@ struct Conclusion {
 }
 
 fn open_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusion {
-    Conclusion {
-        verdict: Verdict::Open,
-        row,
-        why: why.into(),
-    }
+    Conclusion { verdict: Verdict::Open, row, why: why.into() }
 }
 
 fn closed_conclusion(row: Row, why: impl Into<String>) -> Conclusion {
-    Conclusion {
-        verdict: Verdict::Closed,
-        row: Some(row),
-        why: why.into(),
-    }
+    Conclusion { verdict: Verdict::Closed, row: Some(row), why: why.into() }
 }
 
 fn inconclusive_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusion {
-    Conclusion {
-        verdict: Verdict::Inconclusive,
-        row,
-        why: why.into(),
-    }
+    Conclusion { verdict: Verdict::Inconclusive, row, why: why.into() }
 }
 
 fn vantage_verdict(observation: &Observation, end: &FirewallEvidence) -> Seen {
@@ -803,13 +769,10 @@ fn conclude_vantage(observation: &Observation, end: &FirewallEvidence) -> Conclu
             return inconclusive_conclusion(None, format!("not proven to be outside: {why}"));
         }
     }
-    let connected = observation
-        .attempts
-        .iter()
-        .find_map(|attempt| match attempt {
-            Attempt::Connected { answer, .. } => Some(*answer),
-            _ => None,
-        });
+    let connected = observation.attempts.iter().find_map(|attempt| match attempt {
+        Attempt::Connected { answer, .. } => Some(*answer),
+        _ => None,
+    });
     match connected {
         Some(answer) => conclude_connected(observation, end, answer),
         None => doubt_of_closed(observation, end).map_or_else(
@@ -890,13 +853,10 @@ fn not_kms(answer: BindAnswer) -> &'static str {
 
 /// Says why failed attempts prove nothing.
 fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
-    let failed = observation
-        .attempts
-        .iter()
-        .find_map(|attempt| match attempt {
-            Attempt::NotTried { why } => Some(why),
-            _ => None,
-        });
+    let failed = observation.attempts.iter().find_map(|attempt| match attempt {
+        Attempt::NotTried { why } => Some(why),
+        _ => None,
+    });
     if let Some(why) = failed {
         return Some(format!("the vantage could not try: {why}"));
     }
@@ -920,9 +880,9 @@ fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<
         return Some("the firewall's rules changed meanwhile".to_owned());
     }
     match &observation.control {
-        Control::Failed { to, why } => Some(format!(
-            "the vantage does not reach its control {to} either: {why}"
-        )),
+        Control::Failed { to, why } => {
+            Some(format!("the vantage does not reach its control {to} either: {why}"))
+        }
         Control::NotNeeded => Some("the vantage was not controlled".to_owned()),
         Control::Passed { .. } | Control::OwnPath => None,
     }
@@ -944,13 +904,7 @@ fn is_vantage_blocked(observation: &Observation, end: &FirewallEvidence) -> bool
 fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
     let reset = observation.attempts.contains(&Attempt::Refused);
     let saw = end.saw_attempts(observation.address);
-    let way = matches!(
-        observation.control,
-        Control::Passed {
-            same_address: true,
-            ..
-        }
-    );
+    let way = matches!(observation.control, Control::Passed { same_address: true, .. });
     match (end.lets_in, saw) {
         (true, Saw::Yes) if !server_was_silent(end, observation, reset) => inconclusive_conclusion(
             None,
@@ -996,9 +950,7 @@ fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclus
 /// Returns whether the server stayed silent: its side of the vantage's states shows no SYN, or a reset that the vantage
 /// received.
 fn server_was_silent(end: &FirewallEvidence, observation: &Observation, reset: bool) -> bool {
-    let levels = observation
-        .address
-        .and_then(|address| end.sources.get(&address));
+    let levels = observation.address.and_then(|address| end.sources.get(&address));
     levels.is_some_and(|levels| match HeardFromServer::from_levels(levels) {
         HeardFromServer::Nothing => true,
         HeardFromServer::Reset => reset,
@@ -1007,10 +959,8 @@ fn server_was_silent(end: &FirewallEvidence, observation: &Observation, reset: b
 }
 
 fn dropped_here(end: &FirewallEvidence) -> String {
-    let rule = end
-        .dropped_by
-        .map(|tracker| format!(", most by rule {tracker}"))
-        .unwrap_or_default();
+    let rule =
+        end.dropped_by.map(|tracker| format!(", most by rule {tracker}")).unwrap_or_default();
     let dropped = match end.dropped {
         Some(1) => format!("; the firewall dropped 1 packet meanwhile{rule}"),
         Some(dropped) if dropped > 0 => {
@@ -1032,11 +982,7 @@ pub struct VantageSurroundings<'a> {
 /// Judges a vantage by the address it is known by. Without one it passes for outside: what the firewall sees of it
 /// decides then.
 pub fn by_address(address: Option<IpAddr>, around: VantageSurroundings<'_>) -> Place {
-    let VantageSurroundings {
-        target,
-        interfaces,
-        gateway,
-    } = around;
+    let VantageSurroundings { target, interfaces, gateway } = around;
     if is_private(&target) {
         return Place::Inside(format!(
             "the address that was tried, {target}, is a private one (split horizon?)"
@@ -1052,13 +998,8 @@ pub fn by_address(address: Option<IpAddr>, around: VantageSurroundings<'_>) -> P
         Place::Inside(format!("its address {address} is the firewall's own"))
     } else if is_private(&address) {
         Place::Inside(format!("its address {address} is a private one"))
-    } else if interfaces
-        .iter()
-        .any(|own| own.net.contains(&address) && !outside(&own.net))
-    {
-        Place::Inside(format!(
-            "its address {address} is in a network behind the firewall"
-        ))
+    } else if interfaces.iter().any(|own| own.net.contains(&address) && !outside(&own.net)) {
+        Place::Inside(format!("its address {address} is in a network behind the firewall"))
     } else {
         Place::Outside
     }
@@ -1119,11 +1060,8 @@ mod evidence_tests {
     #[test]
     fn one_answer_among_silences_is_kept() {
         let address: IpAddr = "198.51.100.10".parse().unwrap();
-        let [silent, reset, answer] = [
-            "CLOSED:SYN_SENT",
-            "TIME_WAIT:TIME_WAIT",
-            "SYN_SENT:ESTABLISHED",
-        ];
+        let [silent, reset, answer] =
+            ["CLOSED:SYN_SENT", "TIME_WAIT:TIME_WAIT", "SYN_SENT:ESTABLISHED"];
         for (levels, wanted) in [
             ([silent, answer, reset], answer),
             ([answer, silent, silent], answer),
@@ -1141,16 +1079,13 @@ mod location_tests {
     use super::*;
 
     fn place(address: &str, target: &str) -> Place {
-        let interfaces: Vec<InterfaceAddress> = [
-            ("wan", "192.0.2.1/24"),
-            ("lan", "10.0.20.1/24"),
-            ("dmz", "203.0.113.1/28"),
-        ]
-        .map(|(interface, net)| InterfaceAddress {
-            interface: interface.into(),
-            net: net.parse().unwrap(),
-        })
-        .into();
+        let interfaces: Vec<InterfaceAddress> =
+            [("wan", "192.0.2.1/24"), ("lan", "10.0.20.1/24"), ("dmz", "203.0.113.1/28")]
+                .map(|(interface, net)| InterfaceAddress {
+                    interface: interface.into(),
+                    net: net.parse().unwrap(),
+                })
+                .into();
         let around = VantageSurroundings {
             target: target.parse().unwrap(),
             interfaces: &interfaces,
@@ -1169,10 +1104,7 @@ mod location_tests {
             ("198.51.100.1", "10.0.20.202"),
             ("", "10.0.20.202"),
         ] {
-            assert!(
-                matches!(place(address, target), Place::Inside(_)),
-                "{address} {target}"
-            );
+            assert!(matches!(place(address, target), Place::Inside(_)), "{address} {target}");
         }
         for address in ["198.51.100.10", "192.0.2.9", ""] {
             assert_eq!(place(address, "192.0.2.1"), Place::Outside, "{address}");
@@ -1200,10 +1132,7 @@ mod location_tests {
         assert!(matches!(judged("10.0.10.7", "10.0.10.7"), Place::Inside(_)));
         assert!(matches!(judged("", "198.51.100.10"), Place::Unproven(_)));
         assert!(matches!(judged("198.51.100.10", ""), Place::Unproven(_)));
-        assert!(matches!(
-            judged("198.51.100.10", "192.0.2.1"),
-            Place::Inside(_)
-        ));
+        assert!(matches!(judged("198.51.100.10", "192.0.2.1"), Place::Inside(_)));
     }
 
     #[test]
@@ -1223,42 +1152,15 @@ mod location_tests {
         };
         assert_eq!(of_this_machine(outside, around), Place::Outside);
         for seen in ["10.0.10.5", "192.0.2.1"] {
-            let inside = Machine {
-                seen_by_firewall: address(seen),
-                ..outside
-            };
+            let inside = Machine { seen_by_firewall: address(seen), ..outside };
             let place = of_this_machine(inside, around);
             assert!(matches!(place, Place::Inside(_)), "{seen}: {place:?}");
         }
         for (against, word) in [
-            (
-                Machine {
-                    seen_by_firewall: address("203.0.113.9"),
-                    ..outside
-                },
-                "203.0.113.9",
-            ),
-            (
-                Machine {
-                    seen_by_firewall: None,
-                    ..outside
-                },
-                "does not show",
-            ),
-            (
-                Machine {
-                    direct: false,
-                    ..outside
-                },
-                "jump host",
-            ),
-            (
-                Machine {
-                    private_answer: address("10.0.20.202"),
-                    ..outside
-                },
-                "resolver",
-            ),
+            (Machine { seen_by_firewall: address("203.0.113.9"), ..outside }, "203.0.113.9"),
+            (Machine { seen_by_firewall: None, ..outside }, "does not show"),
+            (Machine { direct: false, ..outside }, "jump host"),
+            (Machine { private_answer: address("10.0.20.202"), ..outside }, "resolver"),
         ] {
             match of_this_machine(against, around) {
                 Place::Unproven(why) => assert!(why.contains(word), "{why}"),

@@ -31,12 +31,7 @@ pub struct Finding {
 
 impl Finding {
     pub fn new(check: &'static str, result: CheckResult, evidence: impl Into<String>) -> Self {
-        Self {
-            check,
-            result,
-            evidence: evidence.into(),
-            fix: None,
-        }
+        Self { check, result, evidence: evidence.into(), fix: None }
     }
 
     pub fn ok(check: &'static str, evidence: impl Into<String>) -> Self {
@@ -66,8 +61,5 @@ impl Finding {
 }
 
 pub fn count_findings(findings: &[Finding], outcome: CheckResult) -> usize {
-    findings
-        .iter()
-        .filter(|finding| finding.result == outcome)
-        .count()
+    findings.iter().filter(|finding| finding.result == outcome).count()
 }

@@ -106,10 +106,7 @@ pub fn read_bind_answer(bytes: &[u8]) -> Option<BindAnswer> {
     if length > LARGEST || call != CALL || header.byte(3)? & WHOLE != WHOLE {
         return Some(BindAnswer::RpcNotKms);
     }
-    let whole = Fields {
-        bytes: bytes.get(..length)?,
-        ..header
-    };
+    let whole = Fields { bytes: bytes.get(..length)?, ..header };
     match whole.byte(2)? {
         BIND_ACK if accepted_context(&whole) == Some(true) => Some(BindAnswer::Kms),
         // A bind_nak, a fault, a rejected context, or a bind_ack that ends before its results do.
@@ -161,20 +158,12 @@ impl<'a> Fields<'a> {
 
     fn short(&self, at: usize) -> Option<u16> {
         let two = self.bytes.get(at..at + 2)?.try_into().ok()?;
-        Some(if self.little {
-            u16::from_le_bytes(two)
-        } else {
-            u16::from_be_bytes(two)
-        })
+        Some(if self.little { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) })
     }
 
     fn long(&self, at: usize) -> Option<u32> {
         let four = self.bytes.get(at..at + 4)?.try_into().ok()?;
-        Some(if self.little {
-            u32::from_le_bytes(four)
-        } else {
-            u32::from_be_bytes(four)
-        })
+        Some(if self.little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) })
     }
 }
 
@@ -186,18 +175,10 @@ mod tests {
     /// A bind_ack as vlmcsd sends it: secondary address "1688", 60 bytes.
     fn bind_ack(little: bool, outcome: u16, reason: u16) -> Vec<u8> {
         let short = |number: u16| {
-            if little {
-                number.to_le_bytes()
-            } else {
-                number.to_be_bytes()
-            }
+            if little { number.to_le_bytes() } else { number.to_be_bytes() }
         };
         let long = |number: u32| {
-            if little {
-                number.to_le_bytes()
-            } else {
-                number.to_be_bytes()
-            }
+            if little { number.to_le_bytes() } else { number.to_be_bytes() }
         };
         let mut pdu = vec![5, 0, 12, 3, if little { 0x10 } else { 0 }, 0, 0, 0];
         pdu.extend(short(60));

@@ -43,11 +43,7 @@ pub struct Trouble {
 impl Trouble {
     /// Makes one without advice.
     pub fn new(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            fix: None,
-            fault: false,
-        }
+        Self { why: why.into(), fix: None, fault: false }
     }
 
     /// Makes the finding of a check that rests on the missing evidence.
@@ -86,11 +82,7 @@ impl Resolution {
             addresses.dedup();
             addresses
         });
-        Self {
-            resolver: resolver.to_owned(),
-            system,
-            answer,
-        }
+        Self { resolver: resolver.to_owned(), system, answer }
     }
 }
 
@@ -104,9 +96,7 @@ pub struct Wan {
 
 impl Wan {
     pub fn of_device(device: &str, interfaces: &[InterfaceAddress]) -> Self {
-        let here = interfaces
-            .iter()
-            .filter(|address| address.interface == device);
+        let here = interfaces.iter().filter(|address| address.interface == device);
         Self {
             device: device.to_owned(),
             addresses: here.map(|address| address.net.addr()).collect(),
@@ -180,13 +170,8 @@ pub fn judge(evidence: &Evidence<'_>, wanted: Option<Expected>) -> Judgement {
         Ok(exposure) => judge_whole(exposure, wanted),
         Err(trouble) => trouble.finding(whole::CHECK),
     };
-    let expected = wanted.or_else(|| {
-        evidence
-            .exposure
-            .as_ref()
-            .ok()
-            .and_then(|exposure| Expected::of(exposure))
-    });
+    let expected = wanted
+        .or_else(|| evidence.exposure.as_ref().ok().and_then(|exposure| Expected::of(exposure)));
     let mut hops = name_hops(evidence);
     hops.extend(firewall_hops(evidence, expected));
     hops.extend(cluster_hops(evidence));
@@ -199,11 +184,8 @@ pub fn judge(evidence: &Evidence<'_>, wanted: Option<Expected>) -> Judgement {
     };
     let whole = exposure.result;
     hops.insert(place, exposure);
-    let state = evidence
-        .exposure
-        .as_ref()
-        .ok()
-        .map(|exposure| (exposure.lets_in(), exposure.filtering));
+    let state =
+        evidence.exposure.as_ref().ok().map(|exposure| (exposure.lets_in(), exposure.filtering));
     let verdict = verdict(state, &hops);
     Judgement {
         as_expected: as_expected(expected, whole, verdict, &hops, state.is_some()),
@@ -244,10 +226,7 @@ fn as_expected(
     }
     // That pf may not be asked is wrong, but says nothing about what it does.
     let speaks = |hop: &&Finding| pf_read || hop.check != "pf";
-    let wrong = hops
-        .iter()
-        .filter(speaks)
-        .any(|hop| hop.result == CheckResult::Wrong);
+    let wrong = hops.iter().filter(speaks).any(|hop| hop.result == CheckResult::Wrong);
     match (expected?, verdict) {
         (Expected::Open, Verdict::Closed) => Some(false),
         (Expected::Open, _) if wrong => Some(false),
@@ -261,10 +240,7 @@ fn as_expected(
 pub fn cluster_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
     let Some(cluster) = evidence.cluster else {
         let why = "No cluster is configured: set cluster.context, or cluster.enabled = \"yes\".";
-        return CHECKS
-            .into_iter()
-            .map(|check| Finding::skipped(check, why))
-            .collect();
+        return CHECKS.into_iter().map(|check| Finding::skipped(check, why)).collect();
     };
     let of_service =
         |check, judge: fn(&Evidence<'_>, &KubernetesService) -> Finding| match &cluster.service {
@@ -323,24 +299,12 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
     let expected = evidence.service.address;
     let (wanted, given) = (service.wanted(), service.given());
     let list = |addresses: &[IpAddr]| {
-        addresses
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ")
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
-    let asked = if wanted.is_empty() {
-        "none in particular".to_owned()
-    } else {
-        wanted.join(" ")
-    };
+    let asked = if wanted.is_empty() { "none in particular".to_owned() } else { wanted.join(" ") };
     let sentence = format!(
         "Asked for: {asked}; given: {}; the firewall sends to {expected}.",
-        if given.is_empty() {
-            "none".to_owned()
-        } else {
-            list(&given)
-        }
+        if given.is_empty() { "none".to_owned() } else { list(&given) }
     );
     let other = |address: &String| address.parse() != Ok(expected);
     if given.is_empty() {
@@ -370,11 +334,7 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
 /// The nodes where a connection finds an endpoint: those of the endpoints, or else of the Ready pods.
 fn endpoint_nodes(cluster: &Cluster) -> Option<Vec<String>> {
     if let Ok(slices) = &cluster.endpoints {
-        let endpoints = slices
-            .items
-            .iter()
-            .filter_map(|slice| slice.endpoints.as_ref())
-            .flatten();
+        let endpoints = slices.items.iter().filter_map(|slice| slice.endpoints.as_ref()).flatten();
         return Some(
             endpoints
                 .filter(|endpoint| endpoint.is_ready())
@@ -402,10 +362,7 @@ fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     let records: Vec<(&str, &str)> = announcements
         .iter()
         .map(|record| {
-            (
-                record.metadata.name.as_str(),
-                record.status.node.as_deref().unwrap_or("no node"),
-            )
+            (record.metadata.name.as_str(), record.status.node.as_deref().unwrap_or("no node"))
         })
         .collect();
     let node = match records.as_slice() {
@@ -420,10 +377,8 @@ fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
         }
         [(_, node)] => *node,
         several => {
-            let nodes: Vec<String> = several
-                .iter()
-                .map(|(name, node)| format!("{node} ({name})"))
-                .collect();
+            let nodes: Vec<String> =
+                several.iter().map(|(name, node)| format!("{node} ({name})")).collect();
             return Finding::wrong(
                 check,
                 format!(
@@ -472,20 +427,14 @@ fn endpoints_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
         Ok(slices) => &slices.items,
         Err(trouble) => return trouble.finding("endpoints"),
     };
-    let all: Vec<_> = slices
-        .iter()
-        .filter_map(|slice| slice.endpoints.as_ref())
-        .flatten()
-        .collect();
+    let all: Vec<_> =
+        slices.iter().filter_map(|slice| slice.endpoints.as_ref()).flatten().collect();
     let ready: Vec<String> = all
         .iter()
         .filter(|endpoint| endpoint.is_ready())
         .map(|endpoint| {
             let address = endpoint.addresses.join(" ");
-            format!(
-                "{address} on {}",
-                endpoint.node_name.as_deref().unwrap_or("an unknown node")
-            )
+            format!("{address} on {}", endpoint.node_name.as_deref().unwrap_or("an unknown node"))
         })
         .collect();
     let name = &evidence.names.service;
@@ -639,13 +588,7 @@ fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
             whole::PASSES,
         );
     }
-    rule_hop(
-        "filter",
-        "The filter rule",
-        &exposure.filter,
-        exposure,
-        expected,
-    )
+    rule_hop("filter", "The filter rule", &exposure.filter, exposure, expected)
 }
 
 /// One rule of the pair against what is expected. No client gets in while one of the two is off, so a rule that is on
@@ -702,19 +645,8 @@ fn is_own_part(part: &Part) -> bool {
 /// Renders what the exposure finds odd about the loaded rules of a hop.
 fn odd_findings(check: &str, exposure: &Exposure) -> String {
     let codes: &[&str] = match check {
-        "nat" => &[
-            "other-target",
-            "no-rdr-exception",
-            "source-limited",
-            "rdr-pass",
-        ],
-        _ => &[
-            "default-pass",
-            "no-rules-loaded",
-            "shadowed",
-            "other-pass",
-            "group-pass",
-        ],
+        "nat" => &["other-target", "no-rdr-exception", "source-limited", "rdr-pass"],
+        _ => &["default-pass", "no-rules-loaded", "shadowed", "other-pass", "group-pass"],
     };
     exposure
         .why
@@ -744,11 +676,7 @@ fn part_words(what: &str, part: &Part) -> String {
 
 /// Judges whether each source is capped; shared with `doctor`.
 pub fn caps_hop(exposure: &Exposure) -> Finding {
-    let loaded = exposure
-        .caps
-        .loaded
-        .map(|caps| caps.to_string())
-        .unwrap_or_default();
+    let loaded = exposure.caps.loaded.map(|caps| caps.to_string()).unwrap_or_default();
     match exposure.state {
         State::Uncapped if exposure.elsewhere_filter.loaded => Finding::wrong(
             "caps",
@@ -760,11 +688,7 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
             Finding::wrong(
                 "caps",
                 "Connections get in, and no cap per source is in force.",
-                if passes {
-                    whole::PASSES
-                } else {
-                    whole::SET_CAPS
-                },
+                if passes { whole::PASSES } else { whole::SET_CAPS },
             )
         }
         State::Open => match exposure.caps.configured {
@@ -780,10 +704,9 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
                 Finding::ok("caps", format!("In force per source: {loaded}.{others}"))
             }
         },
-        State::Unknown => Finding::unknown(
-            "caps",
-            "Unknown: it is not clear whether connections get in.",
-        ),
+        State::Unknown => {
+            Finding::unknown("caps", "Unknown: it is not clear whether connections get in.")
+        }
         State::Closed | State::Half | State::Absent => {
             Finding::skipped("caps", "Nothing gets in that could be capped.")
         }
@@ -815,11 +738,9 @@ pub fn table_hop(
         why.find(|finding| codes.contains(&finding.code))
     });
     match (exposure, idle) {
-        (_, Some(idle)) => Finding::wrong(
-            check,
-            format!("{sentence}. {}", idle.message),
-            whole::RELOAD,
-        ),
+        (_, Some(idle)) => {
+            Finding::wrong(check, format!("{sentence}. {}", idle.message), whole::RELOAD)
+        }
         (Some(exposure), None) if exposure.filtering => {
             Finding::ok(check, format!("{sentence}, and a loaded rule blocks it."))
         }
@@ -875,14 +796,7 @@ pub fn name_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
 
 /// Returns the address that resolvers should answer outside, if it is known.
 fn public_address(evidence: &Evidence<'_>) -> Option<IpAddr> {
-    let own = || {
-        evidence
-            .wan
-            .as_ref()
-            .ok()?
-            .address()
-            .filter(|address| !is_private(address))
-    };
+    let own = || evidence.wan.as_ref().ok()?.address().filter(|address| !is_private(address));
     evidence.public_address.or_else(own)
 }
 
@@ -901,10 +815,7 @@ fn answer_of<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAns
         Ok(answer) => answer,
     };
     let own = |address: &IpAddr| *address == evidence.service.address;
-    let mut addresses = answer
-        .iter()
-        .copied()
-        .filter(|address| address.is_ipv4() || own(address));
+    let mut addresses = answer.iter().copied().filter(|address| address.is_ipv4() || own(address));
     let Some(first) = addresses.next() else {
         return NameAnswer::NoAddress;
     };
@@ -945,10 +856,7 @@ fn addresses_hop(evidence: &Evidence<'_>) -> Finding {
             }
             NameAnswer::Inside => {
                 inside = true;
-                format!(
-                    "{who}: {}, the service's own address inside",
-                    evidence.service.address
-                )
+                format!("{who}: {}, the service's own address inside", evidence.service.address)
             }
             NameAnswer::Public(address) => {
                 publics.push(address);
@@ -1124,31 +1032,20 @@ fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
         BindAnswer::Silent => {
             Finding::wrong(check, "It took the connection and never answered.", stuck)
         }
-        BindAnswer::Reset => Finding::wrong(
-            check,
-            "It took the connection and closed it without an answer.",
-            stuck,
-        ),
+        BindAnswer::Reset => {
+            Finding::wrong(check, "It took the connection and closed it without an answer.", stuck)
+        }
     }
 }
 
 /// Rounds a time up to a step, so that two runs print the same unless something changed.
 pub fn rounded_time(took: Span) -> String {
-    let steps = [
-        (10, "10ms"),
-        (100, "0.1s"),
-        (500, "0.5s"),
-        (1_000, "1s"),
-        (3_000, "3s"),
-    ];
+    let steps = [(10, "10ms"), (100, "0.1s"), (500, "0.5s"), (1_000, "1s"), (3_000, "3s")];
     let millis = took.as_millis();
     steps
         .into_iter()
         .find(|(step, _)| millis < *step)
-        .map_or_else(
-            || format_span(took.as_secs() + 1),
-            |(_, word)| word.to_owned(),
-        )
+        .map_or_else(|| format_span(took.as_secs() + 1), |(_, word)| word.to_owned())
 }
 
 #[cfg(test)]

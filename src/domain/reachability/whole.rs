@@ -104,10 +104,9 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
         )
         .fix("Say what is meant: --expect open, or --expect closed."),
         (Some(Expected::Closed), None) => Finding::unknown(CHECK, first_reason(exposure)).fix(LOOK),
-        (Some(Expected::Closed), Some(_)) if expected.is_none() && exposure.deleted => Finding::ok(
-            CHECK,
-            "Closed on purpose: `revoke --delete` took both rules away.",
-        ),
+        (Some(Expected::Closed), Some(_)) if expected.is_none() && exposure.deleted => {
+            Finding::ok(CHECK, "Closed on purpose: `revoke --delete` took both rules away.")
+        }
         (Some(Expected::Closed), Some(_)) if expected.is_none() => {
             Finding::ok(CHECK, "Closed on purpose: both rules are disabled.")
         }
@@ -150,11 +149,8 @@ fn state_fault(exposure: &Exposure, fix: &str) -> Finding {
 
 fn foreign_fault(exposure: &Exposure) -> Option<Finding> {
     let certain = exposure.foreign_paths().any(|path| path.certain);
-    let evidence = format!(
-        "{}: beside the managed pair, {}",
-        exposure.state,
-        exposure.told_paths()
-    );
+    let evidence =
+        format!("{}: beside the managed pair, {}", exposure.state, exposure.told_paths());
     certain.then(|| Finding::wrong(CHECK, evidence, FOREIGN))
 }
 
@@ -169,10 +165,7 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
     match exposure.state {
         State::Closed | State::Absent => Vec::new(),
         State::Open | State::Uncapped => {
-            let fix = format!(
-                "config.xml disables it and pf still has it. {}",
-                exposure.closing
-            );
+            let fix = format!("config.xml disables it and pf still has it. {}", exposure.closing);
             vec![state_fault(exposure, &fix)]
         }
         State::Half => match foreign_fault(exposure) {
@@ -329,18 +322,10 @@ mod tests {
 
     fn exposure(change: impl FnOnce(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>)) -> Exposure {
         let mut configured = fixtures::configured();
-        let mut filter = vec![
-            fixtures::default_deny(),
-            fixtures::block_table(),
-            fixtures::pass(),
-        ];
+        let mut filter = vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
         let mut nat = vec![fixtures::rdr()];
         change(&mut configured, &mut filter, &mut nat);
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
         judge(Some(&configured), loaded, &fixtures::service())
     }
 
@@ -466,16 +451,8 @@ mod tests {
 
     #[test]
     fn without_the_configuration_the_loaded_rules_have_to_do() {
-        let filter = [
-            fixtures::default_deny(),
-            fixtures::block_table(),
-            fixtures::pass(),
-        ];
-        let half = Loaded {
-            filter: &filter,
-            nat: &[],
-            enabled: true,
-        };
+        let filter = [fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
+        let half = Loaded { filter: &filter, nat: &[], enabled: true };
         let nat = [fixtures::rdr()];
         let open = Loaded { nat: &nat, ..half };
         let service = fixtures::service();
@@ -483,9 +460,6 @@ mod tests {
         assert_eq!(judged(open, None).result, CheckResult::Unknown);
         assert_eq!(judged(half, None).result, CheckResult::Unknown);
         assert_eq!(judged(open, Some(Expected::Open)).result, CheckResult::Ok);
-        assert_eq!(
-            judged(open, Some(Expected::Closed)).result,
-            CheckResult::Wrong
-        );
+        assert_eq!(judged(open, Some(Expected::Closed)).result, CheckResult::Wrong);
     }
 }

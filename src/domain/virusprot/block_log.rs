@@ -64,9 +64,7 @@ impl BlockWatch {
         customers_known: bool,
         at: Timestamp,
     ) -> Vec<BlockEvent> {
-        let entries = entries
-            .iter()
-            .filter(|entry| !entry.address.starts_with('!'));
+        let entries = entries.iter().filter(|entry| !entry.address.starts_with('!'));
         let mut fresh: BTreeMap<String, BlockEvent> = entries
             .map(|entry| {
                 let event = BlockEvent {
@@ -86,17 +84,14 @@ impl BlockWatch {
                 entry.since.is_none() || known.since.is_none() || entry.since == known.since
             };
             match fresh.get_mut(address).filter(stays) {
-                None => events.push(BlockEvent {
-                    at,
-                    event: BlockChange::Released,
-                    ..known.clone()
-                }),
+                None => {
+                    events.push(BlockEvent { at, event: BlockChange::Released, ..known.clone() })
+                }
                 // Once a customer, always: that is said once, whatever the log holds later.
                 Some(entry) if known.customer == Some(true) => entry.customer = Some(true),
-                Some(entry) if entry.customer == Some(true) => events.push(BlockEvent {
-                    event: BlockChange::Customer,
-                    ..entry.clone()
-                }),
+                Some(entry) if entry.customer == Some(true) => {
+                    events.push(BlockEvent { event: BlockChange::Customer, ..entry.clone() })
+                }
                 Some(_) => {}
             }
         }
@@ -161,10 +156,8 @@ pub fn periods_between(
             BlockChange::Released => {
                 // Where the record was cut, the beginning is only in this event.
                 let began = running.remove(&event.address);
-                let blocked_at = began
-                    .map(|period| period.blocked_at)
-                    .or(event.since)
-                    .unwrap_or(event.at);
+                let blocked_at =
+                    began.map(|period| period.blocked_at).or(event.since).unwrap_or(event.at);
                 periods.push(BlockPeriod {
                     address: event.address,
                     blocked_at,
@@ -211,15 +204,9 @@ mod tests {
     #[test]
     fn each_change_is_reported_once() {
         let mut watch = BlockWatch::default();
-        let first = [
-            entry("203.0.113.1", Some(0), 3),
-            entry("2001:db8::1", None, 0),
-        ];
+        let first = [entry("203.0.113.1", Some(0), 3), entry("2001:db8::1", None, 0)];
         let events = watch.compare_entries(&first, false, second(10));
-        assert_eq!(
-            words(&events),
-            ["Blocked 2001:db8::1", "Blocked 203.0.113.1"]
-        );
+        assert_eq!(words(&events), ["Blocked 2001:db8::1", "Blocked 203.0.113.1"]);
         assert_eq!(events[1].since, Some(second(0)));
         assert_eq!(events[1].customer, None);
         assert!(watch.compare_entries(&first, false, second(40)).is_empty());
@@ -227,10 +214,7 @@ mod tests {
         assert_eq!(words(&events), ["Released 2001:db8::1"]);
         let events = watch.compare_entries(&[], true, second(100));
         assert_eq!(words(&events), ["Released 203.0.113.1"]);
-        assert_eq!(
-            (events[0].since, events[0].connections),
-            (Some(second(0)), 3)
-        );
+        assert_eq!((events[0].since, events[0].connections), (Some(second(0)), 3));
     }
 
     #[test]
@@ -241,22 +225,11 @@ mod tests {
         let mut watch = BlockWatch::default();
         let mut record = watch.compare_entries(&scanner, true, second(10));
         record.extend(watch.compare_entries(&customer, true, second(40)));
-        assert_eq!(
-            words(&record),
-            ["Blocked 203.0.113.1", "Customer 203.0.113.1"]
-        );
+        assert_eq!(words(&record), ["Blocked 203.0.113.1", "Customer 203.0.113.1"]);
         // Not again when the cluster was away, when the day is over, or after a restart.
         for known in [false, true] {
-            assert!(
-                watch
-                    .compare_entries(&scanner, known, second(70))
-                    .is_empty()
-            );
-            assert!(
-                watch
-                    .compare_entries(&customer, true, second(80))
-                    .is_empty()
-            );
+            assert!(watch.compare_entries(&scanner, known, second(70)).is_empty());
+            assert!(watch.compare_entries(&customer, true, second(80)).is_empty());
             watch = BlockWatch::resume_record(record.clone());
         }
         record.extend(watch.compare_entries(&[], true, second(100)));
@@ -270,45 +243,25 @@ mod tests {
         let mut watch = BlockWatch::default();
         watch.compare_entries(&[entry("203.0.113.1", Some(0), 0)], true, second(10));
         let events = watch.compare_entries(&[entry("203.0.113.1", Some(25), 1)], true, second(40));
-        assert_eq!(
-            words(&events),
-            ["Released 203.0.113.1", "Blocked 203.0.113.1"]
-        );
+        assert_eq!(words(&events), ["Released 203.0.113.1", "Blocked 203.0.113.1"]);
         assert_eq!(events[1].customer, Some(false));
     }
 
     #[test]
     fn a_restart_reports_nothing_twice() {
-        let entries = [
-            entry("203.0.113.1", Some(0), 3),
-            entry("203.0.113.2", Some(5), 3),
-        ];
+        let entries = [entry("203.0.113.1", Some(0), 3), entry("203.0.113.2", Some(5), 3)];
         let mut record = BlockWatch::default().compare_entries(&entries, true, second(10));
         let mut watch = BlockWatch::resume_record(record.clone());
-        assert!(
-            watch
-                .compare_entries(&entries, true, second(600))
-                .is_empty()
-        );
+        assert!(watch.compare_entries(&entries, true, second(600)).is_empty());
         record.extend(watch.compare_entries(&entries[1..], true, second(700)));
         let mut watch = BlockWatch::resume_record(record.clone());
-        assert!(
-            watch
-                .compare_entries(&entries[1..], true, second(800))
-                .is_empty()
-        );
+        assert!(watch.compare_entries(&entries[1..], true, second(800)).is_empty());
         let periods = periods_between(record, second(0), second(1000));
         let shown: Vec<_> = periods
             .iter()
             .map(|period| (period.address.as_str(), period.released_at, period.seconds))
             .collect();
-        assert_eq!(
-            shown,
-            [
-                ("203.0.113.2", None, 995),
-                ("203.0.113.1", Some(second(700)), 700)
-            ]
-        );
+        assert_eq!(shown, [("203.0.113.2", None, 995), ("203.0.113.1", Some(second(700)), 700)]);
     }
 
     #[test]
@@ -318,10 +271,7 @@ mod tests {
             watch.compare_entries(&[entry("203.0.113.1", Some(0), 3)], true, second(10));
         record.extend(watch.compare_entries(&[], true, second(100)));
         assert!(periods_between(record.clone(), second(101), second(200)).is_empty());
-        assert_eq!(
-            periods_between(record.clone(), second(100), second(200)).len(),
-            1
-        );
+        assert_eq!(periods_between(record.clone(), second(100), second(200)).len(), 1);
         // The beginning was cut off: the end knows when it began.
         let cut = periods_between(record.split_off(1), second(50), second(200));
         assert_eq!(cut[0].seconds, 100);

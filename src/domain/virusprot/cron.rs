@@ -34,9 +34,8 @@ impl CronField {
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 impl Schedule {
@@ -86,15 +85,10 @@ impl Schedule {
 
     fn runs_on(&self, date: Date) -> bool {
         let day = self.days.has_value(date.day());
-        let weekday = self
-            .weekdays
-            .has_value(date.weekday().to_sunday_zero_offset());
+        let weekday = self.weekdays.has_value(date.weekday().to_sunday_zero_offset());
         // crontab(5): with both fields restricted, either is enough.
-        let today = if self.days.any || self.weekdays.any {
-            day && weekday
-        } else {
-            day || weekday
-        };
+        let today =
+            if self.days.any || self.weekdays.any { day && weekday } else { day || weekday };
         self.months.has_value(date.month()) && today
     }
 
@@ -137,10 +131,7 @@ fn parse_cron_field(field: &str, low: u8, high: u8, names: &[&str], base: u8) ->
     for part in field.split(',') {
         bits |= part_bits(part, low, high, names, base)?;
     }
-    Some(CronField {
-        bits,
-        any: field.starts_with('*'),
-    })
+    Some(CronField { bits, any: field.starts_with('*') })
 }
 
 fn part_bits(part: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<u64> {
@@ -149,15 +140,9 @@ fn part_bits(part: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<
         None => (part, None),
     };
     let value = |text: &str| -> Option<u8> {
-        let place = names
-            .iter()
-            .position(|name| text.eq_ignore_ascii_case(name));
-        let number = place
-            .and_then(|place| u8::try_from(place).ok())
-            .map(|place| place + base);
-        number
-            .or_else(|| parse_digits(text))
-            .filter(|value| (low..=high).contains(value))
+        let place = names.iter().position(|name| text.eq_ignore_ascii_case(name));
+        let number = place.and_then(|place| u8::try_from(place).ok()).map(|place| place + base);
+        number.or_else(|| parse_digits(text)).filter(|value| (low..=high).contains(value))
     };
     let (first, last) = match range.split_once('-') {
         _ if range == "*" => (low, high),
@@ -189,9 +174,7 @@ mod tests {
         let fields: Vec<&str> = fields.split(' ').collect();
         let schedule = Schedule::new(fields.try_into().unwrap()).unwrap();
         let zone = TimeZone::get(zone).unwrap();
-        schedule
-            .next(from.parse().unwrap(), &zone)
-            .map(|run| run.to_string())
+        schedule.next(from.parse().unwrap(), &zone).map(|run| run.to_string())
     }
 
     #[test]
@@ -209,41 +192,17 @@ mod tests {
     #[test]
     fn lists_ranges_steps_and_names() {
         let cases = [
-            (
-                "5,35 * * * *",
-                "2026-11-22T13:06:00Z",
-                "2026-11-22T13:35:00Z",
-            ),
-            (
-                "10-20/5 * * * *",
-                "2026-11-22T13:16:00Z",
-                "2026-11-22T13:20:00Z",
-            ),
+            ("5,35 * * * *", "2026-11-22T13:06:00Z", "2026-11-22T13:35:00Z"),
+            ("10-20/5 * * * *", "2026-11-22T13:16:00Z", "2026-11-22T13:20:00Z"),
             ("0 3 * * *", "2026-11-22T03:00:30Z", "2026-11-23T03:00:00Z"),
-            (
-                "0 0 1 jan *",
-                "2026-11-22T00:00:00Z",
-                "2027-01-01T00:00:00Z",
-            ),
-            (
-                "0 0 * * MON-FRI",
-                "2026-11-21T00:00:00Z",
-                "2026-11-23T00:00:00Z",
-            ),
+            ("0 0 1 jan *", "2026-11-22T00:00:00Z", "2027-01-01T00:00:00Z"),
+            ("0 0 * * MON-FRI", "2026-11-21T00:00:00Z", "2026-11-23T00:00:00Z"),
             ("0 0 * * 7", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
             ("0 0 29 2 *", "2026-11-22T00:00:00Z", "2028-02-29T00:00:00Z"),
-            (
-                "59 23 31 12 *",
-                "2026-12-31T23:59:01Z",
-                "2027-12-31T23:59:00Z",
-            ),
+            ("59 23 31 12 *", "2026-12-31T23:59:01Z", "2027-12-31T23:59:00Z"),
         ];
         for (fields, from, expected) in cases {
-            assert_eq!(
-                next(fields, from, "UTC").as_deref(),
-                Some(expected),
-                "{fields}"
-            );
+            assert_eq!(next(fields, from, "UTC").as_deref(), Some(expected), "{fields}");
         }
     }
 
@@ -283,11 +242,7 @@ mod tests {
             "~",
         ];
         for minute in wrong {
-            assert_eq!(
-                Schedule::new([minute, "*", "*", "*", "*"]),
-                None,
-                "{minute:?}"
-            );
+            assert_eq!(Schedule::new([minute, "*", "*", "*", "*"]), None, "{minute:?}");
         }
         assert_eq!(Schedule::new(["0", "24", "*", "*", "*"]), None);
         assert_eq!(Schedule::new(["0", "0", "0", "*", "*"]), None);

@@ -65,19 +65,13 @@ impl Surroundings {
             (Flag::Private, is_private(&net.addr())),
             (
                 Flag::OwnSubnet,
-                self.interfaces
-                    .iter()
-                    .filter(routed)
-                    .any(|own| touches(&own.net.trunc())),
+                self.interfaces.iter().filter(routed).any(|own| touches(&own.net.trunc())),
             ),
             (Flag::Gateway, self.gateways.iter().any(holds)),
             (Flag::Protected, self.protected.iter().any(touches)),
             (Flag::Operator, self.operator.as_ref().is_some_and(holds)),
         ];
-        checks
-            .into_iter()
-            .filter_map(|(flag, set)| set.then_some(flag))
-            .collect()
+        checks.into_iter().filter_map(|(flag, set)| set.then_some(flag)).collect()
     }
 }
 
@@ -182,11 +176,7 @@ pub fn blocked_warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName)
         "gateway-blocked",
         "is a gateway of this firewall. A router in front hides the clients behind its own address, so one abuser blocks them all.",
     );
-    warn(
-        Flag::Protected,
-        "protected-blocked",
-        "lies in a network you protect.",
-    );
+    warn(Flag::Protected, "protected-blocked", "lies in a network you protect.");
     warn(
         Flag::OwnSubnet,
         "own-subnet-blocked",
@@ -201,11 +191,8 @@ pub fn blocked_warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName)
         let others = |flag: &&Flag| **flag != Flag::Customer;
         entry.flags.iter().filter(others).eq([&Flag::Private])
     };
-    let private: Vec<&str> = blocked
-        .iter()
-        .filter(hidden)
-        .map(|entry| entry.address.as_str())
-        .collect();
+    let private: Vec<&str> =
+        blocked.iter().filter(hidden).map(|entry| entry.address.as_str()).collect();
     if let Some(names) = name_some(&private) {
         warnings.push(Warning::new("private-blocked", format!("{names} is a private address: something translates the clients' addresses before they arrive, so one abuser blocks them all.")));
     }
@@ -230,10 +217,7 @@ mod tests {
     use crate::domain::virusprot::expiry::Expiry;
 
     fn no_expiry() -> Judged {
-        Judged {
-            expiry: Expiry::None,
-            overdue: None,
-        }
+        Judged { expiry: Expiry::None, overdue: None }
     }
 
     #[test]
@@ -245,9 +229,7 @@ mod tests {
         };
         let entry = Entry {
             net: "::ffff:198.51.100.7/128".parse().unwrap(),
-            ..crate::domain::pf::table::parse_table_entries(b"   198.51.100.9\n")
-                .value
-                .remove(0)
+            ..crate::domain::pf::table::parse_table_entries(b"   198.51.100.9\n").value.remove(0)
         };
         let now = Timestamp::UNIX_EPOCH;
         let asked = |net: &IpNet| u64::from(net.to_string() == "198.51.100.7/32");
@@ -298,10 +280,8 @@ mod tests {
             ("203.0.113.9".parse().unwrap(), at(7)),
         ]);
         mark_customers(&mut judged, &clients);
-        let marked: Vec<Option<i64>> = judged
-            .iter()
-            .map(|entry| entry.activated_at.map(Timestamp::as_second))
-            .collect();
+        let marked: Vec<Option<i64>> =
+            judged.iter().map(|entry| entry.activated_at.map(Timestamp::as_second)).collect();
         assert_eq!(marked, [Some(5), Some(7), None]);
         assert!(judged[1].flags.contains(&Flag::Customer) && judged[2].flags.is_empty());
     }

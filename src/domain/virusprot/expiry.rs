@@ -57,9 +57,7 @@ impl Job {
     /// Returns the first run, not before `now`, at which an entry added at `since` is old enough.
     fn release_at(&self, since: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         // Older than N, strictly: expiretable(1) and pfctl's expire both keep an entry of exactly N seconds.
-        let age = i64::try_from(self.older_than_seconds)
-            .ok()?
-            .checked_add(1)?;
+        let age = i64::try_from(self.older_than_seconds).ok()?.checked_add(1)?;
         let ripe = since.checked_add(SignedDuration::from_secs(age)).ok()?;
         self.schedule.next(ripe.max(now), zone)
     }
@@ -107,11 +105,7 @@ impl Judged {
             let Some(late_seconds) = late.filter(|late| *late > GRACE_SECONDS) else {
                 continue;
             };
-            let found = overdue.get_or_insert(Overdue {
-                first: entry.net,
-                late_seconds,
-                count: 0,
-            });
+            let found = overdue.get_or_insert(Overdue { first: entry.net, late_seconds, count: 0 });
             found.count += 1;
             if late_seconds > found.late_seconds {
                 (found.first, found.late_seconds) = (entry.net, late_seconds);
@@ -171,11 +165,9 @@ impl Judged {
 impl Serialize for Judged {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (kind, older_than, schedule) = match &self.expiry {
-            Expiry::Cron {
-                older_than_seconds,
-                schedule,
-                ..
-            } => ("cron", Some(older_than_seconds), Some(schedule.to_string())),
+            Expiry::Cron { older_than_seconds, schedule, .. } => {
+                ("cron", Some(older_than_seconds), Some(schedule.to_string()))
+            }
             Expiry::None => ("none", None, None),
             Expiry::Unknown { .. } => ("unknown", None, None),
         };
@@ -220,9 +212,7 @@ impl Expiry {
 
     /// Says that the configuration was not read.
     pub fn unread() -> Self {
-        Self::Unknown {
-            why: "the firewall's configuration could not be read".into(),
-        }
+        Self::Unknown { why: "the firewall's configuration could not be read".into() }
     }
 
     /// Returns the first run of any item, not before `now`, at which an entry added at `since` is old enough.
@@ -235,8 +225,7 @@ impl Expiry {
         zone: &TimeZone,
     ) -> Option<Timestamp> {
         let runs = self.jobs().into_iter();
-        runs.filter_map(|job| job.release_at(since, now, zone))
-            .min()
+        runs.filter_map(|job| job.release_at(since, now, zone)).min()
     }
 
     /// Says what ends a block, after "until".
@@ -253,22 +242,11 @@ impl Expiry {
     }
 
     fn jobs(&self) -> Vec<Job> {
-        let Self::Cron {
-            older_than_seconds,
-            schedule,
-            others,
-            ..
-        } = self
-        else {
+        let Self::Cron { older_than_seconds, schedule, others, .. } = self else {
             return Vec::new();
         };
-        let first = Job {
-            older_than_seconds: *older_than_seconds,
-            schedule: schedule.clone(),
-        };
-        std::iter::once(first)
-            .chain(others.iter().cloned())
-            .collect()
+        let first = Job { older_than_seconds: *older_than_seconds, schedule: schedule.clone() };
+        std::iter::once(first).chain(others.iter().cloned()).collect()
     }
 
     /// Warns where entries are not let go by themselves.
@@ -342,19 +320,10 @@ fn read(item: &CronItem, table: &TableName) -> Reading {
         Age::Unread(why) => return Reading::Doubtful(why),
         Age::Seconds(age) => age,
     };
-    let fields = [
-        &item.minute,
-        &item.hour,
-        &item.mday,
-        &item.month,
-        &item.wday,
-    ]
-    .map(String::as_str);
+    let fields =
+        [&item.minute, &item.hour, &item.mday, &item.month, &item.wday].map(String::as_str);
     match Schedule::new(fields) {
-        Some(schedule) => Reading::Ages(Job {
-            older_than_seconds,
-            schedule,
-        }),
+        Some(schedule) => Reading::Ages(Job { older_than_seconds, schedule }),
         None => Reading::Doubtful(format!(
             "the schedule {} of its cron item is not understood",
             quoted(&fields.join(" "))

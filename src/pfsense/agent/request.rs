@@ -157,10 +157,7 @@ impl AgentRequest {
             .replacen(REQUEST, &literal, 1)
             .replacen(ITSELF, &BASE64.encode(script), 1)
             .into_bytes();
-        ScriptCommand {
-            input,
-            ..ScriptCommand::new([php.clone()])
-        }
+        ScriptCommand { input, ..ScriptCommand::new([php.clone()]) }
     }
 
     /// Reads the question back out of a script, if the script is ours to the byte. For the simulator.
@@ -179,9 +176,7 @@ impl AgentRequest {
 fn literal_in<'a>(input: &'a [u8], script: &str) -> Option<&'a [u8]> {
     let (before, after) = script.split_once(REQUEST)?;
     let after = after.replacen(ITSELF, &BASE64.encode(script), 1);
-    input
-        .strip_prefix(before.as_bytes())?
-        .strip_suffix(after.as_bytes())
+    input.strip_prefix(before.as_bytes())?.strip_suffix(after.as_bytes())
 }
 
 fn read_nonce(text: &str) -> Option<Nonce> {
@@ -251,10 +246,7 @@ mod tests {
                 id,
                 who: "viktor@laptop".into(),
                 files: ["/conf/kmsctl/revert-x.php", "'); system('id'); ('"]
-                    .map(|path| StoredFile {
-                        path: path.into(),
-                        ..StoredFile::default()
-                    })
+                    .map(|path| StoredFile { path: path.into(), ..StoredFile::default() })
                     .into(),
             }),
         ]
@@ -265,9 +257,7 @@ mod tests {
     }
 
     fn input(request: &AgentRequest) -> Vec<u8> {
-        request
-            .command(&ShellWord::fixed("/usr/local/bin/php"), &nonce())
-            .input
+        request.command(&ShellWord::fixed("/usr/local/bin/php"), &nonce()).input
     }
 
     #[test]
@@ -296,10 +286,7 @@ mod tests {
 
     #[test]
     fn values_cannot_leave_the_literal() {
-        let hostile = ReadRequest {
-            alias: "'); system('id'); ('".into(),
-            ..service()
-        };
+        let hostile = ReadRequest { alias: "'); system('id'); ('".into(), ..service() };
         for request in [AgentRequest::Read(hostile), apply(hostile_swap())] {
             let input = input(&request);
             assert_eq!(memchr::memmem::find(&input, b"system('id')"), None);

@@ -22,19 +22,14 @@ pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
         Question::States(_) => 6,
         _ => 0,
     };
-    let mut others: Vec<Question> = questions
-        .iter()
-        .filter(|question| **question != Question::Clock)
-        .cloned()
-        .collect();
+    let mut others: Vec<Question> =
+        questions.iter().filter(|question| **question != Question::Clock).cloned().collect();
     others.sort_by_key(place);
     if let Some(place) = others.iter().position(|asked| *asked == Question::Crontab) {
         others.insert(place + 1, Question::CronFolder);
     }
     // A translation alone, or a filter rule alone, is no path.
-    if let Some(place) = others
-        .iter()
-        .position(|asked| *asked == Question::Translation)
+    if let Some(place) = others.iter().position(|asked| *asked == Question::Translation)
         && others.contains(&Question::Rules)
     {
         others.insert(place + 1, Question::UpnpRules);
@@ -73,9 +68,7 @@ pub(super) fn question_command(
     let of_table = |table: ShellWord, words: &[&'static str]| {
         let mut command = pfctl(&["-t"]);
         command.words.push(table);
-        command
-            .words
-            .extend(words.iter().map(|word| ShellWord::fixed(word)));
+        command.words.extend(words.iter().map(|word| ShellWord::fixed(word)));
         command
     };
     let plain = |words: &[&'static str]| {
@@ -101,14 +94,10 @@ pub(super) fn question_command(
         Question::Table => of_table(ShellWord::table(&service.table), &["-T", "show", "-v"]),
         Question::AliasTable => of_table(alias_table(service), &["-T", "show"]),
         Question::Test(addresses) => {
-            let mut command = of_table(
-                ShellWord::table(&service.table),
-                &["-T", "test", "-vv", "-f", "-"],
-            );
-            command.input = addresses
-                .iter()
-                .flat_map(|address| format!("{address}\n").into_bytes())
-                .collect();
+            let mut command =
+                of_table(ShellWord::table(&service.table), &["-T", "test", "-vv", "-f", "-"]);
+            command.input =
+                addresses.iter().flat_map(|address| format!("{address}\n").into_bytes()).collect();
             command
         }
         Question::Rules => pfctl(&["-vvPsr"]),
@@ -117,10 +106,7 @@ pub(super) fn question_command(
         Question::UpnpTranslation => pfctl(&["-a", UPNP_ANCHOR, "-vvPsn"]),
         Question::States(source) => {
             let mut command = pfctl(&["-vvss"]);
-            command.filter = Some(OutputFilter {
-                port: service.port,
-                address: *source,
-            });
+            command.filter = Some(OutputFilter { port: service.port, address: *source });
             command
         }
         Question::Sources => pfctl(&["-vsS"]),

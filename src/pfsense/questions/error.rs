@@ -108,15 +108,11 @@ pub(super) fn is_no_anchor(reply: &Gathered) -> bool {
 pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {
-        None if reply.cut => Err(FactError::Endless {
-            program,
-            mebibytes: MOST_ARRIVED >> 20,
-        }),
+        None if reply.cut => Err(FactError::Endless { program, mebibytes: MOST_ARRIVED >> 20 }),
         None => Err(FactError::NotReached),
-        Some(_) if reply.cut => Err(FactError::TooLarge {
-            program,
-            mebibytes: reply.bound_in_mebibytes(),
-        }),
+        Some(_) if reply.cut => {
+            Err(FactError::TooLarge { program, mebibytes: reply.bound_in_mebibytes() })
+        }
         Some(126 | 127) => Err(FactError::ProgramMissing { program }),
         Some(status) => Ok(status),
     }
@@ -127,9 +123,7 @@ pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
 pub(super) fn check_exit(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Answer<()> {
     let status = check_came(reply, program)?;
     if reply.raced || is_busy(reply) {
-        return Err(FactError::Busy {
-            program: program.to_owned(),
-        });
+        return Err(FactError::Busy { program: program.to_owned() });
     }
     status_trouble(&reply.stderr, status, fine, program, table)
 }
@@ -150,9 +144,7 @@ pub(crate) fn status_trouble(
         return Ok(());
     }
     if matches!(status, 126 | 127) {
-        return Err(FactError::ProgramMissing {
-            program: program.to_owned(),
-        });
+        return Err(FactError::ProgramMissing { program: program.to_owned() });
     }
     let denied = |line: &str| {
         line.ends_with(": Permission denied") || line.ends_with(": Operation not permitted")
@@ -164,22 +156,13 @@ pub(crate) fn status_trouble(
         return Err(FactError::NoPf);
     }
     if talk.contains("Table does not exist") {
-        return Err(FactError::NoTable {
-            table: table.to_owned(),
-        });
+        return Err(FactError::NoTable { table: table.to_owned() });
     }
     let program = program.to_owned();
     let words = |line: &str| line.chars().take(200).collect();
     if let Some(line) = complaint.filter(|_| fine) {
-        return Err(FactError::Complained {
-            program,
-            message: words(line),
-        });
+        return Err(FactError::Complained { program, message: words(line) });
     }
     let first = talk.lines().find(|line| !line.trim().is_empty());
-    Err(FactError::Failed {
-        program,
-        status,
-        message: words(first.unwrap_or("it said nothing")),
-    })
+    Err(FactError::Failed { program, status, message: words(first.unwrap_or("it said nothing")) })
 }

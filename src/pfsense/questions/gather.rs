@@ -54,10 +54,7 @@ struct Gathering {
 impl Gathered {
     /// What arrives of a command that changes something: each address that it changed, for one.
     pub(super) fn of_change() -> Self {
-        Self {
-            most: MOST_LIST_BYTES,
-            ..Self::without_filter()
-        }
+        Self { most: MOST_LIST_BYTES, ..Self::without_filter() }
     }
 
     fn without_filter() -> Self {
@@ -90,22 +87,10 @@ impl Gathered {
             | Question::Translation
             | Question::UpnpRules
             | Question::UpnpTranslation
-            | Question::Sources => Self {
-                most: MOST_RULE_BYTES,
-                ..plain
-            },
-            Question::Crontab | Question::CronFolder => Self {
-                most: MOST_CRON_BYTES,
-                ..plain
-            },
-            Question::Table | Question::Test(_) => Self {
-                most: MOST_LIST_BYTES,
-                ..plain
-            },
-            Question::Configured => Self {
-                most: agent::LONGEST_ANSWER,
-                ..plain
-            },
+            | Question::Sources => Self { most: MOST_RULE_BYTES, ..plain },
+            Question::Crontab | Question::CronFolder => Self { most: MOST_CRON_BYTES, ..plain },
+            Question::Table | Question::Test(_) => Self { most: MOST_LIST_BYTES, ..plain },
+            Question::Configured => Self { most: agent::LONGEST_ANSWER, ..plain },
             _ => plain,
         }
     }
@@ -153,24 +138,14 @@ impl Gathered {
 
 impl Gathering {
     fn push(&mut self, bytes: &[u8]) {
-        let Self {
-            parser,
-            service,
-            states,
-            cut,
-        } = self;
+        let Self { parser, service, states, cut } = self;
         parser.push(bytes, &mut |state| {
             keep_state(states, cut, service, state);
         });
     }
 
     fn finish(self) -> Parsed<Vec<State>> {
-        let Self {
-            parser,
-            service,
-            mut states,
-            mut cut,
-        } = self;
+        let Self { parser, service, mut states, mut cut } = self;
         let rest = parser.finish_table(&mut |state| {
             keep_state(&mut states, &mut cut, &service, state);
         });

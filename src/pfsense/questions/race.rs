@@ -25,10 +25,8 @@ impl Race {
         replies: &[Gathered],
     ) -> Vec<usize> {
         let answers = || questions.iter().zip(replies).enumerate();
-        let mut lost: Vec<usize> = answers()
-            .filter(|(_, (_, reply))| is_busy(reply))
-            .map(|(place, _)| place)
-            .collect();
+        let mut lost: Vec<usize> =
+            answers().filter(|(_, (_, reply))| is_busy(reply)).map(|(place, _)| place).collect();
         let lists = |wanted: &Question| {
             answers()
                 .find(|(_, (question, reply))| *question == wanted && reply.status == Some(0))

@@ -34,25 +34,14 @@ pub(super) async fn ask_round(
 ) -> Result<Vec<Gathered>, Failure> {
     let questions = &asked.questions;
     let mut replies: Vec<Gathered> = (0..before).map(|_| Gathered::of_change()).collect();
-    replies.extend(
-        questions
-            .iter()
-            .map(|question| Gathered::new(question, &asked.service)),
-    );
+    replies.extend(questions.iter().map(|question| Gathered::new(question, &asked.service)));
     let in_upnp = |place: &usize| {
         let question = place.checked_sub(before).and_then(|at| questions.get(at));
-        matches!(
-            question,
-            Some(Question::UpnpRules | Question::UpnpTranslation)
-        )
+        matches!(question, Some(Question::UpnpRules | Question::UpnpTranslation))
     };
     let (mut later, first): (Vec<usize>, Vec<usize>) = (0..replies.len()).partition(in_upnp);
     let mut ended = run_commands(shell, &first, &mut replies).await?;
-    if replies
-        .iter()
-        .take(before)
-        .any(|reply| reply.status.is_none())
-    {
+    if replies.iter().take(before).any(|reply| reply.status.is_none()) {
         let megabytes = MOST_ARRIVED >> 20;
         return Err(Failure::failed(format!(
             "More than {megabytes} MiB came as the answer to a change; what became of it is not known."
@@ -96,9 +85,7 @@ pub(super) async fn ask_round(
 fn names_upnp_anchor(replies: &[Gathered]) -> bool {
     let name = format!("anchor \"{UPNP_ANCHOR}\" ");
     let finder = memchr::memmem::Finder::new(name.as_bytes());
-    replies
-        .iter()
-        .any(|reply| finder.find(&reply.stdout).is_some())
+    replies.iter().any(|reply| finder.find(&reply.stdout).is_some())
 }
 
 /// Runs these commands; says whether the round came to its end, which an answer without end keeps it from.
@@ -120,11 +107,7 @@ async fn run_commands(
             let _ = ARRIVED.try_with(|arrived| arrived.fetch_add(bytes.len(), Ordering::Relaxed));
             flooded = reply.arrived > MOST_ARRIVED;
             reply.cut |= flooded;
-            if flooded {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if flooded { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await;
     let statuses = match result {

@@ -137,10 +137,7 @@ fn what_exceeds_a_bound_is_unknown() {
     assert_eq!(reading.translation.unwrap().len(), 10_000);
     assert!(matches!(reading.table, Err(FactError::TooMany { .. })));
     let wide = "x".repeat(9 << 20);
-    assert!(matches!(
-        rules(&wide, "", 0),
-        Err(FactError::TooLarge { mebibytes: 8, .. })
-    ));
+    assert!(matches!(rules(&wide, "", 0), Err(FactError::TooLarge { mebibytes: 8, .. })));
     let state = "all tcp 10.0.20.202:1688 <- 192.0.2.1:50000       ESTABLISHED:ESTABLISHED\n";
     let reading = answer_or_garbled(&[(Question::States(None), &state.repeat(100_001), "", 0)]);
     assert!(matches!(reading.states, Err(FactError::TooMany { .. })));
@@ -149,18 +146,8 @@ fn what_exceeds_a_bound_is_unknown() {
 #[test]
 fn what_a_login_says_is_no_data() {
     let reading = answer_or_garbled(&[
-        (
-            Question::Clock,
-            "Starting 1 2 CRON...\n1764300000 +0000\ndone.\n",
-            "",
-            0,
-        ),
-        (
-            Question::Client,
-            "10.9.9.9 is up\n10.0.10.5 51022 10.0.20.1 22\n",
-            "",
-            0,
-        ),
+        (Question::Clock, "Starting 1 2 CRON...\n1764300000 +0000\ndone.\n", "", 0),
+        (Question::Client, "10.9.9.9 is up\n10.0.10.5 51022 10.0.20.1 22\n", "", 0),
         (Question::RequestLimit, "done.\n65535\n", "", 0),
     ]);
     assert_eq!(reading.clock.now.as_second(), 1_764_300_000);
@@ -174,11 +161,7 @@ fn jobs_of_the_cron_folder_are_seen() {
     let crontab = "1 * * * * root /usr/bin/nice -n20 adjkerntz -a\n";
     let of = |folder: &str, stderr: &str, status: i32| {
         let asked = asked(&[Question::Crontab]);
-        let texts = [
-            ("1 +0000\n", "", 0),
-            (crontab, "", 0),
-            (folder, stderr, status),
-        ];
+        let texts = [("1 +0000\n", "", 0), (crontab, "", 0), (folder, stderr, status)];
         let replies = asked.questions.iter().zip(texts);
         let replies = replies
             .map(|(question, (stdout, stderr, status))| reply(question, stdout, stderr, status));
@@ -195,10 +178,7 @@ fn the_rules_of_the_anchor_stand_behind_it() {
     let counted = |number: usize, rule: &str| {
         format!("@{number} {rule}\n  [ Evaluations: 1  Packets: 1  Bytes: 1  States: 0 ]\n")
     };
-    let nat = format!(
-        "{TRANSLATION}{}",
-        counted(5, "rdr-anchor \"miniupnpd\" all")
-    );
+    let nat = format!("{TRANSLATION}{}", counted(5, "rdr-anchor \"miniupnpd\" all"));
     let rdr = "rdr on vtnet0 inet proto tcp from any to any port = 31688 -> 10.0.20.202 port 1688";
     let rdr = [counted(0, rdr), counted(1, rdr)].concat();
     let (_, gap) = rdr.split_once("\n@").unwrap();
@@ -222,30 +202,17 @@ fn the_rules_of_the_anchor_stand_behind_it() {
             (Question::UpnpTranslation, stdout, stderr, 0),
         ]);
         let rules = reading.translation.unwrap();
-        let anchor = rules
-            .iter()
-            .position(|rule| rule.text.contains("miniupnpd"));
+        let anchor = rules.iter().position(|rule| rule.text.contains("miniupnpd"));
         let behind = &rules[anchor.unwrap() + 1..];
         let read = rules[anchor.unwrap()].block.then_some(behind.len());
         assert_eq!(read, inside, "{stdout} {stderr}");
-        assert!(
-            behind
-                .iter()
-                .all(|rule| rule.depth == 1 && rule.number.is_none())
-        );
+        assert!(behind.iter().all(|rule| rule.depth == 1 && rule.number.is_none()));
     }
 }
 
 /// Says whether a rule of the fixtures is kept for the moments: the marks at both ends, those about the service, and a few.
 fn is_kept(rule: &str, place: usize) -> bool {
-    let words = [
-        "1688",
-        "anchor",
-        "carp",
-        "<virusprot>",
-        "Default deny",
-        "let out anything",
-    ];
+    let words = ["1688", "anchor", "carp", "<virusprot>", "Default deny", "let out anything"];
     place.is_multiple_of(12) || words.iter().any(|word| rule.contains(word))
 }
 
@@ -261,10 +228,7 @@ fn moment(open: bool, cap: u32, pid: u32) -> [String; 2] {
                 if skipping {
                     continue;
                 }
-                let first = rule
-                    .split(' ')
-                    .find(|word| *word != "no")
-                    .unwrap_or_default();
+                let first = rule.split(' ').find(|word| *word != "no").unwrap_or_default();
                 let kind = match first.trim_end_matches("-anchor") {
                     kind @ ("nat" | "rdr" | "binat" | "scrub") => kind,
                     _ => "filter",
@@ -285,31 +249,18 @@ fn moment(open: bool, cap: u32, pid: u32) -> [String; 2] {
         }
         out
     };
-    [
-        of(RULES, "ridentifier 1763000004"),
-        of(TRANSLATION, "port = 1688"),
-    ]
+    [of(RULES, "ridentifier 1763000004"), of(TRANSLATION, "port = 1688")]
 }
 
 /// What is said of two lists: nothing, or the exposure and the cap of connections.
 fn word(reading: &Reading) -> Option<(Exposed, Option<u32>)> {
-    let (filter, nat) = (
-        reading.rules.as_ref().ok()?,
-        reading.translation.as_ref().ok()?,
-    );
+    let (filter, nat) = (reading.rules.as_ref().ok()?, reading.translation.as_ref().ok()?);
     if !exposure::looks_complete(filter) || !exposure::looks_complete_translation(nat) {
         return None;
     }
-    let loaded = Loaded {
-        filter,
-        nat,
-        enabled: true,
-    };
+    let loaded = Loaded { filter, nat, enabled: true };
     let judged = exposure::judge(None, loaded, &fixtures::service());
-    Some((
-        judged.state,
-        judged.caps.loaded.and_then(|caps| caps.max_src_conn),
-    ))
+    Some((judged.state, judged.caps.loaded.and_then(|caps| caps.max_src_conn)))
 }
 
 /// Reads as [`round::ask`] does, of a firewall whose moments pass as `chances` say, and returns what is said of it
@@ -361,19 +312,12 @@ fn reload_while_read(
 
 #[test]
 fn a_reload_while_reading_makes_no_wrong_word() {
-    let moments: Vec<[String; 2]> = [
-        (true, 50),
-        (false, 50),
-        (true, 10),
-        (false, 10),
-        (true, 7),
-        (false, 50),
-        (true, 50),
-    ]
-    .into_iter()
-    .zip(101..)
-    .map(|((open, cap), pid)| moment(open, cap, pid))
-    .collect();
+    let moments: Vec<[String; 2]> =
+        [(true, 50), (false, 50), (true, 10), (false, 10), (true, 7), (false, 50), (true, 50)]
+            .into_iter()
+            .zip(101..)
+            .map(|((open, cap), pid)| moment(open, cap, pid))
+            .collect();
     let truth: Vec<_> = moments
         .iter()
         .map(|[filter, nat]| {
@@ -384,10 +328,7 @@ fn a_reload_while_reading_makes_no_wrong_word() {
             word(&reading).expect("a whole one")
         })
         .collect();
-    assert_eq!(
-        (truth[0], truth[1].0),
-        ((Exposed::Open, Some(50)), Exposed::Closed)
-    );
+    assert_eq!((truth[0], truth[1].0), ((Exposed::Open, Some(50)), Exposed::Closed));
     let said = std::cell::RefCell::new(BTreeSet::new());
     let chances = proptest::collection::vec(any::<(u8, u16)>(), 0..30);
     run_cases(chances, |chances| {

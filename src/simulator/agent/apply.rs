@@ -35,10 +35,7 @@ pub fn apply_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome 
     let outcome = begin_change(world, request);
     if world.scenario != Scenario::Locked {
         // The holder of the lock writes a name into it, and takes it out again.
-        world
-            .ledger
-            .debris
-            .retain(|file| !file.path.ends_with("/lock"));
+        world.ledger.debris.retain(|file| !file.path.ends_with("/lock"));
     }
     world.cut = match world.scenario {
         Scenario::CutAfterApply => Some(Cut::AfterAnswer),
@@ -64,10 +61,7 @@ fn begin_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
         return outcome;
     }
     match swap_records(&world.configuration, &request.swap) {
-        None => course.end(
-            ChangeEnding::Stale,
-            "a record that was shown is not there, or twice",
-        ),
+        None => course.end(ChangeEnding::Stale, "a record that was shown is not there, or twice"),
         Some(wanted)
             if wanted.tree.0.canonical_json() == world.configuration.tree.0.canonical_json() =>
         {
@@ -122,20 +116,10 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
         return Some((ChangeEnding::Pending, why));
     }
     let interface = &request.service.interface;
-    if world
-        .configuration
-        .tree
-        .section("system")
-        .has_child("disablefilter")
-    {
+    if world.configuration.tree.section("system").has_child("disablefilter") {
         return refused("filtering is switched off on this firewall");
     }
-    if !world
-        .configuration
-        .tree
-        .section("interfaces")
-        .has_child(interface)
-    {
+    if !world.configuration.tree.section("interfaces").has_child(interface) {
         return refused(&format!("there is no interface {interface}"));
     }
     if world.scenario == Scenario::DiskFull {
@@ -148,11 +132,7 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
 
 impl Course<'_> {
     fn step(&mut self, name: &str, ok: bool, detail: impl Into<String>) {
-        self.steps.push(ChangeStep {
-            name: name.to_owned(),
-            ok,
-            detail: detail.into(),
-        });
+        self.steps.push(ChangeStep { name: name.to_owned(), ok, detail: detail.into() });
     }
 
     /// Returns the outcome of a change that has left everything as it was.
@@ -242,10 +222,8 @@ impl Course<'_> {
         let now = world.now;
         if world.scenario == Scenario::LostUpdate {
             // His version is in pfSense's backups, and nowhere else from now on.
-            let (who, what) = (
-                "anna@10.0.10.6 (Local Database)",
-                "Firewall: Aliases - saved/edited an alias.",
-            );
+            let (who, what) =
+                ("anna@10.0.10.6 (Local Database)", "Firewall: Aliases - saved/edited an alias.");
             let time = world.configuration.revise(now, what, who);
             let id = &self.request.id;
             self.lost_update = Some(format!("/conf/kmsctl/lost-{id}-{time}.xml"));
@@ -260,10 +238,7 @@ impl Course<'_> {
     fn roll_back(mut self, world: &mut World, old: &Configuration, why: &str) -> ChangeOutcome {
         let now = world.now;
         world.configuration.replace(old.clone());
-        let description = format!(
-            "kmsctl {}: taken back, it could not be proven",
-            self.request.id
-        );
+        let description = format!("kmsctl {}: taken back, it could not be proven", self.request.id);
         let username = format!("kmsctl ({})", self.request.who);
         let revision = world.configuration.revise(now, &description, &username);
         self.step("roll-back", true, format!("revision {revision}"));
@@ -289,13 +264,9 @@ impl Course<'_> {
         outcome.after = present_records(&world.configuration, &request.swap);
         outcome.fingerprints.1 = outcome.after.fingerprint();
         let changed = outcome.before != outcome.after;
-        outcome.reverts_at = request
-            .revert_at
-            .filter(|_| result == ChangeEnding::Done && changed);
+        outcome.reverts_at = request.revert_at.filter(|_| result == ChangeEnding::Done && changed);
         let now = world.now.div_euclid(1000);
-        world
-            .ledger
-            .keep(Stored::new(outcome.clone(), request, now), &request.forget);
+        world.ledger.keep(Stored::new(outcome.clone(), request, now), &request.forget);
         outcome
     }
 }
@@ -334,11 +305,7 @@ pub fn revert_change(world: &mut World, id: &ChangeId) {
     };
     let (result, message) = take_back(world, &stored);
     let at = world.now.div_euclid(1000);
-    let reverted = Reverted {
-        at,
-        result,
-        message,
-    };
+    let reverted = Reverted { at, result, message };
     world.ledger.end_way_back(id, reverted);
 }
 
@@ -359,11 +326,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
         };
     }
     let made = stored.swap();
-    let back = Swap {
-        before: made.after,
-        after: made.before,
-        ..Swap::default()
-    };
+    let back = Swap { before: made.after, after: made.before, ..Swap::default() };
     let Some(wanted) = swap_records(&world.configuration, &back) else {
         let why = "a record that it has made is not there, or twice";
         return (ChangeEnding::Unproven, why.to_owned());
@@ -371,9 +334,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     world.configuration.replace(wanted);
     let description = format!("kmsctl {}: taken back, its time is over", outcome.id);
     let username = format!("kmsctl ({})", stored.who);
-    world
-        .configuration
-        .revise(world.now, &description, &username);
+    world.configuration.revise(world.now, &description, &username);
     let dirty = world.configuration.dirty.join(", ");
     let activated = if dirty.is_empty() {
         String::new()

@@ -69,11 +69,7 @@ impl Ledger {
     /// Returns what a crash three days ago has left behind; epoch milliseconds.
     pub fn after_a_crash(now: i64) -> Self {
         let since = now.div_euclid(1000) - 3 * 86_400;
-        let file = |path: &str| StoredFile {
-            path: path.to_owned(),
-            since,
-            orphaned: false,
-        };
+        let file = |path: &str| StoredFile { path: path.to_owned(), since, orphaned: false };
         Self {
             debris: vec![
                 file("/conf/.kmsctl-5f1e7c0d9a42.xml"),
@@ -92,9 +88,7 @@ impl Ledger {
     }
 
     pub fn get_mut(&mut self, id: &ChangeId) -> Option<&mut Stored> {
-        self.stored
-            .iter_mut()
-            .find(|stored| stored.outcome.id == *id)
+        self.stored.iter_mut().find(|stored| stored.outcome.id == *id)
     }
 
     /// Keeps a change, and forgets those of these that nothing is armed for.

@@ -23,11 +23,7 @@ pub fn run_agent(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
     if world.scenario == Scenario::PhpMissing {
         return PfctlOutput::failure(127, "sh: /usr/local/bin/php: not found");
     }
-    let request = if arguments.is_empty() {
-        AgentRequest::decode(input)
-    } else {
-        None
-    };
+    let request = if arguments.is_empty() { AgentRequest::decode(input) } else { None };
     let Some((request, nonce)) = request else {
         return PfctlOutput::failure(
             255,
@@ -62,20 +58,15 @@ pub fn read_configured(world: &World, request: &ReadRequest) -> Configured {
         reverted: None,
         took: None,
     }));
-    let answer = Configured {
-        changes,
-        files: list_files(world),
-        ..world.configuration.read(request)
-    };
+    let answer =
+        Configured { changes, files: list_files(world), ..world.configuration.read(request) };
     answer.shaped_for(request)
 }
 
 /// Answers what became of a change.
 pub fn answer_outcome(world: &mut World, request: &OutcomeRequest) -> OutcomeAnswer {
     if let Some(stored) = world.ledger.get(&request.id) {
-        return OutcomeAnswer::Ended {
-            outcome: Box::new(stored.outcome.clone()),
-        };
+        return OutcomeAnswer::Ended { outcome: Box::new(stored.outcome.clone()) };
     }
     if let Some(running) = apply::lock_holder(world).filter(|holder| holder.id == request.id) {
         return OutcomeAnswer::Running { running };
@@ -114,9 +105,7 @@ fn list_files(world: &World) -> StoredFiles {
     let debris = || world.ledger.debris.iter();
     let dead = debris().find(is_lock).map(|file| (file.since, "anna@desk"));
     let holder = apply::lock_holder(world);
-    let living = holder
-        .as_ref()
-        .map(|holder| (holder.since, holder.who.as_str()));
+    let living = holder.as_ref().map(|holder| (holder.since, holder.who.as_str()));
     let lock = living.or(dead).map(|(since, who)| StoredLock {
         path: LOCK.to_owned(),
         since,
@@ -125,15 +114,8 @@ fn list_files(world: &World) -> StoredFiles {
     });
     let mut files: Vec<StoredFile> = debris().filter(|file| !is_lock(file)).cloned().collect();
     for (id, ..) in world.ledger.armed() {
-        for path in [
-            format!("/conf/kmsctl/revert-{id}.php"),
-            format!("/etc/cron.d/kmsctl-{id}"),
-        ] {
-            files.push(StoredFile {
-                path,
-                since: now,
-                orphaned: false,
-            });
+        for path in [format!("/conf/kmsctl/revert-{id}.php"), format!("/etc/cron.d/kmsctl-{id}")] {
+            files.push(StoredFile { path, since: now, orphaned: false });
         }
     }
     StoredFiles { now, files, lock }
@@ -141,38 +123,25 @@ fn list_files(world: &World) -> StoredFiles {
 
 pub fn clean_leftovers(world: &mut World, request: &CleanRequest) -> Cleaned {
     if let Some(holder) = apply::lock_holder(world) {
-        return Cleaned::Locked {
-            holder: Some(holder),
-        };
+        return Cleaned::Locked { holder: Some(holder) };
     }
     let present = list_files(world).files;
-    let armed: Vec<String> = world
-        .ledger
-        .armed()
-        .map(|(id, ..)| id.to_string())
-        .collect();
+    let armed: Vec<String> = world.ledger.armed().map(|(id, ..)| id.to_string()).collect();
     let stays = |file: &&StoredFile| {
         let is_another = |other: &StoredFile| other.path == file.path && other.since != file.since;
         present.iter().any(is_another) || armed.iter().any(|id| file.path.contains(id.as_str()))
     };
     let (kept, removed): (Vec<&StoredFile>, Vec<&StoredFile>) =
         request.files.iter().partition(stays);
-    let [kept, removed] = [kept, removed].map(|files| {
-        files
-            .into_iter()
-            .map(|file| file.path.clone())
-            .collect::<Vec<String>>()
-    });
+    let [kept, removed] = [kept, removed]
+        .map(|files| files.into_iter().map(|file| file.path.clone()).collect::<Vec<String>>());
     let debris = &mut world.ledger.debris;
     debris.retain(|file| !removed.contains(&file.path));
     Cleaned::Done {
         removed,
         kept: kept
             .into_iter()
-            .map(|path| NotRemoved {
-                path,
-                why: "it is not left over any more".to_owned(),
-            })
+            .map(|path| NotRemoved { path, why: "it is not left over any more".to_owned() })
             .collect(),
     }
 }

@@ -13,9 +13,7 @@ fn placed_kinds(records: &Records) -> [Option<&Placed>; 3] {
 /// Returns the configuration with the records swapped; `None` where those before are not there, or twice.
 pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Configuration> {
     let mut edited = configuration.clone();
-    let pairs = placed_kinds(&swap.before)
-        .into_iter()
-        .zip(placed_kinds(&swap.after));
+    let pairs = placed_kinds(&swap.before).into_iter().zip(placed_kinds(&swap.after));
     for ((from, to), (section, tag)) in pairs.zip(KINDS) {
         if from == to {
             continue;
@@ -29,33 +27,23 @@ pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Config
                 }
             }
         };
-        edited
-            .tree
-            .edit_list(section, tag, |records| match (found, to) {
-                (Some(place), None) => drop(records.remove(place)),
-                (Some(place), Some(to)) => {
-                    if let Some(record) = records.get_mut(place) {
-                        *record = to.record.clone();
-                    }
+        edited.tree.edit_list(section, tag, |records| match (found, to) {
+            (Some(place), None) => drop(records.remove(place)),
+            (Some(place), Some(to)) => {
+                if let Some(record) = records.get_mut(place) {
+                    *record = to.record.clone();
                 }
-                (None, Some(to)) => {
-                    let place = usize::try_from(to.index).unwrap_or(usize::MAX);
-                    records.insert(place.min(records.len()), to.record.clone());
-                }
-                (None, None) => {}
-            });
+            }
+            (None, Some(to)) => {
+                let place = usize::try_from(to.index).unwrap_or(usize::MAX);
+                records.insert(place.min(records.len()), to.record.clone());
+            }
+            (None, None) => {}
+        });
     }
     let bars = [
-        (
-            "nat",
-            &swap.before.separators.nat,
-            &swap.after.separators.nat,
-        ),
-        (
-            "filter",
-            &swap.before.separators.filter,
-            &swap.after.separators.filter,
-        ),
+        ("nat", &swap.before.separators.nat, &swap.after.separators.nat),
+        ("filter", &swap.before.separators.filter, &swap.after.separators.filter),
     ];
     let present = list_separators(configuration);
     for ((section, from, to), now) in bars.into_iter().zip([&present.nat, &present.filter]) {
@@ -79,10 +67,7 @@ fn list_separators(configuration: &Configuration) -> Separators {
         let found = configuration.tree.section(section).get("separator");
         found.cloned().unwrap_or_default()
     };
-    Separators {
-        nat: of("nat"),
-        filter: of("filter"),
-    }
+    Separators { nat: of("nat"), filter: of("filter") }
 }
 
 /// Says whether a record that differs from this one is what another writer has made of it.
@@ -104,20 +89,15 @@ fn is_same_object(section: &str, record: &Element, other: &Element) -> bool {
 /// Returns what stands in the place of records that are swapped: those after, those before, or what others have made of
 /// them.
 pub fn present_records(configuration: &Configuration, swap: &Swap) -> Records {
-    let pairs = placed_kinds(&swap.after)
-        .into_iter()
-        .zip(placed_kinds(&swap.before));
+    let pairs = placed_kinds(&swap.after).into_iter().zip(placed_kinds(&swap.before));
     let mut found = pairs.zip(KINDS).map(|((after, before), (section, tag))| {
         let list = configuration.tree.list(section, tag);
         let known = [after, before].into_iter().flatten();
-        let exact = known
-            .clone()
-            .find_map(|placed| record_places(list, &placed.record).first().copied());
+        let exact =
+            known.clone().find_map(|placed| record_places(list, &placed.record).first().copied());
         let place = exact.or_else(|| {
             list.iter().position(|record| {
-                known
-                    .clone()
-                    .any(|placed| is_same_object(section, record, &placed.record))
+                known.clone().any(|placed| is_same_object(section, record, &placed.record))
             })
         })?;
         Some(Placed {

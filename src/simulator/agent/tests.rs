@@ -34,11 +34,7 @@ fn request() -> ReadRequest {
 fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::PfctlOutput {
     let mut world = World::fresh_world(scenario, 1, NOW);
     let php = ShellWord::fixed("/usr/local/bin/php");
-    run_agent(
-        &mut world,
-        &[],
-        &agent::read_command(request, &php, &Nonce::new([7; 16])).input,
-    )
+    run_agent(&mut world, &[], &agent::read_command(request, &php, &Nonce::new([7; 16])).input)
 }
 
 fn read(scenario: Scenario) -> Configured {
@@ -53,10 +49,7 @@ fn the_pair_is_read_as_the_rule_editor_leaves_it() {
     assert_eq!(configured.nat, [nat_rule()]);
     assert_eq!(configured.filter, [configured_rule()]);
     assert_eq!(configured.cron.len(), 1);
-    assert_eq!(
-        configured.interface.unwrap().device.as_deref(),
-        Some("vtnet0")
-    );
+    assert_eq!(configured.interface.unwrap().device.as_deref(), Some("vtnet0"));
     assert_eq!(configured.revision.time.as_deref(), Some("1763000900"));
     assert!(configured.dirty.is_empty() && !configured.ha_peer && !configured.filter_disabled);
     assert_eq!(read(Scenario::Drifted).dirty, ["filter"]);
@@ -78,14 +71,7 @@ fn leaves_out_what_another_service_did_not_ask_for() {
         &other,
     )
     .unwrap();
-    assert_eq!(
-        (
-            configured.nat.len(),
-            configured.filter.len(),
-            configured.alias
-        ),
-        (0, 0, None)
-    );
+    assert_eq!((configured.nat.len(), configured.filter.len(), configured.alias), (0, 0, None));
 }
 
 #[test]
@@ -102,10 +88,7 @@ fn nat_rule() -> NatRule {
         interface: "wan".to_owned(),
         ipprotocol: Some("inet".to_owned()),
         protocol: Some("tcp".to_owned()),
-        source: Side {
-            any: true,
-            ..Side::default()
-        },
+        source: Side { any: true, ..Side::default() },
         destination: Side {
             network: Some("wanip".to_owned()),
             port: Some("1688".to_owned()),
@@ -137,10 +120,7 @@ fn configured_rule() -> FilterRule {
         interface: Some("wan".to_owned()),
         ipprotocol: Some("inet".to_owned()),
         protocol: Some("tcp".to_owned()),
-        source: Side {
-            any: true,
-            ..Side::default()
-        },
+        source: Side { any: true, ..Side::default() },
         destination: Side {
             address: Some("k8s_kms_lb".to_owned()),
             port: Some("1688".to_owned()),

@@ -34,10 +34,7 @@ fn moment_line(moment: &Moment) -> String {
             })
         }
     };
-    format!(
-        "{}.250000000Z {event}\n",
-        at.to_string().trim_end_matches('Z')
-    )
+    format!("{}.250000000Z {event}\n", at.to_string().trim_end_matches('Z'))
 }
 
 fn timestamp_at(at: i64) -> Timestamp {
@@ -45,10 +42,7 @@ fn timestamp_at(at: i64) -> Timestamp {
 }
 
 fn product_of(number: u16) -> (&'static str, &'static str) {
-    PRODUCTS
-        .get(usize::from(number))
-        .copied()
-        .unwrap_or_default()
+    PRODUCTS.get(usize::from(number)).copied().unwrap_or_default()
 }
 
 /// Renders the metrics page, by the notifier's own code.
@@ -102,9 +96,7 @@ pub fn server_log(lines: usize, now: Timestamp) -> String {
                 block
             }
         };
-        let at = timestamp_at(moment.at)
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string();
+        let at = timestamp_at(moment.at).strftime("%Y-%m-%d %H:%M:%S").to_string();
         all.extend(block.into_iter().map(|text| format!("{at}: {text}\n")));
     }
     let skipped = all.len().saturating_sub(lines);

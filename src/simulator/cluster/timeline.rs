@@ -29,18 +29,9 @@ const CLIENTS: &[(&str, &str, u16)] = &[
 
 /// Products: GUID and name as the server prints them.
 pub const PRODUCTS: &[(&str, &str)] = &[
-    (
-        "2de67392-b7a7-462a-b1ca-108dd189f588",
-        "Windows 10 Professional",
-    ),
-    (
-        "73111121-5638-40f6-bc11-f1d7b0d64300",
-        "Windows 10 Enterprise",
-    ),
-    (
-        "de32eafd-aaee-4662-9444-c1befb41bde2",
-        "Windows Server 2019 Standard",
-    ),
+    ("2de67392-b7a7-462a-b1ca-108dd189f588", "Windows 10 Professional"),
+    ("73111121-5638-40f6-bc11-f1d7b0d64300", "Windows 10 Enterprise"),
+    ("de32eafd-aaee-4662-9444-c1befb41bde2", "Windows Server 2019 Standard"),
 ];
 
 /// Of these clients, those that open several connections for an activation: caps of `tighten` would cut them.
@@ -116,9 +107,7 @@ fn hasty_moments(moment: &Moment) -> impl Iterator<Item = Moment> + use<> {
     let mut hasty = HASTY.iter().filter_map(|client| CLIENTS.get(*client));
     let haste = hasty.any(|(address, ..)| address.parse() == Ok(peer.ip()));
     (1..=HASTE).filter(move |_| haste).rev().map(move |back| {
-        let port = peer
-            .port()
-            .wrapping_sub(u16::try_from(back).unwrap_or_default());
+        let port = peer.port().wrapping_sub(u16::try_from(back).unwrap_or_default());
         Moment {
             at: at - back,
             peer: SocketAddr::new(peer.ip(), port),

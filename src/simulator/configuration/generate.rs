@@ -78,8 +78,7 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
             records.sort_by_key(|(_, record)| rule_rank(configuration, record));
             for (index, record) in records {
                 let rules = filter_rules(configuration, record);
-                made.filter
-                    .extend(rules.ok_or(SyntaxError { line: 150 + index })?);
+                made.filter.extend(rules.ok_or(SyntaxError { line: 150 + index })?);
             }
         }
     }
@@ -89,11 +88,9 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
         list.push(line.to_owned());
     }
     let forwards = configuration.tree.list("nat", "rule").iter();
-    made.rdr
-        .extend(forwards.flat_map(|record| generate_redirections(configuration, record)));
+    made.rdr.extend(forwards.flat_map(|record| generate_redirections(configuration, record)));
     let pairs = configuration.tree.list("nat", "onetoone").iter();
-    made.binat
-        .extend(pairs.filter_map(|record| one_to_one(configuration, record)));
+    made.binat.extend(pairs.filter_map(|record| one_to_one(configuration, record)));
     if runs_upnp(configuration) {
         made.rdr.push(UPNP_RDR_ANCHOR.to_owned());
         made.filter.push(UPNP_ANCHOR.to_owned());
@@ -104,10 +101,7 @@ pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, Syntax
 }
 
 fn runs_upnp(configuration: &Configuration) -> bool {
-    let package = configuration
-        .tree
-        .section("installedpackages")
-        .get("miniupnpd");
+    let package = configuration.tree.section("installedpackages").get("miniupnpd");
     package.is_some_and(|package| package.child_text("enable") == Some("on"))
 }
 
@@ -119,41 +113,25 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
         flags,
         entries: members(entries),
     });
-    let aliases = configuration
-        .tree
-        .list("aliases", "alias")
-        .iter()
-        .filter_map(|alias| {
-            let name = alias.child_text("name")?;
-            let reference = format!("<{name}>");
-            let referred = made
-                .filter
-                .iter()
-                .chain(&made.rdr)
-                .any(|rule| rule.contains(&reference));
-            (referred && is_table(configuration, name)).then(|| DefinedTable {
-                name: name.to_owned(),
-                flags: "--a-r--",
-                entries: members(alias.child_text("address").unwrap_or_default()),
-            })
-        });
+    let aliases = configuration.tree.list("aliases", "alias").iter().filter_map(|alias| {
+        let name = alias.child_text("name")?;
+        let reference = format!("<{name}>");
+        let referred = made.filter.iter().chain(&made.rdr).any(|rule| rule.contains(&reference));
+        (referred && is_table(configuration, name)).then(|| DefinedTable {
+            name: name.to_owned(),
+            flags: "--a-r--",
+            entries: members(alias.child_text("address").unwrap_or_default()),
+        })
+    });
     fixed.chain(aliases).collect()
 }
 
 fn is_table(configuration: &Configuration, name: &str) -> bool {
-    configuration
-        .tree
-        .list("aliases", "alias")
-        .iter()
-        .any(|alias| {
-            alias.child_text("name") == Some(name)
-                && matches!(alias.child_text("type"), Some("host" | "network"))
-                && !alias
-                    .child_text("address")
-                    .unwrap_or_default()
-                    .trim()
-                    .is_empty()
-        })
+    configuration.tree.list("aliases", "alias").iter().any(|alias| {
+        alias.child_text("name") == Some(name)
+            && matches!(alias.child_text("type"), Some("host" | "network"))
+            && !alias.child_text("address").unwrap_or_default().trim().is_empty()
+    })
 }
 
 /// Makes the loaded rules of one record: none if it is disabled or an alias cannot be resolved, two for
@@ -180,19 +158,13 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
         (_, Some("out")) => "out ",
         _ => "",
     };
-    let quick = if !floats || record.child_text("quick") == Some("yes") {
-        "quick "
-    } else {
-        ""
-    };
+    let quick = if !floats || record.child_text("quick") == Some("yes") { "quick " } else { "" };
     let protocols = record.child_text("protocol").unwrap_or_default();
     let interfaces = record.child_text("interface").unwrap_or_default();
     let mut rules = Vec::new();
-    let expanded = interfaces.split(',').flat_map(|interface| {
-        protocols
-            .split('/')
-            .map(move |protocol| (interface, protocol))
-    });
+    let expanded = interfaces
+        .split(',')
+        .flat_map(|interface| protocols.split('/').map(move |protocol| (interface, protocol)));
     for (interface, protocol) in expanded {
         let on = match device_of(configuration, interface) {
             Some(device) => format!("on {device} "),
@@ -205,16 +177,8 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
             "opt2" => "reply-to (vtnet3 203.0.113.1) ",
             _ => "",
         };
-        let keep = if action == "pass" {
-            keep_state(record, protocol)?
-        } else {
-            String::new()
-        };
-        let proto = if protocol.is_empty() {
-            String::new()
-        } else {
-            format!("proto {protocol} ")
-        };
+        let keep = if action == "pass" { keep_state(record, protocol)? } else { String::new() };
+        let proto = if protocol.is_empty() { String::new() } else { format!("proto {protocol} ") };
         rules.push(format!(
             "{action} {direction}{quick}{on}{reply_to}{family} {proto}from {from} to {to}{keep}{}",
             rule_labels(record)
@@ -253,34 +217,18 @@ fn keep_state(record: &Element, protocol: &str) -> Option<String> {
         return Some(" no state".to_owned());
     }
     let is_tcp = protocol == "tcp";
-    let flags = if is_tcp || protocol.is_empty() {
-        " flags S/SA"
-    } else {
-        ""
-    };
-    let options = if is_tcp {
-        state_options(record)?
-    } else {
-        String::new()
-    };
+    let flags = if is_tcp || protocol.is_empty() { " flags S/SA" } else { "" };
+    let options = if is_tcp { state_options(record)? } else { String::new() };
     Some(format!("{flags} keep state{options}"))
 }
 
 /// Returns the labels and the `ridentifier` of a record.
 fn rule_labels(record: &Element) -> String {
-    let descr = record
-        .child_text("descr")
-        .unwrap_or_default()
-        .replace('"', "");
-    let mut label = if descr.is_empty() {
-        "USER_RULE".to_owned()
-    } else {
-        format!("USER_RULE: {descr}")
-    };
+    let descr = record.child_text("descr").unwrap_or_default().replace('"', "");
+    let mut label =
+        if descr.is_empty() { "USER_RULE".to_owned() } else { format!("USER_RULE: {descr}") };
     if label.len() > LONGEST_LABEL {
-        let end = (0..=LONGEST_LABEL - 3)
-            .rev()
-            .find(|end| label.is_char_boundary(*end));
+        let end = (0..=LONGEST_LABEL - 3).rev().find(|end| label.is_char_boundary(*end));
         label.truncate(end.unwrap_or(0));
         label.push_str("...");
     }
@@ -293,24 +241,14 @@ fn rule_labels(record: &Element) -> String {
 
 /// Returns `HOST [port = N]` of a rule's side; `None` if an alias cannot be resolved.
 fn rule_host(configuration: &Configuration, record: &Element, side: &str) -> Option<String> {
-    let not = if record.get(side).is_some_and(|side| side.has_child("not")) {
-        "! "
-    } else {
-        ""
-    };
-    let name = match (
-        side_field(record, side, "network"),
-        side_field(record, side, "address"),
-    ) {
+    let not = if record.get(side).is_some_and(|side| side.has_child("not")) { "! " } else { "" };
+    let name = match (side_field(record, side, "network"), side_field(record, side, "address")) {
         (Some(network), _) => format!("<{}__NETWORK>", network.to_uppercase()),
         (None, Some(address)) => forward_target(configuration, address)?,
         (None, None) => "any".to_owned(),
     };
     let port = side_field(record, side, "port").and_then(|port| one_port(configuration, port));
-    let port = match port
-        .as_deref()
-        .map(|port| port.split_once(['-', ':']).ok_or(port))
-    {
+    let port = match port.as_deref().map(|port| port.split_once(['-', ':']).ok_or(port)) {
         None => String::new(),
         Some(Ok((low, high))) => format!(" port {low}:{high}"),
         Some(Err(port)) => format!(" port = {port}"),
@@ -336,17 +274,14 @@ fn device_of<'a>(configuration: &'a Configuration, interface: &'a str) -> Option
 
 fn is_group(configuration: &Configuration, name: &str) -> bool {
     let groups = configuration.tree.list("ifgroups", "ifgroupentry");
-    groups
-        .iter()
-        .any(|group| group.child_text("ifname") == Some(name))
+    groups.iter().any(|group| group.child_text("ifname") == Some(name))
 }
 
 fn interface_groups(configuration: &Configuration) -> Vec<(String, Vec<String>)> {
     let groups = configuration.tree.list("ifgroups", "ifgroupentry").iter();
     let devices = |members: &str| {
-        let devices = members
-            .split_whitespace()
-            .filter_map(|member| device_of(configuration, member));
+        let devices =
+            members.split_whitespace().filter_map(|member| device_of(configuration, member));
         devices.map(str::to_owned).collect()
     };
     groups
@@ -399,9 +334,7 @@ fn one_to_one(configuration: &Configuration, record: &Element) -> Option<String>
     let device = device_of(configuration, record.child_text("interface")?)?;
     let inside = side_field(record, "source", "address")?;
     let outside = record.child_text("external")?;
-    Some(format!(
-        "binat on {device} inet from {inside} to any -> {outside}"
-    ))
+    Some(format!("binat on {device} inet from {inside} to any -> {outside}"))
 }
 
 /// Returns the address of an interface whose name stands with `ip` behind it.
@@ -414,10 +347,7 @@ fn interface_address(configuration: &Configuration, network: &str) -> Option<Str
 /// Makes the redirections of a port forward.
 fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec<String> {
     let interface = record.child_text("interface").unwrap_or_default();
-    let goes = forward_target(
-        configuration,
-        record.child_text("target").unwrap_or_default(),
-    );
+    let goes = forward_target(configuration, record.child_text("target").unwrap_or_default());
     let from = rule_host(configuration, record, "source");
     let to = match side_field(record, "destination", "address") {
         Some(address) => forward_target(configuration, address),
@@ -432,24 +362,13 @@ fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec
     if record.has_child("disabled") || record.has_child("nordr") {
         return Vec::new();
     }
-    let pass = if record.child_text("associated-rule-id") == Some("pass") {
-        "pass "
-    } else {
-        ""
-    };
+    let pass = if record.child_text("associated-rule-id") == Some("pass") { "pass " } else { "" };
     let port_of = |field: Option<&str>| one_port(configuration, field?);
     let port = port_of(side_field(record, "destination", "port")).unwrap_or_default();
     let local = port_of(record.child_text("local-port")).unwrap_or_default();
-    let moved = if local == port || local.is_empty() {
-        String::new()
-    } else {
-        format!(" port {local}")
-    };
-    let turns = if goes.starts_with('<') {
-        " round-robin"
-    } else {
-        ""
-    };
+    let moved =
+        if local == port || local.is_empty() { String::new() } else { format!(" port {local}") };
+    let turns = if goes.starts_with('<') { " round-robin" } else { "" };
     let protocols = record.child_text("protocol").unwrap_or("tcp").split('/');
     protocols
         .map(|protocol| {

@@ -48,14 +48,9 @@ impl Configuration {
         self.history.truncate(BACKUPS);
         let time = now.div_euclid(1000).to_string();
         let described = format!("{username}: {description}");
-        let revision = [
-            ("time", time.as_str()),
-            ("description", described.as_str()),
-            ("username", username),
-        ];
-        self.tree
-            .0
-            .set_child("revision", Element::of_texts(revision));
+        let revision =
+            [("time", time.as_str()), ("description", described.as_str()), ("username", username)];
+        self.tree.0.set_child("revision", Element::of_texts(revision));
         time
     }
 }

@@ -44,11 +44,7 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             insert(tree, RULES, 4, merged(rule, changes));
         }
         Scenario::NestedAlias => {
-            merge(
-                tree,
-                &format!("{ALIASES}/0"),
-                json!({"address": "kms_real"}),
-            );
+            merge(tree, &format!("{ALIASES}/0"), json!({"address": "kms_real"}));
             let inner = json!({"name": "kms_real", "type": "host", "address": "10.0.20.202", "descr": "", "detail": ""});
             insert(tree, ALIASES, 2, inner);
         }
@@ -59,12 +55,7 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             }]);
             merge(tree, "/nat", json!({"onetoone": pair}));
             let changes = json!({"destination": {"address": "10.0.20.202"}});
-            insert(
-                tree,
-                RULES,
-                4,
-                pass("Everything to the load balancer", changes),
-            );
+            insert(tree, RULES, 4, pass("Everything to the load balancer", changes));
         }
         Scenario::OtherPort => {
             let forward = port_forward("tcp", "21688", TARGET, "KMS for the branch office", "");
@@ -82,12 +73,7 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
         Scenario::Routed => {
             let alias = json!({"address": "10.0.20.202 2001:db8:20::ca", "detail": "KMS load balancer||over IPv6"});
             merge(tree, &format!("{ALIASES}/0"), alias);
-            insert(
-                tree,
-                RULES,
-                4,
-                pass("KMS over IPv6", json!({"ipprotocol": "inet6"})),
-            );
+            insert(tree, RULES, 4, pass("KMS over IPv6", json!({"ipprotocol": "inet6"})));
         }
         Scenario::SecondWan => {
             let association = "nat_6b02e05bc7f001.10000004";
@@ -103,11 +89,9 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             let forward = port_forward("tcp", "8443", "10.0.20.50", "Monitoring", ASSOCIATION);
             insert(tree, FORWARDS, 4, forward);
         }
-        Scenario::Upnp => merge(
-            tree,
-            "",
-            json!({"installedpackages": {"miniupnpd": {"enable": "on"}}}),
-        ),
+        Scenario::Upnp => {
+            merge(tree, "", json!({"installedpackages": {"miniupnpd": {"enable": "on"}}}))
+        }
         _ => {}
     }
 }

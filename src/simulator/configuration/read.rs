@@ -66,24 +66,12 @@ impl Configuration {
             let time = revision.child_text("time").unwrap_or_default();
             backups.set_child(time, revision.clone());
         }
-        Revisions {
-            revision: self.tree.section("revision").clone(),
-            backups,
-        }
+        Revisions { revision: self.tree.section("revision").clone(), backups }
     }
 }
 
-const INTERFACE: [&str; 9] = [
-    "enable",
-    "if",
-    "descr",
-    "ipaddr",
-    "subnet",
-    "ipaddrv6",
-    "subnetv6",
-    "gateway",
-    "gatewayv6",
-];
+const INTERFACE: [&str; 9] =
+    ["enable", "if", "descr", "ipaddr", "subnet", "ipaddrv6", "subnetv6", "gateway", "gatewayv6"];
 /// The lists that are read, and what of each record; nothing named is everything.
 const LISTS: [(&str, &str, &[&str]); 8] = [
     ("nat", "rule", &[]),
@@ -93,28 +81,13 @@ const LISTS: [(&str, &str, &[&str]); 8] = [
     (
         "gateways",
         "gateway_item",
-        &[
-            "name",
-            "interface",
-            "gateway",
-            "ipprotocol",
-            "defaultgw",
-            "disabled",
-        ],
+        &["name", "interface", "gateway", "ipprotocol", "defaultgw", "disabled"],
     ),
     ("ifgroups", "ifgroupentry", &["ifname", "members"]),
     (
         "virtualip",
         "vip",
-        &[
-            "mode",
-            "interface",
-            "type",
-            "subnet",
-            "subnet_bits",
-            "descr",
-            "uniqid",
-        ],
+        &["mode", "interface", "type", "subnet", "subnet_bits", "descr", "uniqid"],
     ),
     ("cron", "item", &[]),
 ];
@@ -133,11 +106,7 @@ const FLAGS: [&str; 8] = [
 fn pick_fields(record: &Element, keys: &[&str]) -> Element {
     match record {
         Element::Map(pairs) => Element::Map(
-            pairs
-                .iter()
-                .filter(|(name, _)| keys.contains(&name.as_str()))
-                .cloned()
-                .collect(),
+            pairs.iter().filter(|(name, _)| keys.contains(&name.as_str())).cloned().collect(),
         ),
         other => other.clone(),
     }
@@ -146,9 +115,7 @@ fn pick_fields(record: &Element, keys: &[&str]) -> Element {
 /// Says whether a cron job's command names the table; others can hold passwords.
 fn names_table(item: &Element, request: &ReadRequest) -> bool {
     let command = item.child_text("command").unwrap_or_default();
-    command
-        .split_whitespace()
-        .any(|word| word == request.table.as_str())
+    command.split_whitespace().any(|word| word == request.table.as_str())
 }
 
 /// Returns a text of a rule's `source` or `destination`.

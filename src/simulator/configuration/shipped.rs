@@ -18,27 +18,9 @@ pub const TARGET: &str = "k8s_kms_lb";
 
 /// Forwards beside the service's: protocol, port, description, association, and their rules' trackers.
 const OTHER_FORWARDS: [[&str; 5]; 3] = [
-    [
-        "udp",
-        "51820",
-        "WireGuard",
-        "nat_5f3a1c20e0a111.10000001",
-        "1763000001",
-    ],
-    [
-        "tcp",
-        "443",
-        "HTTPS",
-        "nat_5f3a1c20e0a222.10000002",
-        "1763000002",
-    ],
-    [
-        "tcp",
-        "465",
-        "smtps",
-        "nat_5f3a1c20e0a333.10000003",
-        "1763000003",
-    ],
+    ["udp", "51820", "WireGuard", "nat_5f3a1c20e0a111.10000001", "1763000001"],
+    ["tcp", "443", "HTTPS", "nat_5f3a1c20e0a222.10000002", "1763000002"],
+    ["tcp", "465", "smtps", "nat_5f3a1c20e0a333.10000003", "1763000003"],
 ];
 
 pub fn shipped_configuration(scenario: Scenario) -> Configuration {
@@ -149,16 +131,8 @@ fn shipped_forwards(scenario: Scenario) -> Vec<Value> {
         port_forward(protocol, port, OLD_TARGET, descr, association)
     });
     let mut list = Vec::from(other);
-    let association = if scenario == Scenario::PassAssociation {
-        "pass"
-    } else {
-        ASSOCIATION
-    };
-    let target = if scenario == Scenario::OldTarget {
-        OLD_TARGET
-    } else {
-        TARGET
-    };
+    let association = if scenario == Scenario::PassAssociation { "pass" } else { ASSOCIATION };
+    let target = if scenario == Scenario::OldTarget { OLD_TARGET } else { TARGET };
     let disabled = matches!(scenario, Scenario::Closed | Scenario::HalfFilter);
     if scenario != Scenario::Absent {
         list.push(with_disabled(
@@ -208,10 +182,7 @@ fn edited_rule(scenario: Scenario) -> Value {
         record.insert("max-src-conn-rate".to_owned(), json!("10"));
         record.insert("max-src-conn-rates".to_owned(), json!("60"));
     }
-    with_disabled(
-        record,
-        matches!(scenario, Scenario::Closed | Scenario::Half),
-    )
+    with_disabled(record, matches!(scenario, Scenario::Closed | Scenario::Half))
 }
 
 /// Rules that do not lead to the service's port.

@@ -12,11 +12,7 @@ impl SimulatedPf {
     pub fn forget_sources(&mut self, net: &IpNet) -> usize {
         let before = self.nodes.len();
         self.nodes.retain(|node| !net.contains(&node.address));
-        for state in self
-            .states
-            .values_mut()
-            .filter(|state| net.contains(&state.right.ip()))
-        {
+        for state in self.states.values_mut().filter(|state| net.contains(&state.right.ip())) {
             state.tracked = Tracked::No;
         }
         before - self.nodes.len()
@@ -42,12 +38,8 @@ impl SimulatedPf {
         let Some(node) = self.node_mut(rule, source) else {
             return false;
         };
-        let many = caps
-            .connections
-            .is_some_and(|limit| node.connections > limit);
-        let fast = caps
-            .rate
-            .is_some_and(|rate| node.add_to_rate(rate, generation, now));
+        let many = caps.connections.is_some_and(|limit| node.connections > limit);
+        let fast = caps.rate.is_some_and(|rate| node.add_to_rate(rate, generation, now));
         self.totals.source_connections += u64::from(many);
         self.totals.source_rates += u64::from(fast);
         many || fast
@@ -57,10 +49,7 @@ impl SimulatedPf {
     /// states that have it in the first slot of their wire key: inbound from it, outbound to it. The
     /// partners of redirected connections on the inside stay until they time out.
     pub(super) fn overload(&mut self, rule: RuleRef, source: IpAddr, now: i64) {
-        let Some(name) = self
-            .made_by(rule)
-            .and_then(|rule| rule.caps.overload.clone())
-        else {
+        let Some(name) = self.made_by(rule).and_then(|rule| rule.caps.overload.clone()) else {
             return;
         };
         self.totals.overload_insertions += 1;

@@ -86,10 +86,7 @@ impl SimulatedPf {
     }
 
     pub fn object(&self, number: usize) -> RuleRef {
-        RuleRef {
-            load: self.loads,
-            number,
-        }
+        RuleRef { load: self.loads, number }
     }
 
     /// Returns a rule object, loaded or not any more.
@@ -137,10 +134,7 @@ fn successor_rules(texts: &[String], mut old: Vec<LoadedRule>) -> Vec<LoadedRule
 
 /// Returns the address that a redirection's target stands for.
 pub(super) fn resolve_target(tables: &[SimulatedTable], target: &str) -> Option<std::net::IpAddr> {
-    match target
-        .strip_prefix('<')
-        .and_then(|name| name.strip_suffix('>'))
-    {
+    match target.strip_prefix('<').and_then(|name| name.strip_suffix('>')) {
         Some(name) => {
             let table = tables.iter().find(|table| table.name == name)?;
             table.entries.keys().next().map(IpNet::addr)

@@ -124,9 +124,7 @@ impl SimulatedPf {
 
     /// Returns the process that loaded the rules: each load is one of its own.
     pub fn loader(&self) -> u32 {
-        FIRST_LOADER
-            .wrapping_add(self.loads)
-            .wrapping_add(self.reloads)
+        FIRST_LOADER.wrapping_add(self.loads).wrapping_add(self.reloads)
     }
 
     /// The same rules are loaded again while they are being read.
@@ -149,9 +147,7 @@ impl SimulatedPf {
 
     /// Returns the number of the first filter rule with this `ridentifier`.
     pub fn rule(&self, identifier: u32) -> Option<usize> {
-        self.filter
-            .iter()
-            .position(|rule| rule.identifier == Some(identifier))
+        self.filter.iter().position(|rule| rule.identifier == Some(identifier))
     }
 
     /// Completes the TCP handshake of a connection, which is when pf looks at the caps of its rule.
@@ -223,9 +219,7 @@ impl SimulatedPf {
             return false;
         };
         let name = self.overload_table();
-        let listed = self
-            .table(&name)
-            .is_some_and(|table| table.find(source).is_some());
+        let listed = self.table(&name).is_some_and(|table| table.find(source).is_some());
         if listed {
             self.count_evaluations(index, "", Direction::In);
             if let Some(rule) = self.filter.get_mut(index) {
@@ -238,15 +232,8 @@ impl SimulatedPf {
     /// Drops a packet by default and counts that.
     pub fn deny_packet(&mut self, source: IpAddr, interface: &str, now: i64) {
         self.count_evaluations(usize::MAX, interface, Direction::In);
-        let identifier = if source.is_ipv4() {
-            DEFAULT_DENY.0
-        } else {
-            DEFAULT_DENY.1
-        };
-        if let Some(rule) = self
-            .rule(identifier)
-            .and_then(|index| self.filter.get_mut(index))
-        {
+        let identifier = if source.is_ipv4() { DEFAULT_DENY.0 } else { DEFAULT_DENY.1 };
+        if let Some(rule) = self.rule(identifier).and_then(|index| self.filter.get_mut(index)) {
             rule.count(Direction::In, (1, 0), (60, 0), now);
         }
     }
@@ -263,8 +250,7 @@ impl SimulatedPf {
             self.remove(id, now);
         }
         let before = self.nodes.len();
-        self.nodes
-            .retain(|node| node.states > 0 || node.expires > now);
+        self.nodes.retain(|node| node.states > 0 || node.expires > now);
         self.totals.nodes.2 += widened_count(before - self.nodes.len());
         self.free_rules();
     }
@@ -281,9 +267,8 @@ impl SimulatedPf {
         let remember = self.made_by(rule).map_or(0, |rule| rule.caps.remember());
         if let Some(node) = self.node_mut(rule, state.right.ip()) {
             node.states = node.states.saturating_sub(1);
-            node.connections = node
-                .connections
-                .saturating_sub(u32::from(state.tracked == Tracked::Connection));
+            node.connections =
+                node.connections.saturating_sub(u32::from(state.tracked == Tracked::Connection));
             node.expires = now + remember;
         }
         true
@@ -292,19 +277,13 @@ impl SimulatedPf {
     /// Returns how many states a loaded rule has.
     pub fn states_of(&self, number: usize) -> usize {
         let rule = Some(self.object(number));
-        self.states
-            .values()
-            .filter(|state| state.rule == rule)
-            .count()
+        self.states.values().filter(|state| state.rule == rule).count()
     }
 
     /// Returns how many states a loaded translation rule has.
     pub fn states_translated(&self, chain: StateChain, number: usize) -> usize {
         let made = Some((chain, self.object(number)));
-        self.states
-            .values()
-            .filter(|state| state.translation == made)
-            .count()
+        self.states.values().filter(|state| state.translation == made).count()
     }
 
     fn overload_table(&self) -> String {
@@ -321,15 +300,11 @@ impl SimulatedPf {
             StateChain::Nat => &mut self.nat,
             StateChain::Rdr => &mut self.rdr,
         };
-        rules
-            .get_mut(rule.number)
-            .filter(|_| rule.load == self.loads)
+        rules.get_mut(rule.number).filter(|_| rule.load == self.loads)
     }
 
     fn node_mut(&mut self, rule: RuleRef, source: IpAddr) -> Option<&mut TrackedSource> {
-        self.nodes
-            .iter_mut()
-            .find(|node| node.rule == rule && node.address == source)
+        self.nodes.iter_mut().find(|node| node.rule == rule && node.address == source)
     }
 
     /// Counts the looks at filter rules up to the matching one.

@@ -72,11 +72,7 @@ impl SimulatedPf {
         } else {
             Some(self.admitting_rule(passage, server)?)
         };
-        Some(PassageRoute {
-            server,
-            rule,
-            redirection,
-        })
+        Some(PassageRoute { server, rule, redirection })
     }
 
     /// Returns where a redirection leads: `-> HOST [port N]`.
@@ -103,10 +99,7 @@ impl SimulatedPf {
                 })
         };
         let found = self.filter.iter().position(matches)?;
-        self.filter
-            .get(found)
-            .is_some_and(|rule| rule.text.starts_with("pass "))
-            .then_some(found)
+        self.filter.get(found).is_some_and(|rule| rule.text.starts_with("pass ")).then_some(found)
     }
 
     /// Says whether `HOST [port = N]` of a rule matches an address and port.
@@ -116,13 +109,8 @@ impl SimulatedPf {
             None => (end, None),
         };
         let ip = address.ip();
-        let inside = match host
-            .strip_prefix('<')
-            .and_then(|name| name.strip_suffix('>'))
-        {
-            Some(name) => self
-                .table(name)
-                .is_some_and(|table| table.find(ip).is_some()),
+        let inside = match host.strip_prefix('<').and_then(|name| name.strip_suffix('>')) {
+            Some(name) => self.table(name).is_some_and(|table| table.find(ip).is_some()),
             None => host == "any" || table_net(host).is_some_and(|net| net.contains(&ip)),
         };
         let same_port = port.is_none_or(|port| match port.split_once(':') {
@@ -140,11 +128,8 @@ impl SimulatedPf {
         if passage.interfaces.0 != "vtnet0" {
             return None;
         }
-        let wanted = format!(
-            " to {} port = {} ->",
-            passage.addressed.ip(),
-            passage.addressed.port()
-        );
+        let wanted =
+            format!(" to {} port = {} ->", passage.addressed.ip(), passage.addressed.port());
         let found = self.rdr.iter().position(|rule| rule.text.contains(&wanted));
         let last = found.unwrap_or(usize::MAX).saturating_add(1);
         for rule in self.rdr.iter_mut().take(last) {
@@ -156,9 +141,8 @@ impl SimulatedPf {
     fn entry_state(&mut self, passage: &Passage, way: &PassageRoute, now: i64) -> State {
         let source = passage.client.ip();
         let rule = way.rule.map(|number| self.object(number));
-        let tracks = rule
-            .and_then(|rule| self.made_by(rule))
-            .is_some_and(|rule| rule.caps.track_sources());
+        let tracks =
+            rule.and_then(|rule| self.made_by(rule)).is_some_and(|rule| rule.caps.track_sources());
         if let Some(rule) = rule.filter(|_| tracks) {
             self.totals.nodes.0 += 1;
             if self.node_mut(rule, source).is_none() {
@@ -183,9 +167,7 @@ impl SimulatedPf {
             packets: (0, 0),
             bytes: (0, 0),
             rule,
-            translation: way
-                .redirection
-                .map(|number| (StateChain::Rdr, self.object(number))),
+            translation: way.redirection.map(|number| (StateChain::Rdr, self.object(number))),
             via: reply_to.then(|| "reply-to: 192.168.1.1@vtnet0".to_owned()),
             tracked: if tracks { Tracked::State } else { Tracked::No },
         }
@@ -203,11 +185,7 @@ impl SimulatedPf {
                 .position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
         });
         let rule = self.rule(passage.exit_rule);
-        self.count_evaluations(
-            rule.unwrap_or(usize::MAX),
-            passage.interfaces.1,
-            Direction::Out,
-        );
+        self.count_evaluations(rule.unwrap_or(usize::MAX), passage.interfaces.1, Direction::Out);
         State {
             protocol: passage.protocol,
             direction: Direction::Out,
@@ -222,9 +200,7 @@ impl SimulatedPf {
             bytes: (0, 0),
             rule: rule.map(|number| self.object(number)),
             translation: nat.map(|number| (StateChain::Nat, self.object(number))),
-            via: passage
-                .translated
-                .map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),
+            via: passage.translated.map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),
             tracked: Tracked::No,
         }
     }

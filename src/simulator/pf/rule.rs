@@ -133,10 +133,7 @@ impl LoadedRule {
     /// Says whether it is one of the user's: those are quick, floating ones too, and carry a label of their own.
     pub fn is_users(&self) -> bool {
         self.text.contains(" quick ")
-            && self
-                .labels
-                .iter()
-                .any(|label| label.starts_with("USER_RULE"))
+            && self.labels.iter().any(|label| label.starts_with("USER_RULE"))
     }
 
     /// Returns the protocol, if it names one.
@@ -186,13 +183,7 @@ mod tests {
     fn caps_are_read_from_the_text() {
         let rule = LoadedRule::new(KMS);
         assert_eq!(rule.caps.connections, Some(50));
-        assert_eq!(
-            rule.caps.rate,
-            Some(Rate {
-                connections: 10,
-                seconds: 60
-            })
-        );
+        assert_eq!(rule.caps.rate, Some(Rate { connections: 10, seconds: 60 }));
         assert_eq!(rule.labels, ["USER_RULE: NAT KMS", "id:1763000004"]);
         assert_eq!(rule.identifier, Some(1_763_000_004));
         let uncapped = LoadedRule::new("pass in all flags S/SA keep state");

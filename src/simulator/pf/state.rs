@@ -123,10 +123,7 @@ impl State {
     /// Returns how long the state lives without packets, in milliseconds: pf's default time-outs, chosen as
     /// `pf_test_state_tcp` and `pf_test_state_udp` of FreeBSD choose them.
     pub fn patience(&self) -> i64 {
-        let (one, other) = (
-            self.levels.0.min(self.levels.1),
-            self.levels.0.max(self.levels.1),
-        );
+        let (one, other) = (self.levels.0.min(self.levels.1), self.levels.0.max(self.levels.1));
         1000 * match self.protocol {
             Protocol::Udp if one == Level::Multiple => 60,
             Protocol::Udp if one == Level::NoTraffic => 60,

@@ -22,16 +22,9 @@ pub struct SimulatedTable {
 impl SimulatedTable {
     /// Makes a table whose entries were all added at `now`.
     pub fn new(name: &str, flags: &str, entries: &[&str], now: i64) -> Self {
-        let entries = entries
-            .iter()
-            .filter_map(|entry| table_net(entry))
-            .map(|net| (net, now))
-            .collect();
-        Self {
-            name: name.to_owned(),
-            flags: flags.to_owned(),
-            entries,
-        }
+        let entries =
+            entries.iter().filter_map(|entry| table_net(entry)).map(|net| (net, now)).collect();
+        Self { name: name.to_owned(), flags: flags.to_owned(), entries }
     }
 
     /// Returns the longest entry that holds the address.
@@ -40,9 +33,7 @@ impl SimulatedTable {
         if self.entries.len() > FEW {
             let wider = (0..=host.max_prefix_len()).rev();
             let nets = wider.filter_map(|length| IpNet::new(address, length).ok());
-            return nets
-                .map(|net| net.trunc())
-                .find(|net| self.entries.contains_key(net));
+            return nets.map(|net| net.trunc()).find(|net| self.entries.contains_key(net));
         }
         self.entries
             .keys()
@@ -54,16 +45,13 @@ impl SimulatedTable {
     /// Removes what was added more than `seconds` before `now` (epoch milliseconds), as `-T expire` counts:
     /// in whole seconds, strictly older.
     pub fn expire(&mut self, seconds: i64, now: i64) {
-        self.entries
-            .retain(|_, since| now.div_euclid(1000) - since.div_euclid(1000) <= seconds);
+        self.entries.retain(|_, since| now.div_euclid(1000) - since.div_euclid(1000) <= seconds);
     }
 }
 
 /// Reads an address or a network.
 pub fn table_net(text: &str) -> Option<IpNet> {
-    text.parse::<IpNet>()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 #[cfg(test)]
@@ -72,12 +60,8 @@ mod tests {
 
     #[test]
     fn the_longest_entry_is_found_in_small_and_large_tables() {
-        let mut table = SimulatedTable::new(
-            "t",
-            "-pa----",
-            &["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"],
-            0,
-        );
+        let mut table =
+            SimulatedTable::new("t", "-pa----", &["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"], 0);
         for filled in [false, true] {
             for (address, entry) in [
                 ("10.1.2.3", Some("10.1.0.0/16")),
@@ -93,9 +77,6 @@ mod tests {
                 (0..=more).map(|last| (table_net(&format!("198.51.100.{last}")).unwrap(), 0)),
             );
         }
-        assert_eq!(
-            table.find("198.51.100.7".parse().unwrap()),
-            table_net("198.51.100.7")
-        );
+        assert_eq!(table.find("198.51.100.7".parse().unwrap()), table_net("198.51.100.7"));
     }
 }

@@ -48,21 +48,14 @@ pub fn show_info(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     }
     let _ = writeln!(text, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate");
     print_present(&mut text, pf.states.len());
-    let searches = [
-        ("searches", totals.searches),
-        ("inserts", totals.inserts),
-        ("removals", totals.removals),
-    ];
+    let searches =
+        [("searches", totals.searches), ("inserts", totals.inserts), ("removals", totals.removals)];
     print_counters(&mut text, searches, seconds);
     if verbose {
         text.push_str("Source Tracking Table\n");
         print_present(&mut text, pf.nodes.len());
         let (searches, inserts, removals) = totals.nodes;
-        let searches = [
-            ("searches", searches),
-            ("inserts", inserts),
-            ("removals", removals),
-        ];
+        let searches = [("searches", searches), ("inserts", inserts), ("removals", removals)];
         print_counters(&mut text, searches, seconds);
     }
     text.push_str("Counters\n");
@@ -84,11 +77,7 @@ pub fn show_info(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
         ];
         print_counters(&mut text, limits, seconds);
         let _ = writeln!(text, "Syncookies\n  {:<25} never", "mode");
-        let _ = writeln!(
-            text,
-            "  {:<25} inactive\nReassemble {:>24} ",
-            "active", "yes"
-        );
+        let _ = writeln!(text, "  {:<25} inactive\nReassemble {:>24} ", "active", "yes");
     }
     text
 }
@@ -108,13 +97,7 @@ fn print_counters<const N: usize>(text: &mut String, counters: [(&str, u64); N],
 
 /// Changes when the rules do; the real one is MD5 over them.
 fn ruleset_checksum(pf: &SimulatedPf) -> String {
-    let rules = pf
-        .scrub
-        .iter()
-        .chain(&pf.filter)
-        .chain(&pf.nat)
-        .chain(&pf.rdr)
-        .chain(&pf.binat);
+    let rules = pf.scrub.iter().chain(&pf.filter).chain(&pf.nat).chain(&pf.rdr).chain(&pf.binat);
     let mixed = rules
         .flat_map(|rule| rule.text.bytes())
         .fold(0, |sum: u64, byte| scramble_number(sum ^ u64::from(byte)));

@@ -11,10 +11,7 @@ const NO_NAME: &str = "pfctl: getaddrinfo: Name does not resolve";
 pub fn kill_by_option(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
     let doomed: Vec<u64> = match options.kill.as_slice() {
         [kind, label] if kind == "label" => {
-            let labelled = |rule| {
-                pf.made_by(rule)
-                    .is_some_and(|rule| rule.labels.contains(label))
-            };
+            let labelled = |rule| pf.made_by(rule).is_some_and(|rule| rule.labels.contains(label));
             let states = pf.states.iter();
             let made = states.filter(|(_, state)| state.rule.is_some_and(labelled));
             made.map(|(id, _)| *id).collect()
@@ -40,7 +37,5 @@ pub fn kill_sources(pf: &mut SimulatedPf, options: &PfctlOptions) -> PfctlOutput
         return PfctlOutput::failure(1, NO_NAME);
     };
     let killed = widened_count(pf.forget_sources(&source));
-    PfctlOutput::talk(&format!(
-        "killed {killed} src nodes from 1 sources and 0 destinations"
-    ))
+    PfctlOutput::talk(&format!("killed {killed} src nodes from 1 sources and 0 destinations"))
 }

@@ -25,10 +25,7 @@ pub struct PfctlOutput {
 impl PfctlOutput {
     /// Succeeds with text on stdout.
     pub fn data(text: impl Into<Vec<u8>>) -> Self {
-        Self {
-            stdout: text.into(),
-            ..Self::default()
-        }
+        Self { stdout: text.into(), ..Self::default() }
     }
 
     /// Succeeds with one line of talk on stderr.
@@ -44,11 +41,7 @@ impl PfctlOutput {
 
     /// Fails with one line on stderr.
     pub fn failure(status: u8, line: &str) -> Self {
-        Self {
-            stderr: format!("{line}\n").into_bytes(),
-            status,
-            ..Self::default()
-        }
+        Self { stderr: format!("{line}\n").into_bytes(), status, ..Self::default() }
     }
 
     /// Appends what ran after.
@@ -84,12 +77,7 @@ pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
         output = output.then(kill::kill_sources(&mut world.pf, &options));
     }
     if options.table_command.is_some() {
-        output = output.then(tables::run_table_command(
-            &mut world.pf,
-            &options,
-            input,
-            now,
-        ));
+        output = output.then(tables::run_table_command(&mut world.pf, &options, input, now));
     }
     output
 }
@@ -107,29 +95,18 @@ fn race_with_load(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
     }
     world.pf.load_meanwhile();
     let ends = whole.stdout.iter().enumerate();
-    let ends: Vec<usize> = ends
-        .filter(|(_, byte)| **byte == b'\n')
-        .map(|(at, _)| at + 1)
-        .collect();
+    let ends: Vec<usize> = ends.filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
     let lines = usize::try_from(chance >> 32).unwrap_or_default() % ends.len().max(1);
     let kept = lines.checked_sub(1).and_then(|last| ends.get(last));
-    let request = if lines == 0 {
-        "DIOCGETRULES"
-    } else {
-        "DIOCGETRULE"
-    };
+    let request = if lines == 0 { "DIOCGETRULES" } else { "DIOCGETRULE" };
     let mut stdout = whole.stdout;
     stdout.truncate(kept.copied().unwrap_or_default());
-    PfctlOutput {
-        stdout,
-        ..PfctlOutput::failure(0, &format!("pfctl: {request}: Device busy"))
-    }
+    PfctlOutput { stdout, ..PfctlOutput::failure(0, &format!("pfctl: {request}: Device busy")) }
 }
 
 /// Counts the entries of a table as `-vv` shows it after the name: `*` if there is no such table.
 fn entry_count(pf: &SimulatedPf, table: &str) -> String {
-    pf.table(table)
-        .map_or_else(|| "*".to_owned(), |table| table.entries.len().to_string())
+    pf.table(table).map_or_else(|| "*".to_owned(), |table| table.entries.len().to_string())
 }
 
 /// Prints Unix milliseconds in C's `ctime` form, in UTC.

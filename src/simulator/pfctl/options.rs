@@ -67,9 +67,7 @@ pub fn parse_options(arguments: &[String]) -> Result<PfctlOptions, PfctlOutput> 
     };
     // Of an anchor only the rules are asked.
     let whole = whole && (!options.in_upnp || matches!(options.show, Some("nat" | "rules")));
-    whole
-        .then_some(options)
-        .ok_or_else(|| PfctlOutput::unsupported("such a command line"))
+    whole.then_some(options).ok_or_else(|| PfctlOutput::unsupported("such a command line"))
 }
 
 impl PfctlOptions {

@@ -54,14 +54,7 @@ fn translation_rules(pf: &SimulatedPf, options: &PfctlOptions) -> String {
     let mut text = String::new();
     for (chain, rules) in [(StateChain::Nat, &pf.nat), (StateChain::Rdr, &pf.rdr)] {
         for (number, rule) in rules.iter().enumerate() {
-            print_rule(
-                &mut text,
-                pf,
-                number,
-                rule,
-                pf.states_translated(chain, number),
-                options,
-            );
+            print_rule(&mut text, pf, number, rule, pf.states_translated(chain, number), options);
         }
     }
     for (number, rule) in pf.binat.iter().enumerate() {
@@ -93,33 +86,23 @@ fn print_rule(
         rule.evaluations
     );
     let (pid, creations) = (pf.loader(), rule.creations);
-    let _ = writeln!(
-        text,
-        "  [ Inserted: uid 0 pid {pid} State Creations: {creations:<6}]"
-    );
+    let _ = writeln!(text, "  [ Inserted: uid 0 pid {pid} State Creations: {creations:<6}]");
     if options.verbose >= 2 {
-        let last = rule
-            .last_active
-            .map_or_else(|| "N/A".to_owned(), printed_time);
+        let last = rule.last_active.map_or_else(|| "N/A".to_owned(), printed_time);
         let _ = writeln!(text, "  [ Last Active Time: {last} ]");
     }
 }
 
 /// Adds the number of entries to tables and dynamic addresses, as `-vv` does for `from` and `to`.
 fn with_counts(pf: &SimulatedPf, line: &str) -> String {
-    let (rule, target) = line
-        .split_once(" -> ")
-        .map_or((line, None), |(rule, target)| (rule, Some(target)));
+    let (rule, target) =
+        line.split_once(" -> ").map_or((line, None), |(rule, target)| (rule, Some(target)));
     let mut previous = "";
     let mut words = Vec::new();
     for word in rule.split(' ') {
         let host = ["from", "to", "!"].contains(&previous);
-        let table = word
-            .strip_prefix('<')
-            .and_then(|word| word.strip_suffix('>'));
-        let dynamic = word
-            .strip_prefix('(')
-            .and_then(|word| word.strip_suffix(')'));
+        let table = word.strip_prefix('<').and_then(|word| word.strip_suffix('>'));
+        let dynamic = word.strip_prefix('(').and_then(|word| word.strip_suffix(')'));
         words.push(match (table, dynamic) {
             (Some(name), _) if host => format!("<{name}:{}>", entry_count(pf, name)),
             (_, Some("self")) if host => "(self:7)".to_owned(),
@@ -135,11 +118,8 @@ fn with_counts(pf: &SimulatedPf, line: &str) -> String {
 fn show_states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     let mut text = String::new();
     for (id, state) in &pf.states {
-        let _ = writeln!(
-            text,
-            "{}",
-            as_printed(pf, *id, state, now).display(rule_verbosity(options))
-        );
+        let _ =
+            writeln!(text, "{}", as_printed(pf, *id, state, now).display(rule_verbosity(options)));
     }
     text
 }
@@ -185,11 +165,7 @@ fn sequence_windows(id: u64, state: &State) -> String {
 }
 
 fn printed_host(address: SocketAddr) -> printed::Host {
-    printed::Host {
-        address: address.ip(),
-        scope: None,
-        port: address.port(),
-    }
+    printed::Host { address: address.ip(), scope: None, port: address.port() }
 }
 
 fn whole_seconds(milliseconds: i64) -> u64 {
@@ -211,11 +187,7 @@ fn show_sources(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
         );
         if options.verbose > 0 {
             let age = ClockTime(whole_seconds(now - node.created));
-            let expires = if node.states == 0 {
-                ", expires in 00:00:00"
-            } else {
-                ""
-            };
+            let expires = if node.states == 0 { ", expires in 00:00:00" } else { "" };
             let _ = writeln!(
                 text,
                 "   age {age}{expires}, {} pkts, {} bytes, filter rule {}",

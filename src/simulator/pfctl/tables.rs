@@ -48,9 +48,7 @@ fn read_addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, Pf
         None => {}
         Some("-") => {
             let text = String::from_utf8_lossy(input);
-            let lines = text
-                .lines()
-                .map(|line| line.split(['#', ';']).next().unwrap_or_default());
+            let lines = text.lines().map(|line| line.split(['#', ';']).next().unwrap_or_default());
             words.extend(lines.flat_map(str::split_whitespace).map(str::to_owned));
         }
         Some(file) => {
@@ -70,11 +68,7 @@ fn read_addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, Pf
 
 /// Prints a net as pfctl does: a host without its length.
 fn net_text(net: &IpNet) -> String {
-    if net.prefix_len() == net.max_prefix_len() {
-        net.addr().to_string()
-    } else {
-        net.to_string()
-    }
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 fn show_table(table: &SimulatedTable, options: &PfctlOptions) -> String {
@@ -93,16 +87,11 @@ fn test_table(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet
     if let Some(network) = addresses.iter().find(host) {
         return PfctlOutput::failure(
             255,
-            &format!(
-                "pfctl: cannot decode {}: Invalid argument",
-                net_text(network)
-            ),
+            &format!("pfctl: cannot decode {}: Invalid argument", net_text(network)),
         );
     }
-    let found: Vec<(IpAddr, Option<IpNet>)> = addresses
-        .iter()
-        .map(|net| (net.addr(), table.find(net.addr())))
-        .collect();
+    let found: Vec<(IpAddr, Option<IpNet>)> =
+        addresses.iter().map(|net| (net.addr(), table.find(net.addr()))).collect();
     let matched = found.iter().filter(|(_, entry)| entry.is_some()).count();
     let mut output = PfctlOutput::talk(&format!("{matched}/{} addresses match.", addresses.len()));
     let mut lines = String::new();
@@ -130,9 +119,7 @@ fn print_changed(
     for (net, done) in nets {
         if options.verbose > 1 || (options.verbose == 1 && *done) {
             let mark = if *done { mark } else { ' ' };
-            output
-                .stdout
-                .extend(format!("{mark}  {}\n", net_text(net)).into_bytes());
+            output.stdout.extend(format!("{mark}  {}\n", net_text(net)).into_bytes());
         }
     }
     output
@@ -148,8 +135,7 @@ fn add_to_table(
     let mut made = PfctlOutput::default();
     if pf.table(&options.table).is_none() {
         made = PfctlOutput::talk("1 table created.");
-        pf.tables
-            .push(SimulatedTable::new(&options.table, "-pa----", &[], now));
+        pf.tables.push(SimulatedTable::new(&options.table, "-pa----", &[], now));
     }
     let Some(table) = pf.table_mut(&options.table) else {
         return made;

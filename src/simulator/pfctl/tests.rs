@@ -20,26 +20,11 @@ fn sampled() -> World {
     let virusprot = world.pf.table_mut("virusprot").unwrap();
     let old = ["198.51.100.23", "198.51.100.25", "2001:db8:ffff::77"];
     *virusprot = SimulatedTable::new("virusprot", "--a-r--", &old, at("2025-10-09T06:06:40Z"));
-    virusprot.entries.insert(
-        "203.0.113.77/32".parse().unwrap(),
-        at("2025-10-09T08:53:10Z"),
-    );
-    virusprot
-        .entries
-        .insert("203.0.113.78/32".parse().unwrap(), now);
+    virusprot.entries.insert("203.0.113.77/32".parse().unwrap(), at("2025-10-09T08:53:10Z"));
+    virusprot.entries.insert("203.0.113.78/32".parse().unwrap(), now);
     let blocked = ["198.51.100.66", "203.0.113.128/25", "2001:db8:bad::/48"];
-    world.pf.tables.push(SimulatedTable::new(
-        "Blocked_Hosts",
-        "-pa-r--",
-        &blocked,
-        now,
-    ));
-    world.pf.tables.push(SimulatedTable::new(
-        "consttbl",
-        "c-a----",
-        &["192.0.2.1"],
-        now,
-    ));
+    world.pf.tables.push(SimulatedTable::new("Blocked_Hosts", "-pa-r--", &blocked, now));
+    world.pf.tables.push(SimulatedTable::new("consttbl", "c-a----", &["192.0.2.1"], now));
     world
 }
 
@@ -52,11 +37,8 @@ fn sample(file: &str) -> String {
     if file == "-" {
         return String::new();
     }
-    std::fs::read_to_string(format!(
-        "{}/tests/fixtures/pfctl/{file}",
-        env!("CARGO_MANIFEST_DIR")
-    ))
-    .unwrap()
+    std::fs::read_to_string(format!("{}/tests/fixtures/pfctl/{file}", env!("CARGO_MANIFEST_DIR")))
+        .unwrap()
 }
 
 /// Runs a sample's command and compares all three things it gave.
@@ -68,16 +50,8 @@ fn check(name: &str, world: &mut World) {
     let row = row.unwrap_or_else(|| panic!("no sample {name}"));
     let command = row[5].split_once("pfctl").unwrap().1;
     let output = pfctl(world, command);
-    assert_eq!(
-        String::from_utf8(output.stdout).unwrap(),
-        sample(row[3]),
-        "{name}: stdout"
-    );
-    assert_eq!(
-        String::from_utf8(output.stderr).unwrap(),
-        sample(row[4]),
-        "{name}: stderr"
-    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), sample(row[3]), "{name}: stdout");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), sample(row[4]), "{name}: stderr");
     assert_eq!(output.status.to_string(), row[2], "{name}: exit status");
 }
 
@@ -85,19 +59,12 @@ fn check(name: &str, world: &mut World) {
 fn the_anchor_of_upnp_has_rules_of_its_own() {
     let asked =
         |scenario: Scenario, command: &str| pfctl(&mut World::fresh_world(scenario, 1, 0), command);
-    for (command, rule) in [
-        ("-a miniupnpd -sn", "rdr on "),
-        ("-aminiupnpd -sr", "pass in "),
-    ] {
+    for (command, rule) in [("-a miniupnpd -sn", "rdr on "), ("-aminiupnpd -sr", "pass in ")] {
         let output = asked(Scenario::Upnp, command);
         assert!(output.stdout.starts_with(rule.as_bytes()), "{command}");
         assert_eq!((output.stderr, output.status), (Vec::new(), 0), "{command}");
         let missing = asked(Scenario::Open, command);
-        assert_eq!(
-            (missing.stdout, missing.status),
-            (Vec::new(), 0),
-            "{command}"
-        );
+        assert_eq!((missing.stdout, missing.status), (Vec::new(), 0), "{command}");
         assert_eq!(missing.stderr, b"pfctl: DIOCGETRULES: Invalid argument\n");
     }
     let refused = asked(Scenario::Upnp, "-a miniupnpd -vvss");
@@ -160,16 +127,11 @@ fn loaded_rules_print_as_the_generated_ones() {
     let generated = include_str!("../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
     let plain = String::from_utf8(pfctl(&mut world, "-sr -P").stdout).unwrap();
     // The added IPv6 rule, and four anti-spoofing rules with the networks of this box.
-    let strange: Vec<&str> = plain
-        .lines()
-        .filter(|line| !generated.lines().any(|other| other == *line))
-        .collect();
+    let strange: Vec<&str> =
+        plain.lines().filter(|line| !generated.lines().any(|other| other == *line)).collect();
     assert_eq!(strange.len(), 5, "{strange:#?}");
     let translation = include_str!("../../../tests/fixtures/pfsense-2.7.2/sn-P.txt");
-    assert_eq!(
-        String::from_utf8(pfctl(&mut world, "-Psn").stdout).unwrap(),
-        translation
-    );
+    assert_eq!(String::from_utf8(pfctl(&mut world, "-Psn").stdout).unwrap(), translation);
     let counted = String::from_utf8(pfctl(&mut world, "-vvPsr").stdout).unwrap();
     assert!(counted.contains("@0 scrub from any to <vpn_networks:*> fragment no reassemble\n"));
     assert!(counted.contains("@54 block drop in log quick from <virusprot:5> to any label"));
@@ -213,10 +175,7 @@ fn what_kmsctl_never_asks_is_refused() {
     ] {
         let output = pfctl(&mut sampled(), command);
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            said.contains("not supported by the simulated"),
-            "{command}: {said}"
-        );
+        assert!(said.contains("not supported by the simulated"), "{command}: {said}");
         assert_eq!((output.status, output.stdout.len()), (1, 0), "{command}");
     }
 }
@@ -238,11 +197,7 @@ fn options_join_abbreviate_and_end() {
 fn addresses_come_from_standard_input_too() {
     let mut world = sampled();
     let arguments = ["-t", "virusprot", "-T", "delete", "-f", "-"].map(str::to_owned);
-    let output = run_pfctl(
-        &mut world,
-        &arguments,
-        b"203.0.113.77 # the office\n192.0.2.1\n",
-    );
+    let output = run_pfctl(&mut world, &arguments, b"203.0.113.77 # the office\n192.0.2.1\n");
     assert_eq!(output.stderr, b"1/2 addresses deleted.\n");
 }
 
@@ -264,8 +219,5 @@ fn kills_go_by_label_and_id() {
     let killed = said(&mut world, "-k label -k id:1763000004");
     assert_eq!(killed, format!("killed {by_rule} states\n"));
     let id = world.pf.states.keys().next().copied().unwrap();
-    assert_eq!(
-        said(&mut world, &format!("-k id -k {id:x}/674a91c3")),
-        "killed 1 states\n"
-    );
+    assert_eq!(said(&mut world, &format!("-k id -k {id:x}/674a91c3")), "killed 1 states\n");
 }

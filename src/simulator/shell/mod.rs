@@ -29,11 +29,7 @@ pub struct ShellReply {
 
 impl From<PfctlOutput> for ShellReply {
     fn from(output: PfctlOutput) -> Self {
-        Self {
-            stdout: output.stdout,
-            stderr: output.stderr,
-            exit: Some(output.status),
-        }
+        Self { stdout: output.stdout, stderr: output.stderr, exit: Some(output.status) }
     }
 }
 
@@ -62,19 +58,10 @@ impl SimulatedShell {
             return (Self::Ended, unsupported_command());
         };
         if words.first().is_some_and(|word| word.ends_with("sudo")) {
-            return (
-                Self::Ended,
-                PfctlOutput::failure(1, "sudo: a password is required").into(),
-            );
+            return (Self::Ended, PfctlOutput::failure(1, "sudo: a password is required").into());
         }
         if programs::reads_input(&words) {
-            return (
-                Self::Program {
-                    words,
-                    input: Vec::new(),
-                },
-                ShellReply::default(),
-            );
+            return (Self::Program { words, input: Vec::new() }, ShellReply::default());
         }
         (Self::Ended, run_program(world, &words, b"").into())
     }
@@ -150,18 +137,9 @@ fn split_words(command: &str) -> Option<Vec<String>> {
         return None;
     }
     words.extend(word);
-    let mut plain = words
-        .into_iter()
-        .skip_while(|word| word == "exec")
-        .peekable();
-    if plain
-        .next_if(|word| word == "env" || word == "/usr/bin/env")
-        .is_some()
-    {
-        while plain
-            .next_if(|word| word.contains('=') && !word.starts_with('-'))
-            .is_some()
-        {}
+    let mut plain = words.into_iter().skip_while(|word| word == "exec").peekable();
+    if plain.next_if(|word| word == "env" || word == "/usr/bin/env").is_some() {
+        while plain.next_if(|word| word.contains('=') && !word.starts_with('-')).is_some() {}
     }
     Some(plain.collect())
 }

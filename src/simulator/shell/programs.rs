@@ -36,9 +36,7 @@ const PROGRAMS: [(&str, &str); 12] = [
 
 /// Says whether the box has this program under this name or path.
 pub fn has_program(base: &str, program: &str) -> bool {
-    PROGRAMS
-        .iter()
-        .any(|(name, path)| *name == base && (program == *path || program == *name))
+    PROGRAMS.iter().any(|(name, path)| *name == base && (program == *path || program == *name))
 }
 
 /// Says whether the command reads its input to the end before it does anything.
@@ -75,10 +73,7 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
         ("sysctl", ["-n", "net.pf.request_maxcount"]) => PfctlOutput::data("65535\n"),
         ("ifconfig", ["-a"] | []) => PfctlOutput::data(IFCONFIG),
         ("printenv", ["SSH_CONNECTION"]) => PfctlOutput::data(CONNECTION),
-        ("printenv", [_]) => PfctlOutput {
-            status: 1,
-            ..PfctlOutput::default()
-        },
+        ("printenv", [_]) => PfctlOutput { status: 1, ..PfctlOutput::default() },
         ("route", ["-n", "get", "default"] | ["-n", "get", "-inet", "default"]) => {
             PfctlOutput::data(ROUTE)
         }

@@ -96,10 +96,7 @@ impl ScriptReader {
     pub fn finish(&mut self) -> ShellReply {
         let between = self.steps.is_some() || self.nonce.is_empty();
         if between && self.text.is_empty() {
-            ShellReply {
-                exit: Some(0),
-                ..ShellReply::default()
-            }
+            ShellReply { exit: Some(0), ..ShellReply::default() }
         } else {
             unsupported_command()
         }
@@ -193,19 +190,12 @@ impl ScriptCall {
     fn read<'a>(mut rest: &'a str, nonce: &str) -> Option<(Self, &'a str)> {
         let mut words = Vec::new();
         while let Some(quoted) = rest.strip_prefix('\'') {
-            let (word, after) = quoted
-                .split_once("' ")
-                .filter(|(word, _)| !word.contains('\''))?;
+            let (word, after) = quoted.split_once("' ").filter(|(word, _)| !word.contains('\''))?;
             words.push(word.to_owned());
             rest = after;
         }
         let input = rest.strip_prefix(&format!("<<'{nonce}'"));
-        let step = ScriptStep {
-            words,
-            input: Vec::new(),
-            only_after: None,
-            was_ahead: false,
-        };
+        let step = ScriptStep { words, input: Vec::new(), only_after: None, was_ahead: false };
         let has_input = input.is_some();
         let rest = input.or_else(|| rest.strip_prefix("</dev/null"))?;
         (!step.words.is_empty()).then_some((Self { step, has_input }, rest))
@@ -234,9 +224,8 @@ fn read_ahead(rest: &str, nonce: &str) -> Option<(usize, ScriptCall)> {
 /// Reads `w I && { b I; 'word' … </dev/null; e I $?; }`, with the variants for input, condition and filter. The filter is not
 /// applied: it saves a real firewall's wire, and what is not about the service is dropped when it is parsed.
 fn read_in_turn(index: usize, line: &str, nonce: &str) -> Option<ScriptCall> {
-    let mut rest = line
-        .strip_prefix(&format!("w {index} && {{ b {index}; "))?
-        .strip_suffix("; }")?;
+    let mut rest =
+        line.strip_prefix(&format!("w {index} && {{ b {index}; "))?.strip_suffix("; }")?;
     if let Some(filtered) = rest.strip_prefix("{ ") {
         let (command, filter) = filtered.split_once("; } | ")?;
         (filter.starts_with("/usr/bin/grep ") && filter.ends_with(&format!(" '{AWK_FILTER}'")))
@@ -277,9 +266,7 @@ fn run_round(
     let steps = steps.iter().enumerate();
     for (index, step) in steps.filter(|(index, _)| wanted.contains(index)) {
         append_marker(reply, &format!("\n{nonce} b {index}\n"));
-        let runs = step
-            .only_after
-            .is_none_or(|first| statuses.get(&first) == Some(&0));
+        let runs = step.only_after.is_none_or(|first| statuses.get(&first) == Some(&0));
         let output = if runs {
             run_program(world, &step.words, &step.input)
         } else {
@@ -289,11 +276,7 @@ fn run_round(
             }
         };
         statuses.insert(index, output.status);
-        let aside = if step.was_ahead {
-            &mut reply.stdout
-        } else {
-            &mut reply.stderr
-        };
+        let aside = if step.was_ahead { &mut reply.stdout } else { &mut reply.stderr };
         aside.extend(output.stderr);
         reply.stdout.extend(output.stdout);
         append_marker(reply, &format!("\n{nonce} e {index} {}\n", output.status));

@@ -39,24 +39,13 @@ fn script() -> Script {
         ScriptCommand::new(words.iter().map(|word| ShellWord::fixed(word)))
     };
     let mut states = fixed(&["/sbin/pfctl", "-vvss"]);
-    states.filter = Some(OutputFilter {
-        port: 1688,
-        address: Some("198.51.100.200".parse().unwrap()),
-    });
+    states.filter =
+        Some(OutputFilter { port: 1688, address: Some("198.51.100.200".parse().unwrap()) });
     let mut test = fixed(&["/sbin/pfctl", "-t"]);
-    test.words
-        .push(ShellWord::table(&TableName::new("virusprot").unwrap()));
-    test.words
-        .extend(["-T", "test", "-f", "-"].map(ShellWord::fixed));
+    test.words.push(ShellWord::table(&TableName::new("virusprot").unwrap()));
+    test.words.extend(["-T", "test", "-f", "-"].map(ShellWord::fixed));
     test.input = b"192.0.2.99\n}\nd\n".to_vec();
-    Script {
-        commands: vec![
-            fixed(&["/bin/date", "+%s"]),
-            states,
-            test,
-            fixed(&["/nosuch", "-x"]),
-        ],
-    }
+    Script { commands: vec![fixed(&["/bin/date", "+%s"]), states, test, fixed(&["/nosuch", "-x"])] }
 }
 
 fn nonce() -> Nonce {
@@ -75,17 +64,14 @@ fn a_rendered_script_runs_once_a_round_however_it_is_cut() {
     let stdout = String::from_utf8(reply.stdout.clone()).unwrap();
     let mark = nonce().as_str().to_owned();
     assert!(
-        stdout.starts_with(&format!(
-            "\n{mark} b 0\n1790000000\n\n{mark} e 0 0\n\n{mark} b 1\nall "
-        )),
+        stdout
+            .starts_with(&format!("\n{mark} b 0\n1790000000\n\n{mark} e 0 0\n\n{mark} b 1\nall ")),
         "{stdout:.200}"
     );
     assert!(stdout.ends_with(&format!("\n{mark} e 3 127\n\n{mark} d\n")));
     let stderr = String::from_utf8(reply.stderr.clone()).unwrap();
     assert!(
-        stderr.contains(&format!(
-            "\n{mark} b 3\nsh: /nosuch: not found\n\n{mark} e 3 127\n"
-        )),
+        stderr.contains(&format!("\n{mark} b 3\nsh: /nosuch: not found\n\n{mark} e 3 127\n")),
         "{stderr}"
     );
     assert!(stderr.contains("no IP address found for }\n"));
@@ -111,12 +97,7 @@ fn a_shell_takes_one_script_after_another() {
     for _ in 0..2 {
         let text = [script_with_agent().render(&nonce()), ROUND.to_vec()].concat();
         let reply = shell.feed(&text, &mut world);
-        assert_eq!(
-            reply.exit,
-            None,
-            "{}",
-            String::from_utf8_lossy(&reply.stderr)
-        );
+        assert_eq!(reply.exit, None, "{}", String::from_utf8_lossy(&reply.stderr));
         let stdout = String::from_utf8(reply.stdout).unwrap();
         assert!(stdout.contains(&format!("\n{mark} b 2\n\nagent {mark} begin\n{{")));
         assert!(stdout.contains(&format!("\nagent {mark} end\n\n{mark} e 2 0\n")));
@@ -170,14 +151,8 @@ fn plain_commands_run_and_shell_words_do_not() {
     let mut run = |command: &str| SimulatedShell::start(command.as_bytes(), &mut world).1;
     assert_eq!(run("env TZ=UTC /bin/date +%s").stdout, b"1790000000\n");
     assert_eq!(run("pfctl -t virusprot -T show -v").exit, Some(0));
-    assert_eq!(
-        run("/usr/bin/printenv SSH_CONNECTION").stdout,
-        b"10.0.10.5 51022 10.0.20.1 22\n"
-    );
-    assert_eq!(
-        run("pfctl -k label -k 'USER_RULE: nothing'").stderr,
-        b"killed 0 states\n"
-    );
+    assert_eq!(run("/usr/bin/printenv SSH_CONNECTION").stdout, b"10.0.10.5 51022 10.0.20.1 22\n");
+    assert_eq!(run("pfctl -k label -k 'USER_RULE: nothing'").stderr, b"killed 0 states\n");
     assert_eq!(run("sudo pfctl -sr").exit, Some(1));
     for command in [
         "pfctl -ss | grep x",
@@ -196,9 +171,6 @@ fn plain_commands_run_and_shell_words_do_not() {
 
 #[test]
 fn words_are_split_as_sh_does() {
-    assert_eq!(
-        split_words("exec env A=1  a 'b c'\"d\" ''").unwrap(),
-        ["a", "b cd", ""]
-    );
+    assert_eq!(split_words("exec env A=1  a 'b c'\"d\" ''").unwrap(), ["a", "b cd", ""]);
     assert_eq!(split_words("a 'b"), None);
 }

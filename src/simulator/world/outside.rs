@@ -92,10 +92,7 @@ mod tests {
         assert_eq!(world.pf.states[&states.0].right, vantage());
         assert!(world.speak_over(states));
         world.leave_connection(states);
-        assert_eq!(
-            world.pf.states[&states.0].levels,
-            (Level::FinWait2, Level::FinWait2)
-        );
+        assert_eq!(world.pf.states[&states.0].levels, (Level::FinWait2, Level::FinWait2));
     }
 
     #[test]
@@ -107,25 +104,17 @@ mod tests {
         }
         assert_eq!(packets_of(&world, 1_000_000_103), before + 3);
         // The address itself answers elsewhere.
-        assert!(matches!(
-            world.reach_port(vantage(), 443),
-            Reached::Server(_)
-        ));
+        assert!(matches!(world.reach_port(vantage(), 443), Reached::Server(_)));
     }
 
     #[test]
     fn a_blocked_vantage_is_dropped_by_the_tables_rule() {
         let mut world = World::fresh_world(Scenario::Open, 7, NOW);
         let table = world.pf.table_mut("virusprot").unwrap();
-        table
-            .entries
-            .insert(ipnet::IpNet::from(vantage().ip()), NOW);
+        table.entries.insert(ipnet::IpNet::from(vantage().ip()), NOW);
         let before = packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK);
         assert_eq!(world.reach_port(vantage(), 1688), Reached::Silence);
-        assert_eq!(
-            packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK),
-            before + 1
-        );
+        assert_eq!(packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK), before + 1);
     }
 
     #[test]
@@ -147,9 +136,6 @@ mod tests {
             state.left.port() == 1688 && state.levels.0 >= Level::Established
         };
         assert!(!world.pf.states.values().any(established));
-        assert!(matches!(
-            world.reach_port(vantage(), 443),
-            Reached::Server(_)
-        ));
+        assert!(matches!(world.reach_port(vantage(), 443), Reached::Server(_)));
     }
 }

@@ -37,14 +37,8 @@ fn pfctl(world: &mut World, command: &str) -> Vec<u8> {
 #[test]
 fn equal_seeds_and_moments_give_equal_boxes() {
     assert_eq!(text(&world()), text(&world()));
-    assert_ne!(
-        text(&world()),
-        text(&World::fresh_world(Scenario::Open, 8, NOW))
-    );
-    assert_ne!(
-        text(&world()),
-        text(&World::fresh_world(Scenario::Open, 7, NOW + 1))
-    );
+    assert_ne!(text(&world()), text(&World::fresh_world(Scenario::Open, 8, NOW)));
+    assert_ne!(text(&world()), text(&World::fresh_world(Scenario::Open, 7, NOW + 1)));
 }
 
 #[test]
@@ -88,19 +82,8 @@ fn a_saved_box_goes_on_as_if_never_saved() {
     read.advance_to(NOW + HOUR);
     kept.advance_to(NOW + HOUR);
     // The queue may be stored in another order; what it gives is the same.
-    for command in [
-        "-vvss",
-        "-sS -v",
-        "-si -v",
-        "-vvPsr",
-        "-vvPsn",
-        "-t virusprot -T show -v",
-    ] {
-        assert_eq!(
-            pfctl(&mut read, command),
-            pfctl(&mut kept, command),
-            "{command}"
-        );
+    for command in ["-vvss", "-sS -v", "-si -v", "-vvPsr", "-vvPsn", "-t virusprot -T show -v"] {
+        assert_eq!(pfctl(&mut read, command), pfctl(&mut kept, command), "{command}");
     }
 }
 
@@ -110,15 +93,10 @@ fn at_any_moment_there_is_something_to_see() {
     for step in 1..=72 {
         world.advance_to(NOW + step * 20 * 60_000 + step * 7_919);
         let entries = &world.pf.table("virusprot").unwrap().entries;
-        let ages: BTreeSet<i64> = entries
-            .values()
-            .map(|since| (world.now - since) / 60_000)
-            .collect();
+        let ages: BTreeSet<i64> =
+            entries.values().map(|since| (world.now - since) / 60_000).collect();
         let v6 = entries.keys().filter(|net| net.addr().is_ipv6()).count();
-        assert!(
-            entries.len() >= 4 && v6 >= 1 && ages.len() >= 4,
-            "{step}: {entries:?}"
-        );
+        assert!(entries.len() >= 4 && v6 >= 1 && ages.len() >= 4, "{step}: {entries:?}");
         let rule = world.pf.rule(KMS).unwrap();
         let live = world
             .pf
@@ -127,12 +105,7 @@ fn at_any_moment_there_is_something_to_see() {
             .filter(|node| node.rule == world.pf.object(rule) && node.connections > 0)
             .count();
         assert!(live >= 8, "{step}: {live} sources");
-        let office = world
-            .pf
-            .nodes
-            .iter()
-            .find(|node| node.address == OFFICE)
-            .unwrap();
+        let office = world.pf.nodes.iter().find(|node| node.address == OFFICE).unwrap();
         assert!(
             (40..=u32::from(OFFICE_CONNECTIONS)).contains(&office.connections),
             "{step}: {office:?}"
@@ -151,20 +124,8 @@ fn entries_age_out_by_the_hourly_job_and_not_without_it() {
     let mut world = world();
     let added = world.now;
     let net = "192.0.2.250/32".parse().unwrap();
-    world
-        .pf
-        .table_mut("virusprot")
-        .unwrap()
-        .entries
-        .insert(net, added);
-    let held = |world: &World| {
-        world
-            .pf
-            .table("virusprot")
-            .unwrap()
-            .entries
-            .contains_key(&net)
-    };
+    world.pf.table_mut("virusprot").unwrap().entries.insert(net, added);
+    let held = |world: &World| world.pf.table("virusprot").unwrap().entries.contains_key(&net);
     let hour = HOUR - added.rem_euclid(HOUR);
     world.advance_to(added + hour + 1);
     assert!(held(&world), "not yet an hour old when the job ran");
@@ -174,12 +135,7 @@ fn entries_age_out_by_the_hourly_job_and_not_without_it() {
     assert!(!held(&world));
 
     let mut without = World::fresh_world(Scenario::NoCron, 7, NOW);
-    without
-        .pf
-        .table_mut("virusprot")
-        .unwrap()
-        .entries
-        .insert(net, NOW);
+    without.pf.table_mut("virusprot").unwrap().entries.insert(net, NOW);
     without.advance_to(NOW + 2 * HOUR + 10);
     assert!(held(&without));
 }
@@ -191,23 +147,9 @@ fn a_month_away_is_jumped_over() {
     world.advance_to(NOW + 30 * 24 * HOUR);
     let after = world.pf.filter[world.pf.rule(KMS).unwrap()].creations;
     assert!(after > before + 300_000, "{before} → {after}");
-    let oldest = world
-        .pf
-        .table("virusprot")
-        .unwrap()
-        .entries
-        .values()
-        .min()
-        .copied()
-        .unwrap();
+    let oldest = world.pf.table("virusprot").unwrap().entries.values().min().copied().unwrap();
     assert!(world.now - oldest <= DETAIL);
-    assert!(
-        world
-            .pf
-            .states
-            .values()
-            .all(|state| world.now - state.created <= DETAIL)
-    );
+    assert!(world.pf.states.values().all(|state| world.now - state.created <= DETAIL));
 }
 
 #[test]
@@ -217,11 +159,7 @@ fn thirty_days_stay_small() {
         // Two days of every hour; of the others, the last three hours each.
         for hour in (1..=48).chain((72..=720).step_by(24)) {
             world.advance_to(NOW + hour * HOUR);
-            assert!(
-                world.pf.states.len() < 600,
-                "{hour}: {} states",
-                world.pf.states.len()
-            );
+            assert!(world.pf.states.len() < 600, "{hour}: {} states", world.pf.states.len());
             assert!(
                 world.pf.nodes.len() < 100 && world.flows.len() < 150 && world.queue.len() < 400
             );
@@ -261,10 +199,7 @@ fn every_output_is_read_to_the_last_line() {
         if scenario != Scenario::TableMissing {
             let parsed = table::parse_table_entries(&pfctl(&mut world, "-t virusprot -T show -v"));
             assert_eq!((parsed.unread, parsed.more_unread), (Vec::new(), 0));
-            assert_eq!(
-                parsed.value.len(),
-                world.pf.table("virusprot").unwrap().entries.len()
-            );
+            assert_eq!(parsed.value.len(), world.pf.table("virusprot").unwrap().entries.len());
             assert!(parsed.value.iter().all(|entry| entry.since.is_some()));
         }
         let info = info::parse_pf_info(&pfctl(&mut world, "-vsi"));
@@ -284,10 +219,7 @@ fn rule_counters_agree_with_the_states() {
     let mut world = world();
     let rules = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
     let states = state::parse(&pfctl(&mut world, "-vvss")).value;
-    let kms = rules
-        .iter()
-        .find(|rule| rule.ridentifier == Some(KMS))
-        .unwrap();
+    let kms = rules.iter().find(|rule| rule.ridentifier == Some(KMS)).unwrap();
     let of_rule = states
         .iter()
         .filter(|state| state.detail.as_ref().and_then(|detail| detail.rule) == kms.number);
@@ -301,14 +233,8 @@ fn rule_counters_agree_with_the_states() {
             .all(|state| state.direction == Direction::In && state.left.port == 1688)
     );
     let rdr = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
-    let rdr = rdr
-        .iter()
-        .find(|rule| rule.text.contains("port = 1688 ->"))
-        .unwrap();
-    assert_eq!(
-        rdr.counters.as_ref().unwrap().states,
-        kms.counters.as_ref().unwrap().states
-    );
+    let rdr = rdr.iter().find(|rule| rule.text.contains("port = 1688 ->")).unwrap();
+    assert_eq!(rdr.counters.as_ref().unwrap().states, kms.counters.as_ref().unwrap().states);
 }
 
 #[test]
@@ -332,25 +258,13 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         Scenario::OldTarget | Scenario::PassAssociation | Scenario::Uncapped => Exposure::Uncapped,
         _ => Exposure::Open,
     };
-    for scenario in Scenario::ALL
-        .into_iter()
-        .filter(|scenario| *scenario != Scenario::Denied)
-    {
+    for scenario in Scenario::ALL.into_iter().filter(|scenario| *scenario != Scenario::Denied) {
         let mut world = World::fresh_world(scenario, 7, NOW);
         let filter = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
         let nat = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: world.pf.enabled,
-        };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: world.pf.enabled };
         let configured = world.configuration.read(&ReadRequest::from(&service));
         let judged = exposure::judge(Some(&configured), loaded, &service);
-        assert_eq!(
-            judged.state,
-            expected(scenario),
-            "{scenario:?}: {:?}",
-            judged.why
-        );
+        assert_eq!(judged.state, expected(scenario), "{scenario:?}: {:?}", judged.why);
     }
 }

@@ -10,24 +10,13 @@ fn results_are_read() {
         (json!(null), None),
         (
             json!([{"time": 0.0301, "address": "192.0.2.1"}]),
-            Some(Attempt::Connected {
-                answer: None,
-                milliseconds: 30,
-            }),
+            Some(Attempt::Connected { answer: None, milliseconds: 30 }),
         ),
-        (
-            json!([{"error": "Connection refused"}]),
-            Some(Attempt::Refused),
-        ),
-        (
-            json!([{"error": "Connection timed out"}]),
-            Some(Attempt::NoAnswer),
-        ),
+        (json!([{"error": "Connection refused"}]), Some(Attempt::Refused)),
+        (json!([{"error": "Connection timed out"}]), Some(Attempt::NoAnswer)),
         (
             json!([{"error": "No route to host"}]),
-            Some(Attempt::Unreachable {
-                why: "No route to host".into(),
-            }),
+            Some(Attempt::Unreachable { why: "No route to host".into() }),
         ),
     ] {
         assert_eq!(parse_attempt(&value), expected, "{value}");
@@ -40,10 +29,7 @@ fn results_are_read() {
         json!([{"time": -1.0}]),
         json!([{"error": "odd"}]),
     ] {
-        assert!(
-            matches!(parse_attempt(&value), Some(Attempt::NotTried { .. })),
-            "{value}"
-        );
+        assert!(matches!(parse_attempt(&value), Some(Attempt::NotTried { .. })), "{value}");
     }
 }
 
@@ -55,13 +41,7 @@ fn ids_and_nodes_become_part_of_a_url_only_if_they_are_plain() {
             .into_bytes()
     };
     assert!(parse_accepted(&body("29b1cfke1d2", "us1.node.check-host.net")).is_ok());
-    for (id, node) in [
-        ("../x", "us1"),
-        ("a?b", "us1"),
-        ("", "us1"),
-        ("a", "n&host=x"),
-        ("a", ""),
-    ] {
+    for (id, node) in [("../x", "us1"), ("a?b", "us1"), ("", "us1"), ("a", "n&host=x"), ("a", "")] {
         assert!(parse_accepted(&body(id, node)).is_err(), "{id} {node}");
     }
     assert!(parse_accepted(br#"{"ok":1,"request_id":"a","nodes":{}}"#).is_err());
@@ -124,10 +104,7 @@ async fn results_that_never_come_are_told_as_missing() {
     };
     let (nodes, _) = checked(serve, Duration::from_secs(4)).await.unwrap();
     assert_eq!(nodes.len(), 2);
-    assert!(
-        nodes.iter().all(|node| node.attempts.is_empty()),
-        "{nodes:?}"
-    );
+    assert!(nodes.iter().all(|node| node.attempts.is_empty()), "{nodes:?}");
 }
 
 proptest! {

@@ -15,11 +15,8 @@ pub struct Site {
 
 impl Site {
     pub fn new(transport: &str) -> Self {
-        let sshd = Sshd::start(Options {
-            login: Login::Sh,
-            ..Options::default()
-        })
-        .expect("sshd is here");
+        let sshd =
+            Sshd::start(Options { login: Login::Sh, ..Options::default() }).expect("sshd is here");
         let environment = TestEnvironment::new();
         let at = |name: &str| environment.home().join("current").join(name);
         std::fs::write(environment.home().join("crontab"), CRONTAB).expect("a crontab");

@@ -63,9 +63,7 @@ impl<'a> Run<'a> {
         }
         Ran {
             counts,
-            wrong: judged
-                .err()
-                .map(|Wrong(kind, what)| Wrong(kind, self.explain(&what))),
+            wrong: judged.err().map(|Wrong(kind, what)| Wrong(kind, self.explain(&what))),
             plan: String::new(),
         }
     }
@@ -122,9 +120,7 @@ impl<'a> Run<'a> {
             Fault::Locked => {
                 let held =
                     r#"{"id":"other","who":"anna@desk","what":"caps","since":1795350000,"pid":1}"#;
-                self.firewall
-                    .php()
-                    .write("conf/kmsctl/lock", held.as_bytes());
+                self.firewall.php().write("conf/kmsctl/lock", held.as_bytes());
                 let path = self.firewall.file("conf/kmsctl/lock");
                 let lock = std::fs::File::open(path).expect("the lock");
                 lock.lock().expect("it is free");
@@ -253,11 +249,7 @@ impl<'a> Run<'a> {
 
     fn nothing_left(&self) -> Judged {
         let left = self.firewall.left_over();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            wrong(Kind::LeftOver, format!("{left:?}"))
-        }
+        if left.is_empty() { Ok(()) } else { wrong(Kind::LeftOver, format!("{left:?}")) }
     }
 
     fn judge_foreign(&self, outcome: Option<&ChangeOutcome>) -> Judged {
@@ -390,10 +382,6 @@ impl<'a> Run<'a> {
         .expect("text");
         let moments = self.firewall.text("moments.log");
         let last: Vec<&str> = moments.lines().rev().take(120).collect();
-        format!(
-            "{what}\n{}{}\n",
-            String::from_utf8_lossy(&said),
-            last.join("; ")
-        )
+        format!("{what}\n{}{}\n", String::from_utf8_lossy(&said), last.join("; "))
     }
 }

@@ -101,10 +101,7 @@ pub struct Simulated {
 impl Simulated {
     /// Returns the file.
     pub fn bytes(&self) -> Vec<u8> {
-        self.lines
-            .iter()
-            .flat_map(|line| line.bytes.iter().copied())
-            .collect()
+        self.lines.iter().flat_map(|line| line.bytes.iter().copied()).collect()
     }
 }
 
@@ -120,9 +117,8 @@ struct Simulation {
 impl Simulation {
     fn new(profile: Profile, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut clients: Vec<Client> = (0..profile.machines)
-            .map(|_| Client::new(&mut random))
-            .collect();
+        let mut clients: Vec<Client> =
+            (0..profile.machines).map(|_| Client::new(&mut random)).collect();
         let alike = profile.shared > 0.0 || profile.clones > 0.0;
         for index in (1..clients.len()).filter(|_| alike) {
             let other = clients[random.below(index as u64) as usize].clone();
@@ -132,13 +128,7 @@ impl Simulation {
                 clients[index].machine = other.machine;
             }
         }
-        Self {
-            profile,
-            random,
-            clients,
-            taken: HashSet::new(),
-            made: Simulated::default(),
-        }
+        Self { profile, random, clients, taken: HashSet::new(), made: Simulated::default() }
     }
 
     fn run(mut self) -> Simulated {
@@ -247,9 +237,7 @@ impl Simulation {
     fn probes(&mut self) {
         let (seconds, monitor) = (self.profile.seconds, self.profile.monitor);
         let every = |period: u64| {
-            (0..)
-                .map(move |n| n * period)
-                .take_while(move |at| period > 0 && *at < seconds)
+            (0..).map(move |n| n * period).take_while(move |at| period > 0 && *at < seconds)
         };
         let kubelet = u64::from(self.profile.kubelet);
         for (period, phase) in [(5 * kubelet, 1_781_336), (30 * kubelet, 3_699_135)] {
@@ -298,18 +286,12 @@ impl Simulation {
         };
         let mut requests = 1;
         while requests < 6
-            && self.random.chance(if requests == 1 {
-                self.profile.several
-            } else {
-                0.3
-            })
+            && self.random.chance(if requests == 1 { self.profile.several } else { 0.3 })
         {
             requests += 1;
         }
-        let crash = self
-            .random
-            .chance(self.profile.crashes)
-            .then(|| self.random.below(14 * requests));
+        let crash =
+            self.random.chance(self.profile.crashes).then(|| self.random.below(14 * requests));
         script.requests(&mut self.random, &client, requests, crash);
         self.finish(script);
     }
@@ -326,16 +308,9 @@ impl Simulation {
             "{stamp}Listening on [::]:1688\n{stamp}Listening on 0.0.0.0:1688\n{stamp}vlmcsd svn1113, built for tests, started successfully\n"
         );
         // Half of the servers go without a word.
-        let both = if at > 0 && self.random.chance(0.5) {
-            down + &up
-        } else {
-            up
-        };
+        let both = if at > 0 && self.random.chance(0.5) { down + &up } else { up };
         for line in both.split_inclusive('\n') {
-            self.made.lines.push(Line {
-                micros: at,
-                bytes: line.as_bytes().to_vec(),
-            });
+            self.made.lines.push(Line { micros: at, bytes: line.as_bytes().to_vec() });
         }
     }
 }

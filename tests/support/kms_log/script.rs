@@ -84,10 +84,7 @@ impl Script {
         self.lines.extend(
             bytes
                 .split_inclusive(|byte| *byte == b'\n')
-                .map(|bytes| Line {
-                    micros,
-                    bytes: bytes.to_vec(),
-                }),
+                .map(|bytes| Line { micros, bytes: bytes.to_vec() }),
         );
         true
     }
@@ -225,11 +222,7 @@ impl Script {
         let verbose = self.profile.form == Form::Verbose;
         // A request that was cut short says what it had said by then.
         let said = |place: usize, text: &str| {
-            if verbose && written > place {
-                text.to_owned()
-            } else {
-                String::new()
-            }
+            if verbose && written > place { text.to_owned() } else { String::new() }
         };
         let first = name.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let first = String::from_utf8_lossy(first).into_owned();
@@ -269,43 +262,20 @@ impl Script {
         vec![
             b"<<< Incoming KMS request".to_vec(),
             field("Protocol version", "6.0"),
+            field("Client is a virtual machine", if random.chance(0.3) { "Yes" } else { "No" }),
+            field("Licensing status", &format!("{status} ({})", STATUSES[status])),
+            field("Remaining time (0 = forever)", &format!("{} minutes", random.below(259_200))),
+            field("Application ID", &format!("{application_id} ({application})")),
             field(
-                "Client is a virtual machine",
-                if random.chance(0.3) { "Yes" } else { "No" },
-            ),
-            field(
-                "Licensing status",
-                &format!("{status} ({})", STATUSES[status]),
-            ),
-            field(
-                "Remaining time (0 = forever)",
-                &format!("{} minutes", random.below(259_200)),
-            ),
-            field(
-                "Application ID",
-                &format!("{application_id} ({application})"),
-            ),
-            field(
-                if old {
-                    "Activation ID (Product)"
-                } else {
-                    "SKU ID (aka Activation ID)"
-                },
+                if old { "Activation ID (Product)" } else { "SKU ID (aka Activation ID)" },
                 &format!("{id} ({product})"),
             ),
             field(
-                if old {
-                    "Key Management Service ID"
-                } else {
-                    "KMS ID (aka KMS counted ID)"
-                },
+                if old { "Key Management Service ID" } else { "KMS ID (aka KMS counted ID)" },
                 "58e2134f-8e11-4d17-9cb2-91069c151148 (Windows 10 VL)",
             ),
             field("Client machine ID", &client.machine),
-            field(
-                "Previous client machine ID",
-                "00000000-0000-0000-0000-000000000000",
-            ),
+            field("Previous client machine ID", "00000000-0000-0000-0000-000000000000"),
             field("Client request timestamp (UTC)", &self.client_clock(client)),
             [&field("Workstation name", ""), name].concat(),
             field("N count policy (minimum clients)", "25"),
@@ -320,10 +290,7 @@ impl Script {
         let clock = self.client_clock(client);
         for (label, value) in [
             ("Protocol version", "6.0"),
-            (
-                "KMS host extended PID",
-                "00000-00000-000-000000-03-1033-9600.0000-0012026",
-            ),
+            ("KMS host extended PID", "00000-00000-000-000000-03-1033-9600.0000-0012026"),
             ("KMS host Hardware ID", "0123456789ABCDEF"),
             ("Client machine ID", &client.machine),
             ("Client request timestamp (UTC)", &clock),
@@ -338,11 +305,5 @@ impl Script {
 }
 
 fn short(name: &[u8], product: &str) -> Vec<u8> {
-    [
-        b"KMS v6.0 request from ",
-        name,
-        b" for ",
-        product.as_bytes(),
-    ]
-    .concat()
+    [b"KMS v6.0 request from ", name, b" for ", product.as_bytes()].concat()
 }

@@ -22,60 +22,23 @@ pub enum Form {
 
 /// GUID, printed name, printed application, of products that clients ask for; `Unknown` as a server of 2015 prints it.
 pub const PRODUCTS: [(&str, &str, &str); 8] = [
-    (
-        "2de67392-b7a7-462a-b1ca-108dd189f588",
-        "Windows 10 Professional",
-        "Windows",
-    ),
-    (
-        "73111121-5638-40f6-bc11-f1d7b0d64300",
-        "Windows 10 Enterprise",
-        "Windows",
-    ),
-    (
-        "e0c42288-980c-4788-a014-c080d2e1926e",
-        "Windows 10 Education",
-        "Windows",
-    ),
-    (
-        "81671aaf-79d1-4eb1-b004-8cbbe173afea",
-        "Windows 8.1 Enterprise",
-        "Windows",
-    ),
-    (
-        "68531fb9-5511-4989-97be-d11a0f55633f",
-        "Windows Server 2008 R2 Standard",
-        "Windows",
-    ),
+    ("2de67392-b7a7-462a-b1ca-108dd189f588", "Windows 10 Professional", "Windows"),
+    ("73111121-5638-40f6-bc11-f1d7b0d64300", "Windows 10 Enterprise", "Windows"),
+    ("e0c42288-980c-4788-a014-c080d2e1926e", "Windows 10 Education", "Windows"),
+    ("81671aaf-79d1-4eb1-b004-8cbbe173afea", "Windows 8.1 Enterprise", "Windows"),
+    ("68531fb9-5511-4989-97be-d11a0f55633f", "Windows Server 2008 R2 Standard", "Windows"),
     ("8c1c5410-9f39-4805-8c9d-63a07706358f", "Unknown", "Windows"),
-    (
-        "00000000-0000-4000-8000-00000000cafe",
-        "Windows Server (Volume) (beta)",
-        "Windows",
-    ),
-    (
-        "85dd8b5f-eaa4-4af3-a628-cce9e77c9a03",
-        "Unknown",
-        "Office2013",
-    ),
+    ("00000000-0000-4000-8000-00000000cafe", "Windows Server (Volume) (beta)", "Windows"),
+    ("85dd8b5f-eaa4-4af3-a628-cce9e77c9a03", "Unknown", "Office2013"),
 ];
 
 /// The codes of refusals, with their text.
 pub const REFUSALS: [(u32, &str); 6] = [
-    (
-        0x8007_000D,
-        "Rejecting request with more than 1000 minimum clients",
-    ),
-    (
-        0xC004_F06C,
-        "Client time differs more than 4 hours from system time",
-    ),
+    (0x8007_000D, "Rejecting request with more than 1000 minimum clients"),
+    (0xC004_F06C, "Client time differs more than 4 hours from system time"),
     (0xC004_F042, "Refusing retail or beta product"),
     (0xC004_F042, "Refusing unknown product"),
-    (
-        0xC004_F042,
-        "Refusing product with incorrect Application ID",
-    ),
+    (0xC004_F042, "Refusing product with incorrect Application ID"),
     (0xC004_D104, "Rejecting more than 671 clients"),
 ];
 
@@ -107,11 +70,7 @@ pub fn clock(start: i64, micros: u64) -> String {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year + era * 400 + i64::from(month <= 2);
     format!(
         "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
@@ -167,11 +126,7 @@ pub fn deception(random: &mut Random, start: i64, micros: u64, own: &str) -> Vec
     let stamp = stamp(start, micros);
     let victim = match random.below(3) {
         0 => own.to_owned(),
-        1 => format!(
-            "10.0.20.{}:{}",
-            random.between(1, 255),
-            random.between(1, 65_536)
-        ),
+        1 => format!("10.0.20.{}:{}", random.between(1, 255), random.between(1, 65_536)),
         _ => format!("8.8.8.8:{}", random.between(1, 65_536)),
     };
     let text = match random.below(18) {

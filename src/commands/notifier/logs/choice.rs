@@ -25,10 +25,7 @@ impl Choice {
         until: Option<Timestamp>,
     ) -> Result<Self> {
         let each = |flag: &str, patterns: &[String]| -> Result<Vec<Regex>> {
-            patterns
-                .iter()
-                .map(|pattern| compile_pattern(flag, pattern))
-                .collect()
+            patterns.iter().map(|pattern| compile_pattern(flag, pattern)).collect()
         };
         each("--include", include)?;
         each("--exclude", exclude)?;
@@ -56,11 +53,7 @@ impl Choice {
     /// Marks what the patterns match, where colour is wanted.
     pub(super) fn mark_matches(&self, text: &str, color: bool) -> String {
         let mut marked = vec![false; text.len()];
-        for found in self
-            .highlight
-            .iter()
-            .flat_map(|pattern| pattern.find_iter(text))
-        {
+        for found in self.highlight.iter().flat_map(|pattern| pattern.find_iter(text)) {
             if let Some(bytes) = marked.get_mut(found.range()) {
                 bytes.fill(true);
             }
@@ -69,17 +62,9 @@ impl Choice {
         let mut rest = text;
         let mut at = 0;
         while let Some(is_marked) = marked.get(at).copied() {
-            let same = marked
-                .iter()
-                .skip(at)
-                .take_while(|byte| **byte == is_marked)
-                .count();
+            let same = marked.iter().skip(at).take_while(|byte| **byte == is_marked).count();
             let (piece, behind) = rest.split_at_checked(same).unwrap_or((rest, ""));
-            out += &if is_marked {
-                Tone::Warning.paint(piece, color)
-            } else {
-                piece.to_owned()
-            };
+            out += &if is_marked { Tone::Warning.paint(piece, color) } else { piece.to_owned() };
             rest = behind;
             at += same;
         }
@@ -120,22 +105,15 @@ mod tests {
     use super::*;
 
     fn choice(include: &[&str], exclude: &[&str], highlight: &[&str]) -> Result<Choice> {
-        let [include, exclude, highlight] = [include, exclude, highlight].map(|list| {
-            list.iter()
-                .map(|text| (*text).to_owned())
-                .collect::<Vec<_>>()
-        });
+        let [include, exclude, highlight] = [include, exclude, highlight]
+            .map(|list| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         Choice::new(&include, &exclude, &highlight, None)
     }
 
     #[test]
     fn patterns_choose_and_mark() {
-        let both = choice(
-            &["activation", "probe"],
-            &["10\\.10\\."],
-            &["PC-\\d", "C-1"],
-        )
-        .expect("patterns");
+        let both = choice(&["activation", "probe"], &["10\\.10\\."], &["PC-\\d", "C-1"])
+            .expect("patterns");
         assert!(
             both.wants_line("activation 192.0.2.1") && !both.wants_line("activation 10.10.0.1")
         );
@@ -150,10 +128,7 @@ mod tests {
         for wrong in ["a(", "[z-a]", "x{2,1}", "\\p{Nothing}"] {
             let failure = choice(&[wrong], &[], &[]).expect_err(wrong);
             assert!(
-                failure
-                    .hints
-                    .iter()
-                    .any(|hint| hint.trim() == "^" || hint.contains("^^")),
+                failure.hints.iter().any(|hint| hint.trim() == "^" || hint.contains("^^")),
                 "{failure:?}"
             );
         }

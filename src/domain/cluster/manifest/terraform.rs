@@ -8,21 +8,12 @@ use serde_json::{Map, Value};
 use super::{ManifestOptions, ManifestPart, deployment_patch};
 
 /// Fields whose object is a map of the user's own keys, and so an attribute.
-const MAPS: [&str; 5] = [
-    "annotations",
-    "labels",
-    "match_labels",
-    "limits",
-    "requests",
-];
+const MAPS: [&str; 5] = ["annotations", "labels", "match_labels", "limits", "requests"];
 
 /// Returns the resources of a part under a comment that says what they are.
 pub(super) fn terraform_text(wanted: &ManifestOptions, part: ManifestPart) -> String {
-    let about = if part == ManifestPart::Patch {
-        deployment_comment(wanted)
-    } else {
-        wanted.about(part)
-    };
+    let about =
+        if part == ManifestPart::Patch { deployment_comment(wanted) } else { wanted.about(part) };
     let mut text: String = about.lines().map(|line| format!("# {line}\n")).collect();
     let resources: Vec<String> = if part == ManifestPart::Patch {
         vec![deployment_resource(wanted)]
@@ -55,10 +46,7 @@ fn manifest_resource(object: &Value) -> String {
     ];
     let name = words.into_iter().flatten().collect::<Vec<_>>().join("_");
     let mut lines = HclLines::default();
-    lines.open(&format!(
-        "resource \"kubernetes_manifest\" {}",
-        quoted(&identifier(&name))
-    ));
+    lines.open(&format!("resource \"kubernetes_manifest\" {}", quoted(&identifier(&name))));
     lines.attribute("manifest", object);
     lines.close();
     lines.text
@@ -66,16 +54,10 @@ fn manifest_resource(object: &Value) -> String {
 
 fn deployment_resource(wanted: &ManifestOptions) -> String {
     let mut object = deployment_patch(wanted);
-    let labels: Map<String, Value> = wanted
-        .selector
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone().into()))
-        .collect();
+    let labels: Map<String, Value> =
+        wanted.selector.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert(
-            "selector".to_owned(),
-            serde_json::json!({ "matchLabels": labels }),
-        );
+        spec.insert("selector".to_owned(), serde_json::json!({ "matchLabels": labels }));
     }
     if let Some(metadata) = object.pointer_mut("/spec/template/metadata")
         && let Some(metadata) = metadata.as_object_mut()
@@ -99,10 +81,8 @@ fn deployment_resource(wanted: &ManifestOptions) -> String {
 /// Turns any name into one that a resource may have.
 fn identifier(name: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    let name: String = name
-        .chars()
-        .map(|letter| if plain(letter) { letter } else { '_' })
-        .collect();
+    let name: String =
+        name.chars().map(|letter| if plain(letter) { letter } else { '_' }).collect();
     match name.chars().next() {
         Some(first) if first.is_ascii_alphabetic() => name,
         _ => format!("kms_{name}"),
@@ -170,8 +150,7 @@ impl HclLines {
         for (name, value) in std::mem::take(&mut self.waiting) {
             let indent = "  ".repeat(self.depth);
             let width = width.unwrap_or_default();
-            self.text
-                .push_str(&format!("{indent}{name:width$} = {value}\n"));
+            self.text.push_str(&format!("{indent}{name:width$} = {value}\n"));
         }
     }
 
@@ -258,11 +237,7 @@ impl HclLines {
 fn map_key(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let starts_well = key.starts_with(|first: char| first.is_ascii_alphabetic());
-    if starts_well && key.bytes().all(plain) {
-        key.to_owned()
-    } else {
-        quoted(key)
-    }
+    if starts_well && key.bytes().all(plain) { key.to_owned() } else { quoted(key) }
 }
 
 fn inline_value(value: &Value) -> String {

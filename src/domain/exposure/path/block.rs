@@ -32,11 +32,8 @@ impl<'a> Path<'a> {
                 && endpoint_includes(&rule.to, query.service) != Certainty::No
         };
         let first_pass = filter.iter().find(passes);
-        let faults: Vec<String> = self
-            .blocks
-            .iter()
-            .filter_map(|block| block_fault(block, filter, first_pass))
-            .collect();
+        let faults: Vec<String> =
+            self.blocks.iter().filter_map(|block| block_fault(block, filter, first_pass)).collect();
         if let Some(first) = faults.first().filter(|_| faults.len() == self.blocks.len()) {
             self.say(
                 "block-ineffective",
@@ -57,10 +54,7 @@ fn block_fault(block: &Rule, filter: &[Rule], first_pass: Option<&Rule>) -> Opti
     }
     if let Some(interface) = &block.interface {
         let sign = if interface.negated { "! " } else { "" };
-        return Some(format!(
-            "it looks at packets on {sign}{} only",
-            interface.name
-        ));
+        return Some(format!("it looks at packets on {sign}{} only", interface.name));
     }
     if let Some(protocol) = &block.protocol {
         return Some(format!("it looks at {protocol} only"));

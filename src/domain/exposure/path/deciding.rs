@@ -29,10 +29,7 @@ impl<'a> RuleVerdict<'a> {
                 Action::Block => false,
                 _ => continue,
             };
-            match (
-                endpoint_includes(&rule.to, query.service),
-                rule_sources(rule),
-            ) {
+            match (endpoint_includes(&rule.to, query.service), rule_sources(rule)) {
                 (Certainty::No, _) | (_, Sources::Nobody) => {}
                 // A pass for all but some lets the outside in; a block of all but some still lets some in.
                 (Certainty::Yes, Sources::All) => verdict.decide(rule),
@@ -58,28 +55,17 @@ impl<'a> RuleVerdict<'a> {
 
 impl<'a> Path<'a> {
     pub(super) fn find_deciding(&mut self, filter: &'a [Rule], query: Query<'a>) {
-        let RuleVerdict {
-            decides,
-            some,
-            blocked,
-        } = RuleVerdict::find(filter, query);
+        let RuleVerdict { decides, some, blocked } = RuleVerdict::find(filter, query);
         self.decides = decides;
         self.look_at_groups(filter, query);
         let (own, others): (Vec<&Rule>, Vec<&Rule>) =
             some.into_iter().partition(|rule| self.is_own(rule));
         // A rule of ours that is limited to some sources lets those in though it does not decide about all.
         if !self.lets_in()
-            && let Some(limited) = self
-                .passes
-                .iter()
-                .copied()
-                .find(|rule| !from_anywhere(rule))
+            && let Some(limited) = self.passes.iter().copied().find(|rule| !from_anywhere(rule))
         {
             let from = super::printed_source(limited);
-            self.say(
-                "source-limited",
-                format!("The filter rule lets in only {from}."),
-            );
+            self.say("source-limited", format!("The filter rule lets in only {from}."));
             self.decides = own.first().copied().or(self.decides);
         }
         if self.redirects && !self.redirection_passes() {
@@ -106,10 +92,7 @@ impl<'a> Path<'a> {
 
     /// Names the rules of others that let connections in: for everybody, for some, or perhaps.
     fn look_at_other_passes(&mut self, some: &[&Rule]) {
-        if let Some(rule) = self
-            .decides
-            .filter(|_| self.lets_in() && !self.decides_itself())
-        {
+        if let Some(rule) = self.decides.filter(|_| self.lets_in() && !self.decides_itself()) {
             let text = &rule.text;
             let message = match rule_sources(rule) {
                 Sources::All => {

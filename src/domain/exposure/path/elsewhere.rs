@@ -27,9 +27,7 @@ impl<'a> OtherRedirection<'a> {
             port: None,
         });
         let is_here = |rule: &&Rule| {
-            let place = own
-                .as_ref()
-                .map(|own| same_place(&rule.to, own, query.outside));
+            let place = own.as_ref().map(|own| same_place(&rule.to, own, query.outside));
             redirects_port(rule, query.service)
                 && looks_at_device(rule, query.device) == On::Device
                 && place != Some(Certainty::No)
@@ -37,9 +35,7 @@ impl<'a> OtherRedirection<'a> {
         let is_redirection = |rule: &&Rule| matches!(rule.action, Action::Rdr { .. });
         let mut here = nat.iter().filter(is_here);
         let wide = here.clone().find(|rule| is_wide(rule));
-        let redirection = wide
-            .or_else(|| here.find(is_redirection))
-            .filter(is_redirection)?;
+        let redirection = wide.or_else(|| here.find(is_redirection)).filter(is_redirection)?;
         let host = redirection.target_hosts().first().copied()?;
         let there = Service {
             // What a table holds is not known: perhaps the service, under another name.
@@ -51,20 +47,11 @@ impl<'a> OtherRedirection<'a> {
                 .unwrap_or(query.service.port),
             ..query.service.clone()
         };
-        let device = query.device.or(redirection
-            .interface
-            .as_ref()
-            .map(|interface| interface.name.as_str()));
-        let query = Query {
-            service: &there,
-            inside_port: there.port,
-            device,
-            ..query
-        };
-        Some(Self {
-            redirection,
-            decides: RuleVerdict::find(filter, query).decides,
-        })
+        let device = query
+            .device
+            .or(redirection.interface.as_ref().map(|interface| interface.name.as_str()));
+        let query = Query { service: &there, inside_port: there.port, device, ..query };
+        Some(Self { redirection, decides: RuleVerdict::find(filter, query).decides })
     }
 
     /// Returns whether its connections are let in, and those of nearly everybody are.
@@ -81,10 +68,7 @@ impl<'a> OtherRedirection<'a> {
 
     /// Returns the caps of the rule that lets its connections in.
     pub fn caps(&self) -> Caps {
-        self.decides
-            .filter(|_| !self.redirection_passes())
-            .map(Caps::of_loaded)
-            .unwrap_or_default()
+        self.decides.filter(|_| !self.redirection_passes()).map(Caps::of_loaded).unwrap_or_default()
     }
 
     fn redirection_passes(&self) -> bool {

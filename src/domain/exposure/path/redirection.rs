@@ -17,10 +17,8 @@ impl<'a> Path<'a> {
         query: Query<'a>,
     ) -> Option<&'a str> {
         let service = query.service;
-        let candidates: Vec<&Rule> = nat
-            .iter()
-            .filter(|rule| redirects_port(rule, service))
-            .collect();
+        let candidates: Vec<&Rule> =
+            nat.iter().filter(|rule| redirects_port(rule, service)).collect();
         let to_service = |rule: &Rule| is_to_service(rule, service);
         // pfSense writes the outside redirection before those of reflection.
         let first = candidates.iter().find(|rule| to_service(rule));
@@ -32,11 +30,7 @@ impl<'a> Path<'a> {
             .copied()
             .filter(|rule| looks_at_device(rule, device) == On::Device)
             .collect();
-        self.redirections = here
-            .iter()
-            .copied()
-            .filter(|rule| to_service(rule))
-            .collect();
+        self.redirections = here.iter().copied().filter(|rule| to_service(rule)).collect();
         let own = self.redirections.first().copied();
         let before: Vec<&Rule> = here
             .into_iter()
@@ -71,10 +65,7 @@ impl<'a> Path<'a> {
                 // What the interface's own addresses are is not in the rules.
                 _ => format!("Connections to port {port} may"),
             };
-            self.say(
-                code,
-                format!("{how} meet another loaded rule first: {}.", rule.text),
-            );
+            self.say(code, format!("{how} meet another loaded rule first: {}.", rule.text));
             if takes {
                 return true;
             }

@@ -13,10 +13,8 @@ fn max_src_conn_alone_never_overloads() {
     let exposure = judged(|configured, filter, _| {
         configured.filter[0].caps.max_src_conn_rate = text("");
         configured.filter[0].caps.max_src_conn_rates = None;
-        filter[2].state_options = StateOptions {
-            max_src_conn: Some(50),
-            ..StateOptions::default()
-        };
+        filter[2].state_options =
+            StateOptions { max_src_conn: Some(50), ..StateOptions::default() };
     });
     expect(&exposure, State::Open, &["in-force", "never-overloads"]);
 }
@@ -25,26 +23,16 @@ fn max_src_conn_alone_never_overloads() {
 fn half_the_rate_pair() {
     let exposure = judged(|configured, filter, _| {
         configured.filter[0].caps.max_src_conn_rates = text("");
-        filter[2].state_options = StateOptions {
-            max_src_conn: Some(50),
-            ..StateOptions::default()
-        };
+        filter[2].state_options =
+            StateOptions { max_src_conn: Some(50), ..StateOptions::default() };
     });
-    expect(
-        &exposure,
-        State::Open,
-        &["in-force", "half-rate", "never-overloads"],
-    );
+    expect(&exposure, State::Open, &["in-force", "half-rate", "never-overloads"]);
 }
 
 #[test]
 fn caps_on_udp_are_ignored() {
     let exposure = judged(|configured, _, _| configured.filter[0].protocol = text("udp"));
-    assert!(
-        codes(&exposure).contains(&"caps-ignored"),
-        "{:#?}",
-        exposure.why
-    );
+    assert!(codes(&exposure).contains(&"caps-ignored"), "{:#?}", exposure.why);
 }
 
 #[test]
@@ -60,14 +48,7 @@ fn overload_oddities() {
 #[test]
 fn two_port_forwards_to_the_alias() {
     let exposure = judged(|configured, _, _| {
-        configured.nat.insert(
-            0,
-            NatRule {
-                index: 1,
-                disabled: true,
-                ..nat_rule()
-            },
-        );
+        configured.nat.insert(0, NatRule { index: 1, disabled: true, ..nat_rule() });
     });
     expect(&exposure, State::Open, &["in-force", "duplicate-nat"]);
     assert_eq!(exposure.nat.enabled, Some(true), "the enabled one counts");
@@ -76,17 +57,9 @@ fn two_port_forwards_to_the_alias() {
 #[test]
 fn two_rules_with_one_association_and_tracker() {
     let exposure = judged(|configured, _, _| {
-        configured.filter.push(FilterRule {
-            index: 9,
-            ..filter_rule()
-        });
+        configured.filter.push(FilterRule { index: 9, ..filter_rule() });
     });
-    let expected = [
-        "in-force",
-        "duplicate-association",
-        "duplicate-filter",
-        "tracker-shared",
-    ];
+    let expected = ["in-force", "duplicate-association", "duplicate-filter", "tracker-shared"];
     expect(&exposure, State::Open, &expected);
 }
 
@@ -98,11 +71,7 @@ fn a_filter_rule_without_link_or_tracker() {
         configured.filter[0].tracker = None;
         filter[2].ridentifier = None;
     });
-    expect(
-        &exposure,
-        State::Open,
-        &["in-force", "not-linked", "no-tracker"],
-    );
+    expect(&exposure, State::Open, &["in-force", "not-linked", "no-tracker"]);
     assert_eq!(exposure.filter.tracker, None);
     assert!(exposure.filter.loaded);
 }
@@ -110,10 +79,7 @@ fn a_filter_rule_without_link_or_tracker() {
 #[test]
 fn a_ridentifier_on_rules_of_another_service() {
     let exposure = judged(|_, filter, _| {
-        filter.push(Rule {
-            to: host("10.0.20.9", Some("= 22")),
-            ..pass()
-        });
+        filter.push(Rule { to: host("10.0.20.9", Some("= 22")), ..pass() });
     });
     expect(&exposure, State::Open, &["in-force", "tracker-shared"]);
     assert_eq!(
@@ -126,16 +92,10 @@ fn a_ridentifier_on_rules_of_another_service() {
 #[test]
 fn expanded_rules_are_one_rule() {
     let exposure = judged(|_, filter, _| {
-        filter.push(Rule {
-            to: host("10.0.20.202", Some("= 1688")),
-            ..pass()
-        });
+        filter.push(Rule { to: host("10.0.20.202", Some("= 1688")), ..pass() });
     });
     expect(&exposure, State::Open, &["in-force"]);
-    assert_eq!(
-        exposure.filter.counters.map(|counters| counters.bytes),
-        Some(14)
-    );
+    assert_eq!(exposure.filter.counters.map(|counters| counters.bytes), Some(14));
 }
 
 #[test]
@@ -165,69 +125,36 @@ fn the_port_still_leads_to_the_old_target() {
         filter[2].to = host("<k8s_shared_lb>", Some("= 1688"));
     });
     // What the table holds is not configured here: perhaps the service.
-    let expected = [
-        "other-target",
-        "path-unknown",
-        "nat-missing",
-        "filter-missing",
-        "other-target",
-    ];
+    let expected =
+        ["other-target", "path-unknown", "nat-missing", "filter-missing", "other-target"];
     expect(&exposure, State::Open, &expected);
 }
 
 #[test]
 fn an_earlier_forward_takes_the_port_away() {
-    let thief = || Rule {
-        target: text("10.0.20.9"),
-        ..rdr()
-    };
+    let thief = || Rule { target: text("10.0.20.9"), ..rdr() };
     let exposure = judged(|_, _, nat| nat.insert(0, thief()));
-    expect(
-        &exposure,
-        State::Half,
-        &["nat-not-in-force", "other-target"],
-    );
+    expect(&exposure, State::Half, &["nat-not-in-force", "other-target"]);
     let later = judged(|_, _, nat| nat.push(thief()));
     expect(&later, State::Open, &["in-force"]);
     let elsewhere = judged(|_, _, nat| {
-        nat.insert(
-            0,
-            Rule {
-                to: host("192.168.1.3", Some("= 1688")),
-                ..thief()
-            },
-        );
+        nat.insert(0, Rule { to: host("192.168.1.3", Some("= 1688")), ..thief() });
     });
     expect(&elsewhere, State::Open, &["in-force"]);
     let no_rdr = "no rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688";
     let exception = judged(|_, _, nat| nat.insert(0, printed(no_rdr)));
-    expect(
-        &exception,
-        State::Half,
-        &["nat-not-in-force", "no-rdr-exception"],
-    );
+    expect(&exception, State::Half, &["nat-not-in-force", "no-rdr-exception"]);
     let some =
         printed("no rdr on vtnet0 inet proto tcp from 198.51.100.7 to 192.168.1.2 port = 1688");
-    expect(
-        &judged(|_, _, nat| nat.insert(0, some)),
-        State::Open,
-        &["in-force"],
-    );
+    expect(&judged(|_, _, nat| nat.insert(0, some)), State::Open, &["in-force"]);
     let carp = printed("no rdr proto carp all");
-    expect(
-        &judged(|_, _, nat| nat.insert(0, carp)),
-        State::Open,
-        &["in-force"],
-    );
+    expect(&judged(|_, _, nat| nat.insert(0, carp)), State::Open, &["in-force"]);
 }
 
 #[test]
 fn reflection_is_not_the_exposure() {
     let exposure = judged(|_, _, nat| {
-        nat.push(Rule {
-            interface: on("vtnet1"),
-            ..rdr()
-        });
+        nat.push(Rule { interface: on("vtnet1"), ..rdr() });
     });
     expect(&exposure, State::Open, &["in-force", "reflection"]);
     assert_eq!(
@@ -250,23 +177,13 @@ fn a_floating_rule_lets_the_port_through() {
         filter.pop();
         filter.push(wide());
     });
-    expect(
-        &exposure,
-        State::Uncapped,
-        &["no-caps", "filter-rule-disabled", "other-pass"],
-    );
+    expect(&exposure, State::Uncapped, &["no-caps", "filter-rule-disabled", "other-pass"]);
     let before = judged(|_, filter, _| filter.insert(2, wide()));
     expect(&before, State::Uncapped, &["no-caps", "other-pass"]);
     let behind = judged(|_, filter, _| filter.push(wide()));
     expect(&behind, State::Open, &["in-force"]);
     let not_quick = judged(|_, filter, _| {
-        filter.insert(
-            2,
-            Rule {
-                quick: false,
-                ..wide()
-            },
-        );
+        filter.insert(2, Rule { quick: false, ..wide() });
     });
     expect(&not_quick, State::Open, &["in-force"]);
 }
@@ -287,11 +204,7 @@ fn a_group_rule_may_let_the_port_through() {
         ridentifier: Some(97),
         ..pass_without_caps()
     };
-    expect(
-        &judged(|_, filter, _| filter.insert(0, lan)),
-        State::Open,
-        &["in-force"],
-    );
+    expect(&judged(|_, filter, _| filter.insert(0, lan)), State::Open, &["in-force"]);
 }
 
 #[test]
@@ -326,34 +239,17 @@ fn the_firewall_as_a_whole() {
     expect(
         &exposure,
         State::Open,
-        &[
-            "in-force",
-            "interface-missing",
-            "ha-peer",
-            "filter-disabled",
-        ],
+        &["in-force", "interface-missing", "ha-peer", "filter-disabled"],
     );
     let (filter, nat) = (vec![default_deny(), block_table(), pass()], vec![rdr()]);
-    let loaded = Loaded {
-        filter: &filter,
-        nat: &nat,
-        enabled: false,
-    };
-    expect(
-        &judge(Some(&configured()), loaded, &service()),
-        State::Closed,
-        &["pf-disabled"],
-    );
+    let loaded = Loaded { filter: &filter, nat: &nat, enabled: false };
+    expect(&judge(Some(&configured()), loaded, &service()), State::Closed, &["pf-disabled"]);
 }
 
 #[test]
 fn a_udp_forward_is_another_service() {
     let exposure = judged(|configured, _, _| {
-        let side = Side {
-            network: text("wanip"),
-            port: text("1688"),
-            ..Side::default()
-        };
+        let side = Side { network: text("wanip"), port: text("1688"), ..Side::default() };
         configured.nat.push(NatRule {
             index: 8,
             protocol: text("udp"),
@@ -374,31 +270,15 @@ fn rules_inside_an_anchors_braces_are_the_anchors_own() {
         ridentifier: Some(96),
         ..pass_without_caps()
     };
-    expect(
-        &judged(|_, filter, _| filter.insert(0, inner())),
-        State::Open,
-        &["in-force"],
-    );
-    let forward = Rule {
-        depth: 1,
-        target: text("10.0.20.9"),
-        ..rdr()
-    };
-    expect(
-        &judged(|_, _, nat| nat.insert(0, forward)),
-        State::Open,
-        &["in-force"],
-    );
+    expect(&judged(|_, filter, _| filter.insert(0, inner())), State::Open, &["in-force"]);
+    let forward = Rule { depth: 1, target: text("10.0.20.9"), ..rdr() };
+    expect(&judged(|_, _, nat| nat.insert(0, forward)), State::Open, &["in-force"]);
 }
 
 #[test]
 fn a_rule_loaded_under_another_tracker_is_another_rule() {
     let exposure = judged(|_, filter, _| filter[2].ridentifier = Some(95));
-    expect(
-        &exposure,
-        State::Open,
-        &["in-force", "configured-not-loaded", "other-pass"],
-    );
+    expect(&exposure, State::Open, &["in-force", "configured-not-loaded", "other-pass"]);
     assert!(!exposure.filter.loaded);
 }
 
@@ -427,21 +307,11 @@ fn one_finder_says_which_records_are_the_pair() {
             change(&mut configured.filter[0]);
         });
         assert_eq!(exposure.filter.configured, Some(false), "{number}");
-        assert!(
-            !exposure.filter.loaded,
-            "{number}: the loaded rule is that of others"
-        );
+        assert!(!exposure.filter.loaded, "{number}: the loaded rule is that of others");
         assert_eq!(exposure.state, State::Open, "{number}");
-        assert!(
-            codes(&exposure).contains(&"other-pass"),
-            "{number}: {:#?}",
-            exposure.why
-        );
+        assert!(codes(&exposure).contains(&"other-pass"), "{number}: {:#?}", exposure.why);
         let stays = |path: &PathIn| path.passed_by.is_some();
-        assert!(
-            !exposure.left_open.iter().any(stays),
-            "no forward leads to it"
-        );
+        assert!(!exposure.left_open.iter().any(stays), "no forward leads to it");
     }
     // An alias of ports that holds exactly the port is the port, however deep it is nested.
     for port in ["one", "two", "three"] {
@@ -456,10 +326,7 @@ fn one_finder_says_which_records_are_the_pair() {
             configured.filter[0].destination.port = text(port);
         });
         expect(&exposure, State::Open, &["in-force"]);
-        assert_eq!(
-            (exposure.nat.configured, exposure.filter.configured),
-            (Some(true), Some(true))
-        );
+        assert_eq!((exposure.nat.configured, exposure.filter.configured), (Some(true), Some(true)));
     }
     // A forward of other ports is another service's.
     for port in ["443", "other", "1600:1687"] {
@@ -478,11 +345,7 @@ fn a_shared_filter_rule_is_nobodys_own() {
     let other = || NatRule {
         index: 1,
         target: text("10.0.20.50"),
-        destination: Side {
-            network: text("wanip"),
-            port: text("8443"),
-            ..Side::default()
-        },
+        destination: Side { network: text("wanip"), port: text("8443"), ..Side::default() },
         local_port: text("8443"),
         ..nat_rule()
     };
@@ -490,23 +353,13 @@ fn a_shared_filter_rule_is_nobodys_own() {
         let exposure = judged(|configured, _, _| {
             configured.all_nat = vec![other(), nat_rule()];
             if forwards == 2 {
-                let second = NatRule {
-                    index: 8,
-                    ..nat_rule()
-                };
+                let second = NatRule { index: 8, ..nat_rule() };
                 configured.nat.push(second.clone());
                 configured.all_nat.push(second);
             }
         });
-        assert!(
-            codes(&exposure).contains(&"foreign-association"),
-            "{:#?}",
-            exposure.why
-        );
-        assert_eq!(
-            (exposure.filter.configured, exposure.state),
-            (Some(false), State::Open)
-        );
+        assert!(codes(&exposure).contains(&"foreign-association"), "{:#?}", exposure.why);
+        assert_eq!((exposure.filter.configured, exposure.state), (Some(false), State::Open));
     }
 }
 
@@ -517,21 +370,9 @@ fn nested_aliases_are_looked_into() {
         judged(|configured, _, _| {
             configured.alias.as_mut().unwrap().address = text(address);
             configured.aliases = vec![
-                Alias {
-                    name: "deep".into(),
-                    kind: text("host"),
-                    address: text(nested),
-                },
-                Alias {
-                    name: "outer".into(),
-                    kind: text("host"),
-                    address: text("deep"),
-                },
-                Alias {
-                    name: "loop".into(),
-                    kind: text("host"),
-                    address: text("loop"),
-                },
+                Alias { name: "deep".into(), kind: text("host"), address: text(nested) },
+                Alias { name: "outer".into(), kind: text("host"), address: text("deep") },
+                Alias { name: "loop".into(), kind: text("host"), address: text("loop") },
             ];
         })
     };
@@ -549,28 +390,17 @@ fn nested_aliases_are_looked_into() {
     ] {
         let exposure = of(address, nested);
         assert_eq!(exposure.alias.as_expected, expected, "{address} {nested}");
-        let odd = codes(&exposure)
-            .iter()
-            .any(|code| code.starts_with("alias-"));
+        let odd = codes(&exposure).iter().any(|code| code.starts_with("alias-"));
         assert_eq!(odd, expected != Some(true), "{:#?}", exposure.why);
     }
-    assert_eq!(
-        of("outer", "10.0.20.202")
-            .alias
-            .members()
-            .map(|nets| nets.len()),
-        Some(1)
-    );
+    assert_eq!(of("outer", "10.0.20.202").alias.members().map(|nets| nets.len()), Some(1));
 }
 
 #[test]
 fn other_limits_of_the_rule_are_named() {
     let limited = judged(|configured, filter, _| {
-        configured.filter[0].conditions = vec![
-            ("max", "5000".into()),
-            ("statetimeout", "5".into()),
-            ("sched", "Office".into()),
-        ];
+        configured.filter[0].conditions =
+            vec![("max", "5000".into()), ("statetimeout", "5".into()), ("sched", "Office".into())];
         filter[2] = printed(
             "pass in quick on vtnet0 inet proto tcp from any os \"Linux\" to <k8s_kms_lb:1> port = 1688 flags S/SA keep state \
              (max 5000, source-track rule, max-src-states 3, max-src-nodes 100, max-src-conn 50, max-src-conn-rate 10/60, \
@@ -586,17 +416,8 @@ fn other_limits_of_the_rule_are_named() {
         "sched Office",
     ];
     assert_eq!(limited.other_limits, expected, "{:#?}", limited.why);
-    let found = limited
-        .why
-        .iter()
-        .find(|finding| finding.code == "other-limits");
-    assert!(
-        found
-            .unwrap()
-            .message
-            .contains("max-src-states 3 is the lower limit"),
-        "{found:?}"
-    );
+    let found = limited.why.iter().find(|finding| finding.code == "other-limits");
+    assert!(found.unwrap().message.contains("max-src-states 3 is the lower limit"), "{found:?}");
     assert_eq!(judged(|_, _, _| ()).other_limits, Vec::<String>::new());
 }
 

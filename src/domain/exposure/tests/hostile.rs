@@ -18,15 +18,7 @@ fn without_any_rule_pf_passes() {
     assert_eq!(flushed.state, State::Uncapped, "{:#?}", flushed.why);
     assert_eq!(codes(&flushed)[0], "no-rules-loaded");
     assert!(flushed.why[0].message.contains("passes everything"));
-    let alone = judge(
-        None,
-        Loaded {
-            filter: &[],
-            nat: &[rdr()],
-            enabled: true,
-        },
-        &service(),
-    );
+    let alone = judge(None, Loaded { filter: &[], nat: &[rdr()], enabled: true }, &service());
     assert_eq!(alone.state, State::Uncapped);
     let both = judged(|_, filter, nat| {
         filter.clear();
@@ -47,11 +39,7 @@ fn rules_that_say_nothing_about_the_service_leave_it_to_pf() {
     });
     assert_eq!(exposure.state, State::Uncapped, "{:#?}", exposure.why);
     assert_eq!(codes(&exposure)[0], "default-pass");
-    let off = Loaded {
-        filter: &[],
-        nat: &[],
-        enabled: false,
-    };
+    let off = Loaded { filter: &[], nat: &[], enabled: false };
     let off = judge(Some(&configured()), off, &service());
     assert_eq!((off.state, codes(&off)[0]), (State::Closed, "pf-disabled"));
     assert!(!codes(&off).contains(&"no-rules-loaded"));
@@ -79,11 +67,7 @@ fn a_pass_for_some_before_ours_is_told() {
         let exposure = judged(|_, filter, _| filter.insert(2, pass_from(from, to)));
         expect(&exposure, State::Open, &["in-force", "earlier-pass"]);
     }
-    for to in [
-        "<k8s_shared_lb:1> port = 443",
-        "(vtnet0:1)",
-        "10.0.20.9 port = 1688",
-    ] {
+    for to in ["<k8s_shared_lb:1> port = 443", "(vtnet0:1)", "10.0.20.9 port = 1688"] {
         let exposure = judged(|_, filter, _| filter.insert(2, pass_from("any", to)));
         expect(&exposure, State::Open, &["in-force"]);
     }
@@ -107,15 +91,7 @@ fn our_rule_disabled_and_another_lets_the_outside_in() {
     assert_eq!(most.state, State::Uncapped, "{:#?}", most.why);
     assert_eq!(codes(&most)[0], "no-caps");
     let some = without_ours("<friends:2>");
-    expect(
-        &some,
-        State::Half,
-        &[
-            "filter-not-in-force",
-            "filter-rule-disabled",
-            "earlier-pass",
-        ],
-    );
+    expect(&some, State::Half, &["filter-not-in-force", "filter-rule-disabled", "earlier-pass"]);
 }
 
 #[test]
@@ -173,10 +149,7 @@ fn a_forward_of_the_same_place_in_another_spelling() {
 #[test]
 fn a_forward_for_some_sources() {
     let limited = "rdr on vtnet0 inet proto tcp from 203.0.113.7 to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin";
-    let side = || Side {
-        address: text("203.0.113.7"),
-        ..Side::default()
-    };
+    let side = || Side { address: text("203.0.113.7"), ..Side::default() };
     let loaded = judged(|_, _, nat| nat[0] = printed(limited));
     expect(&loaded, State::Open, &["in-force", "source-limited"]);
     let configured = judged(|configured, _, _| configured.nat[0].source = side());
@@ -210,10 +183,7 @@ fn the_port_leads_elsewhere_and_our_rules_do_not_exist() {
     assert_eq!(misspelt.state, State::Uncapped, "{:#?}", misspelt.why);
     assert_eq!(codes(&misspelt)[0], "other-target");
     assert_eq!(misspelt.caps.loaded, Some(Caps::default()));
-    let moved = elsewhere(
-        "10.0.20.9 port 443",
-        Some(pass_from("any", "10.0.20.9 port = 443")),
-    );
+    let moved = elsewhere("10.0.20.9 port 443", Some(pass_from("any", "10.0.20.9 port = 443")));
     assert_eq!(moved.state, State::Uncapped, "the inside port counts");
     let shut = elsewhere("10.0.20.9", None);
     assert_eq!((shut.state, codes(&shut)[0]), (State::Half, "other-target"));

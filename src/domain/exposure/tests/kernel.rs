@@ -36,10 +36,7 @@ fn changed(
 }
 
 fn public_service() -> Service {
-    Service {
-        address: IpAddr::from([45, 0, 20, 202]),
-        ..service()
-    }
+    Service { address: IpAddr::from([45, 0, 20, 202]), ..service() }
 }
 
 #[test]
@@ -82,14 +79,8 @@ fn an_exception_to_outbound_nat_keeps_the_clients_address() {
     let source = "nat on vtnet3 inet from any to 10.0.20.0/24 -> 10.0.20.1 port 1024:65535";
     let exception = "no nat on vtnet3 inet from any to 10.0.20.202";
     for (block, lets_in) in [
-        (
-            "block drop out quick on vtnet3 inet from ! 10.0.20.1 to any",
-            false,
-        ),
-        (
-            "block drop out quick on vtnet3 inet from 10.0.20.1 to any",
-            true,
-        ),
+        ("block drop out quick on vtnet3 inet from ! 10.0.20.1 to any", false),
+        ("block drop out quick on vtnet3 inet from 10.0.20.1 to any", true),
     ] {
         let exposure = beside(&[exception, source, FORWARD], &[block, PASS_ANY]);
         assert_eq!(exposure.lets_in(), Some(lets_in), "{block}");
@@ -138,11 +129,7 @@ fn without_pf_a_public_address_is_reached() {
     with_networks(&mut configured);
     configured.nat[0].disabled = true;
     configured.filter[0].disabled = true;
-    let off = Loaded {
-        filter: &[default_deny()],
-        nat: &[],
-        enabled: false,
-    };
+    let off = Loaded { filter: &[default_deny()], nat: &[], enabled: false };
     let exposure = judge(Some(&configured), off, &public_service());
     assert_eq!(exposure.lets_in(), Some(true), "{:#?}", exposure.why);
     assert_eq!(exposure.paths[0].kind, PathKind::Routed);
@@ -159,30 +146,16 @@ fn the_rules_of_a_vpn_count_where_it_is_named_as_outside() {
         ))];
         let filter = [
             default_deny(),
-            printed(&format!(
-                "pass in quick on {name} inet all flags S/SA keep state"
-            )),
+            printed(&format!("pass in quick on {name} inet all flags S/SA keep state")),
         ];
         for (outside, lets_in) in [(vec!["opt2".to_owned()], true), (Vec::new(), false)] {
             let mut configured = configured();
             with_networks(&mut configured);
             configured.interfaces[3].device = text(device);
-            let loaded = Loaded {
-                filter: &filter,
-                nat: &nat,
-                enabled: true,
-            };
-            let service = Service {
-                outside,
-                ..service()
-            };
+            let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
+            let service = Service { outside, ..service() };
             let exposure = judge(Some(&configured), loaded, &service);
-            assert_eq!(
-                exposure.lets_in(),
-                Some(lets_in),
-                "{name}: {:#?}",
-                exposure.paths
-            );
+            assert_eq!(exposure.lets_in(), Some(lets_in), "{name}: {:#?}", exposure.paths);
         }
     }
 }
@@ -193,21 +166,14 @@ fn a_tunnel_that_brings_ipv6_may_be_outside() {
     with_networks(&mut configured);
     configured.interfaces[3].device = text("gif0");
     configured.interfaces[3].gateway_v6 = text("HENETGW");
-    let service = Service {
-        address: "2600:1:2:3::202".parse().unwrap(),
-        ..service()
-    };
+    let service = Service { address: "2600:1:2:3::202".parse().unwrap(), ..service() };
     let filter = [
         printed("block drop in log inet6 all"),
         printed(
             "pass in quick on gif0 inet6 proto tcp from any to 2600:1:2:3::202 port = 1688 flags S/SA keep state",
         ),
     ];
-    let loaded = Loaded {
-        filter: &filter,
-        nat: &[],
-        enabled: true,
-    };
+    let loaded = Loaded { filter: &filter, nat: &[], enabled: true };
     assert_eq!(judge(Some(&configured), loaded, &service).lets_in(), None);
 }
 
@@ -244,10 +210,7 @@ fn what_leads_elsewhere_has_to_take_the_port_of_the_interface() {
     assert_eq!(elsewhere(&[&to("any", "192.168.1.9")]).state, State::Absent);
     let exception = "no rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688";
     assert_eq!(elsewhere(&[exception, &own]).state, State::Absent);
-    assert_eq!(
-        elsewhere(&[&to("198.51.100.7", "192.168.1.2")]).state,
-        State::Half
-    );
+    assert_eq!(elsewhere(&[&to("198.51.100.7", "192.168.1.2")]).state, State::Half);
 }
 
 #[test]
@@ -263,11 +226,7 @@ fn a_redirection_that_changes_nothing_passes_nothing() {
         with_networks(&mut configured);
         configured.nat.clear();
         configured.filter.clear();
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
         let exposure = judge(Some(&configured), loaded, &public_service());
         assert_eq!(exposure.lets_in(), Some(lets_in), "{:#?}", exposure.paths);
     }
@@ -275,11 +234,8 @@ fn a_redirection_that_changes_nothing_passes_nothing() {
 
 #[test]
 fn aliases_are_followed_however_deep_they_are() {
-    let alias = |name: String, address: &str| Alias {
-        name,
-        kind: text("host"),
-        address: text(address),
-    };
+    let alias =
+        |name: String, address: &str| Alias { name, kind: text("host"), address: text(address) };
     let rdr = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> <deep0> round-robin";
     for (last, lets_in) in [
         ("10.0.20.202", Some(true)),
@@ -291,9 +247,7 @@ fn aliases_are_followed_however_deep_they_are() {
         let nested = |configured: &mut Configured| {
             for place in 0..8 {
                 let next = format!("deep{}", place + 1);
-                configured
-                    .aliases
-                    .push(alias(format!("deep{place}"), &next));
+                configured.aliases.push(alias(format!("deep{place}"), &next));
             }
             configured.aliases.push(alias("deep8".to_owned(), last));
         };
@@ -317,9 +271,8 @@ fn what_tables_hold_is_not_known_while_aliases_wait_to_be_applied() {
 
 #[test]
 fn a_long_list_leaves_nothing_open_where_no_rule_passes() {
-    let listed: Vec<String> = (0..600)
-        .map(|place| format!("198.51.{}.{}", place / 100, place % 100 * 2))
-        .collect();
+    let listed: Vec<String> =
+        (0..600).map(|place| format!("198.51.{}.{}", place / 100, place % 100 * 2)).collect();
     let long = |configured: &mut Configured| {
         configured.aliases.push(Alias {
             name: "offenders".into(),
@@ -371,10 +324,8 @@ fn of_records() -> Configured {
             vip("ipalias", "_vip65f0", "10.0.20.1", "24", "65f1"),
         ]},
     });
-    let configured = Configured {
-        sections: serde_json::from_value(sections).unwrap(),
-        ..Configured::default()
-    };
+    let configured =
+        Configured { sections: serde_json::from_value(sections).unwrap(), ..Configured::default() };
     configured.shaped_for(&(&service()).into())
 }
 
@@ -387,22 +338,12 @@ fn networks_of_virtual_addresses_are_networks_of_their_interface() {
     for (rules, lets_in) in [
         (vec![to_network], true),
         (vec![to_lan], false),
-        (
-            vec!["block drop out quick on vtnet3 inet all", PASS_ANY],
-            false,
-        ),
-        (
-            vec!["block drop out quick on vtnet1 inet all", PASS_ANY],
-            true,
-        ),
+        (vec!["block drop out quick on vtnet3 inet all", PASS_ANY], false),
+        (vec!["block drop out quick on vtnet1 inet all", PASS_ANY], true),
     ] {
         let mut filter = vec![default_deny()];
         filter.extend(rules.iter().map(|rule| printed(rule)));
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
         let exposure = judge(Some(&of_records()), loaded, &service());
         assert_eq!(exposure.lets_in(), Some(lets_in), "{rules:?}");
     }
@@ -414,12 +355,8 @@ fn a_configured_rule_with_a_condition_decides_nothing() {
     with_networks(&mut configured);
     let request = (&service()).into();
     let own = filter_rule();
-    let mut first = FilterRule {
-        index: 1,
-        tracker: text("1700000001"),
-        kind: text("block"),
-        ..filter_rule()
-    };
+    let mut first =
+        FilterRule { index: 1, tracker: text("1700000001"), kind: text("block"), ..filter_rule() };
     for (conditions, decides) in [
         (vec![], true),
         (vec![("statetimeout", "60")], true),
@@ -428,10 +365,8 @@ fn a_configured_rule_with_a_condition_decides_nothing() {
         (vec![("vlanprio", "vi")], false),
         (vec![("tagged", "x"), ("nottagged", "")], false),
     ] {
-        first.conditions = conditions
-            .iter()
-            .map(|(key, value)| (*key, (*value).to_owned()))
-            .collect();
+        first.conditions =
+            conditions.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         configured.all_filter = vec![first.clone(), own.clone()];
         let found = find_rule_before(&configured, Some(&own), &request);
         assert_eq!(found.is_some(), decides, "{conditions:?}");
@@ -458,11 +393,7 @@ fn a_configured_forward_takes_the_port_where_pfsense_loads_it() {
         ("no_such_alias", false),
         ("k8s_kms_lb", false),
     ] {
-        let first = NatRule {
-            index: 1,
-            target: text(target),
-            ..nat_rule()
-        };
+        let first = NatRule { index: 1, target: text(target), ..nat_rule() };
         configured.nat = vec![first, nat_rule()];
         let found = find_forward_before(&configured, Some(&nat_rule()), &request);
         assert_eq!(found.is_some(), takes, "{target}");
@@ -497,13 +428,8 @@ fn the_configured_way_out_is_the_narrowest_network_too() {
             ..filter_rule()
         };
         configured.all_filter = vec![block, friends.clone()];
-        let found = lets_named_sources_in(
-            &configured,
-            Some(&nat_rule()),
-            Some(&friends),
-            false,
-            &request,
-        );
+        let found =
+            lets_named_sources_in(&configured, Some(&nat_rule()), Some(&friends), false, &request);
         assert_eq!(found, lets_in, "{interface}");
     }
 }

@@ -28,10 +28,8 @@ pub fn with_networks(configured: &mut Configured) {
         interface("opt3", "vtnet3", "10.0.20.1", "24", None),
     ];
     configured.interface = configured.interfaces.first().cloned();
-    configured.interface_groups = vec![InterfaceGroup {
-        name: "Uplinks".into(),
-        members: vec!["wan".into(), "opt1".into()],
-    }];
+    configured.interface_groups =
+        vec![InterfaceGroup { name: "Uplinks".into(), members: vec!["wan".into(), "opt1".into()] }];
     let alias = |name: &str, address: &str| Alias {
         name: name.into(),
         kind: text("host"),
@@ -84,10 +82,7 @@ fn a_path_beside_the_closed_pair_is_named() {
             "rdr on vtnet0 inet proto tcp from any to 192.168.1.9 port 2600:2700 -> 10.0.20.200/29 port 1600:1700 round-robin",
             "wan",
         ),
-        (
-            "rdr on Uplinks inet proto tcp from any to any port = 1688 -> 10.0.20.202",
-            "wan",
-        ),
+        ("rdr on Uplinks inet proto tcp from any to any port = 1688 -> 10.0.20.202", "wan"),
         (
             "rdr pass on vtnet0 inet proto tcp from any to 192.168.1.7 port = 1688 -> <k8s_kms_lb> round-robin",
             "wan",
@@ -95,11 +90,7 @@ fn a_path_beside_the_closed_pair_is_named() {
     ] {
         let exposure = beside(&[rdr], &[PASS_ANY]);
         let path = exposure.paths.first().unwrap_or_else(|| panic!("{rdr}"));
-        assert_eq!(
-            (path.interface.as_str(), path.certain),
-            (interface, true),
-            "{rdr}"
-        );
+        assert_eq!((path.interface.as_str(), path.certain), (interface, true), "{rdr}");
         assert!(!exposure.state.lets_in(), "{rdr}");
         assert_eq!(exposure.lets_in(), Some(true), "{rdr}");
         assert_ne!(exposure.state, State::Closed, "{rdr}");
@@ -129,14 +120,8 @@ fn a_forward_needs_a_rule_that_admits() {
             "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state",
             false,
         ),
-        (
-            "pass in on vtnet2 inet proto tcp from any to any flags S/SA keep state",
-            true,
-        ),
-        (
-            "pass in quick on Uplinks inet from any to 10.0.20.0/24 flags S/SA keep state",
-            true,
-        ),
+        ("pass in on vtnet2 inet proto tcp from any to any flags S/SA keep state", true),
+        ("pass in quick on Uplinks inet from any to 10.0.20.0/24 flags S/SA keep state", true),
         (
             "pass in quick on vtnet2 inet proto tcp from 198.51.100.7 to 10.0.20.202 port = 1688 flags S/SA keep state",
             true,
@@ -162,39 +147,22 @@ fn a_forward_needs_a_rule_that_admits() {
         "pass in on vtnet2 inet proto tcp from any to any flags S/SA keep state",
         "block drop in on vtnet2 inet all",
     ];
-    assert_eq!(
-        beside(&[rdr], &last).lets_in(),
-        Some(false),
-        "the last match wins"
-    );
+    assert_eq!(beside(&[rdr], &last).lets_in(), Some(false), "the last match wins");
 }
 
 #[test]
 fn one_to_one_nat_is_a_path() {
     for (binat, enters) in [
-        (
-            "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5",
-            "203.0.113.5:1688",
-        ),
-        (
-            "binat on vtnet0 inet from 10.0.20.0/24 to any -> 198.51.100.0/24",
-            "198.51.100.202:1688",
-        ),
+        ("binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5", "203.0.113.5:1688"),
+        ("binat on vtnet0 inet from 10.0.20.0/24 to any -> 198.51.100.0/24", "198.51.100.202:1688"),
     ] {
         let exposure = beside(&[binat], &[PASS_ANY]);
         let path = &exposure.paths[0];
-        assert_eq!(
-            (path.kind, path.enters.as_str()),
-            (PathKind::OneToOne, enters)
-        );
+        assert_eq!((path.kind, path.enters.as_str()), (PathKind::OneToOne, enters));
         assert_eq!(exposure.lets_in(), Some(true));
         let shadow = "rdr on vtnet2 inet proto tcp from any to 203.0.113.5 port = 1688 -> <others> round-robin";
         if enters.starts_with("203") {
-            assert_eq!(
-                beside(&[binat, shadow], &[PASS_ANY]).paths,
-                [],
-                "a redirection goes first"
-            );
+            assert_eq!(beside(&[binat, shadow], &[PASS_ANY]).paths, [], "a redirection goes first");
         }
     }
     let other = "binat on vtnet2 inet from 10.0.20.201 to any -> 203.0.113.5";
@@ -215,20 +183,9 @@ fn the_open_pair_names_the_second_wan() {
         filter.push(printed("pass in quick on vtnet2 inet proto tcp from any to <k8s_kms_lb> port = 1688 flags S/SA keep state ridentifier 1763000005"));
     });
     assert_eq!(exposure.state, State::Open);
-    assert!(
-        codes(&exposure).contains(&"other-path"),
-        "{:#?}",
-        exposure.why
-    );
+    assert!(codes(&exposure).contains(&"other-path"), "{:#?}", exposure.why);
     assert!(!codes(&exposure).contains(&"reflection"));
-    assert_eq!(
-        exposure
-            .paths
-            .iter()
-            .map(|path| path.managed)
-            .collect::<Vec<_>>(),
-        [true, false]
-    );
+    assert_eq!(exposure.paths.iter().map(|path| path.managed).collect::<Vec<_>>(), [true, false]);
     assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
 }
 
@@ -255,11 +212,7 @@ fn a_shadowed_second_forward_appears_afterwards() {
         with_networks(configured);
         nat.push(rdr());
     });
-    assert_eq!(
-        exposure.left_open.len(),
-        0,
-        "its pass rule goes with the pair"
-    );
+    assert_eq!(exposure.left_open.len(), 0, "its pass rule goes with the pair");
     let exposure = judged(|configured, filter, nat| {
         with_networks(configured);
         nat.push(rdr());
@@ -270,29 +223,18 @@ fn a_shadowed_second_forward_appears_afterwards() {
 
 #[test]
 fn a_public_address_needs_no_translation() {
-    let public = Service {
-        address: "203.0.113.77".parse().unwrap(),
-        ..service()
-    };
+    let public = Service { address: "203.0.113.77".parse().unwrap(), ..service() };
     let pass = |to: &str| {
         printed(&format!(
             "pass in quick on vtnet0 inet proto tcp from any to {to} port = 1688 flags S/SA keep state"
         ))
     };
-    for (to, paths) in [
-        ("203.0.113.77", 1),
-        ("203.0.113.64/27", 1),
-        ("203.0.113.78", 0),
-    ] {
+    for (to, paths) in [("203.0.113.77", 1), ("203.0.113.64/27", 1), ("203.0.113.78", 0)] {
         let filter = [default_deny(), block_table(), pass(to)];
         let mut configured = configured();
         configured.nat.clear();
         configured.filter.clear();
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &[],
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &[], enabled: true };
         let exposure = judge(Some(&configured), loaded, &public);
         assert_eq!(exposure.paths.len(), paths, "{to}");
     }
@@ -304,10 +246,9 @@ fn sources_that_rules_leave_out_are_tried() {
         "rdr on vtnet2 inet proto tcp from ! 198.51.100.7 to any -> <others> round-robin";
     let leads_in = "rdr on vtnet2 inet proto tcp from any to any -> <k8s_kms_lb> round-robin";
     let blocks = "block drop in quick inet proto tcp from ! 198.51.100.7 to any";
-    for (nat, filter) in [
-        (vec![leaves_out, leads_in], vec![PASS_ANY]),
-        (vec![leads_in], vec![blocks, PASS_ANY]),
-    ] {
+    for (nat, filter) in
+        [(vec![leaves_out, leads_in], vec![PASS_ANY]), (vec![leads_in], vec![blocks, PASS_ANY])]
+    {
         let exposure = beside(&nat, &filter);
         assert_eq!(exposure.lets_in(), Some(true), "{nat:?} {filter:?}");
         assert_ne!(exposure.state, State::Closed, "{nat:?} {filter:?}");
@@ -333,13 +274,8 @@ fn a_pair_behind_an_outbound_block_is_half() {
     // Which interface leads to the service is known only where its network is.
     let routed = judged(|configured, filter, _| {
         with_networks(configured);
-        configured
-            .interfaces
-            .retain(|interface| interface.name != "opt3");
-        filter.insert(
-            1,
-            printed("block drop out quick on vtnet3 inet from any to any"),
-        );
+        configured.interfaces.retain(|interface| interface.name != "opt3");
+        filter.insert(1, printed("block drop out quick on vtnet3 inet from any to any"));
     });
     expect(&routed, State::Unknown, &["path-unknown"]);
     assert_eq!(routed.lets_in(), None);
@@ -409,12 +345,8 @@ fn what_neighbouring_networks_leave_is_tried() {
     ];
     let leads_in = "rdr on vtnet2 inet proto tcp from any to any -> 10.0.20.202";
     assert_eq!(beside(&[leads_in], &filter).lets_in(), Some(true));
-    let all = [
-        "block drop in quick inet from 198.51.100.128/26 to any",
-        filter[0],
-        filter[1],
-        filter[2],
-    ];
+    let all =
+        ["block drop in quick inet from 198.51.100.128/26 to any", filter[0], filter[1], filter[2]];
     assert_eq!(beside(&[leads_in], &all).lets_in(), Some(false));
 }
 
@@ -452,11 +384,7 @@ fn a_list_from_the_web_may_hold_the_service() {
             nat[0] =
                 printed("rdr on vtnet2 inet proto tcp from any to any -> <partners> round-robin");
         });
-        assert_eq!(
-            (exposure.state, exposure.lets_in()),
-            (State::Unknown, None),
-            "{kind}"
-        );
+        assert_eq!((exposure.state, exposure.lets_in()), (State::Unknown, None), "{kind}");
     }
 }
 
@@ -469,11 +397,7 @@ fn without_a_configuration_other_interfaces_may_lead_in() {
         "rdr on Uplinks inet proto tcp from any to any port = 8443 -> 10.0.20.202 port 1688",
         "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5",
     ] {
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &[printed(nat)],
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &[printed(nat)], enabled: true };
         let exposure = judge(None, loaded, &service());
         assert_eq!(exposure.lets_in(), None, "{nat}");
         let is_shut = matches!(exposure.state, State::Closed | State::Absent);
@@ -486,10 +410,7 @@ fn translated_clients_leave_as_the_firewall() {
     let forward = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
     let source = "nat on vtnet3 inet from any to 10.0.20.0/24 -> 10.0.20.1 port 1024:65535";
     let block = "block drop out quick on vtnet3 inet from ! 10.0.20.1 to any";
-    assert_eq!(
-        beside(&[forward], &[block, PASS_ANY]).lets_in(),
-        Some(false)
-    );
+    assert_eq!(beside(&[forward], &[block, PASS_ANY]).lets_in(), Some(false));
     let exposure = beside(&[source, forward], &[block, PASS_ANY]);
     assert_eq!(exposure.lets_in(), Some(true));
     let block = "block drop out quick on vtnet3 inet from 10.0.20.1 to any";
@@ -631,10 +552,7 @@ fn a_port_opened_by_upnp_is_a_path() {
         let path = exposure.paths.first().unwrap_or_else(|| panic!("{rdr}"));
         assert_eq!((path.kind, path.enters.as_str()), (PathKind::Upnp, enters));
         assert!(path.certain && !path.managed, "{path:#?}");
-        assert_eq!(
-            (exposure.state, exposure.lets_in()),
-            (State::Half, Some(true))
-        );
+        assert_eq!((exposure.state, exposure.lets_in()), (State::Half, Some(true)));
         assert_eq!(exposure.unread_anchors(), Vec::<&str>::new());
     }
 }

@@ -25,23 +25,11 @@ const LISTED: &str = "77.77.77.77";
 const EXIT: &str = "vtnet3";
 pub(crate) const OUTSIDE: [(&str, &str); 2] = [("wan", "vtnet0"), ("opt1", "vtnet2")];
 /// Without a configuration any device can lead outside, and has its own name.
-const ANY_SIDE: [(&str, &str); 4] = [
-    ("vtnet0", "vtnet0"),
-    ("vtnet1", "vtnet1"),
-    ("vtnet2", "vtnet2"),
-    ("vtnet3", "vtnet3"),
-];
+const ANY_SIDE: [(&str, &str); 4] =
+    [("vtnet0", "vtnet0"), ("vtnet1", "vtnet1"), ("vtnet2", "vtnet2"), ("vtnet3", "vtnet3")];
 
-const INTERFACES: [&str; 8] = [
-    "",
-    "vtnet0",
-    "vtnet0",
-    "vtnet2",
-    "Uplinks",
-    "vtnet1",
-    "! vtnet0",
-    "! Uplinks",
-];
+const INTERFACES: [&str; 8] =
+    ["", "vtnet0", "vtnet0", "vtnet2", "Uplinks", "vtnet1", "! vtnet0", "! Uplinks"];
 const SOURCES: [&str; 16] = [
     "any",
     "any",
@@ -130,12 +118,8 @@ const MATCHING: [&str; 9] = [
 ];
 /// Words about the mark of a packet, which only rules give.
 const MARKS: [&str; 4] = ["tag guest", "tag guest", "tagged guest", "! tagged guest"];
-const LEADING: [&str; 4] = [
-    "route-to",
-    "rtable 1",
-    "divert-to 127.0.0.1 port 99",
-    "rdr-to 10.0.20.51",
-];
+const LEADING: [&str; 4] =
+    ["route-to", "rtable 1", "divert-to 127.0.0.1 port 99", "rdr-to 10.0.20.51"];
 /// Without a state, answers need rules of their own, but where the connection is translated.
 const STATELESS: &str = "no state";
 
@@ -229,11 +213,7 @@ pub(crate) struct Drawn {
 impl Drawn {
     pub(crate) fn text(&self, space: Space) -> String {
         let after = |before: &str, word: &str| {
-            if word.is_empty() {
-                String::new()
-            } else {
-                format!(" {before}{word}")
-            }
+            if word.is_empty() { String::new() } else { format!(" {before}{word}") }
         };
         let family = if space.is_six() { "inet6" } else { "inet" };
         let on = after("on ", self.interface);
@@ -248,16 +228,8 @@ impl Drawn {
             }
             _ => {}
         }
-        let os = if self.word == "os" {
-            " os \"Linux\""
-        } else {
-            ""
-        };
-        let route = if self.word == "route-to" {
-            " route-to (vtnet1 10.0.10.9)"
-        } else {
-            ""
-        };
+        let os = if self.word == "os" { " os \"Linux\"" } else { "" };
+        let route = if self.word == "route-to" { " route-to (vtnet1 10.0.10.9)" } else { "" };
         let word = match self.word {
             "os" | "route-to" | STATELESS => "",
             word => word,
@@ -275,23 +247,12 @@ impl Drawn {
                 let is_single = !target.starts_with(['<', '{']) && !target.contains('/');
                 let pool = if is_single { "" } else { " round-robin" };
                 let target_port = after("port ", self.target_port);
-                format!(
-                    "{}{on} {ends}{word} -> {target}{target_port}{pool}",
-                    self.action
-                )
+                format!("{}{on} {ends}{word} -> {target}{target_port}{pool}", self.action)
             }
             action => {
-                let verb = if action == "block" {
-                    "block drop"
-                } else {
-                    action
-                };
+                let verb = if action == "block" { "block drop" } else { action };
                 let direction = after("", self.direction);
-                let quick = if self.quick && action != "match" {
-                    " quick"
-                } else {
-                    ""
-                };
+                let quick = if self.quick && action != "match" { " quick" } else { "" };
                 let state = match (action, self.word) {
                     ("pass", STATELESS) => " no state",
                     ("pass", _) => " keep state",
@@ -320,11 +281,7 @@ fn translations() -> impl Strategy<Value = Drawn> {
         "rdr", "rdr", "rdr", "rdr", "rdr", "rdr pass", "no rdr", "binat", "binat", "no binat",
         "nat", "no nat",
     ];
-    let ends = (
-        owned(&SOURCES),
-        select(SOURCE_PORTS.to_vec()),
-        owned(&DOORS),
-    );
+    let ends = (owned(&SOURCES), select(SOURCE_PORTS.to_vec()), owned(&DOORS));
     let ports = (select(PORTS.to_vec()), select(TARGET_PORTS.to_vec()));
     let pairs = vec![
         ("10.0.20.202", "192.168.1.7"),
@@ -333,11 +290,7 @@ fn translations() -> impl Strategy<Value = Drawn> {
         ("10.0.20.192/26", "203.0.113.192/26"),
         ("10.0.20.0/25", "203.0.113.0/25"),
     ];
-    let shape = (
-        select(actions),
-        select(INTERFACES.to_vec()),
-        conditions(&MARKS),
-    );
+    let shape = (select(actions), select(INTERFACES.to_vec()), conditions(&MARKS));
     (shape, ends, ports, owned(&TARGETS), select(pairs)).prop_map(
         |((action, interface, word), (from, from_port, to), (port, target_port), target, pair)| {
             let is_range = matches!(port, "1600:1700");
@@ -352,17 +305,9 @@ fn translations() -> impl Strategy<Value = Drawn> {
                 to,
                 port,
                 target,
-                target_port: if target_port.contains(':') && !is_range {
-                    ""
-                } else {
-                    target_port
-                },
+                target_port: if target_port.contains(':') && !is_range { "" } else { target_port },
             };
-            let device = if interface.starts_with("vtnet") {
-                interface
-            } else {
-                "vtnet0"
-            };
+            let device = if interface.starts_with("vtnet") { interface } else { "vtnet0" };
             match action {
                 // The other side of 1:1 NAT is who may use it.
                 "binat" => {
@@ -446,20 +391,8 @@ fn cases() -> impl Strategy<Value = Case> {
         prop::collection::vec(filters(), 0..6),
         prop::option::of((0..5_usize, 0..6_usize, select(vec!["", "", "", "21688"]))),
         prop::bool::weighted(0.95),
-        select(vec![
-            private,
-            private,
-            Space::Public,
-            Space::Local6,
-            Space::Global6,
-        ]),
-        select(vec![
-            Known::All,
-            Known::All,
-            Known::All,
-            Known::Leased,
-            Known::Nothing,
-        ]),
+        select(vec![private, private, Space::Public, Space::Local6, Space::Global6]),
+        select(vec![Known::All, Known::All, Known::All, Known::Leased, Known::Nothing]),
     )
         .prop_map(|(mut nat, mut filter, pair, enabled, space, known)| {
             for rule in nat.iter_mut().chain(&mut filter) {
@@ -484,25 +417,14 @@ fn cases() -> impl Strategy<Value = Case> {
                 let own_pass = Drawn {
                     action: "pass",
                     to: own.target.clone(),
-                    port: if inside.is_empty() {
-                        "= 1688"
-                    } else {
-                        "= 21688"
-                    },
+                    port: if inside.is_empty() { "= 1688" } else { "= 21688" },
                     target: "any".to_owned(),
                     ..own.clone()
                 };
                 nat.insert(forward.min(nat.len()), own);
                 filter.insert(pass.min(filter.len()), own_pass);
             }
-            Case {
-                nat,
-                filter,
-                pair,
-                enabled,
-                space,
-                known,
-            }
+            Case { nat, filter, pair, enabled, space, known }
         })
 }
 
@@ -545,17 +467,14 @@ impl World {
     /// Reads a word once: what it holds is asked very often.
     fn read(&self, word: &str) -> Addresses {
         if let Some(rest) = word.strip_prefix("! ") {
-            return Addresses {
-                negated: true,
-                ..self.read(rest)
-            };
+            return Addresses { negated: true, ..self.read(rest) };
         }
         let own = match word {
             "any" => vec!["0.0.0.0/0".to_owned()],
             "(vtnet0)" => vec!["192.168.1.2".to_owned()],
-            "(self)" => ["192.168.1.2", "203.0.113.2", "10.0.10.1", "10.8.0.2"]
-                .map(str::to_owned)
-                .to_vec(),
+            "(self)" => {
+                ["192.168.1.2", "203.0.113.2", "10.0.10.1", "10.8.0.2"].map(str::to_owned).to_vec()
+            }
             word if word.starts_with('<') => {
                 // Somebody is on the list, or there would be no rule for it.
                 self.table(word).unwrap_or_else(|| vec![LISTED.to_owned()])
@@ -585,9 +504,7 @@ impl World {
     /// Says whether a redirection's pool has the service.
     fn pool_has_service(&self, pool: &str) -> bool {
         let hosts = pool.trim_start_matches("{ ").trim_end_matches(" }");
-        hosts
-            .split(", ")
-            .any(|host| self.holds(&self.read(host), self.space.service()))
+        hosts.split(", ").any(|host| self.holds(&self.read(host), self.space.service()))
     }
 }
 
@@ -755,11 +672,7 @@ pub(crate) struct Ruleset<'a> {
 
 impl<'a> Ruleset<'a> {
     pub(crate) fn of(case: &'a Case, world: World) -> Self {
-        Self {
-            nat: read_rules(&world, &case.nat),
-            filter: read_rules(&world, &case.filter),
-            world,
-        }
+        Self { nat: read_rules(&world, &case.nat), filter: read_rules(&world, &case.filter), world }
     }
 
     /// Returns by which translation a connection arrives at the service, and at which port.
@@ -774,20 +687,11 @@ impl<'a> Ruleset<'a> {
         // A redirection to where the packet goes anyway is none, and lets nothing pass.
         let is_moved = to != syn.to;
         let enters = rule.is_some_and(|rule| rule.action == "rdr pass" && is_moved)
-            || filter_passes(
-                world,
-                &self.filter,
-                "in",
-                entering,
-                (&mut marked, rule.is_some()),
-            );
+            || filter_passes(world, &self.filter, "in", entering, (&mut marked, rule.is_some()));
         if !enters {
             return None;
         }
-        let mut leaving = Syn {
-            device: EXIT,
-            ..entering
-        };
+        let mut leaving = Syn { device: EXIT, ..entering };
         let source = self.nat.iter().find(|rule| {
             matches!(rule.drawn.action, "nat" | "no nat")
                 && world.holds(&rule.from, leaving.client.0)
@@ -841,11 +745,7 @@ impl Tries {
         });
         let clients = edges(world, sources, &[STRANGERS[0], STRANGERS[1], LISTED]);
         let has_ports = rules().any(|rule| !rule.from_port.is_empty());
-        let source_ports: &[u16] = if has_ports {
-            &[50_000, 53, 1023]
-        } else {
-            &[50_000]
-        };
+        let source_ports: &[u16] = if has_ports { &[50_000, 53, 1023] } else { &[50_000] };
         let doors = case.nat.iter().flat_map(|rule| [&rule.to, &rule.target]);
         let named = ["192.168.1.2", "203.0.113.2", "100.99.98.97"];
         let mut doors = edges(world, doors, &named);
@@ -857,14 +757,9 @@ impl Tries {
         ];
         let cross = |addresses: &[u32], ports: &[u16]| {
             let pairs = addresses.iter();
-            pairs
-                .flat_map(|address| ports.iter().map(|port| (*address, *port)))
-                .collect()
+            pairs.flat_map(|address| ports.iter().map(|port| (*address, *port))).collect()
         };
-        Self {
-            clients: cross(&clients, source_ports),
-            doors: cross(&doors, &ports),
-        }
+        Self { clients: cross(&clients, source_ports), doors: cross(&doors, &ports) }
     }
 }
 
@@ -873,13 +768,7 @@ impl Tries {
 fn surrounded(case: &Case) -> Configured {
     let mut configured = configured();
     with_networks(&mut configured);
-    let (space, world) = (
-        case.space,
-        World {
-            space: case.space,
-            salt: 0,
-        },
-    );
+    let (space, world) = (case.space, World { space: case.space, salt: 0 });
     let mut alias = |name: &str| {
         let words = world.table(&format!("<{name}>")).unwrap();
         let words: Vec<String> = words.iter().map(|word| space.printed(word)).collect();
@@ -916,10 +805,7 @@ fn surrounded(case: &Case) -> Configured {
             }
         }
     };
-    configured
-        .interfaces
-        .iter_mut()
-        .for_each(&mut move_interface);
+    configured.interfaces.iter_mut().for_each(&mut move_interface);
     configured.interface = configured.interfaces.first().cloned();
     let pair = case.pair;
     configured.nat[0].disabled = pair.is_none();
@@ -933,10 +819,7 @@ fn surrounded(case: &Case) -> Configured {
 
 fn own_pass(space: Space, drawn: &Drawn) -> Rule {
     let caps = "(source-track rule, max-src-conn 50, max-src-conn-rate 10/60, overload <virusprot> flush global, src.track 60)";
-    printed(&format!(
-        "{} {caps} ridentifier {TRACKER}",
-        drawn.text(space)
-    ))
+    printed(&format!("{} {caps} ridentifier {TRACKER}", drawn.text(space)))
 }
 
 /// Says whether a word leaves open what it holds, whether it matches or where it leads.
@@ -958,11 +841,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
             .enumerate()
             .position(|(at, rule)| at == pass.min(case.filter.len() - 1) && own(rule))
     });
-    let nat_rules: Vec<Rule> = case
-        .nat
-        .iter()
-        .map(|rule| printed(&rule.text(space)))
-        .collect();
+    let nat_rules: Vec<Rule> = case.nat.iter().map(|rule| printed(&rule.text(space))).collect();
     let mut filter_rules = vec![if space.is_six() {
         printed(
             "block drop in log inet6 all label \"Default deny rule IPv6\" ridentifier 1000000105",
@@ -971,30 +850,14 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
         default_deny()
     }];
     filter_rules.extend(case.filter.iter().enumerate().map(|(at, rule)| {
-        if own == Some(at) {
-            own_pass(space, rule)
-        } else {
-            printed(&rule.text(space))
-        }
+        if own == Some(at) { own_pass(space, rule) } else { printed(&rule.text(space)) }
     }));
     let configured = surrounded(case);
-    let loaded = Loaded {
-        filter: &filter_rules,
-        nat: &nat_rules,
-        enabled: case.enabled,
-    };
-    let service = Service {
-        address: space.address(space.service()),
-        ..service()
-    };
+    let loaded = Loaded { filter: &filter_rules, nat: &nat_rules, enabled: case.enabled };
+    let service = Service { address: space.address(space.service()), ..service() };
     let is_read = case.known != Known::Nothing;
     let exposure = judge(is_read.then_some(&configured), loaded, &service);
-    let texts = |rules: &[Rule]| {
-        rules
-            .iter()
-            .map(|rule| rule.text.clone())
-            .collect::<Vec<_>>()
-    };
+    let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.text.clone()).collect::<Vec<_>>();
     let shown = format!(
         "{:?} {:?} {space:?} {:?}\n{:#?}\nnat {:#?}\nfilter {:#?}",
         exposure.state,
@@ -1009,10 +872,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     let is_managed = |at: Option<usize>, device: &str| {
         (device == "vtnet0" || !is_read)
             && at.is_some_and(|at| {
-                exposure
-                    .paths
-                    .iter()
-                    .any(|path| path.managed && path.rule == nat_rules[at].text)
+                exposure.paths.iter().any(|path| path.managed && path.rule == nat_rules[at].text)
             })
     };
     let mut came_in = false;
@@ -1025,11 +885,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
         for (interface, device) in devices {
             for door in &tries.doors {
                 for client in &tries.clients {
-                    let syn = Syn {
-                        device,
-                        client: *client,
-                        to: *door,
-                    };
+                    let syn = Syn { device, client: *client, to: *door };
                     let arrived = if case.enabled {
                         rules.arrive(syn)
                     } else {
@@ -1082,16 +938,9 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                 |name: &str| path.interface == name || (!is_read && path.interface == "wan");
             let gets_in = |device: &str| {
                 tries.clients.iter().any(|client| {
-                    let syn = Syn {
-                        device,
-                        client: *client,
-                        to,
-                    };
-                    let arrived = if case.enabled {
-                        rules.arrive(syn)
-                    } else {
-                        arrive_unfiltered(space, to)
-                    };
+                    let syn = Syn { device, client: *client, to };
+                    let arrived =
+                        if case.enabled { rules.arrive(syn) } else { arrive_unfiltered(space, to) };
                     arrived.is_some_and(|(_, port)| {
                         path.leads_to == SocketAddr::new(service.address, port).to_string()
                     })
@@ -1099,10 +948,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
             };
             let mut here = devices.iter().filter(|(name, _)| is_here(name));
             let gets_in = here.any(|(_, device)| gets_in(device));
-            prop_assert!(
-                gets_in,
-                "salt {salt}: named, and leads nowhere: {path:?}\n{shown}"
-            );
+            prop_assert!(gets_in, "salt {salt}: named, and leads nowhere: {path:?}\n{shown}");
         }
         if strangers_by_pair && !leaves_open(case) {
             prop_assert!(
@@ -1113,16 +959,10 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     }
     if exposure.state.lets_in() && !is_elsewhere {
         let by_pair = exposure.paths.iter().any(|path| path.managed);
-        prop_assert!(
-            by_pair,
-            "called open, and the pair lets nothing in: {shown}"
-        );
+        prop_assert!(by_pair, "called open, and the pair lets nothing in: {shown}");
     }
     if !leaves_open(case) {
-        prop_assert!(
-            exposure.state != State::Unknown,
-            "unknown without a reason: {shown}"
-        );
+        prop_assert!(exposure.state != State::Unknown, "unknown without a reason: {shown}");
         prop_assert!(
             exposure.paths.iter().all(|path| path.certain),
             "not certain without a reason: {shown}"
@@ -1133,10 +973,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
 }
 
 /// Returns the number that a variable of the environment holds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the cases and their seed are chosen by hand"
-)]
+#[expect(clippy::disallowed_methods, reason = "the cases and their seed are chosen by hand")]
 pub(crate) fn number_chosen_by_hand(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }

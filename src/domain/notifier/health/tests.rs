@@ -52,10 +52,7 @@ fn page(after: i64, more: &[(&str, i64)]) -> MetricsReading {
         ("kms_slack_posts_total{result=\"ok\"}", 7),
     ]);
     values.extend(more.iter().copied());
-    let text: String = values
-        .iter()
-        .map(|(name, value)| format!("{name} {value}\n"))
-        .collect();
+    let text: String = values.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
     MetricsReading::from_page(&text, at)
 }
 
@@ -86,21 +83,12 @@ fn judged(pods: Known<Vec<PodEvidence>>, policy: &str) -> Report {
 
 fn wrong(report: &Report) -> Vec<&'static str> {
     let wrong = |finding: &&Finding| finding.result == CheckResult::Wrong;
-    report
-        .findings
-        .iter()
-        .filter(wrong)
-        .map(|finding| finding.check)
-        .collect()
+    report.findings.iter().filter(wrong).map(|finding| finding.check).collect()
 }
 
 /// Judges the healthy pod with other values on both pages.
 fn with(more: &[(&str, i64)]) -> Report {
-    let pod = PodEvidence {
-        first: Ok(page(0, more)),
-        second: Some(page(2, more)),
-        ..healthy()
-    };
+    let pod = PodEvidence { first: Ok(page(0, more)), second: Some(page(2, more)), ..healthy() };
     judged(Ok(vec![pod]), "Local")
 }
 
@@ -137,27 +125,15 @@ fn idle_is_not_dead() {
 fn faults_stand_first() {
     let report = judged(Ok(vec![healthy()]), "Cluster");
     let finding = report.finding("notifier");
-    assert_eq!(
-        (report.health, finding.result),
-        (Health::Ok, CheckResult::Wrong)
-    );
+    assert_eq!((report.health, finding.result), (Health::Ok, CheckResult::Wrong));
     let (fault, well) = (report.faults()[0], "The notifier is ok");
     assert_eq!(fault, "client-addresses");
     let evidence = &finding.evidence;
-    assert!(
-        evidence.contains(well) && !evidence.starts_with(well),
-        "{evidence}"
-    );
+    assert!(evidence.contains(well) && !evidence.starts_with(well), "{evidence}");
     let dead = judged(Ok(Vec::new()), "Local").finding("notifier");
-    assert!(
-        dead.evidence.starts_with("The notifier is dead"),
-        "{dead:?}"
-    );
+    assert!(dead.evidence.starts_with("The notifier is dead"), "{dead:?}");
     let fine = judged(Ok(vec![healthy()]), "Local").finding("notifier");
-    assert_eq!(
-        fine.evidence,
-        "The notifier is ok: it reads the log, and nothing waits."
-    );
+    assert_eq!(fine.evidence, "The notifier is ok: it reads the log, and nothing waits.");
 }
 
 #[test]
@@ -168,21 +144,12 @@ fn a_stopped_container_is_dead() {
         serde_json::from_str(r#"{"waiting": {"reason": "CrashLoopBackOff"}}"#).unwrap();
     statuses[1].restart_count = 7;
     let report = judged(Ok(vec![crashing.clone()]), "Local");
-    assert_eq!(
-        (report.health, wrong(&report)),
-        (Health::Dead, vec!["container"])
-    );
+    assert_eq!((report.health, wrong(&report)), (Health::Dead, vec!["container"]));
     assert!(report.why.contains("CrashLoopBackOff"), "{}", report.why);
     // Another pod does the work meanwhile.
     let report = judged(Ok(vec![crashing.clone(), healthy()]), "Local");
     assert_eq!(report.health, Health::Ok);
-    crashing
-        .pod
-        .as_mut()
-        .unwrap()
-        .status
-        .container_statuses
-        .remove(1);
+    crashing.pod.as_mut().unwrap().status.container_statuses.remove(1);
     let report = judged(Ok(vec![crashing]), "Local");
     assert!(report.why.contains("has no notifier"), "{}", report.why);
 }
@@ -194,35 +161,23 @@ fn behind_the_log_and_behind_slack() {
     // A few bytes are read in the next moment.
     assert_eq!(with(&[("kms_log_read_lag_bytes", 500)]).health, Health::Ok);
     let stuck = with(&[("kms_slack_queue_length", 3)]);
-    assert_eq!(
-        (stuck.health, wrong(&stuck)),
-        (Health::Behind, vec!["outbox"])
-    );
+    assert_eq!((stuck.health, wrong(&stuck)), (Health::Behind, vec!["outbox"]));
     let one = [("kms_slack_queue_length", 1)];
     assert_eq!(with(&one).why, "1 message waits for Slack");
     let moving = [
         ("kms_slack_queue_length", 1),
-        (
-            "kms_slack_last_success_timestamp_seconds",
-            now().as_second() - 2,
-        ),
+        ("kms_slack_last_success_timestamp_seconds", now().as_second() - 2),
     ];
     let moving = with(&moving);
     assert_eq!(moving.health, Health::Ok);
     assert_eq!(moving.why, "it reads the log, and 1 message waits");
-    assert_eq!(
-        wrong(&with(&[("kms_log_unparsed_lines_total", 900)])),
-        ["unparsed"]
-    );
+    assert_eq!(wrong(&with(&[("kms_log_unparsed_lines_total", 900)])), ["unparsed"]);
 }
 
 #[test]
 fn a_notifier_without_a_webhook_is_not_well() {
     let report = with(&[("kms_slack_configured", 0)]);
-    assert_eq!(
-        (report.health, wrong(&report)),
-        (Health::Ok, vec!["webhook"])
-    );
+    assert_eq!((report.health, wrong(&report)), (Health::Ok, vec!["webhook"]));
     assert!(report.why.contains("no webhook"), "{}", report.why);
     assert_eq!(report.outcome(), CheckResult::Wrong);
     assert!(wrong(&with(&[("kms_slack_configured", 1)])).is_empty());
@@ -236,14 +191,8 @@ fn the_last_answer_of_slack_decides() {
             ("kms_slack_last_success_timestamp_seconds", taken),
             ("kms_slack_last_rejected_timestamp_seconds", refused),
             ("kms_slack_last_dropped_timestamp_seconds", dropped),
-            (
-                "kms_slack_posts_total{result=\"rejected\"}",
-                i64::from(refused > 0),
-            ),
-            (
-                "kms_slack_posts_total{result=\"dropped\"}",
-                i64::from(dropped > 0),
-            ),
+            ("kms_slack_posts_total{result=\"rejected\"}", i64::from(refused > 0)),
+            ("kms_slack_posts_total{result=\"dropped\"}", i64::from(dropped > 0)),
         ])
     };
     // Revoked after it had worked for long, and before anything was taken.
@@ -254,15 +203,8 @@ fn the_last_answer_of_slack_decides() {
     }
     assert!(wrong(&report_of(ago(30), ago(60), 0)).is_empty(), "renewed");
     assert_eq!(wrong(&report_of(ago(7_200), 0, ago(7_100))), ["posts"]);
-    assert_eq!(
-        wrong(&report_of(ago(30), 0, ago(60))),
-        ["posts"],
-        "just now"
-    );
-    assert!(
-        wrong(&report_of(ago(7_000), 0, ago(7_100))).is_empty(),
-        "over"
-    );
+    assert_eq!(wrong(&report_of(ago(30), 0, ago(60))), ["posts"], "just now");
+    assert!(wrong(&report_of(ago(7_000), 0, ago(7_100))).is_empty(), "over");
     // An older notifier has counters only.
     let refused = ("kms_slack_posts_total{result=\"rejected\"}", 2);
     assert!(wrong(&with(&[refused])).is_empty());
@@ -301,24 +243,15 @@ fn an_unreadable_log_is_named() {
     // Never read, and no longer read.
     for last in [0, now().as_second() - 3] {
         let report = report_of(last, last);
-        assert_eq!(
-            (report.health, wrong(&report)),
-            (Health::Behind, vec!["log"])
-        );
-        let finding = report
-            .findings
-            .iter()
-            .find(|finding| finding.check == "log");
+        assert_eq!((report.health, wrong(&report)), (Health::Behind, vec!["log"]));
+        let finding = report.findings.iter().find(|finding| finding.check == "log");
         assert_eq!(
             finding.map(|finding| finding.evidence.as_str()),
             Some("The log /l cannot be read: it is not a regular file.")
         );
     }
     let report = report_of(now().as_second(), now().as_second() + 2);
-    assert_eq!(
-        (report.health, wrong(&report)),
-        (Health::Idle, vec!["lines"])
-    );
+    assert_eq!((report.health, wrong(&report)), (Health::Idle, vec!["lines"]));
 }
 
 fn activation(source: ClientSource, address: &str) -> EventRecord {
@@ -333,10 +266,7 @@ fn activation(source: ClientSource, address: &str) -> EventRecord {
 
 #[test]
 fn one_address_for_all_clients_is_a_fault() {
-    let log = |list: Vec<EventRecord>| PodEvidence {
-        log: Ok(list),
-        ..healthy()
-    };
+    let log = |list: Vec<EventRecord>| PodEvidence { log: Ok(list), ..healthy() };
     let node = || activation(ClientSource::ClusterNode, "10.0.20.103");
     let outside = || activation(ClientSource::External, "203.0.113.9");
     let check = |list: Vec<EventRecord>, policy: &str| {
@@ -358,15 +288,9 @@ fn one_thing_forbidden_hides_nothing_else() {
     blind.log = Ok(vec![activation(ClientSource::External, "203.0.113.9")]);
     let report = judged(Ok(vec![blind.clone()]), "Local");
     assert_eq!((report.health, wrong(&report)), (Health::Ok, vec![]));
-    assert_eq!(
-        report.last_hour.as_ref().map(|hour| hour.activations),
-        Some(1)
-    );
+    assert_eq!(report.last_hour.as_ref().map(|hour| hour.activations), Some(1));
     blind.no_page = Some(NoPage::Silent);
-    assert_eq!(
-        wrong(&judged(Ok(vec![blind.clone()]), "Local")),
-        ["metrics"]
-    );
+    assert_eq!(wrong(&judged(Ok(vec![blind.clone()]), "Local")), ["metrics"]);
     blind.no_page = Some(NoPage::Unanswered);
     let report = judged(Ok(vec![blind.clone()]), "Local");
     assert_eq!((report.health, wrong(&report)), (Health::Unknown, vec![]));
@@ -385,11 +309,7 @@ fn a_pod_known_by_name_is_not_ready() {
     let report_of = |ready: Option<bool>| {
         let event = serde_json::json!({"type": "Warning", "reason": "BackOff", "message": "again",
             "involvedObject": {"kind": "Pod", "name": "kms-1"}, "lastTimestamp": "2026-03-01T09:00:00Z"});
-        let pod = PodEvidence {
-            pod: None,
-            ready,
-            ..healthy()
-        };
+        let pod = PodEvidence { pod: None, ready, ..healthy() };
         let report = judge_pipeline(&Evidence {
             names: &names,
             now: now(),
@@ -400,25 +320,16 @@ fn a_pod_known_by_name_is_not_ready() {
         });
         let of = |check: &str| {
             let mut findings = report.findings.iter();
-            findings
-                .find(|finding| finding.check == check)
-                .map(|finding| finding.result)
+            findings.find(|finding| finding.check == check).map(|finding| finding.result)
         };
         assert_eq!(report.pods[0].ready, ready);
-        assert_eq!(
-            of("pods"),
-            Some(CheckResult::Unknown),
-            "the right is missing"
-        );
+        assert_eq!(of("pods"), Some(CheckResult::Unknown), "the right is missing");
         (of("container"), of("events"), report.outcome())
     };
     let (wrong, unknown) = (Some(CheckResult::Wrong), Some(CheckResult::Unknown));
     assert_eq!(report_of(Some(false)), (wrong, wrong, CheckResult::Wrong));
     assert_eq!(report_of(None), (None, unknown, CheckResult::Ok));
-    assert_eq!(
-        report_of(Some(true)),
-        (None, Some(CheckResult::Ok), CheckResult::Ok)
-    );
+    assert_eq!(report_of(Some(true)), (None, Some(CheckResult::Ok), CheckResult::Ok));
 }
 
 #[test]

@@ -34,13 +34,8 @@ pub(super) fn parse_action(words: &mut Tokens<'_>) -> Option<Action> {
         }
         "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => {
             // An anchor whose name begins with `_` is printed without its name.
-            let name = words
-                .take_if(|word| word.starts_with('"'))
-                .unwrap_or_default();
-            Action::Anchor {
-                kind: first.to_owned(),
-                name: name.trim_matches('"').to_owned(),
-            }
+            let name = words.take_if(|word| word.starts_with('"')).unwrap_or_default();
+            Action::Anchor { kind: first.to_owned(), name: name.trim_matches('"').to_owned() }
         }
         _ => return None,
     })
@@ -74,18 +69,10 @@ fn who_and_where(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<
         }
         "proto" => rule.protocol = Some(words.next()?.to_owned()),
         "from" => {
-            return Some(
-                parse_rule_endpoint(words)
-                    .map(|endpoint| rule.from = endpoint)
-                    .is_some(),
-            );
+            return Some(parse_rule_endpoint(words).map(|endpoint| rule.from = endpoint).is_some());
         }
         "to" => {
-            return Some(
-                parse_rule_endpoint(words)
-                    .map(|endpoint| rule.to = endpoint)
-                    .is_some(),
-            );
+            return Some(parse_rule_endpoint(words).map(|endpoint| rule.to = endpoint).is_some());
         }
         "reply-to" => {
             rule.reply_to = words.peek().and_then(parse_hop);
@@ -118,9 +105,7 @@ fn parse_keep_state(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Opti
 fn parse_unjudged(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
     match word {
         "fastroute" | "allow-opts" | "once" | "no-df" | "random-id" | "divert-reply" => true,
-        "!" => words
-            .peek()
-            .is_some_and(|next| matches!(next, "tagged" | "received-on")),
+        "!" => words.peek().is_some_and(|next| matches!(next, "tagged" | "received-on")),
         "log" => {
             words.take_if(|next| next.starts_with('('));
             true
@@ -150,9 +135,7 @@ fn parse_unjudged(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
         "flags" | "tos" | "prio" | "max-pkt-rate" | "max-pkt-size" | "set" | "probability"
         | "reassemble" | "min-ttl" | "max-mss" | "set-tos" | "dnpipe" | "dnqueue" | "queue"
         | "tag" | "tagged" | "rtable" => words.next().is_some(),
-        _ => ["dnpipe(", "dnqueue(", "queue("]
-            .iter()
-            .any(|list| word.starts_with(list)),
+        _ => ["dnpipe(", "dnqueue(", "queue("].iter().any(|list| word.starts_with(list)),
     }
 }
 
@@ -163,19 +146,11 @@ fn parse_rule_endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
     if words.take("-") {
         host = format!("{host} - {}", words.next()?);
     }
-    let port = if words.take("port") {
-        Some(parse_port_operation(words)?)
-    } else {
-        None
-    };
+    let port = if words.take("port") { Some(parse_port_operation(words)?) } else { None };
     if words.take("os") {
         words.next()?;
     }
-    Some(Endpoint {
-        negated,
-        host,
-        port,
-    })
+    Some(Endpoint { negated, host, port })
 }
 
 /// Reads `= 80`, `!= 80`, `25:587`, `1000 >< 2000`; joined by single blanks.
@@ -194,10 +169,7 @@ fn parse_port_operation(words: &mut Tokens<'_>) -> Option<String> {
 fn parse_hop(word: &str) -> Option<Hop> {
     let inside = word.strip_prefix('(')?.strip_suffix(')')?;
     let (interface, address) = inside.split_once(' ').unwrap_or((inside, ""));
-    Some(Hop {
-        interface: interface.to_owned(),
-        address: address.parse::<IpAddr>().ok(),
-    })
+    Some(Hop { interface: interface.to_owned(), address: address.parse::<IpAddr>().ok() })
 }
 
 /// Skips a pool of route-to and its like, and how it is used.
@@ -275,8 +247,5 @@ fn parse_overload(text: &str) -> Option<Overload> {
         " flush global" => Flush::Global,
         _ => return None,
     };
-    Some(Overload {
-        table: table.to_owned(),
-        flush,
-    })
+    Some(Overload { table: table.to_owned(), flush })
 }

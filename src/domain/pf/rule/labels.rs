@@ -13,20 +13,12 @@ pub(super) struct Parts<'a> {
 }
 
 pub(super) fn split_labels(text: &str) -> Parts<'_> {
-    let without = Parts {
-        head: text,
-        labels: Vec::new(),
-        tail: "",
-    };
+    let without = Parts { head: text, labels: Vec::new(), tail: "" };
     let Some((head, rest)) = text.split_once(" label \"") else {
         return without;
     };
     let Some((labels, tail)) = rest.rsplit_once('"') else {
         return without;
     };
-    Parts {
-        head,
-        labels: labels.split("\" label \"").collect(),
-        tail,
-    }
+    Parts { head, labels: labels.split("\" label \"").collect(), tail }
 }

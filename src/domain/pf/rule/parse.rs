@@ -92,15 +92,7 @@ fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
     };
     let (mut rule, understood) = rule_text(text)?;
     rule.ridentifier = rule.ridentifier.or(tracker.filter(|id| *id > 0));
-    Some((
-        Rule {
-            number,
-            depth,
-            block,
-            ..rule
-        },
-        understood,
-    ))
+    Some((Rule { number, depth, block, ..rule }, understood))
 }
 
 /// Splits `@N ` or `@N(ID) ` off.
@@ -150,18 +142,13 @@ fn rule_text(text: &str) -> Option<(Rule, bool)> {
 }
 
 fn any_endpoint() -> Endpoint {
-    Endpoint {
-        negated: false,
-        host: "any".to_owned(),
-        port: None,
-    }
+    Endpoint { negated: false, host: "any".to_owned(), port: None }
 }
 
 /// Splits what a rule translates to off: `-> POOL`, on FreeBSD 15 also `rdr-to POOL` and its like.
 fn split_target(text: &str) -> (&str, Option<&str>) {
-    let split = [" -> ", " rdr-to ", " nat-to ", " af-to "]
-        .iter()
-        .find_map(|arrow| text.split_once(arrow));
+    let split =
+        [" -> ", " rdr-to ", " nat-to ", " af-to "].iter().find_map(|arrow| text.split_once(arrow));
     match split {
         Some((before, target)) => (before, Some(target)),
         None => (text, None),

@@ -21,10 +21,7 @@ fn one(text: &str) -> Rule {
 }
 
 fn tracked(rules: &[Rule], tracker: u32) -> &Rule {
-    rules
-        .iter()
-        .find(|rule| rule.tracker() == Some(tracker))
-        .unwrap()
+    rules.iter().find(|rule| rule.tracker() == Some(tracker)).unwrap()
 }
 
 #[test]
@@ -33,50 +30,23 @@ fn the_exposures_filter_rule_tells_its_caps() {
     let rule = tracked(&rules, 1_763_000_004);
     assert_eq!(rule.action, Action::Pass);
     assert_eq!((rule.direction, rule.quick), (Some(Direction::In), true));
-    assert_eq!(
-        rule.interface,
-        Some(Interface {
-            negated: false,
-            name: "vtnet0".to_owned()
-        })
-    );
+    assert_eq!(rule.interface, Some(Interface { negated: false, name: "vtnet0".to_owned() }));
     let gateway = rule.reply_to.as_ref().unwrap();
     assert_eq!(
         (gateway.interface.as_str(), gateway.address),
         ("vtnet0", "192.168.1.1".parse().ok())
     );
-    assert_eq!(
-        (rule.family, rule.protocol.as_deref()),
-        (Some(Family::Inet), Some("tcp"))
-    );
-    assert_eq!(
-        (rule.from.host.as_str(), rule.to.host.as_str()),
-        ("any", "<k8s_kms_lb>")
-    );
+    assert_eq!((rule.family, rule.protocol.as_deref()), (Some(Family::Inet), Some("tcp")));
+    assert_eq!((rule.from.host.as_str(), rule.to.host.as_str()), ("any", "<k8s_kms_lb>"));
     assert_eq!(rule.to.port.as_deref(), Some("= 1688"));
     assert_eq!(rule.keep, Some(Keep::Keep));
     let options = &rule.state_options;
     assert_eq!(options.max_src_conn, Some(50));
-    assert_eq!(
-        options.max_src_conn_rate,
-        Some(Rate {
-            connections: 10,
-            seconds: 60
-        })
-    );
+    assert_eq!(options.max_src_conn_rate, Some(Rate { connections: 10, seconds: 60 }));
     let overload = options.overload.as_ref().unwrap();
-    assert_eq!(
-        (overload.table.as_str(), overload.flush),
-        ("virusprot", Flush::Global)
-    );
+    assert_eq!((overload.table.as_str(), overload.flush), ("virusprot", Flush::Global));
     assert_eq!(options.other, ["source-track rule", "src.track 60"]);
-    assert_eq!(
-        rule.labels,
-        [
-            "USER_RULE: NAT KMS public — kms.viktorbarzin.me",
-            "id:1763000004"
-        ]
-    );
+    assert_eq!(rule.labels, ["USER_RULE: NAT KMS public — kms.viktorbarzin.me", "id:1763000004"]);
 }
 
 #[test]
@@ -85,10 +55,7 @@ fn the_exposures_translation_rule_tells_its_target() {
     let is_ours = |rule: &&Rule| rule.to.port.as_deref() == Some("= 1688");
     let rule = rules.iter().find(is_ours).unwrap();
     assert_eq!(rule.action, Action::Rdr { pass: false });
-    assert_eq!(
-        (rule.to.host.as_str(), rule.to.negated),
-        ("192.168.1.2", false)
-    );
+    assert_eq!((rule.to.host.as_str(), rule.to.negated), ("192.168.1.2", false));
     assert_eq!(rule.target.as_deref(), Some("<k8s_kms_lb> round-robin"));
     assert_eq!(rule.target_hosts(), ["<k8s_kms_lb>"]);
     assert_eq!(rule.target_port(), None);
@@ -105,18 +72,12 @@ fn pools_and_ports_of_translations_are_read() {
     let rule = one(
         "@4 rdr on igb0 inet proto udp from any to 203.0.113.10 port 5060:5070 -> 192.168.1.30 port 5060:5070",
     );
-    assert_eq!(
-        (rule.number, rule.to.port.as_deref()),
-        (Some(4), Some("5060:5070"))
-    );
+    assert_eq!((rule.number, rule.to.port.as_deref()), (Some(4), Some("5060:5070")));
     assert_eq!(rule.target_port(), Some("5060:5070"));
     let rule = one("no nat proto carp all");
     assert_eq!(rule.action, Action::No("nat".to_owned()));
     let rule = one("binat on igb0 inet from 192.168.1.50 to any -> 203.0.113.50");
-    assert_eq!(
-        (rule.action.clone(), rule.target_hosts()),
-        (Action::Binat, vec!["203.0.113.50"])
-    );
+    assert_eq!((rule.action.clone(), rule.target_hosts()), (Action::Binat, vec!["203.0.113.50"]));
     let rule = one(
         "rdr on igb0 inet proto tcp from any to any port = 80 label \"a -> b\" tag T -> 10.0.0.1",
     );
@@ -151,10 +112,7 @@ fn labels_may_hold_anything() {
     );
     let rule = one(&text);
     assert_eq!(rule.labels, [odd, "id:9"]);
-    assert_eq!(
-        (rule.ridentifier, rule.state_options.max_src_conn),
-        (Some(42), None)
-    );
+    assert_eq!((rule.ridentifier, rule.state_options.max_src_conn), (Some(42), None));
     let rule = one("pass all keep state label \"descr=x\" label \"id=0100000101\"");
     assert_eq!(rule.tracker(), Some(100_000_101));
 }
@@ -186,34 +144,21 @@ binat-anchor \"x y\" on igb0 all
     assert_eq!(rules[1].to.port.as_deref(), Some("1000 >< 2000"));
     assert_eq!(rules[2].from.host, "10.0.0.1 - 10.0.0.9");
     assert_eq!(rules[2].keep, Some(Keep::No));
-    assert_eq!(
-        rules[3].state_options.other,
-        ["if-bound", "sloppy", "pflow"]
-    );
+    assert_eq!(rules[3].state_options.other, ["if-bound", "sloppy", "pflow"]);
     assert_eq!(rules[8].to.host, "<vpn_networks>");
-    assert_eq!(
-        rules[13].target.as_deref(),
-        Some("(igb0:0) source-hash 0x1234 static-port")
-    );
+    assert_eq!(rules[13].target.as_deref(), Some("(igb0:0) source-hash 0x1234 static-port"));
     assert_eq!(
         rules[15].action,
-        Action::Anchor {
-            kind: "binat-anchor".to_owned(),
-            name: "x y".to_owned()
-        }
+        Action::Anchor { kind: "binat-anchor".to_owned(), name: "x y".to_owned() }
     );
 }
 
 #[test]
 fn what_an_overload_ends_is_told_apart() {
-    for (words, flush) in [
-        ("", Flush::None),
-        (" flush", Flush::Rule),
-        (" flush global", Flush::Global),
-    ] {
-        let rule = one(&format!(
-            "pass all keep state (max-src-conn 5, overload <bad>{words})"
-        ));
+    for (words, flush) in
+        [("", Flush::None), (" flush", Flush::Rule), (" flush global", Flush::Global)]
+    {
+        let rule = one(&format!("pass all keep state (max-src-conn 5, overload <bad>{words})"));
         let overload = rule.state_options.overload.unwrap();
         assert_eq!((overload.table.as_str(), overload.flush), ("bad", flush));
     }
@@ -230,10 +175,7 @@ fn counters_of_all_versions_are_read() {
 ";
     let rules = all(text.as_bytes());
     let rule = &rules[0];
-    assert_eq!(
-        (rule.number, rule.ridentifier),
-        (Some(334), Some(1_000_000_400))
-    );
+    assert_eq!((rule.number, rule.ridentifier), (Some(334), Some(1_000_000_400)));
     let counters = rule.counters.as_ref().unwrap();
     assert_eq!(counters.states, 123_456);
     assert_eq!(counters.loader, Some(3540));
@@ -245,13 +187,7 @@ fn anchors_in_braces_nest() {
     let rules = all(text.as_bytes());
     let depths: Vec<u32> = rules.iter().map(|rule| rule.depth).collect();
     assert_eq!(depths, [0, 1, 1, 2, 0]);
-    assert_eq!(
-        rules[2].action,
-        Action::Anchor {
-            kind: "anchor".to_owned(),
-            name: String::new()
-        }
-    );
+    assert_eq!(rules[2].action, Action::Anchor { kind: "anchor".to_owned(), name: String::new() });
 }
 
 #[test]
@@ -267,21 +203,9 @@ fn an_unknown_condition_is_reported_and_the_rule_is_kept() {
 
 #[test]
 fn a_line_of_quotes_or_brackets_is_read_in_linear_time() {
-    for unit in [
-        "\" label \"",
-        "(",
-        "\"",
-        "{ ",
-        "<x:3>",
-        "<",
-        ", ",
-        "! ",
-        "a ",
-    ] {
-        let text = format!(
-            "pass all label \"{0}\"\npass from {0}\n",
-            unit.repeat(30_000 / unit.len())
-        );
+    for unit in ["\" label \"", "(", "\"", "{ ", "<x:3>", "<", ", ", "! ", "a "] {
+        let text =
+            format!("pass all label \"{0}\"\npass from {0}\n", unit.repeat(30_000 / unit.len()));
         let text = text.repeat(20);
         // Quadratic time would be minutes here, not fractions of a second.
         assert!(parse_pf_rules(text.as_bytes()).value.len() >= 20);
@@ -311,16 +235,9 @@ struct Parts {
 
 impl Parts {
     fn text(&self) -> String {
-        let Rate {
-            connections,
-            seconds,
-        } = self.rate;
+        let Rate { connections, seconds } = self.rate;
         let labels = self.labels.join("\" label \"");
-        let labels = if self.labels.is_empty() {
-            labels
-        } else {
-            format!(" label \"{labels}\"")
-        };
+        let labels = if self.labels.is_empty() { labels } else { format!(" label \"{labels}\"") };
         format!(
             "pass in quick on {} inet proto tcp from any to <kms> port = {} flags S/SA keep state (source-track rule, max-src-conn {}, max-src-conn-rate {connections}/{seconds}, overload <virusprot> flush global, src.track {seconds}){labels} ridentifier {}",
             self.interface, self.port, self.max_src_conn, self.ridentifier,
@@ -329,24 +246,16 @@ impl Parts {
 }
 
 fn parts() -> impl Strategy<Value = Parts> {
-    (
-        "[a-z]{1,9}[0-9.]{0,5}",
-        any::<(u32, u32, u32, u16, u32)>(),
-        labels(),
+    ("[a-z]{1,9}[0-9.]{0,5}", any::<(u32, u32, u32, u16, u32)>(), labels()).prop_map(
+        |(interface, (max_src_conn, connections, seconds, port, ridentifier), labels)| Parts {
+            interface,
+            max_src_conn,
+            rate: Rate { connections, seconds },
+            port,
+            labels,
+            ridentifier,
+        },
     )
-        .prop_map(
-            |(interface, (max_src_conn, connections, seconds, port, ridentifier), labels)| Parts {
-                interface,
-                max_src_conn,
-                rate: Rate {
-                    connections,
-                    seconds,
-                },
-                port,
-                labels,
-                ridentifier,
-            },
-        )
 }
 
 proptest! {

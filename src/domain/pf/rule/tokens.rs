@@ -8,9 +8,7 @@ pub(super) struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self {
-            rest: text.trim_matches(' '),
-        }
+        Self { rest: text.trim_matches(' ') }
     }
 
     fn split(&self) -> Option<(&'a str, &'a str)> {
@@ -77,9 +75,7 @@ pub(super) fn without_counts(text: &str) -> String {
         let kept = name.map_or(1, |(name, _)| name);
         let (kept, after) = bracket.split_at_checked(kept).unwrap_or((bracket, ""));
         plain.push_str(kept);
-        rest = after
-            .get(name.map_or(0, |(_, count)| count)..)
-            .unwrap_or_default();
+        rest = after.get(name.map_or(0, |(_, count)| count)..).unwrap_or_default();
     }
     plain.push_str(rest);
     plain
@@ -88,10 +84,8 @@ pub(super) fn without_counts(text: &str) -> String {
 /// Measures `<NAME` and `:COUNT` at the front, if that is what stands there.
 fn name_with_count(text: &str) -> Option<(usize, usize)> {
     let table = text.starts_with('<');
-    let end = text
-        .bytes()
-        .take(LONGEST_NAME)
-        .position(|byte| matches!(byte, b'>' | b')' | b' '))?;
+    let end =
+        text.bytes().take(LONGEST_NAME).position(|byte| matches!(byte, b'>' | b')' | b' '))?;
     let name = text.get(..end)?;
     let closed = text.get(end..)?.starts_with(if table { '>' } else { ')' });
     let (before, count) = name.rsplit_once(':')?;

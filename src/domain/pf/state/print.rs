@@ -24,11 +24,7 @@ impl<'a> DisplayState<'a> {
 impl fmt::Display for DisplayState<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state;
-        write!(
-            formatter,
-            "{} {} {}",
-            state.interface, state.protocol, state.left
-        )?;
+        write!(formatter, "{} {} {}", state.interface, state.protocol, state.left)?;
         print_inside_host(formatter, state.left_inside.as_ref())?;
         formatter.write_str(match state.direction {
             Direction::In => " <- ",
@@ -95,11 +91,7 @@ impl fmt::Display for Detail {
 
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "   id: {:016x} creatorid: {:08x}",
-            self.id, self.creator
-        )?;
+        write!(formatter, "   id: {:016x} creatorid: {:08x}", self.id, self.creator)?;
         for extra in &self.extras {
             write!(formatter, " {extra}")?;
         }

@@ -54,11 +54,7 @@ fn parse_state_host(text: &str) -> Option<Host> {
     if let Some((address, port)) = text.split_once(':')
         && let Ok(address) = address.parse::<Ipv4Addr>()
     {
-        return Some(Host {
-            address: IpAddr::V4(address),
-            scope: None,
-            port: whole_number(port)?,
-        });
+        return Some(Host { address: IpAddr::V4(address), scope: None, port: whole_number(port)? });
     }
     let (host, port) = match text.split_once('[') {
         Some((host, port)) => (host, whole_number(port.strip_suffix(']')?)?),
@@ -71,11 +67,7 @@ fn parse_state_host(text: &str) -> Option<Host> {
         ),
         None => (host.parse().ok()?, None),
     };
-    Some(Host {
-        address,
-        scope,
-        port,
-    })
+    Some(Host { address, scope, port })
 }
 
 /// Distinguishes `ESTABLISHED:ESTABLISHED`, `PROXY:SRC`, `0:0` and `<BAD STATE LEVELS 4:13>` from rubbish.
@@ -88,8 +80,7 @@ fn is_levels(text: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         !level.is_empty() && level.bytes().all(plain)
     };
-    pair.split_once(':')
-        .is_some_and(|(left, right)| is_level(left) && is_level(right))
+    pair.split_once(':').is_some_and(|(left, right)| is_level(left) && is_level(right))
 }
 
 /// Reads a line that begins with a blank into `state`; false if it says nothing known, or says it twice.
@@ -105,28 +96,22 @@ pub(super) fn parse_continuation(
             windows.is_some()
         }
         Some(b'a') if state.detail.is_none() => {
-            state.detail = parse_state_age(line).map(|detail| Detail {
-                windows: windows.take(),
-                ..detail
-            });
+            state.detail =
+                parse_state_age(line).map(|detail| Detail { windows: windows.take(), ..detail });
             state.detail.is_some()
         }
         Some(b'i') if state.identity.is_none() => {
             state.identity = parse_identity(line);
             state.identity.is_some()
         }
-        Some(_) => state
-            .identity
-            .as_mut()
-            .is_some_and(|identity| parse_addition(identity, line)),
+        Some(_) => state.identity.as_mut().is_some_and(|identity| parse_addition(identity, line)),
         None => false,
     }
 }
 
 /// Distinguishes `[1 + 2](+3) wscale 4  [5 + 6] wscale 7` from rubbish.
 fn is_windows(line: &str) -> bool {
-    line.bytes()
-        .all(|byte| byte.is_ascii_digit() || b" +[]()wscale".contains(&byte))
+    line.bytes().all(|byte| byte.is_ascii_digit() || b" +[]()wscale".contains(&byte))
 }
 
 /// Reads `age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes[, OPTIONS]`.
@@ -136,18 +121,8 @@ fn parse_state_age(line: &str) -> Option<Detail> {
     let (packets, rest) = parse_number_pair(rest.strip_prefix(", ")?)?;
     let (bytes, rest) = parse_number_pair(rest.strip_prefix(" pkts, ")?)?;
     let rest = rest.strip_prefix(" bytes")?;
-    let options = if rest.is_empty() {
-        rest
-    } else {
-        rest.strip_prefix(", ")?
-    };
-    let mut detail = Detail {
-        age_seconds,
-        expires_seconds,
-        packets,
-        bytes,
-        ..Detail::default()
-    };
+    let options = if rest.is_empty() { rest } else { rest.strip_prefix(", ")? };
+    let mut detail = Detail { age_seconds, expires_seconds, packets, bytes, ..Detail::default() };
     for option in options.split(", ").filter(|option| !option.is_empty()) {
         let number = option.strip_prefix("rule ").and_then(whole_number);
         match number {
@@ -197,10 +172,7 @@ fn is_option_name(word: &str) -> bool {
 /// Reads what may follow the identity on lines of their own.
 fn parse_addition(identity: &mut Identity, line: &str) -> bool {
     if let Some(interface) = line.strip_prefix("origif: ") {
-        let known = identity
-            .original_interface
-            .replace(interface.to_owned())
-            .is_some();
+        let known = identity.original_interface.replace(interface.to_owned()).is_some();
         return !known && !interface.is_empty();
     }
     let is_label = |extra: &str| extra.starts_with("rlabel: ");
@@ -214,7 +186,5 @@ fn parse_addition(identity: &mut Identity, line: &str) -> bool {
 /// Reads 1 to 16 hexadecimal digits.
 fn parse_hexadecimal(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (digits && text.len() <= 16)
-        .then(|| u64::from_str_radix(text, 16).ok())
-        .flatten()
+    (digits && text.len() <= 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }

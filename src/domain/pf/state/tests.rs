@@ -21,10 +21,7 @@ fn only(text: &str) -> State {
 }
 
 fn print(states: &[State], verbosity: Verbosity) -> String {
-    states
-        .iter()
-        .map(|state| state.display(verbosity).to_string() + "\n")
-        .collect()
+    states.iter().map(|state| state.display(verbosity).to_string() + "\n").collect()
 }
 
 #[test]
@@ -53,32 +50,16 @@ fn every_detail_of_a_very_verbose_state_is_read() {
         "   origif: igb0\n",
     ));
     let detail = state.detail.unwrap();
-    assert_eq!(
-        detail.windows.unwrap(),
-        "[3045 + 65535](+12) wscale 7  [77 + 0] wscale 0"
-    );
-    assert_eq!(
-        (detail.age_seconds, detail.expires_seconds),
-        (360_007, 3540)
-    );
+    assert_eq!(detail.windows.unwrap(), "[3045 + 65535](+12) wscale 7  [77 + 0] wscale 0");
+    assert_eq!((detail.age_seconds, detail.expires_seconds), (360_007, 3540));
     assert_eq!((detail.packets, detail.bytes), ((14, 11), (1820, 3100)));
     assert_eq!(detail.rule, Some(25));
-    assert_eq!(
-        detail.extras,
-        ["anchor 3", "set-prio (0x1 0x2)", "log (all)"]
-    );
+    assert_eq!(detail.extras, ["anchor 3", "set-prio (0x1 0x2)", "log (all)"]);
     let identity = state.identity.unwrap();
-    assert_eq!(
-        (identity.id, identity.creator),
-        (0x6400_0000_5f3a_2101, 0x1f2e_3d4c)
-    );
+    assert_eq!((identity.id, identity.creator), (0x6400_0000_5f3a_2101, 0x1f2e_3d4c));
     assert_eq!(
         identity.extras,
-        [
-            "reply-to: 203.0.113.1@igb0",
-            "rtable: 2",
-            "rlabel: 0a1b2c3d some words"
-        ]
+        ["reply-to: 203.0.113.1@igb0", "rtable: 2", "rlabel: 0a1b2c3d some words"]
     );
     assert_eq!(identity.original_interface.unwrap(), "igb0");
 }
@@ -122,10 +103,7 @@ fn rubbish_is_reported_line_by_line_and_never_attributed() {
     let lines: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
     assert_eq!(lines, [1, 3, 4, 6, 7, 8, 9, 10]);
     assert_eq!(parsed.value.len(), 1);
-    assert_eq!(
-        (&parsed.value[0].detail, &parsed.value[0].identity),
-        (&None, &None)
-    );
+    assert_eq!((&parsed.value[0].detail, &parsed.value[0].identity), (&None, &None));
 }
 
 #[test]
@@ -141,10 +119,7 @@ fn a_second_detail_or_identity_line_does_not_replace_the_first() {
     let lines: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
     assert_eq!(lines, [3, 5]);
     let state = &parsed.value[0];
-    assert_eq!(
-        state.detail.as_ref().map(|detail| detail.age_seconds),
-        Some(1)
-    );
+    assert_eq!(state.detail.as_ref().map(|detail| detail.age_seconds), Some(1));
     assert_eq!(state.identity.as_ref().map(|identity| identity.id), Some(1));
 }
 
@@ -228,21 +203,12 @@ fn hosts() -> impl Strategy<Value = Host> {
 fn details() -> impl Strategy<Value = Detail> {
     let windows = proptest::option::of("\\[[0-9]{1,9} \\+ [0-9]{1,9}\\]  \\[1 \\+ 2\\] wscale 7");
     let extra = prop_oneof!["(sloppy|no-sync|log \\(all\\)|limit source-track|max-mss 1[0-9]{3})"];
-    let extras = (
-        proptest::option::of("anchor [0-9]{1,4}"),
-        proptest::collection::vec(extra, 0..4),
-    )
-        .prop_map(|(anchor, extras)| anchor.into_iter().chain(extras).collect());
+    let extras =
+        (proptest::option::of("anchor [0-9]{1,4}"), proptest::collection::vec(extra, 0..4))
+            .prop_map(|(anchor, extras)| anchor.into_iter().chain(extras).collect());
     let rule = proptest::option::of(any::<u32>());
-    (
-        windows,
-        any::<[u64; 2]>(),
-        any::<(u64, u64)>(),
-        any::<(u64, u64)>(),
-        rule,
-        extras,
-    )
-        .prop_map(|(windows, times, packets, bytes, rule, extras)| Detail {
+    (windows, any::<[u64; 2]>(), any::<(u64, u64)>(), any::<(u64, u64)>(), rule, extras).prop_map(
+        |(windows, times, packets, bytes, rule, extras)| Detail {
             windows,
             age_seconds: times[0],
             expires_seconds: times[1],
@@ -250,7 +216,8 @@ fn details() -> impl Strategy<Value = Detail> {
             bytes,
             rule,
             extras,
-        })
+        },
+    )
 }
 
 fn identities() -> impl Strategy<Value = Identity> {
@@ -272,19 +239,12 @@ fn states() -> impl Strategy<Value = State> {
     let inside = || proptest::option::of(hosts());
     let names = ("[a-z][a-z0-9._]{0,14}", "[a-z0-9-]{1,10}", levels);
     let sides = (hosts(), inside(), hosts(), inside());
-    let more = (
-        proptest::option::of(details()),
-        proptest::option::of(identities()),
-    );
+    let more = (proptest::option::of(details()), proptest::option::of(identities()));
     (names, any::<bool>(), sides, more).prop_map(|(names, inbound, sides, (detail, identity))| {
         State {
             interface: names.0,
             protocol: names.1,
-            direction: if inbound {
-                Direction::In
-            } else {
-                Direction::Out
-            },
+            direction: if inbound { Direction::In } else { Direction::Out },
             left: sides.0,
             left_inside: sides.1,
             right: sides.2,

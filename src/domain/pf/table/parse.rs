@@ -14,16 +14,12 @@ const MOST_ENTRIES: usize = 400_000;
 pub fn parse_table_entries(text: &[u8]) -> Parsed<Vec<Entry>> {
     let mut entries: Bounded<Entry> = Bounded::new(MOST_ENTRIES);
     let gathered = lines::gather_lines(text, |line| match line.strip_prefix('\t') {
-        Some(about) => entries
-            .last_mut()
-            .is_some_and(|entry| parse_entry_detail(entry, about).is_some()),
+        Some(about) => {
+            entries.last_mut().is_some_and(|entry| parse_entry_detail(entry, about).is_some())
+        }
         None => match parse_marked_address(line) {
             Some((Mark::None, negated, net)) => {
-                entries.push(Entry {
-                    negated,
-                    net,
-                    since: None,
-                });
+                entries.push(Entry { negated, net, since: None });
                 true
             }
             _ => false,
@@ -58,12 +54,7 @@ fn parse_marked(line: &str) -> Option<Marked> {
         None => (line, None),
     };
     let (mark, negated, net) = parse_marked_address(asked)?;
-    Some(Marked {
-        mark,
-        negated,
-        net,
-        found,
-    })
+    Some(Marked { mark, negated, net, found })
 }
 
 fn parse_found(entry: &str) -> Option<Found> {

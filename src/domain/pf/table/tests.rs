@@ -23,17 +23,11 @@ fn networks_negation_and_ipv6_are_read() {
     let parsed = parse_table_entries(text.as_bytes());
     assert_eq!(parsed.unread, []);
     let entries = parsed.value.iter();
-    let entries: Vec<_> = entries
-        .map(|entry| (entry.negated, entry.net.to_string()))
-        .collect();
+    let entries: Vec<_> = entries.map(|entry| (entry.negated, entry.net.to_string())).collect();
     let net = |negated, net: &str| (negated, net.to_owned());
     assert_eq!(
         entries,
-        [
-            net(false, "10.0.0.0/8"),
-            net(true, "10.1.2.3/32"),
-            net(false, "2001:db8::/32")
-        ]
+        [net(false, "10.0.0.0/8"), net(true, "10.1.2.3/32"), net(false, "2001:db8::/32")]
     );
 }
 

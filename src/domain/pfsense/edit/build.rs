@@ -167,9 +167,7 @@ impl Draft<'_> {
             self.filter = Some(self.append_rule("filter", rule));
             return;
         }
-        let port = self
-            .pass()
-            .and_then(|rule| rule.destination.port.as_deref());
+        let port = self.pass().and_then(|rule| rule.destination.port.as_deref());
         let same_port = port_field_is(&self.configured.aliases, port, service.port)
             && port.is_some_and(|port| port.trim() == port);
         self.edit_rule("filter", self.filter, |rule| {
@@ -215,11 +213,7 @@ impl Draft<'_> {
 }
 
 fn address_family(service: &ReadRequest) -> &'static str {
-    if service.address.is_ipv4() {
-        "inet"
-    } else {
-        "inet6"
-    }
+    if service.address.is_ipv4() { "inet" } else { "inet6" }
 }
 
 fn outside_element(service: &ReadRequest) -> Element {
@@ -236,12 +230,10 @@ fn inside_element(service: &ReadRequest) -> Element {
 fn set_way(rule: &mut Element, service: &ReadRequest, same_port: bool) -> bool {
     let field = |key| {
         let side = rule.get("destination");
-        side.and_then(|side| side.child_text(key))
-            .unwrap_or_default()
+        side.and_then(|side| side.child_text(key)).unwrap_or_default()
     };
-    let wide = rule
-        .get("destination")
-        .is_some_and(|side| side.has_child("not") || side.has_child("any"));
+    let wide =
+        rule.get("destination").is_some_and(|side| side.has_child("not") || side.has_child("any"));
     let same =
         !wide && field("network").is_empty() && field("address") == service.alias && same_port;
     if !same {
@@ -269,8 +261,6 @@ fn new_forward(service: &ReadRequest, description: &str, id: &str, stamp: &Eleme
 
 /// Cuts a description at pfSense's length in bytes, at a character.
 fn cut_at_character(text: &str, most: usize) -> String {
-    let end = (0..=most.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }

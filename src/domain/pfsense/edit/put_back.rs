@@ -15,9 +15,7 @@ pub fn are_of_service(records: &Records, aliases: &[Alias], service: &ReadReques
     let nat = nat.map(|placed| NatRule::of_record(placed.index, &placed.record));
     let filter = records.filter.as_ref();
     let filter = filter.map(|placed| FilterRule::of_record(placed.index, &placed.record));
-    let joined = nat
-        .as_ref()
-        .and_then(|rule| association_of(rule.association.as_ref()));
+    let joined = nat.as_ref().and_then(|rule| association_of(rule.association.as_ref()));
     let is_joined =
         |rule: &FilterRule| joined.is_some() && association_of(rule.association.as_ref()) == joined;
     let forwards = |rule: &NatRule| {
@@ -58,9 +56,7 @@ impl Draft<'_> {
         let wanted_pass = wanted.filter.as_ref().map(of_filter);
         let of_forward = |placed: &Placed| NatRule::of_record(placed.index, &placed.record);
         let wanted = wanted.nat.as_ref().map(of_forward);
-        let joined = wanted
-            .as_ref()
-            .and_then(|wanted| association_of(wanted.association.as_ref()));
+        let joined = wanted.as_ref().and_then(|wanted| association_of(wanted.association.as_ref()));
         let is_its_filter = |rule: &FilterRule| {
             let same =
                 |wanted: &FilterRule| wanted.tracker.is_some() && wanted.tracker == rule.tracker;
@@ -119,9 +115,7 @@ impl Draft<'_> {
             !wanted.is_empty() && !present.is_empty() && present != wanted
         });
         let mut forwards = self.pair.forwards.iter();
-        let joined = self
-            .pass()
-            .and_then(|rule| association_of(rule.association.as_ref()));
+        let joined = self.pass().and_then(|rule| association_of(rule.association.as_ref()));
         let is_joined = joined.is_some_and(|id| {
             forwards.any(|rule| association_of(rule.association.as_ref()) == Some(id))
         });
@@ -151,10 +145,8 @@ impl Draft<'_> {
             }
             // In the place of the service's rules may come what they had replaced; where there are none, only its own.
             (None, Some(_)) if !is_ours => {
-                let clause = format!(
-                    "the rules to put back are not those of {}",
-                    self.service.alias
-                );
+                let clause =
+                    format!("the rules to put back are not those of {}", self.service.alias);
                 refuse_edit(RefusalCode::NotOfService, clause)
             }
             (None, Some(wanted)) => {
@@ -175,24 +167,23 @@ impl Draft<'_> {
     fn put_alias_back(&mut self, wanted: Option<&Placed>) {
         let present = self.alias;
         self.alias =
-            self.sections
-                .edit_list("aliases", "alias", |aliases| match (present, wanted) {
-                    (Some(place), None) => {
-                        aliases.remove(place);
-                        None
+            self.sections.edit_list("aliases", "alias", |aliases| match (present, wanted) {
+                (Some(place), None) => {
+                    aliases.remove(place);
+                    None
+                }
+                (Some(place), Some(wanted)) => {
+                    if let Some(alias) = aliases.get_mut(place) {
+                        *alias = wanted.record.clone();
                     }
-                    (Some(place), Some(wanted)) => {
-                        if let Some(alias) = aliases.get_mut(place) {
-                            *alias = wanted.record.clone();
-                        }
-                        present
-                    }
-                    (None, Some(wanted)) => {
-                        let place = list_place(wanted.index).min(aliases.len());
-                        aliases.insert(place, wanted.record.clone());
-                        Some(place)
-                    }
-                    (None, None) => None,
-                });
+                    present
+                }
+                (None, Some(wanted)) => {
+                    let place = list_place(wanted.index).min(aliases.len());
+                    aliases.insert(place, wanted.record.clone());
+                    Some(place)
+                }
+                (None, None) => None,
+            });
     }
 }

@@ -35,17 +35,11 @@ fn service() -> ReadRequest {
     }
 }
 
-const IDS: EditIds<'static> = EditIds {
-    who: "viktor@laptop",
-    now: 1_795_400_000,
-    association: "nat_65f0c0de1a2b3.12345678",
-};
+const IDS: EditIds<'static> =
+    EditIds { who: "viktor@laptop", now: 1_795_400_000, association: "nat_65f0c0de1a2b3.12345678" };
 
 fn configured(sections: Element) -> Configured {
-    let configured = Configured {
-        sections: Sections(sections),
-        ..Configured::default()
-    };
+    let configured = Configured { sections: Sections(sections), ..Configured::default() };
     configured.shaped_for(&service())
 }
 
@@ -72,19 +66,13 @@ fn whole(after: &Element, before: &[Element]) -> Vec<Element> {
 /// Where a joined rule for UDP is left alone, which the PHP disabled, enabled and deleted with the forward.
 fn spares_now(recorded: &Recorded) -> bool {
     recorded.config == "udp-filter"
-        && matches!(
-            recorded.change["kind"].as_str(),
-            Some("disable" | "enable" | "delete")
-        )
+        && matches!(recorded.change["kind"].as_str(), Some("disable" | "enable" | "delete"))
 }
 
 /// Where it may now close by the forward alone what the PHP refused, and take that back.
 fn closes_now(recorded: &Recorded) -> bool {
     recorded.config == "duplicate-filter"
-        && matches!(
-            recorded.change["kind"].as_str(),
-            Some("disable" | "put-back")
-        )
+        && matches!(recorded.change["kind"].as_str(), Some("disable" | "put-back"))
 }
 
 /// Where a forward to elsewhere stays that the PHP replaced: the filter rule it had is not among what comes back.
@@ -126,9 +114,7 @@ fn edits_are_those_of_pfsenses_php() {
             let before = present.sections.list(section, tag);
             let wanted = match after.get(section) {
                 None => before.to_vec(),
-                Some(after) => after
-                    .get(tag)
-                    .map_or(Vec::new(), |list| whole(list, before)),
+                Some(after) => after.get(tag).map_or(Vec::new(), |list| whole(list, before)),
             };
             assert_eq!(sections.list(section, tag), wanted, "{context}: {section}");
         }
@@ -176,10 +162,7 @@ fn alias(kind: &str, name: &str, address: &str) -> Value {
     json!({"name": name, "type": kind, "address": address})
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a change is named where it is made"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a change is named where it is made")]
 fn of_lists(nat: Vec<Value>, filter: Vec<Value>, aliases: Vec<Value>) -> Configured {
     let sections = json!({
         "nat": {"rule": nat, "separator": ""}, "filter": {"rule": filter, "separator": ""},
@@ -194,10 +177,7 @@ fn ours() -> Vec<Value> {
 }
 
 fn caps() -> ConfigurationEdit {
-    ConfigurationEdit::Caps {
-        max_src_conn: Some(3),
-        rate: None,
-    }
+    ConfigurationEdit::Caps { max_src_conn: Some(3), rate: None }
 }
 
 fn build(alias: bool) -> ConfigurationEdit {
@@ -218,37 +198,16 @@ fn swap_of(configured: &Configured, change: &ConfigurationEdit) -> Result<Swap, 
 fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
     let (swap, sections) = edit_sections(configured, &ConfigurationEdit::Disable, &service(), &IDS)
         .expect("it closes");
-    assert_eq!(
-        sections.list("filter", "rule"),
-        configured.sections.list("filter", "rule")
-    );
-    assert!(
-        swap.after
-            .nat
-            .as_ref()
-            .unwrap()
-            .record
-            .has_child("disabled")
-    );
-    for change in [
-        caps(),
-        ConfigurationEdit::Enable,
-        ConfigurationEdit::Delete,
-        build(false),
-        build(true),
-    ] {
+    assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
+    assert!(swap.after.nat.as_ref().unwrap().record.has_child("disabled"));
+    for change in
+        [caps(), ConfigurationEdit::Enable, ConfigurationEdit::Delete, build(false), build(true)]
+    {
         assert_eq!(swap_of(configured, &change), Err(code), "{change:?}");
     }
     // The way back is the identity.
-    let closed = Configured {
-        sections,
-        ..Configured::default()
-    }
-    .shaped_for(&service());
-    let back = ConfigurationEdit::PutBack {
-        records: Box::new(swap.before),
-        alias: false,
-    };
+    let closed = Configured { sections, ..Configured::default() }.shaped_for(&service());
+    let back = ConfigurationEdit::PutBack { records: Box::new(swap.before), alias: false };
     let (_, again) = edit_sections(&closed, &back, &service(), &IDS).expect("undo");
     assert_eq!(again, configured.sections);
 }
@@ -276,18 +235,9 @@ fn shared_rules_close_by_the_forward() {
         (vec![own(), web_forward()], vec![pass(|_| {}), other(web())]),
         (vec![own()], vec![pass(|_| {}), other(web())]),
         (vec![own()], vec![other(web())]),
-        (
-            vec![own()],
-            vec![pass(|rule| rule["interface"] = json!("opt1"))],
-        ),
-        (
-            vec![own()],
-            vec![pass(|rule| rule["floating"] = json!("yes"))],
-        ),
-        (
-            vec![own(), forward(|rule| rule["interface"] = json!("opt1"))],
-            vec![pass(|_| {})],
-        ),
+        (vec![own()], vec![pass(|rule| rule["interface"] = json!("opt1"))]),
+        (vec![own()], vec![pass(|rule| rule["floating"] = json!("yes"))]),
+        (vec![own(), forward(|rule| rule["interface"] = json!("opt1"))], vec![pass(|_| {})]),
     ] {
         let configured = of_lists(nat, filter, ours());
         closes_by_the_forward_alone(&configured, RefusalCode::SharedRule);
@@ -333,21 +283,14 @@ fn a_joined_rule_of_other_traffic_stays() {
         for change in [caps(), ConfigurationEdit::Enable, ConfigurationEdit::Delete] {
             let refused = make_swap(&configured, &change, &service(), &IDS).unwrap_err();
             if change != caps() {
-                assert!(
-                    refused.clause.contains(&format!("is for {words};")),
-                    "{refused:?}"
-                );
+                assert!(refused.clause.contains(&format!("is for {words};")), "{refused:?}");
             }
         }
         let (_, repaired) = edit_sections(&configured, &build(true), &service(), &IDS).unwrap();
         let rule = &repaired.list("filter", "rule")[0];
         let side = rule.get("destination").unwrap();
         assert_eq!(rule.child_text("protocol"), Some("tcp"), "{words}");
-        assert_eq!(
-            *side,
-            serde_json::from_value(to("1688")).unwrap(),
-            "{words}"
-        );
+        assert_eq!(*side, serde_json::from_value(to("1688")).unwrap(), "{words}");
     }
     let as_wide: [Touch; 4] = [
         |rule| rule["protocol"] = json!("tcp/udp"),
@@ -374,14 +317,8 @@ fn one_of_two_filter_rules_stays_what_it_was() {
     let open = of_lists(vec![forward(unlinked)], filter, ours());
     let (swap, closed) =
         edit_sections(&open, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
-    let closed = Configured {
-        sections: closed,
-        ..Configured::default()
-    };
-    let back = ConfigurationEdit::PutBack {
-        records: Box::new(swap.before),
-        alias: false,
-    };
+    let closed = Configured { sections: closed, ..Configured::default() };
+    let back = ConfigurationEdit::PutBack { records: Box::new(swap.before), alias: false };
     let closed = closed.shaped_for(&service());
     let (_, again) = edit_sections(&closed, &back, &service(), &IDS).unwrap();
     assert_eq!(again, open.sections);
@@ -398,10 +335,7 @@ fn another_inside_port_closes_by_forward() {
         let (swap, sections) =
             edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
         assert!(swap.after.nat.unwrap().record.has_child("disabled"));
-        assert_eq!(
-            sections.list("filter", "rule"),
-            configured.sections.list("filter", "rule")
-        );
+        assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
         for change in [caps(), ConfigurationEdit::Enable, build(false), build(true)] {
             let refused = swap_of(&configured, &change);
             assert_eq!(refused, Err(RefusalCode::OtherInsidePort), "{change:?}");
@@ -422,12 +356,7 @@ fn aliases_of_the_port_are_the_port() {
         aliases.push(alias("port", "KMS_port", members));
         aliases.push(alias("port", "inner", "1688"));
         let configured = of_lists(nat(), filter(), aliases);
-        for change in [
-            caps(),
-            ConfigurationEdit::Disable,
-            ConfigurationEdit::Delete,
-            build(true),
-        ] {
+        for change in [caps(), ConfigurationEdit::Disable, ConfigurationEdit::Delete, build(true)] {
             let swap = swap_of(&configured, &change);
             let swap = swap.unwrap_or_else(|code| panic!("{members} {change:?}: {code:?}"));
             for placed in [swap.after.nat, swap.after.filter].into_iter().flatten() {
@@ -448,10 +377,8 @@ fn aliases_of_the_port_are_the_port() {
 fn nested_aliases_are_looked_into() {
     let nat = || vec![forward(|_| {})];
     let filter = || vec![pass(|rule| drop(rule["max-src-conn"].take()))];
-    let aliases = vec![
-        alias("host", "k8s_kms_lb", "kms_real"),
-        alias("host", "kms_real", "10.0.20.202/32"),
-    ];
+    let aliases =
+        vec![alias("host", "k8s_kms_lb", "kms_real"), alias("host", "kms_real", "10.0.20.202/32")];
     let configured = of_lists(nat(), filter(), aliases);
     let swap = swap_of(&configured, &build(true)).unwrap();
     assert_eq!(swap.before.alias, swap.after.alias);
@@ -473,25 +400,12 @@ fn floating_rules_are_foreign() {
         rule["quick"] = json!("yes");
     });
     let configured = of_lists(vec![forward(unlinked)], vec![floating.clone()], ours());
-    assert_eq!(
-        swap_of(&configured, &build(true)),
-        Err(RefusalCode::FloatingDecides)
-    );
-    assert_eq!(
-        swap_of(&configured, &caps()),
-        Err(RefusalCode::NoRuleForCaps)
-    );
+    assert_eq!(swap_of(&configured, &build(true)), Err(RefusalCode::FloatingDecides));
+    assert_eq!(swap_of(&configured, &caps()), Err(RefusalCode::NoRuleForCaps));
     let (_, closed) =
         edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
-    assert_eq!(
-        closed.list("filter", "rule"),
-        configured.sections.list("filter", "rule")
-    );
-    let closed = Configured {
-        sections: closed,
-        ..Configured::default()
-    }
-    .shaped_for(&service());
+    assert_eq!(closed.list("filter", "rule"), configured.sections.list("filter", "rule"));
+    let closed = Configured { sections: closed, ..Configured::default() }.shaped_for(&service());
     let (_, opened) = edit_sections(&closed, &ConfigurationEdit::Enable, &service(), &IDS).unwrap();
     assert_eq!(opened, configured.sections);
     // Beside a rule of its own it is in no edit's way.
@@ -526,14 +440,9 @@ fn a_foreign_forward_stands_beside_what_comes_back() {
 fn delete_for_undo(whole: &Configured) -> (Swap, Configured, ConfigurationEdit) {
     let (deleted, sections) =
         edit_sections(whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
-    let rest = Configured {
-        sections,
-        ..Configured::default()
-    };
-    let back = ConfigurationEdit::PutBack {
-        records: Box::new(deleted.before.clone()),
-        alias: false,
-    };
+    let rest = Configured { sections, ..Configured::default() };
+    let back =
+        ConfigurationEdit::PutBack { records: Box::new(deleted.before.clone()), alias: false };
     (deleted, rest.shaped_for(&service()), back)
 }
 
@@ -575,10 +484,7 @@ fn a_new_rule_takes_no_association_of_others() {
         let swap = swap_of(&configured, &build(alias)).unwrap();
         for placed in [swap.after.nat, swap.after.filter] {
             let association = placed.unwrap().record;
-            assert_eq!(
-                association.child_text("associated-rule-id"),
-                Some(IDS.association)
-            );
+            assert_eq!(association.child_text("associated-rule-id"), Some(IDS.association));
         }
     }
 }

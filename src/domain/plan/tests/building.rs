@@ -14,37 +14,18 @@ fn apply_names_what_differs_and_nothing_else() {
         configured.filter.clear();
     });
     let fields = |draft: &Draft| {
-        draft
-            .differences
-            .iter()
-            .map(|difference| difference.field.clone())
-            .collect::<Vec<_>>()
+        draft.differences.iter().map(|difference| difference.field.clone()).collect::<Vec<_>>()
     };
     assert_eq!(
         fields(&draft(applied(&wrong))),
-        [
-            "port forward target",
-            "association",
-            "filter rule",
-            "max_src_conn",
-            "rate"
-        ]
+        ["port forward target", "association", "filter rule", "max_src_conn", "rate"]
     );
     let absent = draft(applied(&Box_::absent()));
     assert_eq!(
         fields(&absent),
-        [
-            "port forward",
-            "filter rule",
-            "max_src_conn",
-            "rate",
-            "exposure"
-        ]
+        ["port forward", "filter rule", "max_src_conn", "rate", "exposure"]
     );
-    assert!(matches!(
-        change_of(&absent),
-        ConfigurationEdit::Build { alias: true, .. }
-    ));
+    assert!(matches!(change_of(&absent), ConfigurationEdit::Build { alias: true, .. }));
 }
 
 fn differences(draft: &Draft) -> Vec<&str> {
@@ -57,10 +38,7 @@ fn apply_names_every_field_that_it_edits() {
     let wrong = Box_::open().changed(|configured| {
         let nat = &mut configured.nat[0];
         nat.disabled = true;
-        nat.destination = Side {
-            any: true,
-            ..Side::default()
-        };
+        nat.destination = Side { any: true, ..Side::default() };
         nat.destination.port = Some("1688".into());
         nat.protocol = Some("tcp/udp".into());
         let filter = &mut configured.filter[0];
@@ -113,10 +91,7 @@ fn apply_names_every_field_that_it_edits() {
 fn a_source_limit_is_told_and_left() {
     let limited = |caps: Option<&str>| {
         let change = move |configured: &mut Configured| {
-            let friends = Side {
-                address: Some("10.99.0.0/16".into()),
-                ..Side::default()
-            };
+            let friends = Side { address: Some("10.99.0.0/16".into()), ..Side::default() };
             configured.nat[0].source = friends.clone();
             configured.filter[0].source = friends;
             if let Some(caps) = caps {
@@ -126,18 +101,11 @@ fn a_source_limit_is_told_and_left() {
         Box_::open().changed(change)
     };
     let words = nothing(applied(&limited(None)));
-    assert!(
-        words.contains("10.99.0.0/16") && words.contains("stays"),
-        "{words}"
-    );
+    assert!(words.contains("10.99.0.0/16") && words.contains("stays"), "{words}");
     let mut on = limited(Some("9"));
     on.exposure.state = exposure::State::Half;
     let planned = draft(applied(&on));
-    assert_eq!(
-        differences(&planned),
-        ["max_src_conn"],
-        "open is not promised"
-    );
+    assert_eq!(differences(&planned), ["max_src_conn"], "open is not promised");
     assert_eq!(codes(&planned), ["source-limited"]);
     let mut closed = Box_::closed().changed(|configured| {
         configured.filter[0].source.not = true;
@@ -154,10 +122,7 @@ fn somebody_elses(destination: Side) -> Box_ {
         let mut nat = fixtures::nat_rule();
         nat.target = Some("10.0.30.5".into());
         nat.descr = Some("Theirs".into());
-        nat.destination = Side {
-            port: Some("1688".into()),
-            ..destination.clone()
-        };
+        nat.destination = Side { port: Some("1688".into()), ..destination.clone() };
         let mut filter = fixtures::filter_rule();
         filter.destination.address = Some("10.0.30.5".into());
         filter.tracker = Some("1700000009".into());
@@ -169,21 +134,12 @@ fn somebody_elses(destination: Side) -> Box_ {
 
 #[test]
 fn a_forward_of_another_address_is_left_alone() {
-    let theirs = somebody_elses(Side {
-        address: Some("203.0.113.9".into()),
-        ..Side::default()
-    });
+    let theirs = somebody_elses(Side { address: Some("203.0.113.9".into()), ..Side::default() });
     for planned in [restored(&theirs, None), applied(&theirs)] {
         let planned = draft(planned);
         assert_eq!(
             differences(&planned),
-            [
-                "port forward",
-                "filter rule",
-                "max_src_conn",
-                "rate",
-                "exposure"
-            ]
+            ["port forward", "filter rule", "max_src_conn", "rate", "exposure"]
         );
         assert!(!codes(&planned).contains(&"takes-over"));
     }
@@ -193,14 +149,8 @@ fn a_forward_of_another_address_is_left_alone() {
 fn only_apply_takes_a_forward_to_elsewhere_over_and_says_so() {
     let saved = saved(records("1688"));
     let places = [
-        Side {
-            network: Some("wanip".into()),
-            ..Side::default()
-        },
-        Side {
-            address: Some("192.0.2.2".into()),
-            ..Side::default()
-        },
+        Side { network: Some("wanip".into()), ..Side::default() },
+        Side { address: Some("192.0.2.2".into()), ..Side::default() },
     ];
     for place in places {
         let theirs = somebody_elses(place);
@@ -210,11 +160,7 @@ fn only_apply_takes_a_forward_to_elsewhere_over_and_says_so() {
             assert!(refusal.message.contains("\"10.0.30.5\""), "{refusal}");
         }
         let planned = draft(applied(&theirs));
-        let risk = planned
-            .risks
-            .iter()
-            .find(|risk| risk.code == "takes-over")
-            .unwrap();
+        let risk = planned.risks.iter().find(|risk| risk.code == "takes-over").unwrap();
         assert!(
             risk.message.contains("Theirs") && risk.message.contains("1700000009"),
             "{}",

@@ -15,20 +15,10 @@ fn tightening_says_what_it_implies_and_who_will_feel_it() {
     let draft = draft(open.caps(Some(10), Some((3, 60))));
     assert_eq!(
         draft.differences,
-        [
-            Difference::new("max_src_conn", 50_u32, 10_u32),
-            Difference::new("rate", "10/60", "3/60")
-        ]
+        [Difference::new("max_src_conn", 50_u32, 10_u32), Difference::new("rate", "10/60", "3/60")]
     );
-    assert_eq!(
-        codes(&draft),
-        ["counters-restart", "cut-soon", "stay-blocked"]
-    );
-    assert!(
-        draft.risks[1].message.contains("198.51.100.23 (14)"),
-        "{:?}",
-        draft.risks
-    );
+    assert_eq!(codes(&draft), ["counters-restart", "cut-soon", "stay-blocked"]);
+    assert!(draft.risks[1].message.contains("198.51.100.23 (14)"), "{:?}", draft.risks);
     assert!(!draft.risks[2].message.contains("flush"));
     assert_eq!(draft.seen.fingerprint, "before");
 }
@@ -36,11 +26,7 @@ fn tightening_says_what_it_implies_and_who_will_feel_it() {
 #[test]
 fn loosening_offers_to_clear_the_slate() {
     let draft = draft(Box_::open().caps(Some(50), Some((30, 60))));
-    let stay = draft
-        .risks
-        .iter()
-        .find(|risk| risk.code == "stay-blocked")
-        .unwrap();
+    let stay = draft.risks.iter().find(|risk| risk.code == "stay-blocked").unwrap();
     assert!(stay.message.contains("kmsctl virusprot flush"), "{stay:?}");
 }
 
@@ -51,10 +37,8 @@ fn caps_without_a_rate_and_without_any_are_named_for_what_they_are() {
     let none = draft_of(Box_::open().caps(None, None));
     assert_eq!(none.confirm, Confirm::Word("uncapped".into()));
     assert!(
-        codes(&draft_of(
-            Box_::open().caps(Some(1_000_000), Some((10, 60)))
-        ))
-        .contains(&"never-bites")
+        codes(&draft_of(Box_::open().caps(Some(1_000_000), Some((10, 60)))))
+            .contains(&"never-bites")
     );
 }
 
@@ -68,17 +52,9 @@ fn values_that_do_not_load_or_that_the_form_refuses_are_refused() {
         (Some(10), Some((10, 256))),
     ] {
         let refusal = Box_::open().caps(conn, rate).unwrap_err();
-        assert_eq!(
-            refusal.kind,
-            RefusalKind::Usage,
-            "{conn:?} {rate:?}: {refusal}"
-        );
+        assert_eq!(refusal.kind, RefusalKind::Usage, "{conn:?} {rate:?}: {refusal}");
     }
-    assert!(
-        Box_::open()
-            .caps(Some(u32::MAX), Some((4_294_967, 255)))
-            .is_ok()
-    );
+    assert!(Box_::open().caps(Some(u32::MAX), Some((4_294_967, 255))).is_ok());
 }
 
 #[test]
@@ -106,10 +82,7 @@ fn caps_are_refused_where_they_cannot_work_with_the_reason() {
         }),
     ];
     for (reason, change) in cases {
-        let refusal = Box_::open()
-            .changed(change)
-            .caps(Some(10), Some((3, 60)))
-            .unwrap_err();
+        let refusal = Box_::open().changed(change).caps(Some(10), Some((3, 60))).unwrap_err();
         assert!(refusal.message.contains(reason), "{reason}: {refusal}");
         assert_eq!(refusal.kind, RefusalKind::Impossible);
         assert!(!refusal.hints.is_empty(), "{reason}");
@@ -121,41 +94,22 @@ fn half_a_rate_is_something_to_do_even_where_the_caps_would_be_the_same() {
     let half =
         Box_::open().changed(|configured| configured.filter[0].caps.max_src_conn_rate = None);
     let draft = draft(half.caps(Some(50), None));
-    assert!(matches!(
-        change_of(&draft),
-        ConfigurationEdit::Caps { rate: None, .. }
-    ));
+    assert!(matches!(change_of(&draft), ConfigurationEdit::Caps { rate: None, .. }));
 }
 
 #[test]
 fn others_work_is_in_the_way() {
     let pending = Box_::open().changed(|configured| configured.dirty = vec!["filter".into()]);
-    assert_eq!(
-        pending.caps(Some(9), None).unwrap_err().kind,
-        RefusalKind::Conflict
-    );
-    let terms = ChangeOptions {
-        with_pending: true,
-        reverts_after: Some(7200),
-    };
-    let wanted = WantedCaps {
-        caps: Caps {
-            max_src_conn: Some(9),
-            rate: None,
-        },
-        preset: None,
-    };
+    assert_eq!(pending.caps(Some(9), None).unwrap_err().kind, RefusalKind::Conflict);
+    let terms = ChangeOptions { with_pending: true, reverts_after: Some(7200) };
+    let wanted = WantedCaps { caps: Caps { max_src_conn: Some(9), rate: None }, preset: None };
     let draft = draft(pending.plan(|present| plan_caps(present, &wanted, terms)));
     assert!(codes(&draft).contains(&"activates-pending"));
     assert_eq!(draft.reverts_after, Some(7200));
     let busy = Box_::open().changed(|configured| {
         let id = ChangeId::new("abc").unwrap();
-        configured.unfinished = vec![RunningChange {
-            id,
-            who: "vera@desk".into(),
-            what: "caps".into(),
-            since: 1,
-        }];
+        configured.unfinished =
+            vec![RunningChange { id, who: "vera@desk".into(), what: "caps".into(), since: 1 }];
     });
     let refusal = busy.caps(Some(9), None).unwrap_err();
     assert!(
@@ -166,18 +120,7 @@ fn others_work_is_in_the_way() {
         let copy = configured.nat[0].clone();
         configured.nat.push(copy);
     });
-    assert!(
-        twice
-            .caps(Some(9), None)
-            .unwrap_err()
-            .message
-            .contains("not clear which")
-    );
+    assert!(twice.caps(Some(9), None).unwrap_err().message.contains("not clear which"));
     let off = Box_::open().changed(|configured| configured.filter_disabled = true);
-    assert!(
-        off.caps(Some(9), None)
-            .unwrap_err()
-            .message
-            .contains("disabled")
-    );
+    assert!(off.caps(Some(9), None).unwrap_err().message.contains("disabled"));
 }

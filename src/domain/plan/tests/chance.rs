@@ -17,11 +17,8 @@ use crate::domain::pfsense::change::Swap;
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 
-const IDS: EditIds<'static> = EditIds {
-    who: "viktor@laptop",
-    now: 1_795_400_000,
-    association: "nat_65f0c0de1a2b3.12345678",
-};
+const IDS: EditIds<'static> =
+    EditIds { who: "viktor@laptop", now: 1_795_400_000, association: "nat_65f0c0de1a2b3.12345678" };
 
 fn disabled(record: &mut Value, is_disabled: bool) {
     if is_disabled {
@@ -218,16 +215,8 @@ fn configurations() -> impl Strategy<Value = Element> {
         0.25,
         select(vec![
             ("nat", "destination", json!({"any": "", "port": "1688"})),
-            (
-                "nat",
-                "destination",
-                json!({"address": "192.168.1.2", "port": "1688"}),
-            ),
-            (
-                "nat",
-                "destination",
-                json!({"address": "192.168.1.7", "port": "1688"}),
-            ),
+            ("nat", "destination", json!({"address": "192.168.1.2", "port": "1688"})),
+            ("nat", "destination", json!({"address": "192.168.1.7", "port": "1688"})),
             ("nat", "source", json!({"address": "friends"})),
             ("nat", "source", json!({"address": "friends", "not": ""})),
             ("nat", "protocol", json!("tcp/udp")),
@@ -235,11 +224,7 @@ fn configurations() -> impl Strategy<Value = Element> {
             ("nat", "target", json!("outer")),
             ("nat", "local-port", json!("8443")),
             ("filter", "source", json!({"address": "friends"})),
-            (
-                "filter",
-                "source",
-                json!({"address": "198.51.100.0/24", "not": ""}),
-            ),
+            ("filter", "source", json!({"address": "198.51.100.0/24", "not": ""})),
             ("filter", "protocol", json!("tcp/udp")),
             ("filter", "protocol", json!("udp")),
             ("filter", "ipprotocol", json!("inet46")),
@@ -255,16 +240,8 @@ fn configurations() -> impl Strategy<Value = Element> {
             ("filter", "interface", json!("Uplinks")),
             ("filter", "destination", json!({"any": "", "port": "1688"})),
             ("filter", "destination", json!({"address": "10.0.20.0/24"})),
-            (
-                "filter",
-                "destination",
-                json!({"address": "k8s_kms_lb", "port": "1600-1700"}),
-            ),
-            (
-                "filter",
-                "destination",
-                json!({"address": "k8s_kms_lb", "port": "1688", "not": ""}),
-            ),
+            ("filter", "destination", json!({"address": "k8s_kms_lb", "port": "1600-1700"})),
+            ("filter", "destination", json!({"address": "k8s_kms_lb", "port": "1688", "not": ""})),
         ]),
     );
     let one_to_one = prop::option::weighted(0.15, select(vec!["203.0.113.5", "192.168.1.9"]));
@@ -402,9 +379,7 @@ fn condition_word(record: &Element) -> &'static str {
 }
 
 fn side_of<'e>(rule: &'e Element, key: &str) -> &'e str {
-    rule.get("destination")
-        .and_then(|side| side.child_text(key))
-        .unwrap_or_default()
+    rule.get("destination").and_then(|side| side.child_text(key)).unwrap_or_default()
 }
 
 fn plain(action: &'static str, interface: &'static str) -> Drawn {
@@ -503,22 +478,14 @@ fn make_rules(sections: &Sections) -> Made {
                 }
                 _ => String::new(),
             };
-            ids.push(format!(
-                "{caps} ridentifier {}",
-                record.child_text("tracker").unwrap()
-            ));
+            ids.push(format!("{caps} ridentifier {}", record.child_text("tracker").unwrap()));
         }
     }
     let printed = |drawn: &Drawn, more: &str| {
         fixtures::printed(&format!("{}{more}", drawn.text(Space::Private)))
     };
     let mut rules = vec![fixtures::default_deny()];
-    rules.extend(
-        filter
-            .iter()
-            .zip(&ids)
-            .map(|(drawn, id)| printed(drawn, id)),
-    );
+    rules.extend(filter.iter().zip(&ids).map(|(drawn, id)| printed(drawn, id)));
     Made {
         nat: nat.iter().map(|drawn| printed(drawn, "")).collect(),
         filter: rules,
@@ -544,28 +511,18 @@ fn lets_in(case: &Case, salt: u64) -> bool {
         arrived.is_some_and(|(_, port)| port == 1688)
     };
     walk::OUTSIDE.iter().any(|(_, device)| {
-        tries
-            .doors
-            .iter()
-            .any(|to| clients.iter().any(|client| arrives(device, *client, *to)))
+        tries.doors.iter().any(|to| clients.iter().any(|client| arrives(device, *client, *to)))
     })
 }
 
 fn shaped(sections: &Sections) -> Configured {
-    let configured = Configured {
-        sections: sections.clone(),
-        ..Configured::default()
-    };
+    let configured = Configured { sections: sections.clone(), ..Configured::default() };
     configured.shaped_for(&ReadRequest::from(&fixtures::service()))
 }
 
 fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
     let (configured, made) = (shaped(sections), make_rules(sections));
-    let loaded = Loaded {
-        filter: &made.filter,
-        nat: &made.nat,
-        enabled: true,
-    };
+    let loaded = Loaded { filter: &made.filter, nat: &made.nat, enabled: true };
     let exposure = judge(Some(&configured), loaded, &fixtures::service());
     (configured, exposure, made)
 }
@@ -594,10 +551,9 @@ fn swap_records(sections: &Sections, swap: &Swap) -> Option<Sections> {
         sections.set_child(section, tag, Element::List(records));
     }
     let (before, after) = (&swap.before.separators, &swap.after.separators);
-    for (section, before, after) in [
-        ("nat", &before.nat, &after.nat),
-        ("filter", &before.filter, &after.filter),
-    ] {
+    for (section, before, after) in
+        [("nat", &before.nat, &after.nat), ("filter", &before.filter, &after.filter)]
+    {
         if before != after {
             sections.set_child(section, "separator", after.clone());
         }
@@ -607,11 +563,8 @@ fn swap_records(sections: &Sections, swap: &Swap) -> Option<Sections> {
 
 /// Returns the rules of others above each bar.
 fn above_bars<'e>(sections: &'e Sections, own: &[&Option<Placed>]) -> Vec<Vec<&'e Element>> {
-    let own: Vec<&Element> = own
-        .iter()
-        .filter_map(|placed| placed.as_ref())
-        .map(|placed| &placed.record)
-        .collect();
+    let own: Vec<&Element> =
+        own.iter().filter_map(|placed| placed.as_ref()).map(|placed| &placed.record).collect();
     ["nat", "filter"]
         .map(|section| {
             let bars = sections.section(section).get("separator").unwrap();
@@ -619,9 +572,7 @@ fn above_bars<'e>(sections: &'e Sections, own: &[&Option<Placed>]) -> Vec<Vec<&'
             let Some(Element::List(rows)) = bars.get("sep0").and_then(|bar| bar.get("row")) else {
                 panic!("{bars:?}");
             };
-            let Element::Text(row) = &rows[0] else {
-                panic!("{bars:?}")
-            };
+            let Element::Text(row) = &rows[0] else { panic!("{bars:?}") };
             let row: usize = row[2..].parse().unwrap();
             let rules = sections.list(section, "rule").iter();
             let here = rules.filter(|rule| {
@@ -636,10 +587,7 @@ fn above_bars<'e>(sections: &'e Sections, own: &[&Option<Placed>]) -> Vec<Vec<&'
 fn others<'e>(sections: &'e Sections, section: &str, own: Option<&Placed>) -> Vec<&'e Element> {
     let place = own.map(|placed| placed.index as usize);
     let rules = sections.list(section, "rule").iter().enumerate();
-    rules
-        .filter(|(at, _)| Some(*at) != place)
-        .map(|(_, rule)| rule)
-        .collect()
+    rules.filter(|(at, _)| Some(*at) != place).map(|(_, rule)| rule).collect()
 }
 
 /// Says whether one forward alone is about the service or its port, and one rule alone is joined to it.
@@ -652,11 +600,7 @@ fn is_uniquely_linked(sections: &Sections) -> bool {
             || joined(record)
     };
     let forwards: Vec<&Element> = sections.list("nat", "rule").iter().filter(about).collect();
-    let passes: Vec<&Element> = sections
-        .list("filter", "rule")
-        .iter()
-        .filter(joined)
-        .collect();
+    let passes: Vec<&Element> = sections.list("filter", "rule").iter().filter(joined).collect();
     matches!((forwards.as_slice(), passes.as_slice()), ([forward], [pass])
         if joined(forward) && forward.child_text("target") == Some("k8s_kms_lb")
             && forward.child_text("ipprotocol") != Some("inet6") && forward.child_text("descr") == Some("KMS") && pass.child_text("descr") == Some("NAT KMS"))
@@ -683,34 +627,22 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
     };
     let caps = |connections, rate: Option<u32>| Caps {
         max_src_conn: Some(connections),
-        rate: rate.map(|connections| Rate {
-            connections,
-            seconds: 60,
-        }),
+        rate: rate.map(|connections| Rate { connections, seconds: 60 }),
     };
     let wanted = |caps| WantedCaps { caps, preset: None };
     let terms = ChangeOptions::default();
     let plans = [
         ("revoke", plan_revoke(&present, false, false, terms)),
         ("revoke --delete", plan_revoke(&present, true, false, terms)),
-        (
-            "restore",
-            plan_restore(&present, None, caps(50, Some(10)), terms),
-        ),
-        (
-            "tighten",
-            plan_caps(&present, &wanted(caps(10, Some(3))), terms),
-        ),
+        ("restore", plan_restore(&present, None, caps(50, Some(10)), terms)),
+        ("tighten", plan_caps(&present, &wanted(caps(10, Some(3))), terms)),
         ("set", plan_caps(&present, &wanted(caps(7, None)), terms)),
         ("apply", plan_apply(&present, caps(50, Some(30)), terms)),
     ];
     for (name, planned) in plans {
         if let Err(refusal) = &planned {
             let shown = format!("{name}: {refusal:?}\n{}", sections.0.canonical_json());
-            prop_assert!(
-                name != "revoke" || !is_uniquely_linked(&sections),
-                "{shown}"
-            );
+            prop_assert!(name != "revoke" || !is_uniquely_linked(&sections), "{shown}");
             prop_assert!(refusal.kind != RefusalKind::Usage, "{shown}");
         }
         let Ok(Planned::Change(draft)) = planned else {
@@ -743,18 +675,8 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
                 shown
             );
         }
-        let own = [
-            &swap.before.nat,
-            &swap.before.filter,
-            &swap.after.nat,
-            &swap.after.filter,
-        ];
-        prop_assert_eq!(
-            above_bars(&sections, &own),
-            above_bars(&after, &own),
-            "{}",
-            shown
-        );
+        let own = [&swap.before.nat, &swap.before.filter, &swap.after.nat, &swap.after.filter];
+        prop_assert_eq!(above_bars(&sections, &own), above_bars(&after, &own), "{}", shown);
         let (closed, judged_after, made) = judged(&after);
         let came_true = judged_after.state;
         let comes_in = [0, 1, 77].map(|salt| lets_in(&made.case, salt));

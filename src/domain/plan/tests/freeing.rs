@@ -4,10 +4,9 @@ use super::*;
 
 fn deleted(draft: &Draft) -> Vec<String> {
     match &draft.operation {
-        Operation::TableDelete { entries, .. } => entries
-            .iter()
-            .map(|entry| entry.address.to_string())
-            .collect(),
+        Operation::TableDelete { entries, .. } => {
+            entries.iter().map(|entry| entry.address.to_string()).collect()
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -23,10 +22,7 @@ fn expire_frees_what_is_strictly_older() {
             &SourceCounts::Kept,
         )
     };
-    assert_eq!(
-        deleted(&draft(older(3600))),
-        ["203.0.113.9", "198.51.100.0/24"]
-    );
+    assert_eq!(deleted(&draft(older(3600))), ["203.0.113.9", "198.51.100.0/24"]);
     assert!(nothing(older(90_000)).contains("none of the 4 entries"));
 }
 
@@ -56,20 +52,11 @@ fn flush_names_every_entry_and_wants_the_word() {
     let draft = flushing();
     assert_eq!(deleted(&draft).len(), 4);
     assert_eq!(draft.confirm, Confirm::Word("flush".into()));
-    assert_eq!(
-        draft.differences,
-        [Difference::new("blocked", 4_u32, 0_u32)]
-    );
+    assert_eq!(draft.differences, [Difference::new("blocked", 4_u32, 0_u32)]);
     assert_eq!(codes(&draft), ["comes-back", "shared-table"]);
     assert!(
-        nothing(plan_freeing(
-            &[],
-            &TableChoice::All,
-            &table(),
-            now(),
-            &SourceCounts::Kept
-        ))
-        .contains("is empty")
+        nothing(plan_freeing(&[], &TableChoice::All, &table(), now(), &SourceCounts::Kept))
+            .contains("is empty")
     );
 }
 
@@ -77,24 +64,12 @@ fn flush_names_every_entry_and_wants_the_word() {
 fn delete_takes_exact_entries_once_and_names_what_is_not_there() {
     let wanted = ["203.0.113.5", "203.0.113.5", "192.0.2.1", "198.51.100.0/24"].map(address);
     let choice = TableChoice::Addresses(wanted.to_vec());
-    let draft = draft(plan_freeing(
-        &entries(),
-        &choice,
-        &table(),
-        now(),
-        &SourceCounts::Kept,
-    ));
+    let draft = draft(plan_freeing(&entries(), &choice, &table(), now(), &SourceCounts::Kept));
     assert_eq!(deleted(&draft), ["198.51.100.0/24", "203.0.113.5"]);
     assert_eq!(draft.confirm, Confirm::YesNo);
     assert!(codes(&draft).contains(&"not-blocked"));
     let choice = TableChoice::Addresses(vec![address("192.0.2.1")]);
-    let words = nothing(plan_freeing(
-        &entries(),
-        &choice,
-        &table(),
-        now(),
-        &SourceCounts::Kept,
-    ));
+    let words = nothing(plan_freeing(&entries(), &choice, &table(), now(), &SourceCounts::Kept));
     assert_eq!(words, "Nothing to do: 192.0.2.1 is not in virusprot.");
 }
 
@@ -103,33 +78,18 @@ fn an_address_within_a_blocked_network_is_refused_with_the_network() {
     let choice = TableChoice::Addresses(vec![address("198.51.100.7")]);
     let refusal =
         plan_freeing(&entries(), &choice, &table(), now(), &SourceCounts::Kept).unwrap_err();
-    assert!(
-        refusal.message.contains("part of 198.51.100.0/24"),
-        "{refusal}"
-    );
+    assert!(refusal.message.contains("part of 198.51.100.0/24"), "{refusal}");
     assert_eq!(refusal.hints.len(), 1);
 }
 
 fn freed(entries: &[TableEntry], counts: &SourceCounts) -> (Vec<String>, Vec<(String, String)>) {
-    let draft = draft(plan_freeing(
-        entries,
-        &TableChoice::All,
-        &table(),
-        now(),
-        counts,
-    ));
+    let draft = draft(plan_freeing(entries, &TableChoice::All, &table(), now(), counts));
     let Operation::TableDelete { forget, .. } = &draft.operation else {
         panic!("{:?}", draft.operation);
     };
-    let of_counts = draft
-        .risks
-        .iter()
-        .filter(|risk| risk.code.starts_with("counts"));
+    let of_counts = draft.risks.iter().filter(|risk| risk.code.starts_with("counts"));
     let words = of_counts.map(|risk| (risk.code.clone(), risk.message.clone()));
-    (
-        forget.iter().map(IpAddr::to_string).collect(),
-        words.collect(),
-    )
+    (forget.iter().map(IpAddr::to_string).collect(), words.collect())
 }
 
 fn counts_with(rules: &[Rule], states: &str) -> SourceCounts {
@@ -151,15 +111,9 @@ fn only_young_single_addresses_are_forgotten() {
     ];
     entries[6].since = None;
     let (forget, words) = freed(&entries, &counts);
-    assert_eq!(
-        forget,
-        ["203.0.113.5", "2001:db8::1", "203.0.113.6", "203.0.113.9"]
-    );
+    assert_eq!(forget, ["203.0.113.5", "2001:db8::1", "203.0.113.6", "203.0.113.9"]);
     assert_eq!(words[0].0, "counts-forgotten");
-    assert!(
-        words[0].1.contains("under its other rules too"),
-        "{words:?}"
-    );
+    assert!(words[0].1.contains("under its other rules too"), "{words:?}");
     assert_eq!(freed(&entries, &SourceCounts::Kept), (vec![], vec![]));
     let (forget, words) = freed(&entries, &SourceCounts::Unknown("Denied.".into()));
     assert_eq!((forget.len(), words[0].0.as_str()), (0, "counts-unknown"));
@@ -206,8 +160,5 @@ fn what_is_forgotten_at_once_is_bounded() {
     let (forget, words) = freed(&many, &counts_with(&[fixtures::pass()], ""));
     assert_eq!(forget.len(), 1_000);
     assert_eq!(words[1].0, "counts-kept");
-    assert!(
-        words.iter().all(|(_, message)| message.len() < 500),
-        "{words:?}"
-    );
+    assert!(words.iter().all(|(_, message)| message.len() < 500), "{words:?}");
 }

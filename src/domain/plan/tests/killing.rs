@@ -19,33 +19,18 @@ fn both_halves_of_the_service_only_are_ended() {
     let ids: Vec<u64> = states.iter().map(|state| state.id).collect();
     assert_eq!((labels.len(), ids), (0, vec![0xa1, 0xa2]));
     assert_eq!(draft.confirm, Confirm::YesNo);
-    assert!(
-        draft.what.starts_with("End 1 connection of 1 source"),
-        "{}",
-        draft.what
-    );
+    assert!(draft.what.starts_with("End 1 connection of 1 source"), "{}", draft.what);
 }
 
 #[test]
 fn all_go_by_the_label_where_the_rule_has_one() {
     let draft = killed(&StatesChoice::All, &[fixtures::pass()]);
-    let Operation::StatesKill {
-        labels,
-        states: planned,
-        ..
-    } = &draft.operation
-    else {
+    let Operation::StatesKill { labels, states: planned, .. } = &draft.operation else {
         panic!("{draft:?}");
     };
-    assert_eq!(
-        (labels.as_slice(), planned.len()),
-        (&["id:1763000004".to_owned()][..], 3)
-    );
+    assert_eq!((labels.as_slice(), planned.len()), (&["id:1763000004".to_owned()][..], 3));
     assert_eq!(draft.confirm, Confirm::Word("kill".into()));
-    let unlabelled = Rule {
-        labels: Vec::new(),
-        ..fixtures::pass()
-    };
+    let unlabelled = Rule { labels: Vec::new(), ..fixtures::pass() };
     let draft = killed(&StatesChoice::All, &[unlabelled]);
     assert!(matches!(&draft.operation, Operation::StatesKill { labels, .. } if labels.is_empty()));
     let stranger = StatesChoice::Clients(vec![[192, 0, 2, 1].into()]);
@@ -74,9 +59,5 @@ fn servers_that_the_alias_holds_are_ended_too_and_strangers_never() {
     };
     assert_eq!(ended(Some(&[])), Vec::<u64>::new());
     assert_eq!(ended(Some(&["10.0.20.203"])), [0xb1, 0xb2]);
-    assert_eq!(
-        ended(None),
-        [0xb1, 0xb2],
-        "both halves of what is forwarded"
-    );
+    assert_eq!(ended(None), [0xb1, 0xb2], "both halves of what is forwarded");
 }

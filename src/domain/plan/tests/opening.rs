@@ -9,33 +9,17 @@ fn revoke_disables_or_deletes_and_wants_the_word() {
     let plan = draft(revoked(&Box_::open(), false));
     assert_eq!(change_of(&plan), &ConfigurationEdit::Disable);
     assert_eq!(plan.confirm, Confirm::Word("revoke".into()));
-    assert!(
-        plan.differences
-            .contains(&Difference::new("exposure", "open", "closed"))
-    );
-    assert!(
-        plan.differences
-            .contains(&Difference::new("connections", 2_u32, 0_u32))
-    );
-    assert_eq!(
-        change_of(&draft(revoked(&Box_::open(), true))),
-        &ConfigurationEdit::Delete
-    );
-    assert_eq!(
-        change_of(&draft(revoked(&Box_::closed(), true))),
-        &ConfigurationEdit::Delete
-    );
+    assert!(plan.differences.contains(&Difference::new("exposure", "open", "closed")));
+    assert!(plan.differences.contains(&Difference::new("connections", 2_u32, 0_u32)));
+    assert_eq!(change_of(&draft(revoked(&Box_::open(), true))), &ConfigurationEdit::Delete);
+    assert_eq!(change_of(&draft(revoked(&Box_::closed(), true))), &ConfigurationEdit::Delete);
     assert!(nothing(revoked(&Box_::closed(), false)).contains("disabled already"));
     assert!(nothing(revoked(&Box_::absent(), true)).contains("no such rules"));
 }
 
 #[test]
 fn what_upnp_has_opened_is_a_risk_of_closing() {
-    let filter = [
-        fixtures::block_table(),
-        fixtures::pass(),
-        fixtures::default_deny(),
-    ];
+    let filter = [fixtures::block_table(), fixtures::pass(), fixtures::default_deny()];
     let anchor = fixtures::printed("rdr-anchor \"miniupnpd\" all");
     let with_upnp = Box_::new(fixtures::configured(), &filter, &[fixtures::rdr(), anchor]);
     for delete in [false, true] {
@@ -65,18 +49,10 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     });
     let refusal = revoked(&elsewhere, false).unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::Conflict);
-    assert!(
-        refusal
-            .message
-            .contains("\"Shared\" points to \"k8s_shared_lb\""),
-        "{refusal}"
-    );
+    assert!(refusal.message.contains("\"Shared\" points to \"k8s_shared_lb\""), "{refusal}");
     elsewhere = elsewhere.changed(|configured| configured.nat[0].disabled = true);
     let loading = draft(revoked(&elsewhere, false));
-    assert!(matches!(
-        change_of(&loading),
-        ConfigurationEdit::PutBack { .. }
-    ));
+    assert!(matches!(change_of(&loading), ConfigurationEdit::PutBack { .. }));
 }
 
 fn shown(draft: &Draft) -> Vec<(&str, String)> {
@@ -98,25 +74,15 @@ fn what_is_put_back_can_be_judged_before_it_is() {
     assert_eq!(
         shown(&plan),
         [
-            (
-                "port forward",
-                "\"port 1688 to k8s_kms_lb from any\"".to_owned()
-            ),
-            (
-                "filter rule",
-                "\"pass to k8s_kms_lb port 1688 from any\"".to_owned()
-            ),
+            ("port forward", "\"port 1688 to k8s_kms_lb from any\"".to_owned()),
+            ("filter rule", "\"pass to k8s_kms_lb port 1688 from any\"".to_owned()),
             ("max_src_conn", "50".to_owned()),
             ("rate", "\"10/60\"".to_owned()),
             ("exposure", "\"open\"".to_owned()),
         ]
     );
     let friends = Element::of_texts([("address", "10.99.0.0/16")]);
-    old.filter
-        .as_mut()
-        .unwrap()
-        .record
-        .set_child("source", friends);
+    old.filter.as_mut().unwrap().record.set_child("source", friends);
     let plan = draft(restored(&Box_::absent(), Some(&saved(old))));
     let fields = shown(&plan);
     assert!(fields[1].1.contains("from 10.99.0.0/16"), "{fields:?}");
@@ -220,26 +186,15 @@ fn what_another_service_had_is_not_put_back() {
     filter.set_child("associated-rule-id", "");
     let to = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
     filter.set_child("destination", to);
-    targets.push(Records {
-        nat: None,
-        ..loose.clone()
-    });
+    targets.push(Records { nat: None, ..loose.clone() });
     targets.push(loose);
     targets.push(Records::default());
     for records in targets {
         let plan = draft(restored(&Box_::absent(), Some(&saved(records.clone()))));
-        assert!(
-            matches!(change_of(&plan), ConfigurationEdit::Build { .. }),
-            "{records:#?}"
-        );
+        assert!(matches!(change_of(&plan), ConfigurationEdit::Build { .. }), "{records:#?}");
     }
     let mut other = records("1688");
-    other
-        .nat
-        .as_mut()
-        .unwrap()
-        .record
-        .set_child("target", "k8s_old_lb");
+    other.nat.as_mut().unwrap().record.set_child("target", "k8s_old_lb");
     let planned = |on: &Box_| restored(on, Some(&saved(other.clone())));
     let plan = draft(planned(&Box_::absent()));
     let risk = plan.risks.iter().find(|risk| risk.code == "built-anew");
@@ -256,10 +211,7 @@ fn what_another_service_had_is_not_put_back() {
 
 #[test]
 fn restore_enables_or_puts_back_or_builds() {
-    assert_eq!(
-        change_of(&draft(restored(&Box_::closed(), None))),
-        &ConfigurationEdit::Enable
-    );
+    assert_eq!(change_of(&draft(restored(&Box_::closed(), None))), &ConfigurationEdit::Enable);
     assert!(nothing(restored(&Box_::open(), None)).contains("is open"));
     let saved = saved(records("1688"));
     let put_back = draft(restored(&Box_::absent(), Some(&saved)));
@@ -269,19 +221,12 @@ fn restore_enables_or_puts_back_or_builds() {
     let built = draft(restored(&Box_::absent(), None));
     assert!(matches!(
         change_of(&built),
-        ConfigurationEdit::Build {
-            alias: false,
-            max_src_conn: Some(50),
-            ..
-        }
+        ConfigurationEdit::Build { alias: false, max_src_conn: Some(50), .. }
     ));
     assert!(codes(&built).contains(&"built-anew"));
     let half = Box_::open().changed(|configured| configured.filter.clear());
     assert!(
-        matches!(
-            change_of(&draft(restored(&half, Some(&saved)))),
-            ConfigurationEdit::Build { .. }
-        ),
+        matches!(change_of(&draft(restored(&half, Some(&saved)))), ConfigurationEdit::Build { .. }),
         "what is left of the pair is not overwritten"
     );
 }
@@ -290,14 +235,8 @@ fn restore_enables_or_puts_back_or_builds() {
 fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
     let code = "revert-activates-pending";
     for reverts_after in [None, Some(7200)] {
-        let terms = ChangeOptions {
-            with_pending: false,
-            reverts_after,
-        };
-        let wanted = WantedCaps {
-            caps: Caps::default(),
-            preset: None,
-        };
+        let terms = ChangeOptions { with_pending: false, reverts_after };
+        let wanted = WantedCaps { caps: Caps::default(), preset: None };
         for planned in [
             Box_::open().plan(|present| plan_revoke(present, false, true, terms)),
             Box_::closed().plan(|present| plan_restore(present, None, default_caps(), terms)),
@@ -372,18 +311,12 @@ fn a_rule_that_blocks_first_is_in_the_plan() {
     for (number, change) in shadows.into_iter().enumerate() {
         let closed = Box_::closed().changed(|configured| configured.filter.push(block(change)));
         let absent = Box_::absent().changed(|configured| configured.filter.push(block(change)));
-        for plan in [
-            draft(restored(&closed, None)),
-            draft(applied(&closed)),
-            draft(applied(&absent)),
-        ] {
+        for plan in
+            [draft(restored(&closed, None)), draft(applied(&closed)), draft(applied(&absent))]
+        {
             let turned = plan.turns_exposure().unwrap();
             assert_eq!(turned.1, exposure::State::Half, "{number}: {plan:#?}");
-            let risk = plan
-                .risks
-                .iter()
-                .find(|risk| risk.code == "shadowed")
-                .unwrap();
+            let risk = plan.risks.iter().find(|risk| risk.code == "shadowed").unwrap();
             let said = format!("exposure {} -> half: shadowed by", turned.0);
             assert!(
                 risk.message.contains(&said) && risk.message.contains("\"Nobody\""),
@@ -395,12 +328,7 @@ fn a_rule_that_blocks_first_is_in_the_plan() {
         |rule| rule.disabled = true,
         |rule| rule.index = 8,
         |rule| rule.interface = Some("lan".into()),
-        |rule| {
-            rule.source = Side {
-                address: Some("203.0.113.7".into()),
-                ..Side::default()
-            }
-        },
+        |rule| rule.source = Side { address: Some("203.0.113.7".into()), ..Side::default() },
         |rule| rule.destination.port = Some("443".into()),
         |rule| (rule.floating, rule.quick) = (true, false),
         |rule| rule.ipprotocol = Some("inet6".into()),
@@ -408,19 +336,12 @@ fn a_rule_that_blocks_first_is_in_the_plan() {
     for (number, change) in others.into_iter().enumerate() {
         let closed = Box_::closed().changed(|configured| configured.filter.push(block(change)));
         let plan = draft(restored(&closed, None));
-        assert_eq!(
-            plan.turns_exposure().unwrap().1,
-            exposure::State::Open,
-            "{number}"
-        );
+        assert_eq!(plan.turns_exposure().unwrap().1, exposure::State::Open, "{number}");
     }
 }
 
 fn any_side() -> Side {
-    Side {
-        any: true,
-        ..Side::default()
-    }
+    Side { any: true, ..Side::default() }
 }
 
 #[test]
@@ -434,10 +355,7 @@ fn a_missing_preset_is_refused_on_replan() {
                 plan_again(&plan, ground, Origins::default()).map(Planned::from)
             })
         };
-        assert_eq!(
-            draft(again(&Preset::built_in())).operation,
-            plan.change.operation
-        );
+        assert_eq!(draft(again(&Preset::built_in())).operation, plan.change.operation);
         let refusal = again(&[]).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict, "{refusal}");
         assert!(refusal.message.contains("no preset `default`"), "{refusal}");

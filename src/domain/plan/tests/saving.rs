@@ -18,22 +18,9 @@ fn a_saved_plan_comes_back_and_every_edit_shows() {
         assert_eq!(Plan::read(&edited), Err(PlanError::Edited), "{from}");
     }
     let newer = text.replacen("kmsctl/plan/v1", "kmsctl/plan/v2", 1);
-    assert_eq!(
-        Plan::read(&newer),
-        Err(PlanError::NewerSchema("kmsctl/plan/v2".into()))
-    );
-    for none in [
-        "",
-        "{}",
-        "[]",
-        "null",
-        "{\"schema\": \"kmsctl/change/v1\"}",
-        "\u{0}",
-    ] {
-        assert!(
-            matches!(Plan::read(none), Err(PlanError::NotAPlan(_))),
-            "{none:?}"
-        );
+    assert_eq!(Plan::read(&newer), Err(PlanError::NewerSchema("kmsctl/plan/v2".into())));
+    for none in ["", "{}", "[]", "null", "{\"schema\": \"kmsctl/change/v1\"}", "\u{0}"] {
+        assert!(matches!(Plan::read(none), Err(PlanError::NotAPlan(_))), "{none:?}");
     }
     let more = text.replacen('{', "{\"surplus\": 1,", 1);
     assert!(matches!(Plan::read(&more), Err(PlanError::NotAPlan(_))));
@@ -43,15 +30,8 @@ fn a_saved_plan_comes_back_and_every_edit_shows() {
 
 #[test]
 fn ids_tell_apart_what_happens_at_one_moment() {
-    let draft = || {
-        draft(plan_freeing(
-            &entries(),
-            &TableChoice::All,
-            &table(),
-            now(),
-            &SourceCounts::Kept,
-        ))
-    };
+    let draft =
+        || draft(plan_freeing(&entries(), &TableChoice::All, &table(), now(), &SourceCounts::Kept));
     let id = |salt: &str| Plan::seal(draft(), author(), salt).id;
     assert_eq!(id("0"), id("0"));
     assert_ne!(id("0"), id("2"));
@@ -75,11 +55,7 @@ fn what_moved_is_named() {
 #[test]
 fn a_plan_with_records_keeps_the_order_of_their_elements() {
     let saved = saved(records("1688"));
-    let plan = Plan::seal(
-        draft(restored(&Box_::absent(), Some(&saved))),
-        author(),
-        "0",
-    );
+    let plan = Plan::seal(draft(restored(&Box_::absent(), Some(&saved))), author(), "0");
     let text = serde_json::to_string_pretty(&plan).unwrap();
     assert!(text.find("\"z\"").unwrap() < text.find("\"tracker\"").unwrap());
     assert_eq!(Plan::read(&text), Ok(plan));
@@ -90,10 +66,7 @@ fn clauses_become_sentences_and_names_stay_as_they_are() {
     for (clause, wanted) in [
         ("it is so already", "It is so already."),
         ("pf does not run the rule", "pf does not run the rule."),
-        (
-            "anna@desk is making a change",
-            "anna@desk is making a change.",
-        ),
+        ("anna@desk is making a change", "anna@desk is making a change."),
     ] {
         assert_eq!(as_sentence(clause), wanted);
     }

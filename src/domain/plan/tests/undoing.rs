@@ -18,10 +18,7 @@ fn undo_of_a_flush_blocks_again_what_was_freed_but_not_the_operator() {
     let Operation::TableAdd { entries, .. } = &undone.operation else {
         panic!("{undone:?}");
     };
-    let names: Vec<String> = entries
-        .iter()
-        .map(|entry| entry.address.to_string())
-        .collect();
+    let names: Vec<String> = entries.iter().map(|entry| entry.address.to_string()).collect();
     assert_eq!(names, ["198.51.100.0/24", "2001:db8::1"]);
     assert_eq!(codes(&undone), ["ages-restart", "operator-left-out"]);
     assert_eq!(undone.undoes.as_deref(), Some(sealed().id.as_str()));
@@ -34,46 +31,26 @@ fn undo_of_a_flush_blocks_again_what_was_freed_but_not_the_operator() {
 #[test]
 fn undo_says_that_the_operator_is_left_out() {
     let operator: IpAddr = [203, 0, 113, 9].into();
-    let others: Vec<_> = super::entries()
-        .into_iter()
-        .filter(|there| !there.net.contains(&operator))
-        .collect();
+    let others: Vec<_> =
+        super::entries().into_iter().filter(|there| !there.net.contains(&operator)).collect();
     let said = nothing(plan_undo(&flushed(), &Past::Table(&others, Some(operator))));
     assert!(said.contains("is where you work from"), "{said}");
-    assert!(
-        said.contains("What else was freed is in virusprot again"),
-        "{said}"
-    );
+    assert!(said.contains("What else was freed is in virusprot again"), "{said}");
 }
 
 #[test]
 fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
-    let entry = HistoryEntry {
-        undone_by: Some("def".into()),
-        ..flushed()
-    };
+    let entry = HistoryEntry { undone_by: Some("def".into()), ..flushed() };
     assert!(
-        plan_undo(&entry, &Past::Table(&[], None))
-            .unwrap_err()
-            .message
-            .contains("already, by def")
+        plan_undo(&entry, &Past::Table(&[], None)).unwrap_err().message.contains("already, by def")
     );
-    let entry = HistoryEntry {
-        finish: None,
-        ..flushed()
-    };
+    let entry = HistoryEntry { finish: None, ..flushed() };
     let refusal = plan_undo(&entry, &Past::Table(&[], None)).unwrap_err();
-    assert!(
-        refusal.message.contains("not known") && refusal.hints.len() == 1,
-        "{refusal}"
-    );
+    assert!(refusal.message.contains("not known") && refusal.hints.len() == 1, "{refusal}");
 }
 
 fn revoke_done(fingerprints: (&str, &str)) -> HistoryEntry {
-    let author = Author {
-        command: "expose revoke --delete".into(),
-        ..author()
-    };
+    let author = Author { command: "expose revoke --delete".into(), ..author() };
     let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author, "0");
     let outcome = ChangeOutcome {
         id: plan.id.clone(),
@@ -111,14 +88,9 @@ fn records_of_the_history_alone_are_not_put_back() {
     assert_eq!(refusal.kind, RefusalKind::Conflict);
     assert!(refusal.message.contains("does not keep"), "{refusal}");
     let outcome = entry.finish.as_ref().unwrap().outcome.as_deref().unwrap();
-    let mut others = vec![ChangeOutcome {
-        before: records("1689"),
-        ..outcome.clone()
-    }];
-    others.push(ChangeOutcome {
-        fingerprints: ("other".into(), "before".into()),
-        ..outcome.clone()
-    });
+    let mut others = vec![ChangeOutcome { before: records("1689"), ..outcome.clone() }];
+    others
+        .push(ChangeOutcome { fingerprints: ("other".into(), "before".into()), ..outcome.clone() });
     for other in others {
         let refusal = undone_with(&entry, Some(&other)).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
@@ -142,10 +114,7 @@ fn undo_of_a_deletion_puts_the_saved_records_back_if_nothing_moved() {
         "{:?}",
         draft.differences
     );
-    assert_eq!(
-        undone(("older", "newer")).unwrap_err().kind,
-        RefusalKind::Conflict
-    );
+    assert_eq!(undone(("older", "newer")).unwrap_err().kind, RefusalKind::Conflict);
     assert!(nothing(undone(("before", "newer"))).contains("before"));
 }
 
@@ -160,10 +129,7 @@ fn last_undoable(events: &[HistoryEvent]) -> Option<ChangeId> {
 #[test]
 fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     let first = sealed();
-    let undoing = Draft {
-        undoes: Some(first.id.to_string()),
-        ..first.change.clone()
-    };
+    let undoing = Draft { undoes: Some(first.id.to_string()), ..first.change.clone() };
     let second = Plan::seal(undoing, author(), "2");
     let started = |plan: &Plan| HistoryEvent::Started {
         plan: Box::new(plan.clone()),
@@ -184,11 +150,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         started(&second),
         ended(&second, EndedAs::Failed),
     ];
-    assert_eq!(
-        last_undoable(&failed),
-        Some(first.id.clone()),
-        "an undo that failed undid nothing"
-    );
+    assert_eq!(last_undoable(&failed), Some(first.id.clone()), "an undo that failed undid nothing");
     let after = [
         started(&first),
         ended(&first, EndedAs::Done),
@@ -199,10 +161,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     let after = fold(&after);
     assert_eq!(after[0].undone_by.as_deref(), Some(second.id.as_str()));
     assert!(history::find_entry(&after, &second.id.as_str()[..6]).is_ok());
-    assert!(matches!(
-        history::find_entry(&after, "zz"),
-        Err(history::FindError::Unknown(_))
-    ));
+    assert!(matches!(history::find_entry(&after, "zz"), Err(history::FindError::Unknown(_))));
 }
 
 #[test]
@@ -223,26 +182,16 @@ fn the_firewalls_own_history_tells_of_other_operators() {
         ("c1", "vera@desk", "caps per source: 10: night")
     );
     assert_eq!(
-        history::parse_listed_change(&revision(
-            "admin@10.0.10.5 (Local Database)",
-            "kmsctl c1: x"
-        )),
+        history::parse_listed_change(&revision("admin@10.0.10.5 (Local Database)", "kmsctl c1: x")),
         None
     );
-    assert_eq!(
-        history::parse_listed_change(&revision("kmsctl (vera@desk)", "nonsense")),
-        None
-    );
+    assert_eq!(history::parse_listed_change(&revision("kmsctl (vera@desk)", "nonsense")), None);
 }
 
 fn expired(id: &str, result: ChangeEnding) -> Expired {
     Expired {
         id: ChangeId::new(id).unwrap(),
-        reverted: Reverted {
-            at: 1_795_350_619,
-            result,
-            message: "why".into(),
-        },
+        reverted: Reverted { at: 1_795_350_619, result, message: "why".into() },
     }
 }
 
@@ -250,10 +199,7 @@ fn expired(id: &str, result: ChangeEnding) -> Expired {
 fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
     let entry = |result| {
         let mut entry = revoke_done(("older", "before"));
-        let outcome = entry
-            .finish
-            .as_mut()
-            .and_then(|finish| finish.outcome.as_mut());
+        let outcome = entry.finish.as_mut().and_then(|finish| finish.outcome.as_mut());
         outcome.expect("an outcome").reverts_at = Some(1_795_350_619);
         assert!(entry.may_be_reverted());
         let expired = expired(entry.plan.id.as_str(), result);
@@ -315,10 +261,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         super::fold(events).remove(0)
     };
     let undone = undone_on_absent;
-    for (lines, named) in [
-        ([Some(3), None, None], "Line 3 "),
-        ([None, None, Some(5)], "Line 5 "),
-    ] {
+    for (lines, named) in [([Some(3), None, None], "Line 3 "), ([None, None, Some(5)], "Line 5 ")] {
         let entry = folded(lines);
         let refusal = undone(&entry).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
@@ -329,26 +272,15 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         let kept = Box_::closed().plan(|present| plan_keep(id, None, Some(&entry), present));
         assert!(kept.unwrap_err().message.starts_with(named));
     }
-    let saved = SavedRecords {
-        broken: Some(7),
-        ..saved(records("1688"))
-    };
+    let saved = SavedRecords { broken: Some(7), ..saved(records("1688")) };
     let restored = |on: &Box_| {
         on.plan(|present| {
-            plan_restore(
-                present,
-                Some(&saved),
-                default_caps(),
-                ChangeOptions::default(),
-            )
+            plan_restore(present, Some(&saved), default_caps(), ChangeOptions::default())
         })
     };
     let refusal = restored(&Box_::absent()).unwrap_err();
     assert!(refusal.message.starts_with("Line 7 "), "{refusal}");
-    assert!(
-        restored(&Box_::closed()).is_ok(),
-        "they are not needed there"
-    );
+    assert!(restored(&Box_::closed()).is_ok(), "they are not needed there");
     // An ending that the firewall told anew stands in the place of the broken one.
     assert!(undone(&folded([None, Some(4), None])).is_ok());
 }
@@ -375,25 +307,14 @@ fn keep_has_nothing_to_do_only_where_the_change_stands() {
     });
     assert!(refused(&entry, &running).contains("at this moment"));
     let by = || Some("def".to_owned());
-    let undone = HistoryEntry {
-        undone_by: by(),
-        ..entry.clone()
-    };
+    let undone = HistoryEntry { undone_by: by(), ..entry.clone() };
     assert!(refused(&undone, &absent).contains("def stands in the place"));
-    let superseded = HistoryEntry {
-        superseded_by: by(),
-        ..entry.clone()
-    };
+    let superseded = HistoryEntry { superseded_by: by(), ..entry.clone() };
     assert!(refused(&superseded, &absent).contains("def stands in the place"));
-    let unknown = HistoryEntry {
-        finish: None,
-        ..entry.clone()
-    };
+    let unknown = HistoryEntry { finish: None, ..entry.clone() };
     assert!(refused(&unknown, &absent).contains("not known"));
-    let failed = HistoryEntry {
-        finish: Some(Finish::new(EndedAs::Failed, "No.")),
-        ..entry.clone()
-    };
+    let failed =
+        HistoryEntry { finish: Some(Finish::new(EndedAs::Failed, "No.")), ..entry.clone() };
     assert!(refused(&failed, &absent).contains("ended as failed"));
 }
 
@@ -422,11 +343,9 @@ fn keep_disarms_only_what_is_armed() {
 
 #[test]
 fn the_way_back_of_another_service_concerns_nobody_else() {
-    for (port, interface, concerns) in [
-        (1688, "wan", true),
-        (8443, "wan", false),
-        (1688, "opt1", false),
-    ] {
+    for (port, interface, concerns) in
+        [(1688, "wan", true), (8443, "wan", false), (1688, "opt1", false)]
+    {
         let armed = Box_::open().changed(|configured| {
             configured.armed = vec![Armed {
                 id: ChangeId::new("abc").unwrap(),
@@ -437,17 +356,10 @@ fn the_way_back_of_another_service_concerns_nobody_else() {
                 interface: interface.into(),
             }];
         });
-        let terms = ChangeOptions {
-            reverts_after: Some(60),
-            ..ChangeOptions::default()
-        };
+        let terms = ChangeOptions { reverts_after: Some(60), ..ChangeOptions::default() };
         // No closing is refused because of a timer: it lasts, and says so.
         let crossing = draft(armed.plan(|present| plan_revoke(present, false, false, terms)));
-        assert_eq!(
-            crossing.reverts_after.is_none(),
-            concerns,
-            "{port} {interface}"
-        );
+        assert_eq!(crossing.reverts_after.is_none(), concerns, "{port} {interface}");
         assert_eq!(codes(&crossing).contains(&"for-left-out"), concerns);
         let idle =
             armed.plan(|present| plan_apply(present, default_caps(), ChangeOptions::default()));

@@ -12,14 +12,8 @@ fn source(last: u8) -> IpAddr {
 }
 
 fn caps(max_src_conn: Option<u32>, connections: u32) -> Caps {
-    let rate = Some(Rate {
-        connections,
-        seconds: 60,
-    });
-    Caps {
-        max_src_conn,
-        rate: rate.filter(|_| connections > 0),
-    }
+    let rate = Some(Rate { connections, seconds: 60 });
+    Caps { max_src_conn, rate: rate.filter(|_| connections > 0) }
 }
 
 fn seen(times: impl IntoIterator<Item = i64>) -> SeenConnections {
@@ -41,10 +35,7 @@ fn cut_at(times: &[i64], caps: Caps) -> Option<usize> {
     let cut = cuts.first().filter(|cut| cut.cuts > 0)?;
     let at = cut.cut_at.as_second() - START;
     // Of several in one second the last is cut.
-    times
-        .iter()
-        .rposition(|time| *time == at)
-        .map(|place| place + 1)
+    times.iter().rposition(|time| *time == at).map(|place| place + 1)
 }
 
 #[test]
@@ -70,22 +61,13 @@ fn the_measured_table_is_met() {
 fn what_a_second_decides_is_borderline() {
     let of = |times: &[i64], connections| {
         let mut all = seen(times.iter().copied());
-        let cuts = preview_caps(
-            &mut all,
-            caps(None, connections),
-            Some(Generation::Window),
-            never,
-        );
+        let cuts = preview_caps(&mut all, caps(None, connections), Some(Generation::Window), never);
         cuts.first().map(|cut| (cut.cuts, cut.borderline))
     };
     assert_eq!(of(&[0, 0, 0, 0], 3), Some((1, false)));
     assert_eq!(of(&[0, 0, 0, 58], 3), Some((1, false)));
     assert_eq!(of(&[0, 0, 0, 59], 3), Some((1, true)), "cut, by a second");
-    assert_eq!(
-        of(&[0, 0, 0, 60], 3),
-        Some((0, true)),
-        "not cut, by a second"
-    );
+    assert_eq!(of(&[0, 0, 0, 60], 3), Some((0, true)), "not cut, by a second");
     assert_eq!(of(&[0, 0, 0, 61], 3), None);
 }
 
@@ -93,12 +75,7 @@ fn what_a_second_decides_is_borderline() {
 fn closed_connections_count_until_they_are_purged() {
     let of = |last: i64| {
         let mut all = seen([0, 30, last]);
-        let cuts = preview_caps(
-            &mut all,
-            caps(Some(2), 0),
-            Some(Generation::Decaying),
-            never,
-        );
+        let cuts = preview_caps(&mut all, caps(Some(2), 0), Some(Generation::Decaying), never);
         cuts.first().map(|cut| (cut.cuts, cut.borderline, cut.by))
     };
     let by = CutBy::MaxSrcConn;
@@ -148,10 +125,7 @@ fn the_sum_names_customers_and_what_is_borderline() {
     }
     // A count that decays lets it through, a window does not.
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
-    assert!(
-        cuts_sentence(&cuts, "24h").ends_with("; 1 borderline"),
-        "{cuts:?}"
-    );
+    assert!(cuts_sentence(&cuts, "24h").ends_with("; 1 borderline"), "{cuts:?}");
 }
 
 #[test]
@@ -176,17 +150,12 @@ fn a_log_gives_connections_customers_and_no_forgeries() {
         say(5, &format!("IPv4 connection accepted: 203.0.113.3:{port}."));
     }
     say(5, "N count policy (minimum clients): 25");
-    say(
-        5,
-        ">>> Sending response, ePID source = randomized at program start",
-    );
+    say(5, ">>> Sending response, ePID source = randomized at program start");
     say(8, "IPv4 connection closed: 203.0.113.2:9.");
     let external = |address: IpAddr| address != IpAddr::from([10, 0, 20, 103]);
     let mut all = SeenConnections::default();
     let mut reader = ConnectionReader::new(2026, &external, &mut all);
-    lines
-        .lines()
-        .for_each(|line| reader.read_line(line.as_bytes()));
+    lines.lines().for_each(|line| reader.read_line(line.as_bytes()));
     assert_eq!(reader.finish_log().1, 0);
     assert_eq!((all.len(), all.inside), (5, 4));
     assert_eq!(all.span, Some((START, START + 8)));
@@ -194,11 +163,8 @@ fn a_log_gives_connections_customers_and_no_forgeries() {
     assert_eq!(cuts.len(), 1, "{cuts:?}");
     assert_eq!((cuts[0].address, cuts[0].customer), (source(1), false));
     let cuts = preview_caps(&mut all, caps(Some(0), 0), None, never);
-    let customers: Vec<IpAddr> = cuts
-        .iter()
-        .filter(|cut| cut.customer)
-        .map(|cut| cut.address)
-        .collect();
+    let customers: Vec<IpAddr> =
+        cuts.iter().filter(|cut| cut.customer).map(|cut| cut.address).collect();
     assert_eq!(customers, [source(2)]);
 }
 
@@ -208,18 +174,12 @@ fn naive_cut(times: &[(i64, i64)], max_src_conn: u32, rate: Option<Rate>) -> boo
     times.sort_unstable();
     let mut count = 0.0_f64;
     for (place, (at, _)) in times.iter().enumerate() {
-        let standing = times[..place]
-            .iter()
-            .filter(|(opened, lasted)| opened + lasted + 90 > *at);
+        let standing = times[..place].iter().filter(|(opened, lasted)| opened + lasted + 90 > *at);
         if standing.count() + 1 > max_src_conn as usize {
             return true;
         }
         if let Some(rate) = rate {
-            let pause = if place == 0 {
-                3_600
-            } else {
-                at - times[place - 1].0
-            };
+            let pause = if place == 0 { 3_600 } else { at - times[place - 1].0 };
             let left = 1.0 - f64::from(i32::try_from(pause).unwrap()) / f64::from(rate.seconds);
             count = if left > 0.0 { count * left } else { 0.0 } + 1.0;
             if count > f64::from(rate.connections) + 1e-6 {

@@ -16,10 +16,7 @@ fn facts(service: &Service) -> Facts<'_> {
 }
 
 fn result(facts: &Facts<'_>, check: &str) -> Finding {
-    judge(facts)
-        .into_iter()
-        .find(|finding| finding.check == check)
-        .unwrap()
+    judge(facts).into_iter().find(|finding| finding.check == check).unwrap()
 }
 
 #[test]
@@ -63,18 +60,10 @@ fn an_unreadable_fact_fails_its_check_alone() {
 fn a_missing_or_unblocked_table_is_wrong() {
     let service = fixtures::service();
     let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
-        let loaded = crate::domain::exposure::Loaded {
-            filter,
-            nat: &[fixtures::rdr()],
-            enabled,
-        };
+        let loaded = crate::domain::exposure::Loaded { filter, nat: &[fixtures::rdr()], enabled };
         crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
     };
-    let rules = [
-        fixtures::default_deny(),
-        fixtures::block_table(),
-        fixtures::pass(),
-    ];
+    let rules = [fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
     let (kept, off) = (judged(&rules, true), judged(&rules, false));
     let idle = judged(&[fixtures::default_deny(), fixtures::pass()], true);
     for (entries, exposure, expected) in [
@@ -82,21 +71,13 @@ fn a_missing_or_unblocked_table_is_wrong() {
         (Some(1), &idle, CheckResult::Wrong),
         (None, &kept, CheckResult::Wrong),
     ] {
-        let facts = Facts {
-            entries: Ok(entries),
-            exposure: Ok(exposure),
-            ..facts(&service)
-        };
+        let facts = Facts { entries: Ok(entries), exposure: Ok(exposure), ..facts(&service) };
         let finding = result(&facts, "table");
         assert_eq!(finding.result, expected, "{finding:?}");
     }
     // Nothing blocks where pf is off, even with the rules loaded.
     for (exposure, blocks) in [(&kept, true), (&off, false)] {
-        let facts = Facts {
-            entries: Ok(Some(1)),
-            exposure: Ok(exposure),
-            ..facts(&service)
-        };
+        let facts = Facts { entries: Ok(Some(1)), exposure: Ok(exposure), ..facts(&service) };
         let evidence = result(&facts, "table").evidence;
         assert_eq!(evidence.contains("blocks it"), blocks, "{evidence}");
     }
@@ -111,10 +92,7 @@ fn clocks_may_differ_by_five_seconds() {
         (6, CheckResult::Wrong),
         (-3_600, CheckResult::Wrong),
     ] {
-        let facts = Facts {
-            clock_offset: Ok(offset),
-            ..facts(&service)
-        };
+        let facts = Facts { clock_offset: Ok(offset), ..facts(&service) };
         assert_eq!(result(&facts, "clock").result, expected, "{offset}");
     }
 }
@@ -125,31 +103,14 @@ fn untested_versions_are_unknown_old_php_wrong() {
     for (version, php, of_version, of_php) in [
         ("2.7.2-RELEASE", "8.2.11", CheckResult::Ok, CheckResult::Ok),
         ("2.6.0-RELEASE", "7.4.26", CheckResult::Ok, CheckResult::Ok),
-        (
-            "2.9.0-DEVELOPMENT",
-            "8.3.1",
-            CheckResult::Unknown,
-            CheckResult::Ok,
-        ),
-        (
-            "2.4.5-RELEASE",
-            "7.2.29",
-            CheckResult::Unknown,
-            CheckResult::Wrong,
-        ),
+        ("2.9.0-DEVELOPMENT", "8.3.1", CheckResult::Unknown, CheckResult::Ok),
+        ("2.4.5-RELEASE", "7.2.29", CheckResult::Unknown, CheckResult::Wrong),
     ] {
         let mut configured = fixtures::configured();
         configured.system.version = Some(version.into());
         configured.system.php = php.into();
-        let facts = Facts {
-            configured: Ok(&configured),
-            ..facts(&service)
-        };
-        assert_eq!(
-            result(&facts, "pfsense-version").result,
-            of_version,
-            "{version}"
-        );
+        let facts = Facts { configured: Ok(&configured), ..facts(&service) };
+        assert_eq!(result(&facts, "pfsense-version").result, of_version, "{version}");
         assert_eq!(result(&facts, "php").result, of_php, "{version}");
     }
 }
@@ -157,21 +118,9 @@ fn untested_versions_are_unknown_old_php_wrong() {
 #[test]
 fn what_is_nearly_full_is_named() {
     let service = fixtures::service();
-    let info = Info {
-        enabled: true,
-        states: Some(900),
-        source_nodes: Some(1),
-        ..Info::default()
-    };
-    let limits = Limits::from([
-        ("states".into(), Some(1_000)),
-        ("src-nodes".into(), Some(1_000)),
-    ]);
-    let full = Facts {
-        info: Ok(&info),
-        limits: Ok(&limits),
-        ..facts(&service)
-    };
+    let info = Info { enabled: true, states: Some(900), source_nodes: Some(1), ..Info::default() };
+    let limits = Limits::from([("states".into(), Some(1_000)), ("src-nodes".into(), Some(1_000))]);
+    let full = Facts { info: Ok(&info), limits: Ok(&limits), ..facts(&service) };
     let finding = result(&full, "limits");
     assert!(
         finding.result == CheckResult::Wrong && finding.evidence.ends_with("Nearly full: states."),
@@ -179,11 +128,9 @@ fn what_is_nearly_full_is_named() {
     );
     // One table says nothing of the room that all of them share, unless it fills that alone.
     let limits = Limits::from([("table-entries".into(), Some(1_000))]);
-    for (entries, wanted) in [
-        (10, CheckResult::Ok),
-        (899, CheckResult::Ok),
-        (900, CheckResult::Wrong),
-    ] {
+    for (entries, wanted) in
+        [(10, CheckResult::Ok), (899, CheckResult::Ok), (900, CheckResult::Wrong)]
+    {
         let tables = Facts {
             info: Ok(&info),
             limits: Ok(&limits),
@@ -192,21 +139,11 @@ fn what_is_nearly_full_is_named() {
         };
         let finding = result(&tables, "limits");
         assert_eq!(finding.result, wanted, "{finding:?}");
-        assert!(
-            finding.evidence.contains("table-entries unknown of 1000"),
-            "{finding:?}"
-        );
+        assert!(finding.evidence.contains("table-entries unknown of 1000"), "{finding:?}");
     }
-    let many = Facts {
-        entries: Ok(Some(65_535)),
-        request_limit: Ok(65_535),
-        ..facts(&service)
-    };
+    let many = Facts { entries: Ok(Some(65_535)), request_limit: Ok(65_535), ..facts(&service) };
     assert_eq!(result(&many, "request-limit").result, CheckResult::Wrong);
-    let small = Facts {
-        free_space: Ok(49 << 20),
-        ..facts(&service)
-    };
+    let small = Facts { free_space: Ok(49 << 20), ..facts(&service) };
     assert_eq!(result(&small, "free-space").result, CheckResult::Wrong);
 }
 
@@ -214,13 +151,8 @@ fn what_is_nearly_full_is_named() {
 fn the_missing_job_names_the_configured_table() {
     let mut service = fixtures::service();
     service.table = crate::domain::pf::table::TableName::new("abusers").unwrap();
-    let facts = Facts {
-        expiry: Ok(Judged {
-            expiry: Expiry::None,
-            overdue: None,
-        }),
-        ..facts(&service)
-    };
+    let facts =
+        Facts { expiry: Ok(Judged { expiry: Expiry::None, overdue: None }), ..facts(&service) };
     let fix = result(&facts, "expiry").fix.unwrap();
     assert!(fix.ends_with(" -t 3600 abusers"), "{fix}");
 }
@@ -230,21 +162,11 @@ fn a_backup_node_is_the_wrong_one_to_change() {
     let service = fixtures::service();
     let mut configured = fixtures::configured();
     configured.ha_peer = true;
-    let carp = |state: &str| {
-        [Carp {
-            state: state.into(),
-            vhid: 1,
-        }]
-    };
-    for (roles, expected) in [
-        (carp("MASTER"), CheckResult::Ok),
-        (carp("BACKUP"), CheckResult::Wrong),
-    ] {
-        let facts = Facts {
-            configured: Ok(&configured),
-            carp: &roles,
-            ..facts(&service)
-        };
+    let carp = |state: &str| [Carp { state: state.into(), vhid: 1 }];
+    for (roles, expected) in
+        [(carp("MASTER"), CheckResult::Ok), (carp("BACKUP"), CheckResult::Wrong)]
+    {
+        let facts = Facts { configured: Ok(&configured), carp: &roles, ..facts(&service) };
         assert_eq!(result(&facts, "ha").result, expected, "{roles:?}");
     }
 }
@@ -253,10 +175,7 @@ fn a_backup_node_is_the_wrong_one_to_change() {
 fn an_armed_rollback_is_no_fault() {
     let service = fixtures::service();
     let files = ["kmsctl-1".to_owned()];
-    let facts = Facts {
-        armed: Ok(&files),
-        ..facts(&service)
-    };
+    let facts = Facts { armed: Ok(&files), ..facts(&service) };
     let finding = result(&facts, "leftovers");
     assert!(
         finding.result == CheckResult::Unknown && finding.evidence.contains("kmsctl-1"),
@@ -268,18 +187,11 @@ fn an_armed_rollback_is_no_fault() {
 fn no_login_leaves_one_fault_and_the_rest_unknown() {
     let trouble = Trouble::new("10.0.20.1 did not answer");
     let findings = login_findings(&Err(trouble));
-    let wrong: Vec<&Finding> = findings
-        .iter()
-        .filter(|finding| finding.result == CheckResult::Wrong)
-        .collect();
+    let wrong: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.result == CheckResult::Wrong).collect();
     assert_eq!(wrong.len(), 1);
     assert_eq!(wrong[0].evidence, "No login: 10.0.20.1 did not answer.");
-    assert!(
-        findings
-            .iter()
-            .skip(1)
-            .all(|finding| finding.result == CheckResult::Unknown)
-    );
+    assert!(findings.iter().skip(1).all(|finding| finding.result == CheckResult::Unknown));
 }
 
 #[test]
@@ -293,10 +205,7 @@ fn doctor_says_what_the_exposure_finds() {
             filter.insert(2, fixtures::printed("block drop in quick on vtnet0 inet proto tcp from ! <friends:2> to any port = 1688"));
         },
         |_, _, nat| {
-            nat.push(Rule {
-                interface: fixtures::on("vtnet1"),
-                ..fixtures::rdr()
-            });
+            nat.push(Rule { interface: fixtures::on("vtnet1"), ..fixtures::rdr() });
         },
         |_, filter, _| {
             filter.insert(
@@ -307,10 +216,7 @@ fn doctor_says_what_the_exposure_finds() {
             );
         },
         |_, filter, _| {
-            filter.insert(
-                0,
-                fixtures::printed("block drop out quick inet from any to any"),
-            );
+            filter.insert(0, fixtures::printed("block drop out quick inet from any to any"));
         },
         |_, filter, _| drop(filter.pop()),
         |configured, _, _| configured.filter[0].disabled = true,
@@ -347,18 +253,10 @@ fn doctor_says_what_the_exposure_finds() {
     let service = fixtures::service();
     for (number, change) in changes.into_iter().enumerate() {
         let mut configured = fixtures::configured();
-        let mut filter = vec![
-            fixtures::default_deny(),
-            fixtures::block_table(),
-            fixtures::pass(),
-        ];
+        let mut filter = vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
         let mut nat = vec![fixtures::rdr()];
         change(&mut configured, &mut filter, &mut nat);
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
         let exposure = judge_exposure(Some(&configured), loaded, &service);
         let facts = Facts {
             configured: Ok(&configured),
@@ -368,9 +266,8 @@ fn doctor_says_what_the_exposure_finds() {
         };
         let findings = judge(&facts);
         for said in &exposure.why {
-            let by_sentence = findings
-                .iter()
-                .any(|finding| finding.evidence.contains(&said.message));
+            let by_sentence =
+                findings.iter().any(|finding| finding.evidence.contains(&said.message));
             let by_check = findings.iter().any(|finding| {
                 let check = match said.code {
                     "nat-pass" | "foreign-association" => "association",

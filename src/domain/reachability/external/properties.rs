@@ -25,15 +25,9 @@ fn attempt() -> impl Strategy<Value = Attempt> {
 
 fn control() -> impl Strategy<Value = Control> {
     prop_oneof![
-        any::<bool>().prop_map(|same_address| Control::Passed {
-            to: "h:1".into(),
-            same_address
-        }),
+        any::<bool>().prop_map(|same_address| Control::Passed { to: "h:1".into(), same_address }),
         Just(Control::OwnPath),
-        Just(Control::Failed {
-            to: "h:1".into(),
-            why: "refused".into()
-        }),
+        Just(Control::Failed { to: "h:1".into(), why: "refused".into() }),
         Just(Control::NotNeeded),
     ]
 }
@@ -77,33 +71,19 @@ prop_compose! {
 }
 
 fn completed(observation: &Observation) -> bool {
-    observation
-        .attempts
-        .iter()
-        .any(|attempt| matches!(attempt, Attempt::Connected { .. }))
+    observation.attempts.iter().any(|attempt| matches!(attempt, Attempt::Connected { .. }))
 }
 
 /// Everything "closed" rests on, written independently of how the code gets there.
 fn may_be_closed(observation: &Observation, end: &FirewallEvidence) -> bool {
     let usable = observation.trouble.is_none() && observation.place == Place::Outside;
     let tried = observation.attempts.len() >= ATTEMPTS && !completed(observation);
-    let controlled = matches!(
-        observation.control,
-        Control::Passed { .. } | Control::OwnPath
-    );
+    let controlled = matches!(observation.control, Control::Passed { .. } | Control::OwnPath);
     let shut_out = observation.address.is_some() && !end.blocked.is_empty();
-    let same = matches!(
-        observation.control,
-        Control::Passed {
-            same_address: true,
-            ..
-        }
-    );
+    let same = matches!(observation.control, Control::Passed { same_address: true, .. });
     let forwarded_to_nobody = end.lets_in
         && observation.address.is_some_and(|address| {
-            end.sources
-                .get(&address)
-                .is_some_and(|levels| levels != "ESTABLISHED:ESTABLISHED")
+            end.sources.get(&address).is_some_and(|levels| levels != "ESTABLISHED:ESTABLISHED")
         });
     let proven = forwarded_to_nobody || (!end.lets_in && same);
     usable && tried && controlled && !shut_out && !end.changed && !end.pf_off && proven

@@ -30,20 +30,12 @@ fn exposure(open: bool) -> Exposure {
         configured.filter[0].disabled = true;
     }
     let filter = if open {
-        vec![
-            fixtures::default_deny(),
-            fixtures::block_table(),
-            fixtures::pass(),
-        ]
+        vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()]
     } else {
         vec![fixtures::default_deny()]
     };
     let nat = if open { vec![fixtures::rdr()] } else { vec![] };
-    let loaded = Loaded {
-        filter: &filter,
-        nat: &nat,
-        enabled: true,
-    };
+    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
     judge_exposure(Some(&configured), loaded, &fixtures::service())
 }
 
@@ -64,16 +56,10 @@ impl Case {
             service: fixtures::service(),
             names: names(),
             exposure: Ok(exposure(open)),
-            resolutions: vec![Resolution::new(
-                "one",
-                false,
-                Ok(vec![address("203.0.113.7")]),
-            )],
+            resolutions: vec![Resolution::new("one", false, Ok(vec![address("203.0.113.7")]))],
             wan: "192.168.1.2",
             public_address: None,
-            connection: ServiceConnection::Open {
-                took: Duration::from_millis(1),
-            },
+            connection: ServiceConnection::Open { took: Duration::from_millis(1) },
             answer: Some(BindAnswer::Kms),
         }
     }
@@ -86,10 +72,7 @@ impl Case {
             resolutions: &self.resolutions,
             exposure: self.exposure.as_ref().map_err(Clone::clone),
             table: Ok(Some(2)),
-            wan: Ok(Wan {
-                device: "vtnet0".into(),
-                addresses: vec![address(self.wan)],
-            }),
+            wan: Ok(Wan { device: "vtnet0".into(), addresses: vec![address(self.wan)] }),
             cluster: None,
             connection: &self.connection,
             answer: self.answer,
@@ -98,11 +81,7 @@ impl Case {
     }
 
     fn hop(&self, check: &str) -> Finding {
-        self.judge(None)
-            .hops
-            .into_iter()
-            .find(|hop| hop.check == check)
-            .unwrap()
+        self.judge(None).hops.into_iter().find(|hop| hop.check == check).unwrap()
     }
 }
 
@@ -120,12 +99,7 @@ fn an_open_path_is_open_and_a_closed_one_closed() {
     );
     let unwanted = Case::new(true).judge(Some(Expected::Closed));
     assert_eq!(unwanted.as_expected, Some(false));
-    assert!(
-        unwanted
-            .hops
-            .iter()
-            .any(|hop| hop.check == "nat" && hop.result == CheckResult::Wrong)
-    );
+    assert!(unwanted.hops.iter().any(|hop| hop.check == "nat" && hop.result == CheckResult::Wrong));
 }
 
 /// Judges the exposure anew from what is loaded.
@@ -134,11 +108,7 @@ fn loaded(configured: bool, enabled: bool, nat: &[crate::domain::pf::rule::Rule]
     records.nat[0].disabled = true;
     records.filter[0].disabled = true;
     let filter = [fixtures::default_deny(), fixtures::pass()];
-    let loaded = Loaded {
-        filter: &filter,
-        nat,
-        enabled,
-    };
+    let loaded = Loaded { filter: &filter, nat, enabled };
     judge_exposure(configured.then_some(&records), loaded, &fixtures::service())
 }
 
@@ -194,10 +164,7 @@ fn a_redirection_elsewhere_offers_no_revoke() {
     assert!(!format!("{:?}", nat.fix).contains("revoke"), "{nat:?}");
     let open = case.judge(Some(Expected::Open));
     let fixes = format!("{:?}", open.hops);
-    assert!(
-        fixes.contains("expose apply") && !fixes.contains("expose restore"),
-        "{fixes}"
-    );
+    assert!(fixes.contains("expose apply") && !fixes.contains("expose restore"), "{fixes}");
     let mut hops = judged.hops.iter();
     let filter = hops.find(|hop| hop.check == "filter").unwrap();
     assert!(filter.evidence.contains("block drop in"), "{filter:?}");
@@ -209,16 +176,9 @@ fn a_silent_server_leaves_the_verdict_open_to_doubt() {
     case.connection = ServiceConnection::Silent { seconds: 3 };
     case.answer = None;
     let judged = case.judge(None);
-    assert_eq!(
-        (judged.verdict, judged.as_expected),
-        (Verdict::Inconclusive, None)
-    );
+    assert_eq!((judged.verdict, judged.as_expected), (Verdict::Inconclusive, None));
     case.connection = ServiceConnection::Refused;
-    assert_eq!(
-        case.judge(None).as_expected,
-        Some(false),
-        "refused is proof"
-    );
+    assert_eq!(case.judge(None).as_expected, Some(false), "refused is proof");
 }
 
 #[test]
@@ -237,18 +197,11 @@ fn a_public_wan_decides_the_name() {
     case.wan = "203.0.113.9";
     assert_eq!(case.hop("dns").result, CheckResult::Wrong);
     case.public_address = Some(address("203.0.113.7"));
-    assert_eq!(
-        case.hop("dns").result,
-        CheckResult::Ok,
-        "the operator knows better"
-    );
+    assert_eq!(case.hop("dns").result, CheckResult::Ok, "the operator knows better");
     case.public_address = None;
     case.wan = "100.64.3.4";
     let wan = case.hop("wan");
-    assert!(
-        wan.evidence.contains("another router"),
-        "shared address space: {wan:?}"
-    );
+    assert!(wan.evidence.contains("another router"), "shared address space: {wan:?}");
 }
 
 #[test]
@@ -257,10 +210,7 @@ fn resolvers_that_disagree_are_wrong() {
     let other = Resolution::new("two", false, Ok(vec![address("203.0.113.8")]));
     case.resolutions.push(other);
     let hop = case.hop("dns");
-    assert!(
-        hop.result == CheckResult::Wrong && hop.evidence.contains("disagree"),
-        "{hop:?}"
-    );
+    assert!(hop.result == CheckResult::Wrong && hop.evidence.contains("disagree"), "{hop:?}");
     case.resolutions = vec![
         Resolution::new("one", true, Ok(vec![address("203.0.113.7")])),
         Resolution::new("two", false, Err("it does not answer".into())),
@@ -269,19 +219,12 @@ fn resolvers_that_disagree_are_wrong() {
     case.resolutions = vec![Resolution::new("one", true, Ok(vec![case.service.address]))];
     let inside = case.hop("dns");
     let mut outside = Case::new(true);
-    assert_eq!(
-        outside.hop("dns").result,
-        CheckResult::Unknown,
-        "nothing to compare with"
-    );
+    assert_eq!(outside.hop("dns").result, CheckResult::Unknown, "nothing to compare with");
     outside.public_address = Some(address("203.0.113.7"));
     assert_eq!(outside.hop("dns").result, CheckResult::Ok);
     assert!(
         inside.result == CheckResult::Unknown
-            && inside
-                .fix
-                .as_ref()
-                .is_some_and(|fix| fix.contains("verify.resolvers")),
+            && inside.fix.as_ref().is_some_and(|fix| fix.contains("verify.resolvers")),
         "{inside:?}"
     );
 }
@@ -302,25 +245,15 @@ fn without_the_firewall_nothing_is_claimed() {
 #[test]
 fn every_hop_that_is_wrong_says_what_to_do() {
     let mut case = Case::new(true);
-    case.resolutions = vec![Resolution::new(
-        "one",
-        true,
-        Ok(vec![address("2001:db8::1")]),
-    )];
+    case.resolutions = vec![Resolution::new("one", true, Ok(vec![address("2001:db8::1")]))];
     case.connection = ServiceConnection::Refused;
     case.answer = None;
-    let wrong: Vec<Finding> = case
-        .judge(None)
-        .hops
-        .into_iter()
-        .filter(|hop| hop.result == CheckResult::Wrong)
-        .collect();
+    let wrong: Vec<Finding> =
+        case.judge(None).hops.into_iter().filter(|hop| hop.result == CheckResult::Wrong).collect();
     assert_eq!(wrong.len(), 3, "{wrong:#?}");
-    assert!(wrong.iter().all(|hop| {
-        hop.fix
-            .as_ref()
-            .is_some_and(|fix| fix.ends_with(['.', '?']))
-    }));
+    assert!(
+        wrong.iter().all(|hop| { hop.fix.as_ref().is_some_and(|fix| fix.ends_with(['.', '?'])) })
+    );
 }
 
 proptest! {
@@ -364,11 +297,7 @@ fn idle_caps_are_no_whole_exposure() {
         change(&mut pass.state_options);
         let filter = [fixtures::default_deny(), fixtures::block_table(), pass];
         let nat = [fixtures::rdr()];
-        let loaded = Loaded {
-            filter: &filter,
-            nat: &nat,
-            enabled: true,
-        };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
         let mut case = Case::new(true);
         let exposure = judge_exposure(Some(&fixtures::configured()), loaded, &case.service);
         assert!(exposure.finding_of_code(code).is_some(), "{exposure:?}");

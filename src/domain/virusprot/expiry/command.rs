@@ -37,16 +37,12 @@ pub(super) fn age_of(command: &str, table: &TableName) -> Age {
 
 fn names_table(text: &str, table: &TableName) -> bool {
     let inside = |letter: char| letter.is_alphanumeric() || "_-./".contains(letter);
-    text.split(|letter| !inside(letter))
-        .any(|word| word == table.as_str())
+    text.split(|letter| !inside(letter)).any(|word| word == table.as_str())
 }
 
 fn unread_command(command: &str) -> Age {
     let shown: String = command.chars().take(120).collect();
-    Age::Unread(format!(
-        "the cron item {} is not understood",
-        quoted(&shown)
-    ))
+    Age::Unread(format!("the cron item {} is not understood", quoted(&shown)))
 }
 
 /// Reads one simple command: what stands before the program is looked through only where it changes nothing.
@@ -78,9 +74,7 @@ fn wrapper_words(words: &[&str]) -> usize {
     let assigns = |word: &str| {
         word.split_once('=').is_some_and(|(name, _)| {
             !name.is_empty()
-                && name
-                    .chars()
-                    .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+                && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
         })
     };
     match first.rsplit('/').next().unwrap_or_default() {
@@ -92,10 +86,7 @@ fn wrapper_words(words: &[&str]) -> usize {
         }
         .min(words.len()),
         "env" => {
-            let taken = words
-                .iter()
-                .skip(1)
-                .take_while(|word| assigns(word) || **word == "-i");
+            let taken = words.iter().skip(1).take_while(|word| assigns(word) || **word == "-i");
             1 + taken.count()
         }
         _ => usize::from(assigns(first)),
@@ -167,12 +158,7 @@ fn expiretable_age(arguments: &[&str], table: &TableName) -> Age {
             return match age {
                 _ if *word != table.as_str() => Age::NotOurs,
                 Some(text) => parse_age_seconds(text).map_or_else(
-                    || {
-                        Age::Unread(format!(
-                            "expiretable's age {} is not understood",
-                            quoted(text)
-                        ))
-                    },
+                    || Age::Unread(format!("expiretable's age {} is not understood", quoted(text))),
                     Age::Seconds,
                 ),
                 None => Age::Unread("expiretable is started without an age (-t)".into()),
@@ -249,12 +235,7 @@ fn parse_age_seconds(text: &str) -> Option<u64> {
     let mut number: Option<u64> = None;
     for letter in text.chars() {
         if let Some(digit) = letter.to_digit(10) {
-            number = Some(
-                number
-                    .unwrap_or(0)
-                    .checked_mul(10)?
-                    .checked_add(u64::from(digit))?,
-            );
+            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(digit))?);
             continue;
         }
         let unit = match letter {

@@ -33,9 +33,7 @@ fn release(expiry: &Expiry, since: &str, now: &str) -> Option<String> {
 
 fn older_than(expiry: &Expiry) -> Option<u64> {
     match expiry {
-        Expiry::Cron {
-            older_than_seconds, ..
-        } => Some(*older_than_seconds),
+        Expiry::Cron { older_than_seconds, .. } => Some(*older_than_seconds),
         Expiry::None | Expiry::Unknown { .. } => None,
     }
 }
@@ -51,21 +49,13 @@ fn pfsense_frees_between_one_and_two_hours() {
         ("2026-11-22T13:00:00Z", "2026-11-22T15:00:00Z"),
     ];
     for (since, expected) in cases {
-        assert_eq!(
-            release(&expiry, since, since).as_deref(),
-            Some(expected),
-            "{since}"
-        );
+        assert_eq!(release(&expiry, since, since).as_deref(), Some(expected), "{since}");
     }
 }
 
 #[test]
 fn an_overdue_entry_goes_at_the_next_run() {
-    let run = release(
-        &find(DEFAULT),
-        "2026-11-20T00:00:00Z",
-        "2026-11-22T13:26:00Z",
-    );
+    let run = release(&find(DEFAULT), "2026-11-20T00:00:00Z", "2026-11-22T13:26:00Z");
     assert_eq!(run.as_deref(), Some("2026-11-22T14:00:00Z"));
 }
 
@@ -76,20 +66,11 @@ fn every_spelling_of_the_age() {
         ("expiretable -vt3600 virusprot", Some(3600)),
         ("expiretable -t 1d virusprot > /dev/null 2>&1", Some(86_400)),
         ("/sbin/pfctl -q -t virusprot -T expire 7200", Some(7200)),
-        (
-            "/usr/bin/true ; /sbin/pfctl -T expire -t virusprot 60",
-            Some(60),
-        ),
+        ("/usr/bin/true ; /sbin/pfctl -T expire -t virusprot 60", Some(60)),
         ("expiretable -t 3600 virusprot; /root/next", Some(3600)),
-        (
-            "expiretable -t 3600 'virusprot'>/dev/null 2>&1&",
-            Some(3600),
-        ),
+        ("expiretable -t 3600 'virusprot'>/dev/null 2>&1&", Some(3600)),
         ("env A=1 nohup expiretable -t 3600 virusprot", Some(3600)),
-        (
-            "expiretable -t 3600 virusprot; /root/notify virusprot",
-            Some(3600),
-        ),
+        ("expiretable -t 3600 virusprot; /root/notify virusprot", Some(3600)),
     ];
     for (command, expected) in cases {
         assert_eq!(older_than(&find(command)), expected, "{command}");
@@ -114,10 +95,7 @@ fn items_that_free_nothing_of_ours() {
         assert_eq!(find(command), Expiry::None, "{command}");
     }
     assert_eq!(Expiry::find(&[], &table()), Expiry::None);
-    assert_eq!(
-        Expiry::find(&[item("#*/60", DEFAULT)], &table()),
-        Expiry::None
-    );
+    assert_eq!(Expiry::find(&[item("#*/60", DEFAULT)], &table()), Expiry::None);
 }
 
 #[test]
@@ -140,14 +118,8 @@ fn what_is_not_understood_is_unknown() {
     ];
     for command in doubtful {
         let expiry = find(command);
-        assert!(
-            matches!(expiry, Expiry::Unknown { .. }),
-            "{command}: {expiry:?}"
-        );
-        assert_eq!(
-            release(&expiry, "2026-11-22T12:30:00Z", "2026-11-22T12:30:00Z"),
-            None
-        );
+        assert!(matches!(expiry, Expiry::Unknown { .. }), "{command}: {expiry:?}");
+        assert_eq!(release(&expiry, "2026-11-22T12:30:00Z", "2026-11-22T12:30:00Z"), None);
     }
     let odd = Expiry::find(&[item("@hourly", DEFAULT)], &table());
     assert!(matches!(odd, Expiry::Unknown { .. }), "{odd:?}");
@@ -155,10 +127,7 @@ fn what_is_not_understood_is_unknown() {
 
 #[test]
 fn the_earliest_release_of_several_items_counts() {
-    let daily = CronItem {
-        hour: "3".into(),
-        ..item("0", "expiretable -t 600 virusprot")
-    };
+    let daily = CronItem { hour: "3".into(), ..item("0", "expiretable -t 600 virusprot") };
     let items = [daily, item("*/60", DEFAULT)];
     let expiry = Expiry::find(&items, &table());
     assert_eq!(
@@ -189,10 +158,7 @@ fn an_item_that_is_not_understood_beside_one_that_is() {
 fn only_a_known_expiry_goes_without_warning() {
     assert_eq!(find(DEFAULT).warning(&table()), None);
     assert_eq!(Expiry::None.warning(&table()).unwrap().code, "no-expiry");
-    assert_eq!(
-        Expiry::unread().warning(&table()).unwrap().code,
-        "expiry-unknown"
-    );
+    assert_eq!(Expiry::unread().warning(&table()).unwrap().code, "expiry-unknown");
 }
 
 fn entries(text: &str) -> Vec<Entry> {
@@ -231,60 +197,30 @@ fn an_overdue_entry_proves_a_dead_job() {
     assert_eq!(dead.working(), Some(false));
     let overdue = dead.overdue.as_ref().unwrap();
     assert_eq!(overdue.first.to_string(), "203.0.113.200/32");
-    assert_eq!(
-        (overdue.late_seconds, overdue.count),
-        (12 * 3600 + 26 * 60 + 30, 1)
-    );
+    assert_eq!((overdue.late_seconds, overdue.count), (12 * 3600 + 26 * 60 + 30, 1));
     let since = "2026-11-28T12:01:02Z".parse().unwrap();
     let now = "2026-11-28T12:26:30Z".parse().unwrap();
-    assert_eq!(
-        dead.release_at(since, now, &TimeZone::UTC),
-        None,
-        "no promise"
-    );
+    assert_eq!(dead.release_at(since, now, &TimeZone::UTC), None, "no promise");
     assert_eq!(dead.warning(&table()).unwrap().code, "expiry-not-working");
 
     for (text, working) in [
         // Ripe at 12:00:00, so it goes at the next full hour.
-        (
-            "   192.0.2.1\n\tCleared:     Sat Nov 28 11:00:00 2026\n",
-            true,
-        ),
+        ("   192.0.2.1\n\tCleared:     Sat Nov 28 11:00:00 2026\n", true),
         // It should have gone at 12:00:00.
-        (
-            "   192.0.2.1\n\tCleared:     Sat Nov 28 10:59:58 2026\n",
-            false,
-        ),
-        (
-            "   2001:db8::/32\n\tCleared:     Sat Nov 28 02:00:00 2026\n",
-            false,
-        ),
+        ("   192.0.2.1\n\tCleared:     Sat Nov 28 10:59:58 2026\n", false),
+        ("   2001:db8::/32\n\tCleared:     Sat Nov 28 02:00:00 2026\n", false),
         // Its age is not known, and an excluded address blocks nothing.
         ("   192.0.2.1\n", true),
-        (
-            "  !192.0.2.1\n\tCleared:     Sat Nov 28 02:00:00 2026\n",
-            true,
-        ),
+        ("  !192.0.2.1\n\tCleared:     Sat Nov 28 02:00:00 2026\n", true),
         ("", true),
     ] {
-        assert_eq!(
-            judged(find(DEFAULT), text).working(),
-            Some(working),
-            "{text}"
-        );
+        assert_eq!(judged(find(DEFAULT), text).working(), Some(working), "{text}");
     }
     let daily = Expiry::find(&[item("0", "pfctl -t virusprot -T expire 3600")], &table());
     assert_eq!(judged(daily, old).working(), Some(false));
-    let yearly = CronItem {
-        month: "1".into(),
-        mday: "1".into(),
-        hour: "0".into(),
-        ..item("0", DEFAULT)
-    };
-    assert_eq!(
-        judged(Expiry::find(&[yearly], &table()), old).working(),
-        Some(true)
-    );
+    let yearly =
+        CronItem { month: "1".into(), mday: "1".into(), hour: "0".into(), ..item("0", DEFAULT) };
+    assert_eq!(judged(Expiry::find(&[yearly], &table()), old).working(), Some(true));
 }
 
 proptest::proptest! {

@@ -34,10 +34,7 @@ pub fn id(text: &str) -> ChangeId {
 }
 
 /// A change planned on what is there now.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a change is named where it is made"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a change is named where it is made")]
 pub fn planned(world: &World, name: &str, change: ConfigurationEdit) -> ApplyRequest {
     asked(world, name, &change).unwrap()
 }
@@ -68,10 +65,7 @@ fn asked(
 }
 
 /// Makes a change; one that cannot be made of what is there is not even sent.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a change is named where it is made"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "a change is named where it is made")]
 pub fn make(world: &mut World, name: &str, change: ConfigurationEdit) -> ChangeOutcome {
     match asked(world, name, &change) {
         Ok(request) => apply_change(world, &request),
@@ -94,10 +88,7 @@ pub fn make(world: &mut World, name: &str, change: ConfigurationEdit) -> ChangeO
 pub fn caps(connections: u32, rate: (u32, u32)) -> ConfigurationEdit {
     ConfigurationEdit::Caps {
         max_src_conn: Some(connections),
-        rate: Some(Rate {
-            connections: rate.0,
-            seconds: rate.1,
-        }),
+        rate: Some(Rate { connections: rate.0, seconds: rate.1 }),
     }
 }
 
@@ -105,10 +96,7 @@ pub fn build(alias: bool) -> ConfigurationEdit {
     ConfigurationEdit::Build {
         description: "KMS public — kms.viktorbarzin.me".to_owned(),
         max_src_conn: Some(50),
-        rate: Some(Rate {
-            connections: 10,
-            seconds: 60,
-        }),
+        rate: Some(Rate { connections: 10, seconds: 60 }),
         alias,
     }
 }
@@ -126,10 +114,7 @@ pub fn words(world: &World) -> Configured {
 
 pub fn kms_rules(world: &World) -> Vec<&str> {
     let rules = world.pf.filter.iter().chain(&world.pf.rdr);
-    rules
-        .map(|rule| rule.text.as_str())
-        .filter(|text| text.contains("port = 1688"))
-        .collect()
+    rules.map(|rule| rule.text.as_str()).filter(|text| text.contains("port = 1688")).collect()
 }
 
 #[test]
@@ -145,10 +130,7 @@ fn caps_are_written_loaded_and_told() {
     assert_eq!(outcome.fingerprints.1, outcome.after.fingerprint());
     assert_eq!(words(&world).fingerprint, outcome.fingerprints.1);
     let words = words(&world);
-    assert_eq!(
-        words.filter[0].caps.max_src_conn_rates.as_deref(),
-        Some("60")
-    );
+    assert_eq!(words.filter[0].caps.max_src_conn_rates.as_deref(), Some("60"));
     assert_eq!(
         words.revision.description.as_deref(),
         Some("kmsctl (viktor@laptop): kmsctl c1: caps per source: 10 connections, 3 in 1m: night")
@@ -171,16 +153,10 @@ fn caps_are_written_loaded_and_told() {
 fn what_already_is_so_writes_nothing() {
     let mut world = world(Scenario::Open);
     let before = (world.configuration.clone(), world.pf.clone());
-    for (name, change) in [
-        ("c1", caps(50, (10, 60))),
-        ("c2", ConfigurationEdit::Enable),
-        ("c3", build(true)),
-    ] {
-        assert_eq!(
-            make(&mut world, name, change).result,
-            ChangeEnding::NothingToDo,
-            "{name}"
-        );
+    for (name, change) in
+        [("c1", caps(50, (10, 60))), ("c2", ConfigurationEdit::Enable), ("c3", build(true))]
+    {
+        assert_eq!(make(&mut world, name, change).result, ChangeEnding::NothingToDo, "{name}");
     }
     assert_eq!((world.configuration, world.pf), before);
 }
@@ -195,78 +171,43 @@ fn a_change_is_made_once_and_told_again() {
     let before = world.configuration.clone();
     assert_eq!(apply_change(&mut world, &request), first);
     assert_eq!(world.configuration, before);
-    let asked = OutcomeRequest {
-        service: super::request(),
-        id: id("c1"),
-        settle: true,
-    };
+    let asked = OutcomeRequest { service: super::request(), id: id("c1"), settle: true };
     assert_eq!(
         answer_outcome(&mut world, &asked),
-        OutcomeAnswer::Ended {
-            outcome: Box::new(first)
-        }
+        OutcomeAnswer::Ended { outcome: Box::new(first) }
     );
-    assert_eq!(
-        make(&mut world, "c2", ConfigurationEdit::Enable).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(make(&mut world, "c2", ConfigurationEdit::Enable).result, ChangeEnding::Done);
     assert_eq!(kms_rules(&world).len(), 2);
 }
 
 #[test]
 fn an_id_that_was_settled_is_refused_when_it_arrives_late() {
     let mut world = world(Scenario::Open);
-    let mut asked = OutcomeRequest {
-        service: request(),
-        id: id("c1"),
-        settle: false,
-    };
+    let mut asked = OutcomeRequest { service: request(), id: id("c1"), settle: false };
     assert_eq!(answer_outcome(&mut world, &asked), OutcomeAnswer::Unknown);
     asked.settle = true;
     assert_eq!(answer_outcome(&mut world, &asked), OutcomeAnswer::Unknown);
-    assert_eq!(
-        make(&mut world, "c1", ConfigurationEdit::Disable).result,
-        ChangeEnding::Refused
-    );
-    assert_eq!(
-        make(&mut world, "c2", ConfigurationEdit::Disable).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(make(&mut world, "c1", ConfigurationEdit::Disable).result, ChangeEnding::Refused);
+    assert_eq!(make(&mut world, "c2", ConfigurationEdit::Disable).result, ChangeEnding::Done);
 }
 
 #[test]
 fn delete_and_put_back_leave_no_trace() {
     let mut world = world(Scenario::Open);
     let before = rest(&world.configuration);
-    let rules: Vec<String> = world
-        .pf
-        .filter
-        .iter()
-        .map(|rule| rule.text.clone())
-        .collect();
+    let rules: Vec<String> = world.pf.filter.iter().map(|rule| rule.text.clone()).collect();
     let deleted = make(&mut world, "c1", ConfigurationEdit::Delete);
     assert_eq!(deleted.result, ChangeEnding::Done);
-    assert_eq!(
-        (deleted.after.nat.is_none(), deleted.after.filter.is_none()),
-        (true, true)
-    );
+    assert_eq!((deleted.after.nat.is_none(), deleted.after.filter.is_none()), (true, true));
     assert!(kms_rules(&world).is_empty() && words(&world).nat.is_empty());
-    let back = ConfigurationEdit::PutBack {
-        records: Box::new(deleted.before.clone()),
-        alias: false,
-    };
+    let back =
+        ConfigurationEdit::PutBack { records: Box::new(deleted.before.clone()), alias: false };
     let back = make(&mut world, "c2", back);
-    assert_eq!(
-        (back.result, &back.after),
-        (ChangeEnding::Done, &deleted.before)
-    );
+    assert_eq!((back.result, &back.after), (ChangeEnding::Done, &deleted.before));
     assert_eq!(back.fingerprints.1, deleted.fingerprints.0);
     assert_eq!(rest(&world.configuration), before);
     assert!(world.pf.filter.iter().map(|rule| &rule.text).eq(&rules));
-    assert_eq!(
-        make(&mut world, "c3", ConfigurationEdit::Delete).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(make(&mut world, "c3", ConfigurationEdit::Delete).result, ChangeEnding::Done);
     assert_eq!(
         make(&mut world, "c4", ConfigurationEdit::Delete).result,
         ChangeEnding::Refused,
@@ -288,18 +229,9 @@ fn build_makes_the_same_of_every_beginning() {
         let mut world = world(scenario);
         let before = world.configuration.clone();
         let made = make(&mut world, "c1", build(true));
-        assert_eq!(
-            made.result,
-            ChangeEnding::Done,
-            "{scenario:?}: {}",
-            made.message
-        );
+        assert_eq!(made.result, ChangeEnding::Done, "{scenario:?}: {}", made.message);
         let words = words(&world);
-        assert_eq!(
-            (words.nat.len(), words.filter.len()),
-            (1, 1),
-            "{scenario:?}"
-        );
+        assert_eq!((words.nat.len(), words.filter.len()), (1, 1), "{scenario:?}");
         assert_eq!(words.nat[0].association, words.filter[0].association);
         assert_eq!(words.alias.unwrap().address.as_deref(), Some("10.0.20.202"));
         let rules = kms_rules(&world);
@@ -313,25 +245,14 @@ fn build_makes_the_same_of_every_beginning() {
             ChangeEnding::NothingToDo,
             "{scenario:?}"
         );
-        let undo = ConfigurationEdit::PutBack {
-            records: Box::new(made.before.clone()),
-            alias: true,
-        };
+        let undo =
+            ConfigurationEdit::PutBack { records: Box::new(made.before.clone()), alias: true };
         let undone = make(&mut world, "c3", undo);
-        assert_eq!(
-            undone.result,
-            ChangeEnding::Done,
-            "{scenario:?}: {}",
-            undone.message
-        );
+        assert_eq!(undone.result, ChangeEnding::Done, "{scenario:?}: {}", undone.message);
         assert_eq!(rest(&world.configuration), rest(&before), "{scenario:?}");
     }
     let mut world = world(Scenario::OldTarget);
-    assert_eq!(
-        make(&mut world, "c1", build(false)).result,
-        ChangeEnding::Refused,
-        "no alias"
-    );
+    assert_eq!(make(&mut world, "c1", build(false)).result, ChangeEnding::Refused, "no alias");
 }
 
 #[test]
@@ -344,20 +265,14 @@ fn closed_and_killed_it_stays_closed() {
     };
     let before = live(&world);
     assert!(before > 40, "{before}");
-    assert_eq!(
-        make(&mut world, "c1", ConfigurationEdit::Disable).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(make(&mut world, "c1", ConfigurationEdit::Disable).result, ChangeEnding::Done);
     assert_eq!(live(&world), before, "a reload ends no connection");
     let kill = ["-k", "label", "-k", "id:1763000004"].map(str::to_owned);
     let killed = pfctl::run_pfctl(&mut world, &kill, b"").stderr;
     assert_eq!(killed, format!("killed {before} states\n").into_bytes());
     world.advance_to(NOW + 3_600_000);
     assert_eq!(live(&world), 0);
-    assert_eq!(
-        make(&mut world, "c2", ConfigurationEdit::Enable).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(make(&mut world, "c2", ConfigurationEdit::Enable).result, ChangeEnding::Done);
     world.advance_to(NOW + 4_200_000);
     assert!(live(&world) > 20, "{}", live(&world));
 }
@@ -365,10 +280,7 @@ fn closed_and_killed_it_stays_closed() {
 #[test]
 fn a_pair_that_was_built_anew_lets_clients_in() {
     let mut world = world(Scenario::Absent);
-    assert_eq!(
-        make(&mut world, "c1", build(true)).result,
-        ChangeEnding::Done
-    );
+    assert_eq!(make(&mut world, "c1", build(true)).result, ChangeEnding::Done);
     let rule = words(&world).filter[0].tracker.clone().unwrap();
     assert_ne!(rule, KMS.to_string());
     let creations = |world: &World| {

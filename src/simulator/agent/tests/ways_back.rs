@@ -24,21 +24,11 @@ fn temporary(world: &mut World, name: &str, change: ConfigurationEdit, after: i6
 }
 
 fn max_src_conn(world: &World) -> String {
-    read_configured(world, &request()).filter[0]
-        .caps
-        .max_src_conn
-        .clone()
-        .unwrap()
+    read_configured(world, &request()).filter[0].caps.max_src_conn.clone().unwrap()
 }
 
 fn ended(world: &World, name: &str) -> (ChangeEnding, i64) {
-    let reverted = world
-        .ledger
-        .get(&id(name))
-        .unwrap()
-        .outcome
-        .reverted
-        .clone();
+    let reverted = world.ledger.get(&id(name)).unwrap().outcome.reverted.clone();
     let reverted = reverted.expect("it has fired");
     (reverted.result, reverted.at)
 }
@@ -59,23 +49,19 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
     assert_eq!(max_src_conn(&world), "50");
     let (result, at) = ended(&world, "c1");
     assert_eq!(result, ChangeEnding::Done);
-    assert!(
-        (SECOND + 7200..=SECOND + 7260).contains(&at) && at % 60 == 0,
-        "{at}"
-    );
+    assert!((SECOND + 7200..=SECOND + 7260).contains(&at) && at % 60 == 0, "{at}");
     let words = read_configured(&world, &request());
     assert!(words.armed.is_empty());
     assert!(
-        words
-            .revision
-            .description
-            .unwrap()
-            .contains("kmsctl c1: taken back, its time is over")
+        words.revision.description.unwrap().contains("kmsctl c1: taken back, its time is over")
     );
-    assert!(world.pf.filter.iter().any(|rule| {
-        rule.text
-            .contains("max-src-conn 50, max-src-conn-rate 10/60")
-    }));
+    assert!(
+        world
+            .pf
+            .filter
+            .iter()
+            .any(|rule| { rule.text.contains("max-src-conn 50, max-src-conn-rate 10/60") })
+    );
 }
 
 #[test]
@@ -99,13 +85,7 @@ fn what_it_activates_of_others_is_said() {
     temporary(&mut world, "c1", ConfigurationEdit::Disable, 600);
     world.configuration.dirty.push("filter".to_owned());
     world.advance_to(NOW + 700_000);
-    let reverted = world
-        .ledger
-        .get(&id("c1"))
-        .unwrap()
-        .outcome
-        .reverted
-        .clone();
+    let reverted = world.ledger.get(&id("c1")).unwrap().outcome.reverted.clone();
     let message = reverted.unwrap().message;
     assert!(
         message.contains("activated changes saved in the GUI and not applied (filter)"),
@@ -133,10 +113,7 @@ fn it_is_left_alone_when_somebody_has_changed_the_rules() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 600);
     let somebody = |rules: &mut Vec<Element>| rules[3].set_child("max-src-conn", "20");
-    world
-        .configuration
-        .tree
-        .edit_list("filter", "rule", somebody);
+    world.configuration.tree.edit_list("filter", "rule", somebody);
     world.advance_to(NOW + 700_000);
     assert_eq!(ended(&world, "c1").0, ChangeEnding::Stale);
     assert_eq!(max_src_conn(&world), "20");
@@ -146,17 +123,8 @@ fn it_is_left_alone_when_somebody_has_changed_the_rules() {
 fn kept_it_stays() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 600);
-    let wish = KeepRequest {
-        service: request(),
-        id: id("c1"),
-        until: None,
-    };
-    assert_eq!(
-        keep_change(&mut world, &wish),
-        Kept::Kept {
-            reverts_at: SECOND + 600
-        }
-    );
+    let wish = KeepRequest { service: request(), id: id("c1"), until: None };
+    assert_eq!(keep_change(&mut world, &wish), Kept::Kept { reverts_at: SECOND + 600 });
     assert_eq!(keep_change(&mut world, &wish), Kept::NotArmed);
     world.advance_to(NOW + 3_600_000);
     assert_eq!(max_src_conn(&world), "10");
@@ -171,29 +139,17 @@ fn temporary_late(world: &mut World) {
     request.revert_at = Some(SECOND + 3700);
     assert_eq!(apply_change(world, &request).result, ChangeEnding::Done);
     world.advance_to(NOW + 7_200_000);
-    let wish = KeepRequest {
-        service: super::request(),
-        id: id("c2"),
-        until: None,
-    };
+    let wish = KeepRequest { service: super::request(), id: id("c2"), until: None };
     assert!(matches!(keep_change(world, &wish), Kept::Reverted { .. }));
 }
 
 #[test]
 fn a_change_that_failed_arms_nothing() {
-    for scenario in [
-        Scenario::LoadFails,
-        Scenario::Unproven,
-        Scenario::WriteFails,
-    ] {
+    for scenario in [Scenario::LoadFails, Scenario::Unproven, Scenario::WriteFails] {
         let mut world = world(scenario);
         let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
         request.revert_at = Some(SECOND + 600);
-        assert_eq!(
-            apply_change(&mut world, &request).reverts_at,
-            None,
-            "{scenario:?}"
-        );
+        assert_eq!(apply_change(&mut world, &request).reverts_at, None, "{scenario:?}");
         assert!(read_configured(&world, &super::request()).armed.is_empty());
     }
 }
@@ -201,13 +157,6 @@ fn a_change_that_failed_arms_nothing() {
 #[test]
 fn another_operator_holds_the_lock() {
     let mut world = world(Scenario::Locked);
-    let wish = KeepRequest {
-        service: request(),
-        id: id("c1"),
-        until: None,
-    };
-    assert!(matches!(
-        keep_change(&mut world, &wish),
-        Kept::Locked { .. }
-    ));
+    let wish = KeepRequest { service: request(), id: id("c1"), until: None };
+    assert!(matches!(keep_change(&mut world, &wish), Kept::Locked { .. }));
 }

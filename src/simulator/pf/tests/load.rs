@@ -11,13 +11,8 @@ use crate::simulator::traffic::TrafficTarget;
 /// Loads the open box's rules with one record of a list changed.
 fn reload(pf: &mut SimulatedPf, section: &str, index: usize, edit: impl FnOnce(&mut Element)) {
     let mut configuration = Configuration::shipped(Scenario::Open);
-    configuration
-        .tree
-        .edit_list(section, "rule", |rules| edit(&mut rules[index]));
-    pf.load(
-        &generate::generate_ruleset(&configuration).unwrap(),
-        NOW + 500,
-    );
+    configuration.tree.edit_list(section, "rule", |rules| edit(&mut rules[index]));
+    pf.load(&generate::generate_ruleset(&configuration).unwrap(), NOW + 500);
 }
 
 #[test]
@@ -33,34 +28,18 @@ fn open_connections_stop_counting_and_new_ones_start_from_zero() {
         rule.set_child("max-src-conn", "10");
         rule.set_child("max-src-conn-rate", "3");
     });
-    assert!(
-        pf.filter[number]
-            .text
-            .contains("max-src-conn 10, max-src-conn-rate 3/60")
-    );
+    assert!(pf.filter[number].text.contains("max-src-conn 10, max-src-conn-rate 3/60"));
     assert_eq!(pf.states[&old.0].rule.unwrap().number, number);
-    assert_eq!(
-        (pf.filter[number].packets, pf.states_of(number)),
-        ((0, 0), 0)
-    );
+    assert_eq!((pf.filter[number].packets, pf.states_of(number)), ((0, 0), 0));
     assert_eq!((counted.0, pf.nodes.len()), (20, 1));
     // Ten are open, and yet three more pass: they are the first of the new rule.
     for port in 200..203 {
         let connected = connect(&mut pf, TrafficTarget::Kms, port, NOW + 1000).unwrap();
         assert_eq!(connected.1, Handshake::Passed, "{port}");
     }
+    assert_eq!((pf.nodes.len(), pf.nodes[0].connections, pf.nodes[1].connections), (2, 10, 3));
     assert_eq!(
-        (
-            pf.nodes.len(),
-            pf.nodes[0].connections,
-            pf.nodes[1].connections
-        ),
-        (2, 10, 3)
-    );
-    assert_eq!(
-        connect(&mut pf, TrafficTarget::Kms, 203, NOW + 1000)
-            .unwrap()
-            .1,
+        connect(&mut pf, TrafficTarget::Kms, 203, NOW + 1000).unwrap().1,
         Handshake::Tripped
     );
     assert_eq!(listed(&pf), Some(NOW + 1000));
@@ -74,10 +53,7 @@ fn unchanged_rules_go_on_counting_and_their_states_stay_with_the_old_ones() {
     let before = pf.filter[number].clone();
     reload(&mut pf, "filter", 3, |rule| rule.set_child("disabled", ""));
     let after = &pf.filter[number];
-    assert_eq!(
-        (after.packets, after.evaluations),
-        (before.packets, before.evaluations)
-    );
+    assert_eq!((after.packets, after.evaluations), (before.packets, before.evaluations));
     assert_eq!((after.creations, pf.states_of(number)), (0, 0));
 }
 
@@ -95,10 +71,7 @@ fn a_rule_that_is_gone_is_found_by_its_states_until_they_end() {
     assert_eq!(pf.states[&ids.0].packets, (3, 2), "what is open goes on");
     pf.remove(ids.0, NOW + 800);
     pf.purge_expired(NOW + 800);
-    assert!(
-        pf.made_by(rule).is_some(),
-        "its source node still refers to it"
-    );
+    assert!(pf.made_by(rule).is_some(), "its source node still refers to it");
     pf.purge_expired(NOW + 60_800);
     assert_eq!(pf.made_by(rule), None);
 }
@@ -107,9 +80,7 @@ fn a_rule_that_is_gone_is_found_by_its_states_until_they_end() {
 fn tables_keep_their_entries_and_times() {
     let mut pf = pf();
     let table = pf.table_mut("virusprot").unwrap();
-    table
-        .entries
-        .insert("203.0.113.9/32".parse().unwrap(), NOW - 5000);
+    table.entries.insert("203.0.113.9/32".parse().unwrap(), NOW - 5000);
     let made =
         crate::simulator::pf::table::SimulatedTable::new("mine", "-pa----", &["192.0.2.1"], NOW);
     pf.tables.push(made);
@@ -129,19 +100,11 @@ fn connections_go_where_the_redirection_leads() {
         rule.set_child("target", "k8s_shared_lb");
     });
     let passage = TrafficTarget::Kms.passage(client(100), &mut Random::new(1));
-    assert_eq!(
-        pf.open(&passage, NOW),
-        None,
-        "the filter rule is for the other address"
-    );
+    assert_eq!(pf.open(&passage, NOW), None, "the filter rule is for the other address");
     reload(&mut pf, "nat", 3, |rule| {
         rule.set_child("local-port", "1689");
     });
-    assert_eq!(
-        pf.open(&passage, NOW),
-        None,
-        "the filter rule is for the other port"
-    );
+    assert_eq!(pf.open(&passage, NOW), None, "the filter rule is for the other port");
     reload(&mut pf, "nat", 3, |_| {});
     assert!(pf.open(&passage, NOW).is_some());
 }
@@ -149,11 +112,7 @@ fn connections_go_where_the_redirection_leads() {
 #[test]
 fn an_alias_that_nothing_refers_to_leaves_no_table() {
     let ruleset = generate::generate_ruleset(&Configuration::shipped(Scenario::Absent)).unwrap();
-    let names: Vec<&str> = ruleset
-        .tables
-        .iter()
-        .map(|table| table.name.as_str())
-        .collect();
+    let names: Vec<&str> = ruleset.tables.iter().map(|table| table.name.as_str()).collect();
     assert!(names.contains(&"k8s_shared_lb") && !names.contains(&"k8s_kms_lb"));
 }
 

@@ -35,11 +35,7 @@ fn connect(
 }
 
 fn listed(pf: &SimulatedPf) -> Option<i64> {
-    pf.table("virusprot")
-        .unwrap()
-        .entries
-        .get(&format!("{CLIENT}/32").parse().unwrap())
-        .copied()
+    pf.table("virusprot").unwrap().entries.get(&format!("{CLIENT}/32").parse().unwrap()).copied()
 }
 
 #[test]
@@ -48,24 +44,12 @@ fn the_eleventh_connection_in_a_second_overloads() {
     let web = connect(&mut pf, TrafficTarget::Https, 1, NOW).unwrap().0;
     for port in 0..10 {
         assert_eq!(
-            connect(
-                &mut pf,
-                TrafficTarget::Kms,
-                100 + port,
-                NOW + i64::from(port) * 50
-            )
-            .unwrap()
-            .1,
+            connect(&mut pf, TrafficTarget::Kms, 100 + port, NOW + i64::from(port) * 50).unwrap().1,
             Handshake::Passed
         );
     }
     assert_eq!(listed(&pf), None);
-    assert_eq!(
-        connect(&mut pf, TrafficTarget::Kms, 200, NOW + 900)
-            .unwrap()
-            .1,
-        Handshake::Tripped
-    );
+    assert_eq!(connect(&mut pf, TrafficTarget::Kms, 200, NOW + 900).unwrap().1, Handshake::Tripped);
     assert_eq!(listed(&pf), Some(NOW + 900));
     // Flush global ends the inbound half of everything the source had, and only that half.
     let left: Vec<_> = pf.states.values().collect();
@@ -76,11 +60,7 @@ fn the_eleventh_connection_in_a_second_overloads() {
     );
     assert!(!pf.states.contains_key(&web.0) && pf.states.contains_key(&web.1));
     assert_eq!(
-        (
-            pf.totals.source_rates,
-            pf.totals.overload_insertions,
-            pf.totals.overload_flushes
-        ),
+        (pf.totals.source_rates, pf.totals.overload_insertions, pf.totals.overload_flushes),
         (1, 1, 1)
     );
     // From now on nothing of it gets in, whatever the port, and the block rule counts it.
@@ -93,25 +73,16 @@ fn the_eleventh_connection_in_a_second_overloads() {
 fn six_seconds_apart_never_trips_until_the_connection_cap_does() {
     let mut pf = pf();
     for number in 0..50 {
-        let connected = connect(
-            &mut pf,
-            TrafficTarget::Kms,
-            100 + number,
-            NOW + i64::from(number) * 6000,
-        );
+        let connected =
+            connect(&mut pf, TrafficTarget::Kms, 100 + number, NOW + i64::from(number) * 6000);
         assert_eq!(connected.unwrap().1, Handshake::Passed, "{number}");
     }
     assert_eq!(pf.nodes[0].connections, 50);
     assert_eq!(
-        connect(&mut pf, TrafficTarget::Kms, 999, NOW + 300_000)
-            .unwrap()
-            .1,
+        connect(&mut pf, TrafficTarget::Kms, 999, NOW + 300_000).unwrap().1,
         Handshake::Tripped
     );
-    assert_eq!(
-        (pf.totals.source_connections, pf.totals.source_rates),
-        (1, 0)
-    );
+    assert_eq!((pf.totals.source_connections, pf.totals.source_rates), (1, 0));
     assert!(listed(&pf).is_some());
 }
 
@@ -122,10 +93,7 @@ fn a_second_overload_does_not_renew_the_entry() {
     for port in 0..11 {
         connect(&mut pf, TrafficTarget::Kms, 100 + port, NOW);
     }
-    pf.table_mut("virusprot")
-        .unwrap()
-        .entries
-        .insert(net, NOW - 5000);
+    pf.table_mut("virusprot").unwrap().entries.insert(net, NOW - 5000);
     let rule = pf.object(pf.rule(KMS).unwrap());
     pf.overload(rule, client(0).ip(), NOW + 9000);
     assert_eq!(listed(&pf), Some(NOW - 5000));
@@ -154,10 +122,7 @@ fn states_time_out_as_their_levels_say_and_nodes_outlive_them_by_the_rate() {
     assert!(pf.states.contains_key(&ids.0));
     pf.purge_expired(NOW + 90_000);
     assert!(!pf.states.contains_key(&ids.0));
-    assert_eq!(
-        (pf.nodes.len(), pf.nodes[0].states, pf.nodes[0].connections),
-        (1, 0, 0)
-    );
+    assert_eq!((pf.nodes.len(), pf.nodes[0].states, pf.nodes[0].connections), (1, 0, 0));
     pf.purge_expired(NOW + 149_999);
     assert_eq!(pf.nodes.len(), 1);
     pf.purge_expired(NOW + 150_000);
@@ -189,9 +154,7 @@ fn a_freed_source_trips_until_it_is_forgotten() {
         if forget {
             assert_eq!(pf.forget_sources(&net), 1);
         }
-        connect(&mut pf, TrafficTarget::Kms, 200, NOW + 3_000)
-            .unwrap()
-            .1
+        connect(&mut pf, TrafficTarget::Kms, 200, NOW + 3_000).unwrap().1
     };
     assert_eq!(freed(false), Handshake::Tripped);
     assert_eq!(freed(true), Handshake::Passed);
@@ -203,21 +166,9 @@ fn the_preview_cuts_whom_the_simulator_cuts() {
     use crate::domain::ratelimit::preview::{SeenConnections, preview_caps};
     let caps = Caps {
         max_src_conn: Some(50),
-        rate: Some(crate::domain::pf::rule::Rate {
-            connections: 10,
-            seconds: 60,
-        }),
+        rate: Some(crate::domain::pf::rule::Rate { connections: 10, seconds: 60 }),
     };
-    for (step, count) in [
-        (0, 10),
-        (0, 11),
-        (1, 12),
-        (3, 14),
-        (5, 20),
-        (5, 21),
-        (6, 80),
-        (7, 60),
-    ] {
+    for (step, count) in [(0, 10), (0, 11), (1, 12), (3, 14), (5, 20), (5, 21), (6, 80), (7, 60)] {
         let (mut pf, mut seen) = (pf(), SeenConnections::default());
         let mut tripped = None;
         for number in 0..count {
@@ -235,10 +186,6 @@ fn the_preview_cuts_whom_the_simulator_cuts() {
         let generation = Some(crate::domain::overload::Generation::Decaying);
         let cuts = preview_caps(&mut seen, caps, generation, |_| None);
         let cut = cuts.iter().find(|cut| cut.cuts > 0);
-        assert_eq!(
-            cut.map(|cut| cut.cut_at.as_second()),
-            tripped,
-            "{step} {count}"
-        );
+        assert_eq!(cut.map(|cut| cut.cut_at.as_second()), tripped, "{step} {count}");
     }
 }
