@@ -37,7 +37,7 @@ fn collect_leaves<'a>(path: &str, value: &'a Value, found: &mut Vec<(String, &'a
     match value {
         Value::Null => {}
         Value::Object(fields) if !fields.is_empty() => {
-            fields.iter().for_each(|(name, value)| collect_leaves(&below(name), value, found))
+            fields.iter().for_each(|(name, value)| collect_leaves(&below(name), value, found));
         }
         Value::Array(items) if !items.is_empty() => items
             .iter()

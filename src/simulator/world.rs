@@ -209,7 +209,7 @@ impl World {
         match event {
             WorldEvent::Act(actor) => self.act_as(actor),
             WorldEvent::Burst { source, service, left } => {
-                self.burst_connections(source, service, left)
+                self.burst_connections(source, service, left);
             }
             WorldEvent::Cron => {
                 self.expire_entries(self.now);

@@ -197,7 +197,7 @@ fn flatten_value(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>)
     };
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| flatten_value(&join(name), value, pairs))
+            fields.iter().for_each(|(name, value)| flatten_value(&join(name), value, pairs));
         }
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
             items

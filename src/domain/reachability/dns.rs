@@ -115,7 +115,7 @@ fn parse_records(bytes: &[u8], start: usize, count: u16, family: Family) -> Opti
         match (kind, family) {
             (5, _) => wanted = name_at(bytes, start)?.0,
             (1, Family::A) => {
-                found.push(IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?)))
+                found.push(IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?)));
             }
             (28, Family::Aaaa) => {
                 found.push(IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?)));

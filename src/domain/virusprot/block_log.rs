@@ -85,12 +85,12 @@ impl BlockWatch {
             };
             match fresh.get_mut(address).filter(stays) {
                 None => {
-                    events.push(BlockEvent { at, event: BlockChange::Released, ..known.clone() })
+                    events.push(BlockEvent { at, event: BlockChange::Released, ..known.clone() });
                 }
                 // Once a customer, always: that is said once, whatever the log holds later.
                 Some(entry) if known.customer == Some(true) => entry.customer = Some(true),
                 Some(entry) if entry.customer == Some(true) => {
-                    events.push(BlockEvent { event: BlockChange::Customer, ..entry.clone() })
+                    events.push(BlockEvent { event: BlockChange::Customer, ..entry.clone() });
                 }
                 Some(_) => {}
             }

@@ -90,7 +90,7 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             insert(tree, FORWARDS, 4, forward);
         }
         Scenario::Upnp => {
-            merge(tree, "", json!({"installedpackages": {"miniupnpd": {"enable": "on"}}}))
+            merge(tree, "", json!({"installedpackages": {"miniupnpd": {"enable": "on"}}}));
         }
         _ => {}
     }
