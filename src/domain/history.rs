@@ -737,7 +737,7 @@ mod foreign_tests {
         assert_eq!(lines[0].0, "public/us1");
         assert!(lines[0].1.starts_with("from 198.51.100.77: filtered (no-response)"), "{lines:?}");
         assert!(!lines[0].1.contains("no answer"), "the summary says it already: {lines:?}");
-        assert!(lines[1].1.contains("dropped 6 packets"), "{lines:?}");
+        assert!(lines[1].1.contains("and 6 others"), "{lines:?}");
         let firewall = kept.firewall.as_ref().unwrap();
         assert!(firewall.sources.is_empty(), "a connection of another client");
         let text = serde_json::to_string(&kept).unwrap();
