@@ -13,7 +13,7 @@ use crate::domain::cluster::objects::KubernetesEvent;
 use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::error::{Failure, FailureKind};
 use crate::settings::resolved;
-use crate::text::format_span;
+use crate::text::{format_span, shorten_words};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
@@ -29,6 +29,9 @@ use tokio::task::JoinHandle;
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
 const MOST_BYTES: u64 = 16 << 20;
+
+/// Most values in an answer: an empty object takes two bytes of text, and hundreds of memory. A pod has some hundred.
+const MOST_VALUES: usize = 300_000;
 
 /// Most bytes of what it says on stderr that are taken.
 const MOST_TALK: u64 = 16 << 10;
@@ -166,8 +169,13 @@ impl Kubectl {
     async fn get<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, KubectlError> {
         let words = [words, &["-o", "json"]].concat();
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
-        serde_json::from_slice(&output)
-            .map_err(|error| KubectlError::Garbled { reason: error.to_string() })
+        let values = output.iter().filter(|byte| b"{[,".contains(byte)).count();
+        if values > MOST_VALUES {
+            return Err(KubectlError::TooLarge);
+        }
+        serde_json::from_slice(&output).map_err(|error| KubectlError::Garbled {
+            reason: shorten_words(&error.to_string()).into_owned(),
+        })
     }
 
     async fn read_text(&self, words: &[&str]) -> Result<String, KubectlError> {
@@ -449,7 +457,7 @@ pub enum KubectlError {
         status: i32,
         said: String,
     },
-    #[error("kubectl's answer is larger than 16 MiB")]
+    #[error("kubectl's answer is larger than 16 MiB, or holds more than {MOST_VALUES} values")]
     TooLarge,
     /// Success, but no JSON of that shape.
     #[error("kubectl answered in a form kmsctl does not know: {reason}")]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::russh::keys::PublicKey;
+use ::russh::keys::{HashAlg, PublicKey};
 use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
@@ -69,7 +69,7 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     };
     let file = public_half(key, &target.runtime_directory)?;
     Ok(Chosen {
-        notice: notice(&format!("its first key ({})", key.comment().as_str_lossy())),
+        notice: notice(&format!("its first key ({})", key.fingerprint(HashAlg::Sha256))),
         path: Some(file.path().to_owned()),
         file: Some(file),
     })

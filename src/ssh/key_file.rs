@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use ::russh::keys::agent::AgentIdentity;
 use ::russh::keys::agent::client::AgentClient;
-use ::russh::keys::{Algorithm, Error as KeyError, PrivateKey, PublicKey, decode_secret_key};
+use ::russh::keys::{
+    Algorithm, Error as KeyError, HashAlg, PrivateKey, PublicKey, decode_secret_key,
+};
 use tokio::net::UnixStream;
 
 use super::agent_key::{FEW, crowd_notice};
@@ -51,7 +53,7 @@ pub(crate) async fn choose_identity(
     match (client, usable, keys.is_empty()) {
         (Some(client), Some(key), _) => {
             let notice = (held > FEW).then(|| {
-                let offered = format!("its first key ({})", key.comment().as_str_lossy());
+                let offered = format!("its first key ({})", key.fingerprint(HashAlg::Sha256));
                 crowd_notice(held, &offered)
             });
             Ok((Identity::Agent(Box::new(client), key), notice))

@@ -133,10 +133,11 @@ impl KnownHosts {
             let Some((marker, hosts, key)) = known_host_fields(line) else {
                 continue;
             };
-            // An authority that is trusted for a host is trusted for each of its ports, as with `ssh`.
+            // An authority that is trusted for a host is trusted for each of its ports, and a key that is revoked for one is
+            // revoked for all, as with `ssh`.
             let bare = portless_name(name);
             let named = names_host(hosts, name)
-                .or_else(|| names_host(hosts, bare).filter(|_| marker == Marker::Authority));
+                .or_else(|| names_host(hosts, bare).filter(|_| marker != Marker::HostKey));
             let Some(exact) = named else {
                 continue;
             };
@@ -426,6 +427,12 @@ mod tests {
             HostKeyVerdict::Known
         );
         assert_eq!(judge(&format!("@revoked fw {TWO}"), "fw", ONE), HostKeyVerdict::Unknown);
+        // What is revoked for a host is revoked for each of its ports.
+        for revoked in ["fw", "*", "[fw]:2222", "other,fw"] {
+            let text = format!("[fw]:2222 {ONE}\n@revoked {revoked} {ONE}");
+            let verdict = judge(&text, "[fw]:2222", ONE);
+            assert!(matches!(verdict, HostKeyVerdict::Revoked { .. }), "{revoked}: {verdict:?}");
+        }
     }
 
     #[test]

@@ -208,11 +208,10 @@ fn whole_words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let quoted = rest.find('`').filter(|start| {
-            rest.get(..*start).is_some_and(|before| {
-                !before.contains(|letter: char| letter == ' ' || letter.is_alphanumeric())
-            })
-        });
+        // Only a backtick before the word's first letter opens one; the rest of the text is not searched for it.
+        let opening = rest.find(|letter: char| "` ".contains(letter) || letter.is_alphanumeric());
+        let quoted =
+            opening.filter(|start| rest.get(*start..).is_some_and(|at| at.starts_with('`')));
         let close = quoted.and_then(|start| {
             let (words, _) = rest.get(start + 1..)?.split_once('`')?;
             // A lone backtick, in the name of a rule perhaps, holds no sentence together.
@@ -376,6 +375,13 @@ mod tests {
             [format_bytes(12), format_bytes(1_434), format_bytes(3 << 20), format_bytes(u64::MAX)],
             ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
         );
+    }
+
+    #[test]
+    fn a_text_without_end_is_wrapped() {
+        let long = "no name (no node): container ` missing; ".repeat(50_000) + "`one command`";
+        let lines = wrap_text(&long, Some(80), 0);
+        assert!(lines.ends_with("`one command`\n"), "{}", &lines[lines.len() - 80..]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::probe::PAUSE;
 use super::{Task, join_in_order};
 use crate::domain::reachability::external::{ATTEMPTS, Attempt, Control};
+use crate::text::shorten_words;
 
 /// Most bytes of an answer.
 const LARGEST: u64 = 64 << 10;
@@ -39,6 +40,13 @@ pub enum CheckError {
     /// Not the documented answer.
     #[error("the check service answered something else than documented: {0}")]
     Garbled(String),
+}
+
+impl CheckError {
+    /// Of an answer in another form; what serde quotes of it is cut.
+    fn unreadable(error: &serde_json::Error) -> Self {
+        Self::Garbled(shorten_words(&error.to_string()).into_owned())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,7 +227,7 @@ impl CheckService<'_> {
 pub fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
     let garbled = |what: &str| CheckError::Garbled(what.to_owned());
     let accepted: Accepted =
-        serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
+        serde_json::from_slice(body).map_err(|error| CheckError::unreadable(&error))?;
     let plain = |text: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=100).contains(&text.len()) && text.bytes().all(fits)
@@ -236,7 +244,7 @@ pub fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
 /// Reads what each node saw.
 pub fn parse_results(body: &[u8]) -> Result<BTreeMap<String, Option<Attempt>>, CheckError> {
     let answers: BTreeMap<String, Value> =
-        serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
+        serde_json::from_slice(body).map_err(|error| CheckError::unreadable(&error))?;
     Ok(answers.into_iter().map(|(node, value)| (node, parse_attempt(&value))).collect())
 }
 

@@ -299,6 +299,16 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
         ("exec yes", flooded),
         ("echo '{\"items\": 3}'", &["a form kmsctl does not know"]),
         ("head -c 20000000 /dev/zero", flooded),
+        // A small answer that would take hundreds of MiB once it is read.
+        (
+            "printf '{\"items\":['; yes '{},' | head -n 400000 | tr -d '\\n'; printf '{}]}'",
+            &["more than 300000 values"],
+        ),
+        // As many pods as are read, without names.
+        (
+            "printf '{\"items\":['; yes '{},' | head -n 40000 | tr -d '\\n'; printf '{}]}'",
+            &["and 39993 more"],
+        ),
     ] {
         let environment = without_firewall();
         let program = environment.home().join("kubectl");

@@ -453,6 +453,9 @@ fn endpoints_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     )
 }
 
+/// Most pods that a sentence names.
+const MOST_NAMED: usize = 8;
+
 fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     let (names, pods) = (evidence.names, &pods.items);
     let server = |pod: &Pod| match pod.container(&names.server) {
@@ -461,6 +464,7 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     };
     let standings: Vec<String> = pods
         .iter()
+        .take(MOST_NAMED)
         .map(|pod| {
             format!(
                 "{} ({}): {} {}",
@@ -471,7 +475,9 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
             )
         })
         .collect();
-    let sentence = standings.join("; ") + ".";
+    let others = pods.len().saturating_sub(MOST_NAMED);
+    let others = if others > 0 { format!("; and {others} more") } else { String::new() };
+    let sentence = standings.join("; ") + &others + ".";
     if pods.is_empty() {
         return Finding::wrong(
             "pod",
