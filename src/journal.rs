@@ -208,21 +208,29 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(self.io("Opening", error)),
         };
+        let waiting =
+            aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
+        let mut waiting: Vec<_> = waiting.iter().map(|file| (file.read(), false)).collect();
+        // One that was taken in, and whose file has outlived a crash, counts once.
+        let mut each_once = |at, event: HistoryEvent, broken| {
+            for (line, taken_in) in &mut waiting {
+                *taken_in |= line.as_ref().is_ok_and(|line| line.at == at && line.event == event);
+            }
+            each(at, event, broken);
+        };
         for path in self.closed_files()? {
             let file = Self::open_closed(&path)?;
-            self.scan_file(&file, &mut chain, each)?;
+            self.scan_file(&file, &mut chain, &mut each_once)?;
             if std::mem::take(&mut chain.torn) > 0 {
                 chain.add_break("the file before it is torn at its end".to_owned());
             }
         }
         if let Some(file) = &current {
-            self.scan_file(file, &mut chain, each)?;
+            self.scan_file(file, &mut chain, &mut each_once)?;
         }
         chain.compare_with_head(&head);
-        for waiting in
-            aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?
-        {
-            match waiting.read() {
+        for (line, _) in waiting.into_iter().filter(|(_, taken_in)| !taken_in) {
+            match line {
                 Ok(line) => {
                     let broken = (!line.whole).then_some(chain.lines + 1);
                     if broken.is_some() {

@@ -271,6 +271,7 @@ fn a_held_lock_stops_no_record() {
 fn what_was_taken_in_is_not_taken_twice() {
     let (_home, journal) = with_events(1);
     aside::write_aside(journal.path().parent().unwrap(), now(), &event(0)).unwrap();
+    assert_eq!(read(&journal).events.len(), 1, "by readers either");
     fs::write(journal.path().with_file_name("aside-x.jsonl"), "rubbish").unwrap();
     journal.append(now(), &event(1)).unwrap();
     let contents = read(&journal);
