@@ -55,8 +55,7 @@ pub fn check_own_directory(path: &Path) -> io::Result<()> {
     for directory in path.ancestors().take(above + 1) {
         let link = fs::symlink_metadata(directory)?;
         let found = fs::metadata(directory)?;
-        let by_another = |found: &&Metadata| found.uid() != own_user() && found.uid() != 0;
-        if let Some(foreign) = [&link, &found].into_iter().find(by_another) {
+        if let Some(foreign) = [&link, &found].into_iter().find(|found| is_foreign(found)) {
             return Err(foreign_owner(foreign));
         }
     }
@@ -65,8 +64,11 @@ pub fn check_own_directory(path: &Path) -> io::Result<()> {
 
 /// Says whether a directory is there and is neither this user's nor root's.
 pub fn belongs_to_another(path: &Path) -> bool {
-    let found = fs::metadata(path).map(|found| found.uid());
-    found.is_ok_and(|owner| owner != own_user() && owner != 0)
+    fs::metadata(path).is_ok_and(|found| is_foreign(&found))
+}
+
+fn is_foreign(found: &Metadata) -> bool {
+    found.uid() != own_user() && found.uid() != 0
 }
 
 /// Refuses what is another user's.
@@ -79,7 +81,7 @@ pub fn check_own(found: &Metadata) -> io::Result<()> {
 
 /// Says why a configuration is not to be believed: another user owns it or may write it.
 pub fn configuration_problem(found: &Metadata) -> Option<String> {
-    if found.uid() != own_user() && found.uid() != 0 {
+    if is_foreign(found) {
         return Some(format!(
             "it belongs to another user (id {}), neither to this one nor to root",
             found.uid()

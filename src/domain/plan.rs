@@ -119,6 +119,11 @@ impl Difference {
     pub fn new(field: &str, before: impl Into<Value>, after: impl Into<Value>) -> Self {
         Self { field: field.to_owned(), before: before.into(), after: after.into() }
     }
+
+    /// Returns whether it is of the exposure as a whole, and of no field of a rule.
+    pub(super) fn is_of_exposure(&self) -> bool {
+        self.field == "exposure"
+    }
 }
 
 /// Whether and how a change can be taken back.

@@ -242,9 +242,8 @@ fn make_preview(
     seen.keep_since(terms.from);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
     drop_cut_sources(&mut blocked, &sources);
-    let is_wider = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
-    // Without caps no source is cut at all.
-    let lower_bound = !terms.caps.is_empty() && (is_wider || !blocked.is_empty());
+    let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
+    let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
     if lower_bound {
         warnings.push(Warning::new(
             "lower-bound",
@@ -308,6 +307,11 @@ fn blocked_sources(
         BlockedSource { customer: customer || known, address }
     });
     sources.collect()
+}
+
+/// Returns whether more could be cut than the log shows: what the loaded caps refuse is not in it. Without caps no source is.
+fn is_lower_bound(caps: Caps, widens: bool, blocked: &[BlockedSource]) -> bool {
+    !caps.is_empty() && (widens || !blocked.is_empty())
 }
 
 /// Leaves those that the log alone shows to be cut.
@@ -603,20 +607,20 @@ pub(super) fn preview_risk(
     let would = cut_sources(context, Some(reading), &mut seen, caps);
     let mut blocked = blocked_sources(Some(reading), Vec::new(), &seen, (now - DAY, now));
     drop_cut_sources(&mut blocked, &would);
-    let blocked = blocked_sentence(&blocked, &context.settings.service.table);
+    let widens = is_wider(caps, present);
+    let lower_bound = is_lower_bound(caps, widens, &blocked);
     let mut sentences = Vec::new();
     if !caps.is_empty() {
         sentences.push(format!("These caps would have {}.", cuts_sentence(&would, &span)));
     }
-    let is_wider = is_wider(caps, present);
-    if is_wider {
+    if widens {
         let before = cut_sources(context, Some(reading), &mut seen, present);
         let before = cuts_sentence(&before, &span);
         sentences.push(format!("By the log the present caps would have {before}."));
     }
-    let is_more = !caps.is_empty() && (is_wider || blocked.is_some());
+    let blocked = blocked_sentence(&blocked, &context.settings.service.table);
     sentences.extend(blocked.map(|blocked| format!("{blocked}.")));
-    if is_more {
+    if lower_bound {
         sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());
     }
     let mut message = sentences.join(" ");

@@ -195,7 +195,7 @@ impl Draft {
     /// Returns the state of the exposure before and after, where the change alters it.
     pub fn turns_exposure(&self) -> Option<(State, State)> {
         let mut differences = self.differences.iter();
-        let turned = differences.find(|difference| difference.field == "exposure")?;
+        let turned = differences.find(|difference| difference.is_of_exposure())?;
         let state = |value: &serde_json::Value| State::named(value.as_str()?);
         Some((state(&turned.before)?, state(&turned.after)?))
     }

@@ -166,9 +166,10 @@ pub fn plan_restore(
 /// Refuses where pf runs the pair as it is wanted, and another rule keeps connections out: nothing that is done to the pair
 /// lets them in.
 pub(super) fn refuse_shadowed(draft: &Draft, present: &PlanBasis<'_>) -> Result<(), Refusal> {
-    let is_exposure = |difference: &Difference| difference.field == "exposure";
     let shadow = draft.risks.iter().find(|risk| risk.code == "shadowed");
-    match shadow.filter(|_| pair_runs(present) && draft.differences.iter().all(is_exposure)) {
+    match shadow
+        .filter(|_| pair_runs(present) && draft.differences.iter().all(Difference::is_of_exposure))
+    {
         None => Ok(()),
         Some(shadow) => {
             let message = format!(
