@@ -169,6 +169,33 @@ fn whatever_happens_the_firewall_is_in_the_old_state_or_the_new_one() {
     );
 }
 
+/// The disk cuts config.xml where the parser does not see it, the process is killed over mending it, and the box starts
+/// with what is there: it has loaded the rules of the damaged file.
+#[test]
+fn a_box_that_started_with_a_cut_configuration_comes_back_whole() {
+    if !php::available() {
+        return;
+    }
+    let mut disabled = ChangingBox::new(Version::V272, Fixture::Editor).with_moments();
+    done(&mut disabled, "d0", ConfigurationEdit::Disable);
+    let start = start("enabled", disabled, ConfigurationEdit::Enable, None);
+    for moment in 45..=55 {
+        let plan = Plan {
+            start: 0,
+            fault: Fault::Kill,
+            moment,
+            trouble: "disk-full-4096 1",
+            second: None,
+            next: Next::Restart,
+            end: End::Due,
+            late_trouble: "",
+            late: None,
+        };
+        let ran = Run::new(&start, &plan).carry_out();
+        assert!(ran.wrong.is_none(), "moment {moment}: {:?}", ran.wrong);
+    }
+}
+
 fn starts() -> Vec<Start> {
     let versions = [Version::V272, Version::Master, Version::V260];
     std::thread::scope(|scope| {

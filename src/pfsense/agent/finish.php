@@ -16,11 +16,14 @@ function kmsctl_worth_a_look($request) {
 		/* Another process is at work on it. */
 		return false;
 	}
+	$whole = kmsctl_is_whole(@file_get_contents(kmsctl_config_path()));
 	$kept = kmsctl_mend($id, null);
 	/* Read again under the lock: what was read before may be older than what the process before us has noted. */
-	$stored = $kept === null ? null : kmsctl_stored($id);
+	$stored = $whole ? null : kmsctl_stored($id);
 	if ($stored !== null) {
-		$stored['outcome']['lost_update'] = $kept;
+		/* A box that started meanwhile has loaded the damaged one. */
+		$stored['mended'] = true;
+		$stored['outcome']['lost_update'] = $kept === null ? $stored['outcome']['lost_update'] : $kept;
 		kmsctl_save($stored);
 	}
 	kmsctl_unlock();
@@ -111,10 +114,10 @@ function kmsctl_find_lost(&$stored) {
 	}
 }
 
-/* Loads the old records if they have just been written, or if pf does not run them. What speaks against them being in
+/* Loads the old records if they have just been written, or if pf may not run them. What speaks against them being in
  * force, or null. */
 function kmsctl_in_force(&$stored, $wrote) {
-	if (!$wrote && kmsctl_prove($stored['proof']['before'], $stored['service']) === null) {
+	if (!$wrote && empty($stored['mended']) && kmsctl_prove($stored['proof']['before'], $stored['service']) === null) {
 		return null;
 	}
 	$dirty = kmsctl_dirty();
