@@ -155,7 +155,7 @@ pub const KEYS: &[SettingKey] = setting_keys! {
         "Whether there is a cluster to ask. auto: where cluster.context or cluster.kubeconfig is set.";
     "cluster.kubeconfig" Path = r#""""# =>
         "kubectl's configuration file. Empty leaves it to KUBECONFIG and ~/.kube/config.";
-    "cluster.timeout" Duration = r#""8s""# => "Deadline of one question to the cluster.";
+    "cluster.timeout" Duration = r#""8s""# => "Deadline of one question to the cluster; timeout, where that is less.";
     "cluster.service" Text = r#""windows-kms""# => "Name of the Service that is exposed.";
     "cluster.deployment" Text = r#""kms""# => "Name of the Deployment behind it.";
     "cluster.selector" Text = r#""app=kms-service""# => "Label selector of its pods.";

@@ -186,7 +186,9 @@ impl Cluster {
             kubeconfig: text("cluster.kubeconfig").map(|path| environment.expand(path)),
             context: text("cluster.context").map(str::to_owned),
             namespace: name("cluster.namespace")?,
-            timeout: layers.parse_key("cluster.timeout", values::parse_duration)?,
+            timeout: layers
+                .parse_key("cluster.timeout", values::parse_duration)?
+                .min(layers.parse_key("timeout", values::parse_duration)?),
             names: ObjectNames {
                 service: name("cluster.service")?,
                 deployment: name("cluster.deployment")?,

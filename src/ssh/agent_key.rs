@@ -11,12 +11,19 @@ use tokio::time::timeout;
 use super::control_master::printed_configuration;
 use super::error::LinkError;
 use super::key_file::Agent;
+use crate::plain_file;
 use crate::settings::target::Target;
 
 /// As many keys are left to ssh: with the sixth failure the server hangs up.
 pub(crate) const FEW: usize = 5;
 /// How long the agent, or ssh reading its configuration, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Most bytes of a file of ssh's configuration.
+const LARGEST: u64 = 1 << 20;
+/// The keyword, as it is compared, and where ssh looks for it beside the user's own file: ssh_config(5).
+const AGENT: &str = "identityagent";
+const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
+const SYSTEM_FILES: &str = "/etc/ssh/ssh_config.d";
 
 /// The one key that is offered; nothing where the choice is left to ssh.
 #[derive(Debug, Default)]
@@ -43,16 +50,31 @@ impl Chosen {
 /// Chooses one key where the agent holds many and the configuration names none: the first file that ssh's own
 /// configuration names, else the agent's first key.
 pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
-    let Some(socket) = target.agent_socket.as_deref().filter(|_| target.identity.is_none()) else {
+    if target.identity.is_some() {
+        return Ok(Chosen::default());
+    }
+    // To ask ssh costs a process: before anything else only where its agent may be another than ours.
+    let asked = match names_an_agent(target) {
+        true => Some(SshChoice::ask_program(target).await),
+        false => None,
+    };
+    let socket = match asked.as_ref().and_then(|ssh| ssh.agent.as_deref()) {
+        Some(named) => named_socket(named, target),
+        None => target.agent_socket.clone(),
+    };
+    let Some(socket) = socket else {
         return Ok(Chosen::default());
     };
-    let Ok(agent) = timeout(PATIENCE, Agent::connect(Some(socket))).await else {
+    let Ok(agent) = timeout(PATIENCE, Agent::connect(Some(&socket))).await else {
         return Ok(Chosen::default());
     };
     if agent.held <= FEW {
         return Ok(Chosen::default());
     }
-    let ssh = SshChoice::ask_program(target).await;
+    let ssh = match asked {
+        Some(ssh) => ssh,
+        None => SshChoice::ask_program(target).await,
+    };
     if ssh.only_named {
         return Ok(Chosen::default());
     }
@@ -73,6 +95,36 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
         path: Some(file.path().to_owned()),
         file: Some(file),
     })
+}
+
+/// Returns whether ssh's configuration may name an agent of its own: by the keyword, or by a file that the user's own
+/// includes. With a file that is given, ssh reads no other.
+fn names_an_agent(target: &Target) -> bool {
+    let mentions = |path: &Path, keywords: &[&str]| {
+        let bytes = plain_file::read_plain_file(path, LARGEST).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        keywords.iter().any(|keyword| text.contains(keyword))
+    };
+    let given = target.ssh_config.is_some();
+    let own = target.ssh_config.clone().or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
+    let listed = Path::new(SYSTEM_FILES).read_dir().into_iter().flatten().flatten();
+    own.is_some_and(|path| mentions(&path, &[AGENT, "include"]))
+        || !given
+            && listed
+                .map(|entry| entry.path())
+                .chain([SYSTEM_FILE.into()])
+                .any(|path| mentions(&path, &[AGENT]))
+}
+
+/// Returns the socket that `IdentityAgent` names in the way ssh prints it: a path, `none`, `SSH_AUTH_SOCK`, or a
+/// variable of the environment.
+fn named_socket(named: &str, target: &Target) -> Option<PathBuf> {
+    match named.strip_prefix('$').unwrap_or(named) {
+        "none" => None,
+        "SSH_AUTH_SOCK" => target.agent_socket.clone(),
+        variable if named.starts_with('$') => std::env::var_os(variable).map(PathBuf::from),
+        path => Some(at_home(path, target.home.as_deref())),
+    }
 }
 
 /// Says that of many keys one is offered.
@@ -97,6 +149,8 @@ struct SshChoice {
     only_named: bool,
     /// The first key file it names, or looks for by default, that is there.
     first_file: Option<PathBuf>,
+    /// What it says of the agent, where it says anything.
+    agent: Option<String>,
 }
 
 impl SshChoice {
@@ -108,10 +162,7 @@ impl SshChoice {
 
     fn read(text: &str, home: Option<&Path>) -> Self {
         let there = |name: &str| {
-            let path = match (name.strip_prefix("~/"), home) {
-                (Some(rest), Some(home)) => home.join(rest),
-                _ => PathBuf::from(name),
-            };
+            let path = at_home(name, home);
             let mut public = path.clone().into_os_string();
             public.push(".pub");
             (path.is_file() || Path::new(&public).is_file()).then_some(path)
@@ -122,7 +173,19 @@ impl SshChoice {
                 .lines()
                 .filter_map(|line| line.strip_prefix("identityfile "))
                 .find_map(there),
+            agent: text
+                .lines()
+                .find_map(|line| line.strip_prefix("identityagent "))
+                .map(str::to_owned),
         }
+    }
+}
+
+/// Puts the home in the place of `~`.
+fn at_home(path: &str, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
     }
 }
 

@@ -351,7 +351,8 @@ impl LinkError {
                 "If it is the same, connect once with ssh and accept it, or add the key to known_hosts.",
             ],
             Self::CertificateRefused { .. } => &[
-                "Use transport = \"openssh\", or add the firewall's key to known_hosts after comparing it.",
+                "Have the certificate renewed, or trust its authority in known_hosts (@cert-authority) after comparing it.",
+                "Otherwise add the firewall's own key to known_hosts after comparing it.",
             ],
             Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => &[
                 "Somebody may stand in between, or the firewall was reinstalled: compare with its console before anything else.",

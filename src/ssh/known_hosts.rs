@@ -199,7 +199,7 @@ impl KnownHosts {
             return Err(format!("known_hosts does not trust its authority {authority} for {name}"));
         }
         if matches!(signer.algorithm(), Algorithm::Rsa { .. }) {
-            return Err("its authority has an RSA key, which the built-in SSH client cannot check"
+            return Err("its authority has an RSA key, which the built-in SSH client cannot check (transport = \"openssh\" can)"
                 .to_owned());
         }
         if certificate.cert_type() != CertType::Host {
@@ -305,11 +305,13 @@ fn known_host_fields(line: &str) -> Option<(Marker, &str, &str)> {
 /// Returns whether a list of patterns names a host exactly, or nothing where it does not name it: `*` and `?` match, `!`
 /// excludes, `|1|salt|hash` is a hashed name.
 fn names_host(patterns: &str, name: &str) -> Option<bool> {
+    // As with ssh, a field that begins so is one hashed name, whatever follows.
+    if let Some(hashed) = patterns.strip_prefix('|') {
+        return hash_matches(hashed, name).filter(|matches| *matches);
+    }
     let (mut named, mut exact) = (false, false);
     for pattern in patterns.split(',') {
-        if let Some(hashed) = pattern.strip_prefix("|1|") {
-            exact |= hash_matches(hashed, name).unwrap_or(false);
-        } else if let Some(excluded) = pattern.strip_prefix('!') {
+        if let Some(excluded) = pattern.strip_prefix('!') {
             if glob_matches(excluded.to_ascii_lowercase().as_bytes(), name.as_bytes()) {
                 return None;
             }
@@ -323,7 +325,7 @@ fn names_host(patterns: &str, name: &str) -> Option<bool> {
 }
 
 fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
-    let (salt, hash) = hashed.split_once('|')?;
+    let (salt, hash) = hashed.strip_prefix("1|")?.split_once('|')?;
     let salt = STANDARD.decode(salt).ok()?;
     let hash = STANDARD.decode(hash).ok()?;
     let mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?.chain_update(name);
@@ -394,6 +396,9 @@ mod tests {
         );
         assert_eq!(judge(&format!("{HASHED} {ONE}"), "example.com", ONE), HostKeyVerdict::Known);
         assert_eq!(judge(&format!("{HASHED} {ONE}"), "example.org", ONE), HostKeyVerdict::Unknown);
+        for field in ["|1|abc|def,fw", "|1|,fw", "|2|a|b,fw", "|,fw,*", &format!("{HASHED},fw")] {
+            assert_eq!(judge(&format!("{field} {ONE}"), "fw", ONE), HostKeyVerdict::Unknown);
+        }
         assert_eq!(judge(&format!("  fw\t{ONE}\r\n"), "fw", ONE), HostKeyVerdict::Known);
         assert_eq!(judge(&format!("# fw {ONE}"), "fw", ONE), HostKeyVerdict::Unknown);
         assert_eq!(judge(&format!("10.0.*.? {ONE}"), "10.0.20.1", ONE), HostKeyVerdict::Known);

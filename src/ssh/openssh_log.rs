@@ -22,13 +22,14 @@ pub struct LogContext<'a> {
     pub known_hosts: PathBuf,
 }
 
+const CERTIFICATE: &str = "debug1: Server host certificate: ";
+
 /// Returns the host key that was shown, also where it came in a certificate. Only the first one counts: what a server
 /// can put into later lines is not the client's word. Names and versions the server sends are escaped by ssh, so it
 /// cannot forge a line.
 pub fn presented_host_key(log: &str) -> Option<HostKey> {
     let words = before_login(log).find_map(|line| {
-        line.strip_prefix("debug1: Server host key: ")
-            .or_else(|| line.strip_prefix("debug1: Server host certificate: "))
+        line.strip_prefix("debug1: Server host key: ").or_else(|| line.strip_prefix(CERTIFICATE))
     })?;
     let (algorithm, rest) = words.split_once(' ')?;
     let fingerprint = rest.split([',', ' ']).next()?;
@@ -72,8 +73,7 @@ pub fn recorded_key(log: &str) -> Option<Recorded> {
 
 /// Reads `… ID "NAME" CA ALGORITHM FINGERPRINT valid …`. The name is the certificate's, so the last one counts.
 fn certificate_authority(log: &str) -> Option<HostKey> {
-    let words = before_login(log)
-        .find_map(|line| line.strip_prefix("debug1: Server host certificate: "))?;
+    let words = before_login(log).find_map(|line| line.strip_prefix(CERTIFICATE))?;
     let mut words = words.rsplit_once("\" CA ")?.1.split(' ');
     Some(HostKey { algorithm: words.next()?.to_owned(), fingerprint: words.next()?.to_owned() })
 }
@@ -111,6 +111,14 @@ pub fn explain_ssh_failure(log: &str, talk: &str, context: &LogContext<'_>) -> L
         })
 }
 
+/// How ssh begins to say that a certificate does not count: `sshkey_cert_check_authority` of OpenSSH.
+const WRONG_CERTIFICATE: [&str; 4] = [
+    "Certificate invalid: ",
+    "Certificate lacks principal list",
+    "Certificate signed with disallowed algorithm",
+    "Certificate contains unsupported critical options",
+];
+
 fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let presented = presented_host_key(log)?;
     // A server can write into debugging lines, and after the key exchange everywhere.
@@ -139,19 +147,29 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
             line,
         });
     }
+    let host = context.host.to_owned();
+    // A certificate that does not count ends it; one of an authority that is not trusted leaves its plain key to be judged.
+    let reason = lines().find(|line| WRONG_CERTIFICATE.iter().any(|start| line.starts_with(start)));
+    if let Some(reason) = reason {
+        let reason = format!("ssh says \"{}\"", reason.trim_end_matches('.'));
+        return Some(LinkError::CertificateRefused { host, presented, reason });
+    }
     let unknown = lines().find_map(|line| {
         let (_, rest) = line.strip_prefix("No ")?.split_once(" host key is known for ")?;
         Some(rest.split_once(" and you").map_or(rest, |(name, _)| name).to_owned())
     });
     let unknown = unknown.or_else(|| {
-        lines()
-            .any(|line| line.starts_with("Host key verification failed"))
-            .then(|| context.host.to_owned())
+        lines().any(|line| line.starts_with("Host key verification failed")).then_some(host)
     });
-    unknown.map(|host| LinkError::HostKeyUnknown {
-        host,
-        presented,
-        known_hosts: context.known_hosts.clone(),
+    unknown.map(|host| match certificate_authority(log) {
+        Some(authority) => LinkError::CertificateRefused {
+            reason: format!("known_hosts does not trust its authority {authority} for this host"),
+            host,
+            presented,
+        },
+        None => {
+            LinkError::HostKeyUnknown { host, presented, known_hosts: context.known_hosts.clone() }
+        }
     })
 }
 

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::Task;
 use super::probe::PAUSE;
-use super::{Task, join_in_order};
 use crate::domain::reachability::external::{ATTEMPTS, Attempt, Control};
 use crate::text::shorten_words;
 
@@ -173,40 +173,43 @@ impl CheckService<'_> {
         parse_accepted(&self.get(&format!("check-tcp?{query}")).await?)
     }
 
-    /// Looks at the results of all requests at once, until none of these nodes is pending, or until `last`.
+    /// Looks at the results of the requests in turn, one a second, until none of these nodes is pending, or until `last`.
     async fn poll(
         self,
         nodes: &Nodes,
         requests: &[String],
         last: Instant,
     ) -> Result<NodeAnswers, CheckError> {
-        let mut seen = None;
-        loop {
-            let asked = requests.iter().map(|request| async move {
-                parse_results(&self.get(&format!("check-result/{request}")).await?)
-            });
-            let results: Result<Vec<_>, _> =
-                join_in_order(asked.collect()).await.into_iter().collect();
-            let results = match (results, seen) {
-                (Ok(results), _) => results,
-                // What was seen before is worth more than nothing.
-                (Err(CheckError::Late), Some(seen)) => return Ok(seen),
-                (Err(error), _) => return Err(error),
-            };
-            let of_node = |node: &String| {
-                let of_request =
-                    |nodes: &BTreeMap<String, Option<Attempt>>| nodes.get(node).cloned().flatten();
-                let attempts = results.iter().map(of_request);
-                (node.clone(), attempts.collect::<Vec<_>>())
-            };
-            let answers: NodeAnswers = nodes.keys().map(of_node).collect();
-            let pending = answers.values().flatten().any(Option::is_none);
-            if !pending || Instant::now() + POLL > last {
-                return Ok(answers);
+        let mut results = vec![BTreeMap::new(); requests.len()];
+        let pending = |result: &BTreeMap<String, Option<Attempt>>| {
+            nodes.keys().any(|node| !matches!(result.get(node), Some(Some(_))))
+        };
+        let mut looked = false;
+        'looking: while results.iter().any(&pending) {
+            for (request, result) in requests.iter().zip(&mut results) {
+                if !pending(result) {
+                    continue;
+                }
+                if looked {
+                    if Instant::now() + POLL > last {
+                        break 'looking;
+                    }
+                    sleep(POLL).await;
+                }
+                match self.get(&format!("check-result/{request}")).await {
+                    Ok(body) => *result = parse_results(&body)?,
+                    // What was seen before is worth more than nothing.
+                    Err(CheckError::Late) if looked => break 'looking,
+                    Err(error) => return Err(error),
+                }
+                looked = true;
             }
-            seen = Some(answers);
-            sleep(POLL).await;
         }
+        let of_node = |node: &String| {
+            let attempts = results.iter().map(|result| result.get(node).cloned().flatten());
+            (node.clone(), attempts.collect())
+        };
+        Ok(nodes.keys().map(of_node).collect())
     }
 
     /// One request, on a thread of its own: the client blocks. It ends with the time that is left at the latest, so that

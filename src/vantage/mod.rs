@@ -20,7 +20,7 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
-use budget::{Budget, Permit};
+use budget::{Budget, Permit, Spender};
 
 use crate::clock::Clock;
 use crate::text::format_span;
@@ -28,7 +28,7 @@ use crate::text::format_span;
 /// One run of attempts from one vantage.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
-    pub spender: &'a str,
+    pub spender: &'a Spender,
     pub target: SocketAddr,
     pub speaks_kms: bool,
     /// Host and port that are known to be open.

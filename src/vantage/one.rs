@@ -1,16 +1,18 @@
 //! The vantages of `kmsctl verify --external`: log in, say what is known about where they are, let them try. Judging
 //! is the domain's, the order of things [`super::prove`]'s.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::{Budget, Permit};
+use super::budget::{Budget, Permit, Spender};
 use super::probe::ProbeAttempt;
 use super::ssh::Station;
 use super::{Task, check_host, join_in_order, probe, resolver};
 use crate::app::Context;
+use crate::domain::firewall_identity::FirewallIdentity;
 use crate::domain::reachability::external;
 use crate::domain::reachability::external::{
     Attempt, Control, Expected, Observation, Place, Resolved,
@@ -162,7 +164,11 @@ pub(crate) async fn try_out(
             Some("neither HOME nor XDG_STATE_HOME is set, so nothing can be counted".into());
         return vec![blank];
     };
-    let spender = budget_name(context, vantage, blank.address);
+    let reached = match prepared {
+        Prepared::Ssh(Ok((station, _))) => station.peer(),
+        _ => None,
+    };
+    let spender = spender_of(context.seen.get(), vantage, &[blank.address, reached]);
     let blocked = blank.address.is_some_and(|address| is_blocked(before, address));
     let task = Task {
         spender: &spender,
@@ -201,16 +207,39 @@ fn vantage_budget(context: &Context) -> crate::error::Result<Budget> {
     Ok(Budget::new(&context.memory_directory()?))
 }
 
-/// Names what a budget is for: connections from one address through one firewall, by any name of the vantage. A
-/// check service's nodes are its own choice, so it has one budget as a whole.
-fn budget_name(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
-    let from = match (&vantage.kind, address.or(vantage.known_address())) {
-        (VantageKind::CheckHost { url, .. }, _) => url.clone(),
-        (_, Some(address)) => address.to_canonical().to_string(),
-        (_, None) => vantage.name.clone(),
+/// Returns by what a vantage's connections are counted: its name, the address that the firewall sees, and whether it is
+/// this machine. The configured address counts alone; else every address that it was reached at. The nodes of check
+/// services are their own choice, so all services together have one budget. Before the login fewer addresses are
+/// known: what was spent is found by the name then.
+fn spender_of(
+    seen: Option<&FirewallIdentity>,
+    vantage: &Vantage,
+    reached: &[Option<IpAddr>],
+) -> Spender {
+    let addresses: BTreeSet<IpAddr> = match vantage.address {
+        Some(address) => [address.to_canonical()].into(),
+        None => reached
+            .iter()
+            .copied()
+            .chain([vantage.known_address()])
+            .flatten()
+            .map(|address| address.to_canonical())
+            .collect(),
     };
-    let seen = context.seen.get();
-    format!("{from} {}", seen.map_or("", |seen| seen.host_key.as_str()))
+    let here = match &vantage.kind {
+        VantageKind::CheckHost { .. } => false,
+        VantageKind::Local => true,
+        VantageKind::Ssh(ssh) => vantage.address.is_none() && ssh.host == "localhost",
+    };
+    let service = matches!(vantage.kind, VantageKind::CheckHost { .. });
+    let from = [format!("vantage {}", vantage.name)]
+        .into_iter()
+        .chain(addresses.iter().map(|address| format!("address {address}")))
+        .chain((here || addresses.iter().any(IpAddr::is_loopback)).then(|| "this machine".into()))
+        .chain(service.then(|| "check services".into()))
+        .collect();
+    let through = seen.map(|seen| [vec![seen.host_key.clone()], seen.other_keys()].concat());
+    Spender { from, through: through.unwrap_or_default() }
 }
 
 /// Returns for how many seconds none of the vantages may connect as often as a proof takes; `None` where one may now, or
@@ -231,7 +260,7 @@ pub(crate) fn budget_seconds(
     };
     let mut soonest: Option<u64> = None;
     for vantage in chosen.iter().filter(useful) {
-        match budget.look(&budget_name(context, vantage, None), now, connections) {
+        match budget.look(&spender_of(context.seen.get(), vantage, &[]), now, connections) {
             Ok(Permit::Wait(seconds)) => {
                 soonest = Some(soonest.map_or(seconds, |other| other.min(seconds)));
             }
@@ -326,4 +355,86 @@ pub(crate) fn all_in_trouble(chosen: &[&Vantage], prepared: &[Prepared]) -> Opti
     });
     let first = failures.next()??;
     failures.all(|failure| failure.is_some()).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vantage(name: &str, kind: VantageKind, address: Option<&str>) -> Vantage {
+        let address = address.map(|address| address.parse().unwrap());
+        Vantage { name: name.to_owned(), kind, address, control: None }
+    }
+
+    fn server(host: &str) -> VantageKind {
+        let host = host.to_owned();
+        VantageKind::Ssh(Ssh { host, user: None, port: None, identity: None, known_hosts: None })
+    }
+
+    fn service(url: &str) -> VantageKind {
+        VantageKind::CheckHost { url: url.to_owned(), nodes: 3 }
+    }
+
+    /// One source is counted once, by whatever names it is configured, and before the login as after it.
+    #[test]
+    fn vantages_that_are_one_source_share_a_budget() {
+        let seen = |key: &str, tied: &[&str]| FirewallIdentity {
+            host_key: key.to_owned(),
+            authority: None,
+            tied: tied.iter().map(ToString::to_string).collect(),
+        };
+        let (one, other_key, another) =
+            (seen("ed A", &["ec A"]), seen("ec A", &[]), seen("ed B", &[]));
+        let local = vantage("here", VantageKind::Local, None);
+        let vps = vantage("vps", server("vps.example"), None);
+        let reached: &[Option<IpAddr>] = &[Some("198.51.100.7".parse().unwrap())];
+        let loopback: &[Option<IpAddr>] = &[Some("127.0.0.1".parse().unwrap())];
+        let spent = [
+            (spender_of(Some(&one), &vps, reached), "vps"),
+            (spender_of(Some(&one), &local, reached), "here"),
+            (spender_of(Some(&one), &vantage("a", service("https://one.example"), None), &[]), "a"),
+        ];
+        for (spender, counts_for) in [
+            (spender_of(Some(&one), &vps, &[]), &["vps"][..]),
+            (spender_of(None, &vps, &[]), &["vps"]),
+            (spender_of(Some(&other_key), &vps, &[]), &["vps"]),
+            (spender_of(Some(&another), &vps, reached), &[]),
+            (
+                spender_of(Some(&one), &vantage("b", server("198.51.100.7"), None), &[]),
+                &["vps", "here"],
+            ),
+            (
+                spender_of(Some(&one), &vantage("b", server("::ffff:198.51.100.7"), None), &[]),
+                &["vps", "here"],
+            ),
+            (spender_of(Some(&one), &vantage("b", server("localhost"), None), &[]), &["here"]),
+            (spender_of(Some(&one), &vantage("b", server("::1"), None), &[]), &["here"]),
+            (
+                spender_of(Some(&one), &vantage("b", server("fwd.example"), None), loopback),
+                &["here"],
+            ),
+            // A port on this machine that leads elsewhere: the operator says where.
+            (
+                spender_of(
+                    Some(&one),
+                    &vantage("b", server("127.0.0.1"), Some("203.0.113.9")),
+                    loopback,
+                ),
+                &[],
+            ),
+            (
+                spender_of(Some(&one), &vantage("b", service("http://two.example:80"), None), &[]),
+                &["a"],
+            ),
+        ] {
+            let home = tempfile::tempdir().unwrap();
+            for (number, (spent, name)) in spent.iter().enumerate() {
+                let budget = Budget::new(&home.path().join(number.to_string()));
+                let now = jiff::Timestamp::UNIX_EPOCH;
+                while budget.take(spent, now).unwrap() == Permit::Granted {}
+                let refused = budget.look(&spender, now, 1).unwrap() != Permit::Granted;
+                assert_eq!(refused, counts_for.contains(name), "{spender:?} after {spent:?}");
+            }
+        }
+    }
 }

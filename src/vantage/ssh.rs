@@ -24,10 +24,15 @@ impl Station {
         Ok(Self { link })
     }
 
+    /// Returns the address that we reach it at.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.link.peer()
+    }
+
     /// Returns the address that its connections most likely come from: the one we reach it at. A private one says
     /// nothing about what the firewall sees.
     pub fn address(&self) -> Option<IpAddr> {
-        self.link.peer().filter(|address| !is_private(address))
+        self.peer().filter(|address| !is_private(address))
     }
 
     /// Returns how connections are made through it.

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::notifier_status::ask;
+use super::notifier_status::{ask, write_program};
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::TestEnvironment;
 use crate::support::stubs::closed_port;
@@ -432,4 +432,38 @@ fn pods_that_may_not_be_listed_are_not_absent() {
     let none = ask(&cluster, &["notifier", "logs"]);
     assert!(none.stderr.contains("There is no pod"), "{none}");
     assert_eq!(none.code, Some(0));
+}
+
+/// A log that drips for ever, as kubectl prints it where a proxy holds the stream open.
+#[test]
+fn a_log_without_an_end_is_bound_by_the_timeout() {
+    let Some(cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("kubectl");
+    let script = r#"case " $* " in
+*" logs "* | *" exec "*)
+    left=300
+    while [ $left -gt 0 ]; do
+        echo "2026-01-01T00:00:00Z event=probe source=external address=203.0.113.9"
+        sleep 0.2
+        left=$((left - 1))
+    done ;;
+*) exec kubectl "$@" ;;
+esac
+"#;
+    write_program(&program, script);
+    for more in [&["--since", "10000h"][..], &["--server"]] {
+        let began = Instant::now();
+        let outcome = TestEnvironment::new()
+            .without("KMSCTL_DEMO_NOW")
+            .variable("KMSCTL_CLUSTER_KUBECONFIG", cluster.kubeconfig().display().to_string())
+            .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string())
+            .run(&[&["notifier", "logs", "--timeout", "2s"], more].concat());
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert!(outcome.stdout.contains("203.0.113.9"), "{outcome}");
+        let talk = outcome.fails_with(5);
+        assert!(talk.contains("did not end within 2s") && talk.contains("--timeout"), "{talk}");
+    }
 }

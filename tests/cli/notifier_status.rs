@@ -450,7 +450,7 @@ fn an_endless_answer_of_kubectl_is_too_large() {
     }
 }
 
-fn write_program(path: &Path, script: &str) {
+pub fn write_program(path: &Path, script: &str) {
     std::fs::write(path, format!("#!/bin/sh\n{script}\n")).expect("a program");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }

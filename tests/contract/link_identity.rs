@@ -2,17 +2,23 @@
 
 use kmsctl::error::FailureKind;
 use kmsctl::settings::target::Transport;
+use kmsctl::ssh::error::LinkError;
 
 use super::link::{ask, bed_with, both, connect, refusal, sh, told};
 use crate::support::sshd::{self, Options};
 
-both!(certified_host, certificate_without_a_trusted_authority, several_keys_of_one_box,);
+both!(
+    certified_host,
+    certificate_without_a_trusted_authority,
+    certificate_that_does_not_count,
+    several_keys_of_one_box,
+);
 
 const CERTIFIED: Options = Options {
     login: sshd::Login::Sh,
     password_too: false,
     host_key: "certified_ed25519",
-    certified: true,
+    certified: Some(("127.0.0.1,localhost", "always:forever")),
     more: "",
 };
 
@@ -55,8 +61,39 @@ async fn certificate_without_a_trusted_authority(transport: Transport) {
         let known_hosts = bed.directory.path().join("known");
         std::fs::write(&known_hosts, &line).unwrap();
         bed.target.known_hosts = Some(known_hosts);
-        told(refusal(&bed.target).await, FailureKind::Unreachable);
+        let error = refusal(&bed.target).await;
+        // The built-in client asks for no certificate where no authority is listed for the host.
+        let fits = match (&error, line.get(..9)) {
+            (LinkError::HostKeyRevoked { .. }, revoked) => revoked == Some("@revoked "),
+            (LinkError::HostKeyUnknown { .. }, _) => {
+                transport == Transport::Russh && line.contains("other.example")
+            }
+            (error, _) => matches!(error, LinkError::CertificateRefused { .. }),
+        };
+        assert!(fits, "{line}: {error:?}");
+        told(error, FailureKind::Unreachable);
         assert_eq!(bed.sshd.logins(), 0, "{line}");
+    }
+}
+
+async fn certificate_that_does_not_count(transport: Transport) {
+    for certified in [
+        ("127.0.0.1", "20200101:20210101"),
+        ("127.0.0.1", "20990101:20990102"),
+        ("other.example", "always:forever"),
+        ("", "always:forever"),
+    ] {
+        // To ssh, a certificate without names is one for every host.
+        if certified.0.is_empty() && transport == Transport::OpenSsh {
+            continue;
+        }
+        let Some(bed) = bed_with(transport, Options { certified: Some(certified), ..CERTIFIED })
+        else {
+            return;
+        };
+        let error = refusal(&bed.target).await;
+        assert!(matches!(error, LinkError::CertificateRefused { .. }), "{certified:?}: {error:?}");
+        assert_eq!(bed.sshd.logins(), 0, "{certified:?}");
     }
 }
 

@@ -279,3 +279,38 @@ fn an_agent_of_many_keys_is_one_attempt() {
         assert_eq!(attempts.count(), 1, "{}", bed.sshd.log());
     }
 }
+
+/// Password managers put their agent into ssh's own configuration, and the environment names another or none.
+#[test]
+fn an_agent_of_many_keys_that_ssh_is_configured_with_is_one_attempt() {
+    let Some(mut bed) = bed(Transport::OpenSsh, Login::Sh) else {
+        return;
+    };
+    bed.target.identity = None;
+    bed.target.agent_socket = None;
+    let others: Vec<PathBuf> = (0..7).map(|number| key(&format!("many_{number}"))).collect();
+    let keys: Vec<&Path> = others.iter().map(PathBuf::as_path).collect();
+    let agent = Agent::start(bed.directory.path(), &keys);
+    let config = bed.target.ssh_config.clone().unwrap();
+    let before = fs::read_to_string(&config).unwrap();
+    let socket = agent.socket.display();
+    let included = bed.directory.path().join("included");
+    fs::write(&included, format!("identityagent={socket}\n")).unwrap();
+    for (number, written) in [
+        format!("Host *\n IdentityAgent {socket}\n"),
+        format!("Match all\n\tidentityagent \"{socket}\"\n"),
+        format!("Include {}\n", included.display()),
+    ]
+    .iter()
+    .enumerate()
+    {
+        fs::write(&config, format!("{written}{before}")).unwrap();
+        run(async {
+            let error = fails(&bed.target).await;
+            assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
+        });
+        let log = bed.sshd.log();
+        let attempts = log.lines().filter(|line| line.starts_with("Failed "));
+        assert_eq!(attempts.count(), number + 1, "{written}{log}");
+    }
+}

@@ -40,8 +40,9 @@ pub struct Options {
     pub password_too: bool,
     /// The host key beside the RSA one, by the name of its file.
     pub host_key: &'static str,
-    /// Whether an authority vouches for it; known_hosts then lists the authority alone.
-    pub certified: bool,
+    /// For which names an authority vouches for it, and for which time (`-V` of ssh-keygen); known_hosts then lists the
+    /// authority alone.
+    pub certified: Option<(&'static str, &'static str)>,
     /// More lines of its configuration.
     pub more: &'static str,
 }
@@ -52,7 +53,7 @@ impl Default for Options {
             login: Login::Sh,
             password_too: false,
             host_key: "host_ed25519",
-            certified: false,
+            certified: None,
             more: "",
         }
     }
@@ -130,8 +131,8 @@ impl Sshd {
             config.push_str("AuthenticationMethods publickey,password\n");
         }
         config.push_str(options.more);
-        if options.certified {
-            let certificate = certify(&ed25519, &at("host_key.pub"), "127.0.0.1,localhost");
+        if let Some((names, time)) = options.certified {
+            let certificate = certify(&ed25519, &at("host_key.pub"), names, time);
             writeln!(config, "HostCertificate {}", certificate.display()).unwrap();
         }
         fs::write(at("config"), config).unwrap();
@@ -139,7 +140,7 @@ impl Sshd {
         let line = |path: &Path| {
             format!("[127.0.0.1]:{port} {}", fs::read_to_string(public(path)).unwrap())
         };
-        let text = if options.certified {
+        let text = if options.certified.is_some() {
             format!("@cert-authority {}", line(&key("authority_ed25519")))
         } else {
             line(&rsa) + &line(&ed25519)
@@ -318,13 +319,15 @@ pub fn key(name: &str) -> PathBuf {
 pub const PASSPHRASE: &str = "correct horse";
 
 /// Has the authority of the tests vouch for a host key; returns the certificate's file.
-pub fn certify(host_key: &Path, copy: &Path, principals: &str) -> PathBuf {
+fn certify(host_key: &Path, copy: &Path, principals: &str, time: &str) -> PathBuf {
     fs::copy(public(host_key), copy).unwrap();
+    let names = ["-n", principals];
     let output = Command::new("ssh-keygen")
         .arg("-q")
         .arg("-s")
         .arg(key("authority_ed25519"))
-        .args(["-I", "a box\" CA ssh-ed25519 SHA256:forged", "-h", "-n", principals])
+        .args(["-I", "a box\" CA ssh-ed25519 SHA256:forged", "-h", "-V", time])
+        .args(if principals.is_empty() { &[][..] } else { &names })
         .arg(copy)
         .output()
         .expect("ssh-keygen comes with ssh");

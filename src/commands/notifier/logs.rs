@@ -286,6 +286,7 @@ async fn print_logs_once(
     let (mut warnings, mut long) = (Vec::new(), Vec::new());
     let mut trouble: Option<Failure> = None;
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
+    let until = Instant::now() + context.settings.timeout;
     for FoundPod { name, pod, .. } in &pods {
         let restarts = pod
             .as_ref()
@@ -304,12 +305,17 @@ async fn print_logs_once(
                     }
                 }
             };
-            let work = drain_container(context, followed, name, *previous, take);
+            let work = drain_container(context, followed, name, *previous, until, take);
             // What ran before a restart may be gone.
             match status::kubectl_or_interrupt(context, async { Ok(work.await) }).await? {
                 Ok(left_out) => long.extend(too_long(name, left_out)),
                 Err(error) if !previous => {
-                    let failure = explain_log_error(error, followed);
+                    let failure = match &error {
+                        KubectlError::TimedOut { seconds, .. } if read.contains_key(name) => {
+                            never_ended(*seconds)
+                        }
+                        _ => explain_log_error(error, followed),
+                    };
                     let text = format!("{name}: {}", failure.message);
                     warnings.push(Warning::new("pod-unread", text));
                     trouble.get_or_insert(failure);
@@ -318,9 +324,10 @@ async fn print_logs_once(
             }
         }
     }
-    if let Some(failure) = trouble.filter(|_| warnings.len() == pods.len()) {
-        return Err(failure);
-    }
+    let trouble = match trouble {
+        Some(failure) if warnings.len() == pods.len() && entries.is_empty() => return Err(failure),
+        trouble => trouble.filter(|_| warnings.len() == pods.len()),
+    };
     let cut = arguments.server && arguments.since.is_some();
     let full = cut && read.values().any(|count| *count >= MOST_LINES);
     warnings.extend(long);
@@ -350,7 +357,16 @@ async fn print_logs_once(
         let hint = format!("{probes} not shown; --probes shows them.");
         context.terminal.hint(&hint);
     }
-    Ok(())
+    trouble.map_or(Ok(()), Err)
+}
+
+/// Of a log that goes on and on, as one is that somebody fills or a program in between holds open.
+fn never_ended(seconds: u64) -> Failure {
+    let span = format_span(seconds);
+    Failure::unreachable(format!(
+        "The log did not end within {span}: what came until then is shown, and newer lines may be missing."
+    ))
+    .hint("Give it more time with --timeout, or read less of it with --since.")
 }
 
 fn too_long(pod: &str, left_out: LeftOut) -> Option<Warning> {
@@ -403,32 +419,32 @@ pub async fn read_server_file(
         since: Timestamp::UNIX_EPOCH,
         file: Some((server_file(context)?, MOST_LINES)),
     };
-    let drained = drain_container(context, &followed, pod, false, take).await;
+    let until = Instant::now() + context.settings.timeout;
+    let drained = drain_container(context, &followed, pod, false, until, take).await;
     drained.map_err(|error| explain_log_error(error, &followed))
 }
 
-/// Reads one container to the end of what there is; returns what was too long to be read.
+/// Reads one container to the end of what there is, or until a moment; returns what was too long to be read.
 async fn drain_container(
     context: &Context,
     followed: &Followed,
     pod: &str,
     previous: bool,
+    until: Instant,
     mut take: impl FnMut(&[u8]),
 ) -> std::result::Result<LeftOut, KubectlError> {
     let mut stream = open_log_stream(&followed.kubectl, followed, pod, previous)?;
-    let patience = context.settings.cluster.timeout;
+    let silence = context.settings.cluster.timeout;
     loop {
-        match tokio::time::timeout(patience, stream.next()).await {
-            Ok(line) => match line? {
-                Some(line) => take(&line),
-                None => return Ok(stream.left_out()),
-            },
-            Err(_) => {
-                return Err(KubectlError::TimedOut {
-                    seconds: patience.as_secs(),
-                    said: String::new(),
-                });
-            }
+        let next = timeout_at(until.min(Instant::now() + silence), stream.next());
+        let Ok(line) = next.await else {
+            let whole = context.settings.timeout;
+            let seconds = if Instant::now() < until { silence } else { whole }.as_secs();
+            return Err(KubectlError::TimedOut { seconds, said: String::new() });
+        };
+        match line? {
+            Some(line) => take(&line),
+            None => return Ok(stream.left_out()),
         }
     }
 }

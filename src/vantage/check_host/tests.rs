@@ -1,6 +1,7 @@
 //! The check service's answers, read from text; a whole conversation is held with a stub in tests/cli/verify.rs.
 
 use super::*;
+use crate::vantage::budget::{Budget, Spender};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -57,10 +58,11 @@ async fn checked(
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || listener.incoming().flatten().for_each(serve));
     let home = tempfile::tempdir().unwrap();
-    let budget = crate::vantage::budget::Budget::new(home.path());
+    let budget = Budget::new(home.path());
+    let spender = Spender { from: vec!["public".to_owned()], through: Vec::new() };
     let now = Instant::now();
     let task = Task {
-        spender: "public",
+        spender: &spender,
         target: "192.0.2.1:1688".parse().unwrap(),
         speaks_kms: true,
         control: None,
@@ -84,16 +86,20 @@ async fn a_silent_service_is_given_up_when_the_run_is_over() {
     assert!(began.elapsed() < REQUEST, "{:?}", began.elapsed());
 }
 
-/// The results of the nodes never come: what was tried is reported with nothing seen, and in time.
+/// The results of the nodes never come: what was tried is reported with nothing seen, and in time. The service is asked
+/// for results once a second, however many are awaited.
 #[tokio::test]
 async fn results_that_never_come_are_told_as_missing() {
     use std::io::{Read as _, Write as _};
-    let serve = |mut stream: std::net::TcpStream| {
+    let polls = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let polled = polls.clone();
+    let serve = move |mut stream: std::net::TcpStream| {
         let mut request = [0; 2048];
         let count = stream.read(&mut request).unwrap_or_default();
         let body = if request[..count].starts_with(b"GET /check-tcp") {
             r#"{"request_id":"a","nodes":{"n1":["x","y","z","192.0.2.9"],"n2":[]}}"#
         } else {
+            polled.lock().unwrap().push(Instant::now());
             r#"{"n1":null,"n2":null}"#
         };
         let _ = write!(
@@ -102,7 +108,12 @@ async fn results_that_never_come_are_told_as_missing() {
             body.len()
         );
     };
-    let (nodes, _) = checked(serve, Duration::from_secs(4)).await.unwrap();
+    let (nodes, _) = checked(serve, Duration::from_secs(8)).await.unwrap();
+    let polls = polls.lock().unwrap();
+    assert!(polls.len() > 3, "{polls:?}");
+    for (earlier, later) in polls.iter().zip(&polls[1..]) {
+        assert!(later.duration_since(*earlier) > POLL / 2, "{polls:?}");
+    }
     assert_eq!(nodes.len(), 2);
     assert!(nodes.iter().all(|node| node.attempts.is_empty()), "{nodes:?}");
 }
