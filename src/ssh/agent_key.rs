@@ -54,10 +54,8 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
         return Ok(Chosen::default());
     }
     // To ask ssh costs a process: before anything else only where its agent may be another than ours.
-    let asked = match names_an_agent(target) {
-        true => Some(SshChoice::ask_program(target).await),
-        false => None,
-    };
+    let asked =
+        if names_an_agent(target) { Some(SshChoice::ask_program(target).await) } else { None };
     let socket = match asked.as_ref().and_then(|ssh| ssh.agent.as_deref()) {
         Some(named) => named_socket(named, target),
         None => target.agent_socket.clone(),
@@ -118,6 +116,7 @@ fn names_an_agent(target: &Target) -> bool {
 
 /// Returns the socket that `IdentityAgent` names in the way ssh prints it: a path, `none`, `SSH_AUTH_SOCK`, or a
 /// variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "which variable it is, ssh's configuration says")]
 fn named_socket(named: &str, target: &Target) -> Option<PathBuf> {
     match named.strip_prefix('$').unwrap_or(named) {
         "none" => None,
