@@ -262,6 +262,7 @@ fn disturbed(
     }
     for _ in 0..4 {
         firewall.tick();
+        settled(&firewall);
     }
     verdict.calm(site)
 }
