@@ -242,9 +242,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
             .and_then(|address| address.parse().ok()),
         inside_port: inside.unwrap_or(service.port),
         others: &others,
-        tracker: filter_rule
-            .and_then(|rule| rule.tracker.as_deref())
-            .filter(|tracker| !tracker.is_empty()),
+        tracker: filter_rule.and_then(tracker_of),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
     let around =
@@ -301,9 +299,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let state = beside_others(alone, &paths);
     let exit_block = walk.find_exit_block(path.inside_port.unwrap_or(service.port));
     let kept = (alone == State::Half && path.redirects && path.lets_in()).then_some(exit_block);
-    let reason = match kept {
-        Some(exit_block) => differences::kept_behind(exit_block.map(|(rule, _)| rule)),
-        None => differences::state_reason(alone, known, &path, loaded, caps, service),
+    let reason = match (kept, empty_table(&path, &around)) {
+        (Some(_), Some(table)) => differences::empty_table(table),
+        (Some(exit_block), None) => differences::kept_behind(exit_block.map(|(rule, _)| rule)),
+        (None, _) => differences::state_reason(alone, known, &path, loaded, caps, service),
     };
     let mut why = differences::other_paths(alone, state, reason, &paths);
     why.extend(differences::other_inside_port(&path, service));
@@ -426,6 +425,16 @@ fn managed_redirection<'a>(
         loaded.is_some_and(|loaded| !others.contains(&loaded))
     };
     found.or_else(|| redirections.find(unexplained).filter(|_| enabled)).copied()
+}
+
+/// Returns a table that the loaded pair leads to, or is for, and that holds nothing.
+fn empty_table<'r>(path: &Path<'r>, around: &Surroundings<'_>) -> Option<&'r str> {
+    let rules = path.redirections.iter().chain(&path.passes);
+    let mut hosts = rules.flat_map(|rule| {
+        let ends = [&rule.from, &rule.to].into_iter().filter(|end| !end.negated);
+        ends.map(|end| end.host.as_str()).chain(rule.target_hosts())
+    });
+    hosts.find_map(|host| matching::table_name(host).filter(|table| around.is_empty_table(table)))
 }
 
 /// Corrects what the loaded pair looks like by the path that it makes: open means that it leads in. Where the port leads to

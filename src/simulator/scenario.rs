@@ -4,7 +4,7 @@
 //! into the overload table.
 
 use super::agent::ledger::Ledger;
-use super::configuration::paths::UPNP_RULES;
+use super::configuration::paths::upnp_rules;
 use super::configuration::{Configuration, generate};
 use super::pf::SimulatedPf;
 use super::pf::rule::LoadedRule;
@@ -49,6 +49,7 @@ scenarios! {
     Drifted "drifted" => "The configuration says 10/60, pf still runs 30/60; a change waits to be applied.",
     Floating "floating" => "The port forward stands alone, and a floating rule passes it, with caps.",
     Group "group" => "A second WAN leads to the service too, and a rule of an interface group passes both.",
+    GroupForward "group-forward" => "A port forward of an interface group leads port 21688 of both WANs to the service too.",
     HaPeer "ha-peer" => "pfSense pushes the rules to a second firewall.",
     Half "half" => "The port forward is in force, the filter rule is disabled.",
     HalfFilter "half-filter" => "The filter rule is in force, the port forward is disabled.",
@@ -76,6 +77,7 @@ scenarios! {
     Uncapped "uncapped" => "The port is open, without caps.",
     Unproven "unproven" => "After a change neither the new ruleset nor the old one loads.",
     Upnp "upnp" => "UPnP has opened port 31688 outside for the service too.",
+    UpnpElsewhere "upnp-elsewhere" => "Both rules are disabled, and UPnP has opened the service's port for another machine.",
     WriteFails "write-fails" => "The configuration cannot be written.",
 }
 
@@ -95,9 +97,14 @@ impl Scenario {
         }
         let since = pf.since;
         pf.load(&ruleset, since);
-        if self == Self::Upnp {
-            let [filter, rdr] = UPNP_RULES.map(|rules| rules.iter().copied().map(LoadedRule::new));
-            pf.upnp = (filter.collect(), rdr.collect());
+        let opened = match self {
+            Self::Upnp => Some(("10.0.20.202", 31688)),
+            Self::UpnpElsewhere => Some(("10.0.10.77", 1688)),
+            _ => None,
+        };
+        if let Some((address, port)) = opened {
+            let [pass, rdr] = upnp_rules(address, port);
+            pf.upnp = (vec![LoadedRule::new(&pass)], vec![LoadedRule::new(&rdr)]);
         }
         pf
     }

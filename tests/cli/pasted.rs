@@ -96,12 +96,13 @@ fn wrong_uses_name_a_next_step() {
 }
 
 /// Scenarios whose rules, or what is read of them, differ from those of the usual one.
-const CONDITIONS: [&str; 20] = [
+const CONDITIONS: [&str; 22] = [
     "absent",
     "closed",
     "denied",
     "drifted",
     "floating",
+    "group-forward",
     "half",
     "half-filter",
     "no-cron",
@@ -117,6 +118,7 @@ const CONDITIONS: [&str; 20] = [
     "table-missing",
     "uncapped",
     "upnp",
+    "upnp-elsewhere",
 ];
 
 /// Commands that say what to do next.

@@ -21,14 +21,16 @@ struct Shape {
 
 const NONE: &[&str] = &[];
 const WAN2: &[&str] = &["203.0.113.2:1688"];
+const GROUP: &[&str] = &["192.168.1.2:21688", "203.0.113.2:21688"];
 const PORT: &[&str] = &["192.168.1.2:21688"];
 const OUTSIDE: &[&str] = &["192.168.1.9:1688"];
 const UPNP: &[&str] = &["192.168.1.2:31688"];
 const IPV6: &[&str] = &["[2001:db8:20::ca]:1688"];
 
-const SHAPES: [Shape; 11] = [
+const SHAPES: [Shape; 12] = [
     shape("floating", "open", NONE, NONE, false, 1),
     shape("group", "open", WAN2, WAN2, true, 6),
+    shape("group-forward", "open", GROUP, GROUP, true, 6),
     shape("nested-alias", "open", NONE, NONE, true, 0),
     shape("one-to-one", "open", OUTSIDE, OUTSIDE, true, 0),
     shape("other-port", "open", PORT, NONE, true, 0),
@@ -200,4 +202,28 @@ fn a_shared_rule_is_never_recommended_opened() {
             assert!(said.contains(own) || command == ["status"], "{command:?}: {said}");
         }
     }
+}
+
+/// Beside the closed pair another machine can have the service's port; once the pair is open, it goes first.
+#[test]
+fn what_upnp_opens_for_another_machine_is_said() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "upnp-elsewhere");
+    let shown = || environment.demo(&["expose", "show", "-o", "json"]).json()["data"].clone();
+    let is_said = |shown: &Value| {
+        let why = shown["why"].as_array().expect("a list");
+        let found = why.iter().find(|finding| finding["code"] == "upnp-elsewhere");
+        found.is_some_and(|finding| finding["message"].to_string().contains("10.0.10.77"))
+    };
+    let closed = shown();
+    assert_eq!((&closed["state"], &closed["paths"]), (&"closed".into(), &serde_json::json!([])));
+    assert!(is_said(&closed), "{closed:#}");
+    for command in
+        [&["verify"][..], &["expose", "show", "--expect", "closed"], &["expose", "revoke", "--yes"]]
+    {
+        environment.demo(command).success();
+    }
+    environment.demo(&["expose", "restore", "--yes"]).success();
+    let open = shown();
+    assert_eq!(open["state"], "open", "{open:#}");
+    assert!(!is_said(&open), "{open:#}");
 }

@@ -163,9 +163,10 @@ fn the_simulated_firewall_keeps_the_contract() {
 }
 
 /// The scenarios with another path into the service, or another shape of the pair.
-const PATHS: [Scenario; 11] = [
+const PATHS: [Scenario; 12] = [
     Scenario::Floating,
     Scenario::Group,
+    Scenario::GroupForward,
     Scenario::NestedAlias,
     Scenario::OneToOne,
     Scenario::OtherPort,

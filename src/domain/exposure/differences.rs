@@ -75,6 +75,17 @@ pub(super) fn kept_behind(rule: Option<&Rule>) -> Warning {
     Warning::new("kept-behind", format!("The pair is loaded, but {by}."))
 }
 
+/// Says that the loaded pair leads nowhere, or is for nobody, as pf's table of an alias holds nothing.
+pub(super) fn empty_table(table: &str) -> Warning {
+    Warning::new(
+        "table-empty",
+        format!(
+            "The pair is loaded, but pf's table {} holds no address: no connection gets in by it.",
+            quoted(table)
+        ),
+    )
+}
+
 /// Puts the paths that kmsctl does not manage beside the reason: before it where the pair alone would be called shut.
 pub(super) fn other_paths(
     alone: State,

@@ -102,7 +102,7 @@ pub fn fill_lists(configured: &mut Configured) {
 }
 
 pub fn host(host: &str, port: Option<&str>) -> Endpoint {
-    Endpoint { negated: false, host: host.into(), port: port.map(Into::into) }
+    Endpoint { host: host.into(), port: port.map(Into::into), ..Endpoint::default() }
 }
 
 pub fn on(name: &str) -> Option<Interface> {

@@ -238,13 +238,17 @@ pub fn looks_at_device(rule: &Rule, device: Option<&str>) -> On {
     }
 }
 
+/// How pfSense's name of a device for IPv6 by 6rd or 6to4 ends: `wan_stf`.
+pub(super) const TUNNEL_END: &str = "_stf";
+
 /// Says how an interface of a rule relates to a device.
 pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
     if (interface.name == device) != interface.negated {
         return On::Device;
     }
     // A device's name ends in its number; pf forbids that for groups.
-    let numbered = interface.name.ends_with(|letter: char| letter.is_ascii_digit());
+    let numbered = interface.name.ends_with(|letter: char| letter.is_ascii_digit())
+        || interface.name.ends_with(TUNNEL_END);
     // The built-in groups and the devices in them.
     let groups: [(&str, &[&str]); 7] = [
         ("openvpn", &["ovpn"]),
@@ -274,8 +278,8 @@ mod tests {
 
     fn endpoint(host: &str) -> Endpoint {
         match host.strip_prefix("! ") {
-            Some(host) => Endpoint { negated: true, host: host.into(), port: None },
-            None => Endpoint { negated: false, host: host.into(), port: None },
+            Some(host) => Endpoint { negated: true, host: host.into(), ..Endpoint::default() },
+            None => Endpoint { host: host.into(), ..Endpoint::default() },
         }
     }
 

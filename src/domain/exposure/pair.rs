@@ -127,12 +127,20 @@ fn filter_findings(
 
 fn tracker_finding(configured: &Configured, pair: &ManagedPair<'_>) -> Option<Warning> {
     let filter = pair.own_filter()?;
-    let Some(tracker) = filter.tracker.as_deref().filter(|tracker| !tracker.is_empty()) else {
+    let tracker = filter.tracker.as_deref().unwrap_or_default();
+    if tracker.trim().parse::<u32>().is_err() {
+        let what = if tracker.is_empty() {
+            "no tracker".to_owned()
+        } else {
+            format!("the tracker {}, which is no number that pf can carry", quoted(tracker))
+        };
         return Some(Warning::new(
             "no-tracker",
-            "The configured filter rule has no tracker; the loaded one is found by target and port instead.",
+            format!(
+                "The configured filter rule has {what}; the loaded one is found by target and port instead."
+            ),
         ));
-    };
+    }
     let shares =
         |rule: &FilterRule| rule.index != filter.index && rule.tracker.as_deref() == Some(tracker);
     configured.filter.iter().any(shares).then(|| {

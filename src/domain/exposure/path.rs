@@ -49,7 +49,7 @@ pub struct Query<'a> {
     pub inside_port: u16,
     /// The trackers of configured filter rules that are not the pair's.
     pub others: &'a [u32],
-    pub tracker: Option<&'a str>,
+    pub tracker: Option<u32>,
 }
 
 impl<'a> Path<'a> {
@@ -112,17 +112,11 @@ impl<'a> Path<'a> {
                     && !rule.ridentifier.is_some_and(|id| query.others.contains(&id))
             })
             .collect();
-        let wanted = query.tracker.map_or_else(
-            || shaped.first().and_then(|rule| rule.ridentifier),
-            |tracker| tracker.parse::<u32>().ok(),
-        );
-        self.passes = match (wanted, query.tracker) {
-            (Some(id), _) => {
-                shaped.into_iter().filter(|rule| rule.ridentifier == Some(id)).collect()
-            }
+        let wanted = query.tracker.or_else(|| shaped.first().and_then(|rule| rule.ridentifier));
+        self.passes = match wanted {
+            Some(id) => shaped.into_iter().filter(|rule| rule.ridentifier == Some(id)).collect(),
             // Neither the configuration nor pf knows a tracker (very old configurations).
-            (None, None) => shaped,
-            (None, Some(_)) => Vec::new(),
+            None => shaped,
         };
         if let Some(id) = wanted {
             let shares =

@@ -8,13 +8,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
 use super::matching::{
-    On, WIDE, host_network, on_interface, port_included, sees_inbound_tcp, table_name,
+    On, TUNNEL_END, WIDE, host_network, on_interface, port_included, sees_inbound_tcp, table_name,
 };
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
 use crate::domain::address::is_public;
@@ -44,7 +44,11 @@ pub const LEADING_ELSEWHERE: [&str; 5] = ["af-to", "divert-to", "rdr-to", "route
 const SYSTEM_TABLES: [&str; 6] =
     ["bogons", "bogonsv6", "snort2c", "sshguard", "sshlockout", "virusprot"];
 /// Devices of VPNs, whose other side is not the outside unless the configuration names them.
-const VPN_DEVICES: [&str; 8] = ["ovpn", "wg", "tun_wg", "ipsec", "enc", "gre", "l2tp", "tailscale"];
+/// A client of L2TP or PPPoE (`l2tp0`, `pppoe0`) is an uplink; the devices of pfSense's own servers are not.
+const VPN_DEVICES: [&str; 9] =
+    ["ovpn", "wg", "tun_wg", "ipsec", "enc", "gre", "l2tps", "poes", "tailscale"];
+/// Devices that no connection comes in by.
+const OWN_DEVICES: [&str; 3] = ["lo", "pflog", "pfsync"];
 /// A tunnel: the one that brings IPv6 leads outside, the one to another site does not.
 const TUNNEL_DEVICE: &str = "gif";
 /// What stands for the rule of a path where no rule is asked.
@@ -56,6 +60,11 @@ const OTHER_DEVICE: &str = "?";
 const TRIED: usize = 64;
 const CLIENTS: usize = 512;
 const KEPT: usize = 64;
+/// Outside addresses that stand for one that is not known.
+const GENERIC_POINTS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 254)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfffe)),
+];
 /// A source port that the client's system chooses.
 const EPHEMERAL: u16 = 50_000;
 /// Addresses of the outside at large: the first that is in no list of the rules stands for it.
@@ -138,20 +147,24 @@ pub struct Surroundings<'a> {
     service: &'a Service,
     configured: Option<&'a Configured>,
     outside: Vec<OutsideDevice>,
+    /// The addresses of the service: the configured one first, then the others of its alias.
+    addresses: Vec<IpAddr>,
     /// What the tables of aliases hold; those of unknown content are missing.
     tables: BTreeMap<&'a str, Vec<IpNet>>,
+    /// How many entries pf's tables have, as the rules were printed; none where that changed meanwhile.
+    entries: BTreeMap<&'a str, Option<u32>>,
 }
 
 impl<'a> Surroundings<'a> {
     /// Collects it. Without a configuration the device of the redirections to the service leads outside, and any other of
     /// `named` may.
-    pub fn new<'n>(
+    pub fn new(
         configured: Option<&'a Configured>,
         service: &'a Service,
         device: Option<&str>,
-        named: impl Iterator<Item = &'n Rule>,
+        rules: impl Iterator<Item = &'a Rule> + Clone,
     ) -> Self {
-        let devices = named.filter_map(|rule| rule.interface.as_ref());
+        let devices = rules.clone().filter_map(|rule| rule.interface.as_ref());
         let devices: BTreeSet<&str> = devices.map(|interface| interface.name.as_str()).collect();
         // One that is switched off counts while pf still has rules for it.
         let is_in_use = |interface: &InterfaceConfig| {
@@ -163,7 +176,7 @@ impl<'a> Surroundings<'a> {
             .unwrap_or_default()
             .iter()
             .filter(|interface| is_outside(interface, service) && is_in_use(interface))
-            .filter_map(|interface| outside_device(interface, service))
+            .flat_map(|interface| outside_devices(interface, service))
             .collect();
         if let Some(device) = device
             && !outside.iter().any(|other| other.device == device)
@@ -179,18 +192,29 @@ impl<'a> Surroundings<'a> {
                 },
             );
         }
-        if configured.is_none() {
-            let is_device = |name: &&str| name.ends_with(|letter: char| letter.is_ascii_digit());
-            for device in devices.into_iter().filter(is_device).chain([OTHER_DEVICE]) {
-                if !outside.iter().any(|other| other.device == device) {
-                    let name = Some(device).filter(|device| *device != OTHER_DEVICE);
-                    outside.push(OutsideDevice {
-                        name: name.unwrap_or("some interface").to_owned(),
-                        device: device.to_owned(),
-                        addresses: Vec::new(),
-                        certain: false,
-                    });
-                }
+        // A device that the configuration does not name may lead outside.
+        let interfaces = configured.map_or(&[][..], |configured| &configured.interfaces);
+        let is_unnamed = |name: &&str| {
+            let is_device = name.ends_with(|letter: char| letter.is_ascii_digit())
+                || name.ends_with(TUNNEL_END);
+            let is_inside = |start: &&str| configured.is_some() && name.starts_with(*start);
+            let mut named = interfaces.iter().filter_map(|other| other.device.as_deref());
+            is_device
+                && !VPN_DEVICES.iter().chain(&OWN_DEVICES).any(is_inside)
+                && !named.any(|device| device == *name)
+        };
+        let some_other = configured.is_none().then_some(OTHER_DEVICE);
+        let knows_devices = configured.is_none() || !interfaces.is_empty();
+        let unnamed = devices.into_iter().filter(|name| knows_devices && is_unnamed(name));
+        for device in unnamed.chain(some_other) {
+            if !outside.iter().any(|other| other.device == device) {
+                let name = Some(device).filter(|device| *device != OTHER_DEVICE);
+                outside.push(OutsideDevice {
+                    name: name.unwrap_or("some interface").to_owned(),
+                    device: device.to_owned(),
+                    addresses: Vec::new(),
+                    certain: false,
+                });
             }
         }
         // What is saved and not applied is not what pf's tables hold.
@@ -198,11 +222,20 @@ impl<'a> Surroundings<'a> {
             configured.filter(|configured| !configured.dirty.iter().any(|what| what == "aliases"));
         let aliases = applied.map(|configured| configured.aliases.as_slice());
         let aliases = aliases.unwrap_or_default();
+        let entries = entries_of_tables(rules);
         let tables = aliases.iter().filter_map(|alias| {
             let members = members_of_alias(aliases, &alias.name)?;
-            Some((alias.name.as_str(), members))
+            let distinct: BTreeSet<IpNet> = members.iter().map(IpNet::trunc).collect();
+            let counted = entries.get(alias.name.as_str());
+            // With another number of entries pf's table is not, or not yet, what the configuration says.
+            let is_loaded = counted.is_none_or(|count| {
+                count.is_some_and(|count| usize::try_from(count) == Ok(distinct.len()))
+            });
+            is_loaded.then_some((alias.name.as_str(), members))
         });
-        Self { service, configured, outside, tables: tables.collect() }
+        let tables = tables.collect();
+        let addresses = service_addresses(configured, service);
+        Self { service, configured, outside, addresses, tables, entries }
     }
 
     pub fn is_outside(&self, rule: &Rule) -> bool {
@@ -214,7 +247,7 @@ impl<'a> Surroundings<'a> {
             return Truth::Yes;
         };
         if device == UNKNOWN_DEVICE {
-            let mut outside = self.outside.iter();
+            let mut outside = self.outside.iter().filter(|outside| outside.certain);
             let leads_elsewhere =
                 interface.name == "lo0" || outside.any(|outside| outside.device == interface.name);
             return if leads_elsewhere && !interface.negated { Truth::No } else { Truth::Maybe };
@@ -244,8 +277,16 @@ impl<'a> Surroundings<'a> {
         Some(group.members.iter().filter_map(device).collect())
     }
 
+    /// Says whether pf's table holds nothing.
+    pub fn is_empty_table(&self, name: &str) -> bool {
+        self.entries.get(name) == Some(&Some(0))
+    }
+
     /// Returns the members of a table that config.xml defines; `None` where they are not known.
     fn table_members(&self, name: &str) -> Option<Cow<'_, [IpNet]>> {
+        if self.is_empty_table(name) {
+            return Some(Cow::Borrowed(&[]));
+        }
         if let Some(interface) = name.strip_suffix("__NETWORK") {
             let mut interfaces = self.configured?.interfaces.iter();
             let interface = interfaces.find(|other| other.name.eq_ignore_ascii_case(interface))?;
@@ -253,19 +294,6 @@ impl<'a> Surroundings<'a> {
             return (!networks.is_empty()).then_some(networks.into());
         }
         self.tables.get(name).map(Cow::from)
-    }
-
-    /// Returns the addresses of the service; only those that are public can be reached without a translation.
-    fn service_addresses(&self) -> Vec<IpAddr> {
-        let mut addresses = vec![self.service.address];
-        let members = self.table_members(&self.service.alias).unwrap_or_default();
-        let single = |network: &IpNet| network.prefix_len() == network.max_prefix_len();
-        for network in members.iter().filter(|net| single(net)).take(TRIED) {
-            if !addresses.contains(&network.addr()) {
-                addresses.push(network.addr());
-            }
-        }
-        addresses
     }
 
     /// Returns the firewall's own addresses, as far as they are configured.
@@ -293,14 +321,43 @@ fn is_outside(interface: &InterfaceConfig, service: &Service) -> bool {
     is_named_outside(interface, service) || (interface.has_gateway() && !is_vpn)
 }
 
-fn outside_device(interface: &InterfaceConfig, service: &Service) -> Option<OutsideDevice> {
-    let device = interface.device.clone().filter(|name| !name.is_empty())?;
-    Some(OutsideDevice {
+/// Returns the device of an interface that leads outside, and that of its tunnel where it has IPv6 by 6rd or 6to4.
+fn outside_devices(interface: &InterfaceConfig, service: &Service) -> Vec<OutsideDevice> {
+    let device = interface.device.clone().filter(|name| !name.is_empty());
+    let has_tunnel = matches!(interface.ipaddr_v6.as_deref(), Some("6rd" | "6to4"));
+    let tunnel = has_tunnel.then(|| format!("{}{TUNNEL_END}", interface.name));
+    let outside = |device: String| OutsideDevice {
         name: interface.name.clone(),
         certain: is_named_outside(interface, service) || !device.starts_with(TUNNEL_DEVICE),
         device,
         addresses: interface_addresses(interface),
-    })
+    };
+    device.into_iter().chain(tunnel).map(outside).collect()
+}
+
+/// Returns the addresses of the service: those of its alias too, of which only public ones can be reached without a translation.
+fn service_addresses(configured: Option<&Configured>, service: &Service) -> Vec<IpAddr> {
+    let mut addresses = vec![service.address];
+    let members = configured.map(Configured::alias_networks).unwrap_or_default();
+    let single = |network: &IpNet| network.prefix_len() == network.max_prefix_len();
+    for network in members.iter().filter(|net| single(net)).take(TRIED) {
+        if !addresses.contains(&network.addr()) {
+            addresses.push(network.addr());
+        }
+    }
+    addresses
+}
+
+/// Collects how many entries tables have.
+fn entries_of_tables<'r>(rules: impl Iterator<Item = &'r Rule>) -> BTreeMap<&'r str, Option<u32>> {
+    let mut found: BTreeMap<&str, Option<u32>> = BTreeMap::new();
+    for end in rules.flat_map(|rule| [&rule.from, &rule.to]) {
+        if let (Some(table), Some(count)) = (table_name(&end.host), end.entries) {
+            let known = found.entry(table).or_insert(Some(count));
+            *known = known.filter(|known| *known == count);
+        }
+    }
+    found
 }
 
 fn interface_addresses(interface: &InterfaceConfig) -> Vec<IpAddr> {
@@ -348,11 +405,7 @@ const SOME_PORT: u16 = 0;
 impl Client {
     /// Returns one of whom nothing is known: every condition on the sender but `any` may hold.
     fn of_anyone() -> Self {
-        Self {
-            listed: Some(Endpoint { negated: false, host: String::new(), port: None }),
-            address: None,
-            port: SOME_PORT,
-        }
+        Self { listed: Some(Endpoint::default()), address: None, port: SOME_PORT }
     }
 }
 
@@ -502,9 +555,9 @@ impl<'a, 'r> Walk<'a, 'r> {
     pub fn find_unfiltered(&self) -> Vec<PathIn> {
         let devices = self.around.outside.iter();
         let ways = devices.flat_map(|outside| {
-            let addresses = self.around.service_addresses().into_iter();
-            addresses.filter(|address| is_public(*address)).map(move |address| {
-                let end = (address, self.around.service.port);
+            let addresses = self.around.addresses.iter();
+            addresses.filter(|address| is_public(**address)).map(move |address| {
+                let end = (*address, self.around.service.port);
                 PathIn {
                     kind: PathKind::Routed,
                     sources: "any".to_owned(),
@@ -528,8 +581,8 @@ impl<'a, 'r> Walk<'a, 'r> {
                 };
                 paths.extend(found);
             }
-            for address in self.around.service_addresses() {
-                paths.extend(self.follow_routed(outside, address));
+            for address in &self.around.addresses {
+                paths.extend(self.follow_routed(outside, *address));
             }
             let filter = self.rules_of(self.filter);
             paths.extend(filter.filter_map(|rule| self.follow_translating(outside, rule)));
@@ -541,10 +594,21 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn follow_forward(&self, outside: &OutsideDevice, rule: &'r Rule) -> Option<PathIn> {
-        let lands = self.leads_to_service(rule);
-        if lands == Truth::No || self.around.sees_device(rule, &outside.device) == Truth::No {
+        if self.around.sees_device(rule, &outside.device) == Truth::No {
             return None;
         }
+        let addresses = self.around.addresses.iter();
+        let ways = addresses.map(|address| (*address, self.leads_to(rule, *address)));
+        let ways = ways.filter(|(_, lands)| *lands > Truth::No);
+        best_of(ways.filter_map(|way| self.follow_forward_to(outside, rule, way)))
+    }
+
+    fn follow_forward_to(
+        &self,
+        outside: &OutsideDevice,
+        rule: &'r Rule,
+        (address, lands): (IpAddr, Truth),
+    ) -> Option<PathIn> {
         let is_managed = self.managed.is_some_and(|managed| std::ptr::eq(managed, rule));
         // The service's own outside port leads into it by whichever inside port; else it must be its port.
         let service = self.around.service.port;
@@ -553,7 +617,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             inside == Some(service) || (is_managed && *port == service && inside.is_some())
         };
         let ports: Vec<u16> = self.ports_of(rule).into_iter().filter(led).collect();
-        let points = self.points_of(rule, outside);
+        let points = self.points_of(rule, outside, address.is_ipv6());
         let tries = points
             .iter()
             .take(TRIED)
@@ -561,7 +625,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let kind = if rule.depth == 0 { PathKind::Forward } else { PathKind::Upnp };
         let mut best: Option<PathIn> = None;
         for (to, port) in tries {
-            let end = (self.around.service.address, inside_port(rule, port)?);
+            let end = (address, inside_port(rule, port)?);
             let mut found = PathIn {
                 kind,
                 managed: is_managed,
@@ -580,7 +644,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let is_cut = points.len() > TRIED || ports.len() > TRIED;
         best.or_else(|| {
             let begin = (*points.first().filter(|_| is_cut)?, *ports.first()?);
-            let end = (self.around.service.address, service);
+            let end = (address, service);
             Some(PathIn { kind, ..new_path(outside, begin, end, rule.text.clone()) })
         })
     }
@@ -620,14 +684,59 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn follow_one_to_one(&self, outside: &OutsideDevice, rule: &'r Rule) -> Option<PathIn> {
-        let service = self.around.service;
-        let external = external_of(rule, service.address)?;
-        let (begin, end) = ((external, service.port), (service.address, service.port));
-        let mut found =
-            PathIn { kind: PathKind::OneToOne, ..new_path(outside, begin, end, rule.text.clone()) };
-        let truth = self.admits_anyone(outside, begin, end, Some(rule), &mut found);
-        found.certain = truth == Truth::Yes && outside.certain;
-        (truth > Truth::No).then_some(found)
+        let port = self.around.service.port;
+        let addresses = self.around.addresses.iter();
+        let ways = addresses.flat_map(|address| {
+            let externals = self.externals_of(outside, rule, *address).into_iter();
+            externals.map(|(external, maps)| ((external, port), (*address, port), maps))
+        });
+        best_of(ways.filter_map(|(begin, end, maps)| {
+            let way = new_path(outside, begin, end, rule.text.clone());
+            let mut found = PathIn { kind: PathKind::OneToOne, ..way };
+            let truth = self.admits_anyone(outside, begin, end, Some(rule), &mut found);
+            found.certain = truth.min(maps) == Truth::Yes && outside.certain;
+            (truth > Truth::No).then_some(found)
+        }))
+    }
+
+    /// Returns the outside addresses that 1:1 NAT has for an inside one. Where one of its sides is a table, or the address of a
+    /// device that is leased, it may have one.
+    fn externals_of(
+        &self,
+        outside: &OutsideDevice,
+        rule: &Rule,
+        address: IpAddr,
+    ) -> Vec<(IpAddr, Truth)> {
+        let inside = self.host_holds(&rule.from.host, address).negated_if(rule.from.negated);
+        let hosts = rule.target_hosts();
+        let Some(external) = hosts.first().copied().filter(|_| inside > Truth::No) else {
+            return Vec::new();
+        };
+        let same_family = |other: &IpAddr| other.is_ipv6() == address.is_ipv6();
+        let network = host_network(&rule.from.host).filter(|_| !rule.from.negated);
+        match (network, host_network(external)) {
+            (Some(network), Some(external)) => {
+                let mapped = moved_into(external, network, address);
+                mapped.map(|external| (external, Truth::Yes)).into_iter().collect()
+            }
+            (Some(network), None) => {
+                let known = outside.addresses.iter().copied().chain(GENERIC_POINTS);
+                let known = known.filter(same_family);
+                let held = known.map(|known| (known, self.host_holds(external, known)));
+                held.filter(|(known, held)| {
+                    let here = IpNet::new(*known, network.prefix_len()).ok();
+                    let mapped = || moved_into(network, here?.trunc(), *known);
+                    *held == Truth::Maybe || (*held == Truth::Yes && mapped() == Some(address))
+                })
+                .collect()
+            }
+            (None, external) => {
+                let known = external.map(|network| network.network()).into_iter();
+                let known = known.chain(outside.addresses.iter().copied());
+                let known = known.chain(GENERIC_POINTS).find(same_family);
+                known.map(|known| (known, Truth::Maybe)).into_iter().collect()
+            }
+        }
     }
 
     fn follow_routed(&self, outside: &OutsideDevice, address: IpAddr) -> Option<PathIn> {
@@ -679,7 +788,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         };
         let rules = nat.iter().chain(&lane.entry);
         let rules = rules.chain(&lane.sources).chain(&lane.exit);
-        let (clients, is_cut) = self.distinct_clients(rules);
+        let (clients, is_cut) = self.distinct_clients(rules, end.0.is_ipv6());
         let mut best = Truth::No;
         if is_cut {
             let (truth, _) = admit(&Client::of_anyone());
@@ -769,8 +878,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         facing.extend(self.rules_of(self.nat).filter_map(|rule| {
             let here = match &rule.action {
                 Action::Binat => {
-                    let external = rule.target_hosts().first().copied().and_then(host_network);
-                    external.map_or(Truth::Maybe, |net| Truth::from_bool(net.contains(&packet.to)))
+                    let external = rule.target_hosts().first().copied();
+                    external.map_or(Truth::Maybe, |host| self.host_holds(host, packet.to))
                 }
                 Action::No(kind) if kind == "binat" => self.is_to(&rule.to, packet.to),
                 _ => Truth::No,
@@ -787,6 +896,7 @@ impl<'a, 'r> Walk<'a, 'r> {
     fn distinct_clients<'f>(
         &self,
         rules: impl Iterator<Item = &'f Facing<'r>>,
+        six: bool,
     ) -> (Vec<Client>, bool)
     where
         'r: 'f,
@@ -801,7 +911,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             if from.host == "any" || is_own || is_system {
                 continue;
             }
-            let from = Endpoint { negated: false, host: from.host.clone(), port: None };
+            let from = Endpoint { host: from.host.clone(), ..Endpoint::default() };
             if !named.iter().any(|(other, _)| *other == from) {
                 let networks = self.known_networks(&from.host);
                 named.push((from, networks));
@@ -812,7 +922,6 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
         ports.sort_unstable_by_key(|port| (*port != EPHEMERAL, *port));
         ports.dedup();
-        let six = self.around.service.address.is_ipv6();
         let own: Vec<IpAddr> = self.around.own_addresses();
         let mut points: Vec<IpAddr> = named
             .iter()
@@ -853,9 +962,8 @@ impl<'a, 'r> Walk<'a, 'r> {
                 let mut listed = listed.clone();
                 if port != EPHEMERAL {
                     let from = listed.get_or_insert_with(|| Endpoint {
-                        negated: false,
                         host: "any".to_owned(),
-                        port: None,
+                        ..Endpoint::default()
                     });
                     from.port = Some(format!("= {port}"));
                 }
@@ -990,7 +1098,8 @@ impl<'a, 'r> Walk<'a, 'r> {
     /// of the service, and says whether it keeps every other one too.
     pub fn find_exit_block(&self, port: u16) -> Option<(&'r Rule, bool)> {
         let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
-        let (clients, _) = self.distinct_clients(lane.exit.iter());
+        let is_six = self.around.service.address.is_ipv6();
+        let (clients, _) = self.distinct_clients(lane.exit.iter(), is_six);
         let mut leaving = clients.iter().map(|client| self.leave(&lane, client, &[None]));
         let first = leaving.next()?;
         let rule = first.blocked_by.filter(|_| first.truth == Truth::No)?;
@@ -1031,7 +1140,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let is_system = table_name(host).is_some_and(is_system_table);
         match (&client.listed, client.address) {
             _ if host == "any" => Truth::Yes,
-            (Some(known), None) if known.host == host => Truth::Yes,
+            (Some(known), None) if known.host == host => self.holds_someone(host),
             _ if is_own || is_system => Truth::No,
             (Some(_), None) => Truth::Maybe,
             // The outside at large is in no list, whichever content that has.
@@ -1042,6 +1151,13 @@ impl<'a, 'r> Walk<'a, 'r> {
             (_, Some(address)) => self.host_holds(host, address),
             (None, None) => Truth::No,
         }
+    }
+
+    /// Says whether a list of unknown content has somebody on it.
+    fn holds_someone(&self, host: &str) -> Truth {
+        let entries = table_name(host).and_then(|table| *self.around.entries.get(table)?);
+        let is_filled = host.contains(":network") || entries.is_some_and(|count| count > 0);
+        Truth::from_bool(is_filled).max(Truth::Maybe)
     }
 
     fn is_to(&self, to: &Endpoint, address: IpAddr) -> Truth {
@@ -1065,7 +1181,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
         if let Some(table) = table_name(host) {
             let service = self.around.service;
-            if table == service.alias && address == service.address {
+            let is_own = table == service.alias && address == service.address;
+            if is_own && !self.around.is_empty_table(table) {
                 return Truth::Yes;
             }
             if is_system_table(table) {
@@ -1084,7 +1201,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             return Truth::Maybe;
         };
         let inside = inside.trim_end_matches(":0");
-        if self.around.service_addresses().contains(&address) && !inside.contains(':') {
+        if self.around.addresses.contains(&address) && !inside.contains(':') {
             return Truth::No;
         }
         let configured = self.around.configured.into_iter();
@@ -1115,23 +1232,22 @@ impl<'a, 'r> Walk<'a, 'r> {
 
     /// Says whether the target of a redirection is the service, or holds it.
     fn leads_to_service(&self, rule: &Rule) -> Truth {
-        let service = self.around.service;
-        rule.target_hosts()
-            .into_iter()
-            .map(|host| {
-                if host == service.alias || table_name(host) == Some(service.alias.as_str()) {
-                    Truth::Yes
-                } else {
-                    self.host_holds(host, service.address)
-                }
-            })
-            .max()
-            .unwrap_or(Truth::No)
+        let addresses = self.around.addresses.iter();
+        addresses.map(|address| self.leads_to(rule, *address)).max().unwrap_or(Truth::No)
+    }
+
+    /// The same for one of its addresses.
+    fn leads_to(&self, rule: &Rule, address: IpAddr) -> Truth {
+        let is_six = rule.family.map(|family| family == Family::Inet6);
+        if is_six.is_some_and(|is_six| is_six != address.is_ipv6()) {
+            return Truth::No;
+        }
+        let hosts = rule.target_hosts().into_iter();
+        hosts.map(|host| self.host_holds(host, address)).max().unwrap_or(Truth::No)
     }
 
     /// Returns addresses that a redirection is for: all that translations tell apart, as far as they are known.
-    fn points_of(&self, rule: &Rule, outside: &OutsideDevice) -> Vec<IpAddr> {
-        let is_six = self.around.service.address.is_ipv6();
+    fn points_of(&self, rule: &Rule, outside: &OutsideDevice, is_six: bool) -> Vec<IpAddr> {
         let seen = self
             .rules_of(self.nat)
             .filter(|other| self.around.sees_device(other, &outside.device) > Truth::No);
@@ -1150,13 +1266,9 @@ impl<'a, 'r> Walk<'a, 'r> {
             .into_iter()
             .chain(named)
             .flat_map(|net| [Some(net.network()), next_address(net.broadcast())]);
-        let generic = [
-            IpAddr::from([198, 51, 100, 254]),
-            IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfffe]),
-        ];
         let all = outside.addresses.iter().copied().chain(edges.flatten());
         let mut points: Vec<IpAddr> = Vec::new();
-        for address in all.chain(generic) {
+        for address in all.chain(GENERIC_POINTS) {
             if address.is_ipv6() == is_six
                 && points.len() <= TRIED
                 && !points.contains(&address)
@@ -1228,7 +1340,7 @@ fn senders_of(rule: &Rule) -> &Endpoint {
 fn translated_client(rule: &Rule) -> Option<Client> {
     let host = rule.target_hosts().first().copied().unwrap_or_default();
     (rule.action == Action::Nat).then(|| Client {
-        listed: Some(Endpoint { negated: false, host: host.to_owned(), port: None }),
+        listed: Some(Endpoint { host: host.to_owned(), ..Endpoint::default() }),
         address: host.parse().ok(),
         port: EPHEMERAL,
     })
@@ -1284,6 +1396,11 @@ fn is_better(found: &PathIn, best: &PathIn) -> bool {
     (found.certain, found.sources == "any") > (best.certain, best.sources == "any")
 }
 
+/// Returns the first of the best.
+fn best_of(found: impl Iterator<Item = PathIn>) -> Option<PathIn> {
+    found.reduce(|best, found| if is_better(&found, &best) { found } else { best })
+}
+
 fn is_system_table(table: &str) -> bool {
     SYSTEM_TABLES.contains(&table)
 }
@@ -1305,7 +1422,8 @@ fn sees_syn(rule: &Rule) -> Truth {
     if set != plain {
         return Truth::from_bool(rule.action != Action::Block).min(Truth::Maybe);
     }
-    if has_word(rule, &UNDECIDABLE) {
+    // A word that is not known may be a condition.
+    if has_word(rule, &UNDECIDABLE) || !rule.is_understood {
         return Truth::Maybe;
     }
     Truth::Yes
@@ -1396,23 +1514,21 @@ fn ends_of_ports(printed: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// Returns the outside address that 1:1 NAT has for an inside one: the same offset in a network of the same size.
-fn external_of(rule: &Rule, address: IpAddr) -> Option<IpAddr> {
-    let inside = host_network(&rule.from.host)?;
-    if !inside.contains(&address) || rule.from.negated {
+/// Moves an address of one network to the same offset in another one, as 1:1 NAT does.
+fn moved_into(network: IpNet, from: IpNet, address: IpAddr) -> Option<IpAddr> {
+    if !from.contains(&address) {
         return None;
     }
-    let external = host_network(rule.target_hosts().first().copied()?)?;
-    match (external.network(), inside.network(), address) {
-        (IpAddr::V4(external), IpAddr::V4(inside), IpAddr::V4(address)) => {
-            let offset = address.to_bits().checked_sub(inside.to_bits())?;
-            let external = external.to_bits().checked_add(offset)?;
-            Some(IpAddr::V4(external.into()))
+    match (network.network(), from.network(), address) {
+        (IpAddr::V4(network), IpAddr::V4(from), IpAddr::V4(address)) => {
+            let offset = address.to_bits().checked_sub(from.to_bits())?;
+            let moved = network.to_bits().checked_add(offset)?;
+            Some(IpAddr::V4(moved.into()))
         }
-        (IpAddr::V6(external), IpAddr::V6(inside), IpAddr::V6(address)) => {
-            let offset = address.to_bits().checked_sub(inside.to_bits())?;
-            let external = external.to_bits().checked_add(offset)?;
-            Some(IpAddr::V6(external.into()))
+        (IpAddr::V6(network), IpAddr::V6(from), IpAddr::V6(address)) => {
+            let offset = address.to_bits().checked_sub(from.to_bits())?;
+            let moved = network.to_bits().checked_add(offset)?;
+            Some(IpAddr::V6(moved.into()))
         }
         _ => None,
     }

@@ -5,6 +5,7 @@ mod findings;
 mod hostile;
 mod kernel;
 mod paths;
+mod tables;
 pub(crate) mod walk;
 
 use super::fixtures::*;

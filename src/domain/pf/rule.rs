@@ -59,6 +59,8 @@ pub struct Rule {
     pub target: Option<String>,
     /// From the `[ … ]` lines of `-v`.
     pub counters: Option<RuleCounters>,
+    /// Every word of it was known; if not, it may have conditions that are in no field.
+    pub is_understood: bool,
 }
 
 impl Rule {
@@ -161,7 +163,7 @@ pub struct Hop {
 }
 
 /// One side of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// With `!`.
     pub negated: bool,
@@ -169,6 +171,8 @@ pub struct Endpoint {
     pub host: String,
     /// `port …` as printed without the word: `= 1688`, `25:587`, `1000 >< 2000`.
     pub port: Option<String>,
+    /// How many entries the table has that it names, as `-vv` prints: 0 also for `*`, a table that pf does not have.
+    pub entries: Option<u32>,
 }
 
 /// What a rule does about state.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::config::{ReadRequest, members_of_text, ranges_of_port};
 use super::configured::{Configured, FilterRule, NatRule, Side};
-use super::managed::{is_for_port, is_of_family, is_own_address};
+use super::managed::{covers_tcp, is_for_port, is_of_family, is_own_address};
 
 /// What a rule asks of a packet beside addresses and ports, and what is not known of it here.
 const CONDITIONS: [&str; 7] =
@@ -263,10 +263,7 @@ fn matches_service(
     rule: &FilterRule,
     service: &ReadRequest,
 ) -> Option<bool> {
-    let protocol = rule.protocol.as_deref().unwrap_or_default();
-    if !matches!(protocol, "" | "any" | "tcp" | "tcp/udp")
-        || !is_of_family(rule.ipprotocol.as_deref(), service)
-    {
+    if !covers_tcp(rule.protocol.as_ref()) || !is_of_family(rule.ipprotocol.as_deref(), service) {
         return Some(false);
     }
     let to = &rule.destination;

@@ -148,7 +148,7 @@ impl<'a> ManagedPair<'a> {
         let is_port = port.is_empty()
             || port == trimmed(&forward.local_port)
             || port_field_covers(aliases, Some(&port), service.port, 0);
-        let other_protocol = !matches!(protocol.as_str(), "" | "any" | "tcp" | "tcp/udp");
+        let other_protocol = !covers_tcp(pass.protocol.as_ref());
         (!is_there || to.not || !is_port || other_protocol).then(|| {
             let protocol = Some(protocol + " ").filter(|_| other_protocol);
             let not = if to.not { "not " } else { "" };
@@ -248,8 +248,15 @@ pub(super) fn is_of_family(family: Option<&str>, service: &ReadRequest) -> bool 
     }
 }
 
-fn is_tcp(protocol: Option<&String>) -> bool {
-    matches!(protocol.map(String::as_str), Some("tcp" | "tcp/udp"))
+/// Says whether a protocol is TCP, alone or with UDP; other programs write it in capitals, and pf takes that.
+pub(super) fn is_tcp(protocol: Option<&String>) -> bool {
+    let protocol = protocol.map(|protocol| protocol.trim().to_ascii_lowercase());
+    matches!(protocol.as_deref(), Some("tcp" | "tcp/udp"))
+}
+
+/// The same of a filter rule, which may be for every protocol.
+pub(super) fn covers_tcp(protocol: Option<&String>) -> bool {
+    protocol.is_none_or(|protocol| matches!(protocol.trim(), "" | "any")) || is_tcp(protocol)
 }
 
 fn is_forward_of_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {

@@ -300,7 +300,7 @@ fn caps_risks(
 
 /// Says that the exposure stays half, where another loaded rule keeps connections of the pair out.
 fn shadowed(present: &PlanBasis<'_>) -> Option<Risk> {
-    let codes = ["shadowed", "kept-behind"];
+    let codes = ["shadowed", "kept-behind", "table-empty"];
     let mut why = present.exposure.why.iter();
     let finding = why.find(|finding| codes.contains(&finding.code))?;
     let state = present.exposure.state;

@@ -823,6 +823,7 @@ fn rules_finding(facts: &Facts<'_>) -> Finding {
         "shadowed",
         "group-pass",
         "kept-behind",
+        "table-empty",
         "default-pass",
         "no-rules-loaded",
     ];

@@ -53,6 +53,9 @@ pub fn mending_step(code: &str) -> &'static str {
             "Make it what kmsctl's configuration says: `kmsctl expose apply`; or correct service.alias and service.address."
         }
         "block-missing" | "block-ineffective" => RELOAD,
+        "table-empty" => {
+            "Fill it: reload the ruleset in pfSense (Status > Filter Reload). Names and lists by URL have to resolve on the firewall."
+        }
         "filter-disabled" => ENABLE,
         "other-path" | "path-unknown" => FOREIGN,
         "pending-changes" => {

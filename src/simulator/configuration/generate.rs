@@ -349,10 +349,11 @@ fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec
     let interface = record.child_text("interface").unwrap_or_default();
     let goes = forward_target(configuration, record.child_text("target").unwrap_or_default());
     let from = rule_host(configuration, record, "source");
-    let to = match side_field(record, "destination", "address") {
-        Some(address) => forward_target(configuration, address),
-        None => side_field(record, "destination", "network")
-            .and_then(|network| interface_address(configuration, network)),
+    let side = |key| side_field(record, "destination", key);
+    let to = match (side("address"), side("network")) {
+        (Some(address), _) => forward_target(configuration, address),
+        (None, Some(network)) => interface_address(configuration, network),
+        (None, None) => Some("any".to_owned()),
     };
     let (Some(device), Some(goes), Some(from), Some(to)) =
         (device_of(configuration, interface), goes, from, to)

@@ -34,12 +34,27 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             merge(tree, RULE, floating);
         }
         Scenario::Group => {
-            add_second_wan(tree, "");
-            let groups = json!([{"ifname": "Uplinks", "members": "wan opt2", "descr": ""}]);
-            merge(tree, "", json!({"ifgroups": {"ifgroupentry": groups}}));
+            add_second_wan(tree, Some(""));
+            add_uplinks(tree);
             let rule = tree.pointer(RULE).cloned().unwrap_or_default();
             let changes = json!({
                 "interface": "Uplinks", "tracker": OTHER, "descr": "KMS on every uplink", "associated-rule-id": "",
+            });
+            insert(tree, RULES, 4, merged(rule, changes));
+        }
+        Scenario::GroupForward => {
+            let association = "nat_6b02e05bc7f001.10000005";
+            add_second_wan(tree, None);
+            add_uplinks(tree);
+            let forward = port_forward("tcp", "21688", TARGET, "KMS on every uplink", association);
+            let destination = json!({"any": "", "port": "21688"});
+            let changes =
+                json!({"interface": "Uplinks", "destination": destination, "local-port": "1688"});
+            insert(tree, FORWARDS, 4, merged(forward, changes));
+            let rule = tree.pointer(RULE).cloned().unwrap_or_default();
+            let changes = json!({
+                "interface": "Uplinks", "tracker": OTHER, "descr": "NAT KMS on every uplink",
+                "associated-rule-id": association,
             });
             insert(tree, RULES, 4, merged(rule, changes));
         }
@@ -77,7 +92,7 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
         }
         Scenario::SecondWan => {
             let association = "nat_6b02e05bc7f001.10000004";
-            add_second_wan(tree, association);
+            add_second_wan(tree, Some(association));
             let changes = json!({"interface": "opt2", "associated-rule-id": association});
             insert(tree, RULES, 4, pass("NAT KMS over WAN2", changes));
         }
@@ -89,29 +104,40 @@ pub fn edit_records(scenario: Scenario, tree: &mut Value) {
             let forward = port_forward("tcp", "8443", "10.0.20.50", "Monitoring", ASSOCIATION);
             insert(tree, FORWARDS, 4, forward);
         }
-        Scenario::Upnp => {
+        Scenario::Upnp | Scenario::UpnpElsewhere => {
             merge(tree, "", json!({"installedpackages": {"miniupnpd": {"enable": "on"}}}));
         }
         _ => {}
     }
 }
 
-/// What a machine inside has had opened by UPnP: the filter rules and the redirections in the anchor, as miniupnpd writes them.
-pub const UPNP_RULES: [&[&str]; 2] = [
-    &[
-        "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state label \"KMS\" rtable 0",
-    ],
-    &[
-        "rdr on vtnet0 inet proto tcp from any to any port = 31688 keep state label \"KMS\" rtable 0 -> 10.0.20.202 port 1688",
-    ],
-];
+/// Returns the filter rule and the redirection in UPnP's anchor by which a machine inside has had this port opened for its KMS
+/// server, as miniupnpd writes them.
+pub fn upnp_rules(address: &str, port: u16) -> [String; 2] {
+    let on = "on vtnet0 inet proto tcp from any to";
+    [
+        format!(
+            "pass in quick {on} {address} port = 1688 flags S/SA keep state label \"KMS\" rtable 0"
+        ),
+        format!(
+            "rdr {on} any port = {port} keep state label \"KMS\" rtable 0 -> {address} port 1688"
+        ),
+    ]
+}
 
-/// Adds a second uplink, with a forward to the service.
-fn add_second_wan(tree: &mut Value, association: &str) {
+/// Adds the group of both uplinks.
+fn add_uplinks(tree: &mut Value) {
+    let groups = json!([{"ifname": "Uplinks", "members": "wan opt2", "descr": ""}]);
+    merge(tree, "", json!({"ifgroups": {"ifgroupentry": groups}}));
+}
+
+/// Adds a second uplink, with a forward to the service where its association is given.
+fn add_second_wan(tree: &mut Value, association: Option<&str>) {
     let interface = json!({
         "enable": "", "if": "vtnet3", "descr": "WAN2", "ipaddr": "203.0.113.2", "subnet": "29", "gateway": "WAN2GW",
     });
     merge(tree, "/interfaces", json!({"opt2": interface}));
+    let Some(association) = association else { return };
     let forward = port_forward("tcp", "1688", TARGET, "KMS over WAN2", association);
     let destination = json!({"network": "opt2ip", "port": "1688"});
     let changes = json!({"interface": "opt2", "destination": destination});

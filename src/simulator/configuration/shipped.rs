@@ -133,7 +133,8 @@ fn shipped_forwards(scenario: Scenario) -> Vec<Value> {
     let mut list = Vec::from(other);
     let association = if scenario == Scenario::PassAssociation { "pass" } else { ASSOCIATION };
     let target = if scenario == Scenario::OldTarget { OLD_TARGET } else { TARGET };
-    let disabled = matches!(scenario, Scenario::Closed | Scenario::HalfFilter);
+    let disabled =
+        matches!(scenario, Scenario::Closed | Scenario::HalfFilter | Scenario::UpnpElsewhere);
     if scenario != Scenario::Absent {
         list.push(with_disabled(
             port_forward("tcp", "1688", target, DESCRIPTION, association),
@@ -182,7 +183,8 @@ fn edited_rule(scenario: Scenario) -> Value {
         record.insert("max-src-conn-rate".to_owned(), json!("10"));
         record.insert("max-src-conn-rates".to_owned(), json!("60"));
     }
-    with_disabled(record, matches!(scenario, Scenario::Closed | Scenario::Half))
+    let disabled = matches!(scenario, Scenario::Closed | Scenario::Half | Scenario::UpnpElsewhere);
+    with_disabled(record, disabled)
 }
 
 /// Rules that do not lead to the service's port.

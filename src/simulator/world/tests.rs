@@ -252,7 +252,7 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
     };
     let expected = |scenario| match scenario {
         Scenario::Absent => Exposure::Absent,
-        Scenario::Closed | Scenario::PfDisabled => Exposure::Closed,
+        Scenario::Closed | Scenario::PfDisabled | Scenario::UpnpElsewhere => Exposure::Closed,
         Scenario::Half | Scenario::HalfFilter | Scenario::Shadowed => Exposure::Half,
         // The port leads to the old target, without caps: that is what the outside can do.
         Scenario::OldTarget | Scenario::PassAssociation | Scenario::Uncapped => Exposure::Uncapped,

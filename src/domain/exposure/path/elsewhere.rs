@@ -21,11 +21,9 @@ pub struct OtherRedirection<'a> {
 impl<'a> OtherRedirection<'a> {
     pub(super) fn find(filter: &'a [Rule], nat: &'a [Rule], query: Query<'_>) -> Option<Self> {
         // The port of a virtual address is another service's.
-        let own = query.outside.map(|address| Endpoint {
-            negated: false,
-            host: address.to_string(),
-            port: None,
-        });
+        let own = query
+            .outside
+            .map(|address| Endpoint { host: address.to_string(), ..Endpoint::default() });
         let is_here = |rule: &&Rule| {
             let place = own.as_ref().map(|own| same_place(&rule.to, own, query.outside));
             redirects_port(rule, query.service)

@@ -105,7 +105,9 @@ const PORTS: [&str; 11] = [
 ];
 const TARGET_PORTS: [&str; 6] = ["", "", "1688", "8443", "1600:1700", "1680:1689"];
 /// Words that pf's rules leave open: whether the rule matches, or where the packet goes then.
-const MATCHING: [&str; 9] = [
+const MATCHING: [&str; 10] = [
+    // A word of a pfctl to come.
+    "nextword 7",
     "os",
     "probability 50%",
     "received-on vtnet1",
@@ -139,6 +141,11 @@ impl Space {
 
     fn service(self) -> u32 {
         address_of(&self.moved("10.0.20.202"))
+    }
+
+    /// Returns the second address that the service's alias can hold.
+    fn twin(self) -> u32 {
+        address_of(&self.moved("10.0.20.50"))
     }
 
     fn is_routed(self) -> bool {
@@ -289,6 +296,8 @@ fn translations() -> impl Strategy<Value = Drawn> {
         ("10.0.20.0/24", "192.0.2.0/24"),
         ("10.0.20.192/26", "203.0.113.192/26"),
         ("10.0.20.0/25", "203.0.113.0/25"),
+        ("10.0.20.202", "(vtnet0)"),
+        ("10.0.20.0/24", "(vtnet0)"),
     ];
     let shape = (select(actions), select(INTERFACES.to_vec()), conditions(&MARKS));
     (shape, ends, ports, owned(&TARGETS), select(pairs)).prop_map(
@@ -382,6 +391,79 @@ pub(crate) struct Case {
     pub(crate) enabled: bool,
     pub(crate) space: Space,
     pub(crate) known: Known,
+    /// What pf has in the tables that are named; others are printed without a count.
+    pub(crate) held: Vec<(&'static str, Held)>,
+    /// The service's alias holds a second address.
+    pub(crate) has_twin: bool,
+}
+
+/// What pf has in a table, and prints beside its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// As many entries as the configuration says, and somebody where it does not say who.
+    Counted,
+    Nothing,
+    /// It was filled by another configuration than the present one.
+    Stale,
+}
+
+impl Case {
+    fn held_in(&self, name: &str) -> Option<Held> {
+        self.held.iter().find(|(table, _)| *table == name).map(|(_, held)| *held)
+    }
+
+    fn services(&self) -> Vec<u32> {
+        let twin = self.has_twin.then(|| self.space.twin());
+        std::iter::once(self.space.service()).chain(twin).collect()
+    }
+
+    /// Returns a rule as pfctl prints it, with the counts of its tables.
+    pub(crate) fn printed(&self, rule: &Drawn) -> String {
+        let counted = |word: &String| {
+            let (sign, table) = word.split_once('<').unwrap_or((word, ""));
+            let Some(held) = self.held_in(table.trim_end_matches('>')) else {
+                return word.clone();
+            };
+            let members = configured_members(self, &format!("<{table}")).unwrap_or_default();
+            let count = match held {
+                Held::Counted => members.len().max(1).to_string(),
+                Held::Nothing if table.len() % 2 == 0 => "*".to_owned(),
+                Held::Nothing => "0".to_owned(),
+                Held::Stale => (members.len() + 3).to_string(),
+            };
+            format!("{sign}<{}:{count}>", table.trim_end_matches('>'))
+        };
+        Drawn { from: counted(&rule.from), to: counted(&rule.to), ..rule.clone() }.text(self.space)
+    }
+}
+
+/// Returns what the configuration has in a table.
+fn configured_members(case: &Case, name: &str) -> Option<Vec<String>> {
+    let words: &[&str] = match name {
+        "<friends>" => &["198.51.100.8"],
+        "<vips>" => &["192.168.1.9", "203.0.113.3"],
+        "<nets>" => &["198.51.100.0/25", "198.51.100.192/26", "192.168.1.128/26"],
+        "<k8s_kms_lb>" if case.has_twin => &["10.0.20.202", "10.0.20.50"],
+        "<k8s_kms_lb>" => &["10.0.20.202"],
+        "<outer>" => &["10.0.20.202", "10.0.20.9"],
+        "<others>" => &["10.0.20.50"],
+        _ => return None,
+    };
+    Some(words.iter().map(|word| case.space.moved(word)).collect())
+}
+
+fn held_tables() -> impl Strategy<Value = Vec<(&'static str, Held)>> {
+    let held = || {
+        let held = vec![Held::Counted, Held::Counted, Held::Nothing, Held::Stale];
+        prop::option::weighted(0.6, select(held))
+    };
+    let own =
+        prop::option::weighted(0.6, select(vec![Held::Counted, Held::Counted, Held::Nothing]));
+    (own, [held(), held(), held(), held(), held(), held()]).prop_map(|(own, others)| {
+        let names = ["country", "friends", "nets", "others", "outer", "vips"];
+        let tables = names.into_iter().zip(others).chain([("k8s_kms_lb", own)]);
+        tables.filter_map(|(name, held)| Some((name, held?))).collect()
+    })
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -393,8 +475,9 @@ fn cases() -> impl Strategy<Value = Case> {
         prop::bool::weighted(0.95),
         select(vec![private, private, Space::Public, Space::Local6, Space::Global6]),
         select(vec![Known::All, Known::All, Known::All, Known::Leased, Known::Nothing]),
+        (held_tables(), prop::bool::weighted(0.2)),
     )
-        .prop_map(|(mut nat, mut filter, pair, enabled, space, known)| {
+        .prop_map(|(mut nat, mut filter, pair, enabled, space, known, (held, has_twin))| {
             for rule in nat.iter_mut().chain(&mut filter) {
                 for word in [&mut rule.from, &mut rule.to, &mut rule.target] {
                     *word = space.moved(word);
@@ -424,7 +507,13 @@ fn cases() -> impl Strategy<Value = Case> {
                 nat.insert(forward.min(nat.len()), own);
                 filter.insert(pass.min(filter.len()), own_pass);
             }
-            Case { nat, filter, pair, enabled, space, known }
+            // pfctl prints no count beside the target of a translation: what pf has in such a table is then not seen.
+            let ends = || nat.iter().chain(&filter).flat_map(|rule| [&rule.from, &rule.to]);
+            let is_counted = |name: &str| ends().any(|end| end.contains(&format!("<{name}>")));
+            let held = held.into_iter().filter(|(name, _)| is_counted(name)).collect();
+            // Without the configuration the one address is known.
+            let has_twin = has_twin && known != Known::Nothing;
+            Case { nat, filter, pair, enabled, space, known, held, has_twin }
         })
 }
 
@@ -432,12 +521,12 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// One way in which what pf's rules leave open can be.
 #[derive(Clone, Copy)]
-pub(crate) struct World {
-    pub(crate) space: Space,
+pub(crate) struct World<'c> {
+    pub(crate) case: &'c Case,
     pub(crate) salt: u64,
 }
 
-impl World {
+impl World<'_> {
     fn says(&self, place: usize, what: &str) -> bool {
         match self.salt {
             0 => false,
@@ -451,17 +540,13 @@ impl World {
         }
     }
 
+    /// Returns what pf has in a table, where that is known.
     fn table(&self, name: &str) -> Option<Vec<String>> {
-        let words: &[&str] = match name {
-            "<friends>" => &["198.51.100.8"],
-            "<vips>" => &["192.168.1.9", "203.0.113.3"],
-            "<nets>" => &["198.51.100.0/25", "198.51.100.192/26", "192.168.1.128/26"],
-            "<k8s_kms_lb>" => &["10.0.20.202"],
-            "<outer>" => &["10.0.20.202", "10.0.20.9"],
-            "<others>" => &["10.0.20.50"],
-            _ => return None,
-        };
-        Some(words.iter().map(|word| self.space.moved(word)).collect())
+        match self.case.held_in(name.trim_matches(['<', '>'])) {
+            Some(Held::Nothing) => Some(Vec::new()),
+            Some(Held::Stale) => None,
+            _ => configured_members(self.case, name),
+        }
     }
 
     /// Reads a word once: what it holds is asked very often.
@@ -476,8 +561,9 @@ impl World {
                 ["192.168.1.2", "203.0.113.2", "10.0.10.1", "10.8.0.2"].map(str::to_owned).to_vec()
             }
             word if word.starts_with('<') => {
-                // Somebody is on the list, or there would be no rule for it.
-                self.table(word).unwrap_or_else(|| vec![LISTED.to_owned()])
+                let is_counted = self.case.held_in(word.trim_matches(['<', '>'])).is_some();
+                let listed = (is_counted || self.says(0, word)).then(|| LISTED.to_owned());
+                self.table(word).unwrap_or_else(|| listed.into_iter().collect())
             }
             word => vec![word.to_owned()],
         };
@@ -493,7 +579,7 @@ impl World {
         let mut ranges = addresses.ranges.iter();
         let open = addresses.open.as_ref().is_some_and(|word| {
             // The firewall's own addresses are not the service's, and strangers are on no list.
-            let is_known = address == self.space.service() && word.starts_with('(')
+            let is_known = self.case.services().contains(&address) && word.starts_with('(')
                 || STRANGERS.iter().any(|word| address_of(word) == address);
             !is_known && self.says(address as usize, word)
         });
@@ -501,10 +587,10 @@ impl World {
         found != addresses.negated
     }
 
-    /// Says whether a redirection's pool has the service.
-    fn pool_has_service(&self, pool: &str) -> bool {
+    /// Says whether a redirection's pool has an address of the service.
+    fn pool_has(&self, pool: &str, service: u32) -> bool {
         let hosts = pool.trim_start_matches("{ ").trim_end_matches(" }");
-        hosts.split(", ").any(|host| self.holds(&self.read(host), self.space.service()))
+        hosts.split(", ").any(|host| self.holds(&self.read(host), service))
     }
 }
 
@@ -522,7 +608,7 @@ struct Plain<'a> {
     to: Addresses,
 }
 
-fn read_rules<'a>(world: &World, rules: &'a [Drawn]) -> Vec<Plain<'a>> {
+fn read_rules<'a>(world: &World<'_>, rules: &'a [Drawn]) -> Vec<Plain<'a>> {
     let plain = |drawn: &'a Drawn| Plain {
         drawn,
         from: world.read(&drawn.from),
@@ -574,7 +660,7 @@ pub(crate) struct Syn<'a> {
     pub(crate) to: (u32, u16),
 }
 
-fn matches(world: &World, place: usize, rule: &Plain<'_>, syn: Syn<'_>, marked: bool) -> bool {
+fn matches(world: &World<'_>, place: usize, rule: &Plain<'_>, syn: Syn<'_>, marked: bool) -> bool {
     let drawn = rule.drawn;
     let wants_mark = match drawn.word {
         "tagged guest" => marked,
@@ -590,8 +676,14 @@ fn matches(world: &World, place: usize, rule: &Plain<'_>, syn: Syn<'_>, marked: 
         && (!MATCHING.contains(&drawn.word) || world.says(place, drawn.word))
 }
 
-/// Returns the translation that a packet meets, and the port that it has afterwards, if it can end at the service.
-fn translate(world: &World, nat: &[Plain<'_>], syn: Syn<'_>) -> Option<(Option<usize>, u16)> {
+/// Returns the translation that a packet meets, and the port that it has afterwards, if it can end at this address of the
+/// service.
+fn translate(
+    world: &World<'_>,
+    nat: &[Plain<'_>],
+    syn: Syn<'_>,
+    service: u32,
+) -> Option<(Option<usize>, u16)> {
     let met = nat.iter().enumerate().find(|(at, rule)| {
         matches!(rule.drawn.action, "rdr" | "rdr pass" | "no rdr")
             && matches(world, 1000 + at, rule, syn, false)
@@ -603,7 +695,7 @@ fn translate(world: &World, nat: &[Plain<'_>], syn: Syn<'_>) -> Option<(Option<u
             "1680:1689" => 1680 + (syn.to.1 - 1600) % 10,
             number => number.parse().unwrap(),
         };
-        let ends_here = world.pool_has_service(&rule.drawn.target);
+        let ends_here = world.pool_has(&rule.drawn.target, service);
         return ends_here.then_some((Some(at), port));
     }
     // An exception to redirections is none to 1:1 NAT, which is looked up whenever nothing was redirected.
@@ -618,24 +710,24 @@ fn translate(world: &World, nat: &[Plain<'_>], syn: Syn<'_>) -> Option<(Option<u
                 break;
             }
             "binat" if plain => {
-                let external = ends_of(&rule.drawn.target)?;
-                let is_here = (external.0..=external.1).contains(&syn.to.0);
+                let is_here = world.holds(&world.read(&rule.drawn.target), syn.to.0);
                 if is_here && world.holds(&rule.to, syn.client.0) {
+                    // The number within the network stays.
                     let inside = ends_of(&rule.drawn.from)?;
-                    let address = inside.0 + (syn.to.0 - external.0);
-                    return (address == world.space.service()).then_some((Some(at), syn.to.1));
+                    let address = inside.0 | (syn.to.0 & (inside.1 - inside.0));
+                    return (address == service).then_some((Some(at), syn.to.1));
                 }
             }
             _ => {}
         }
     }
-    let is_routed = world.space.is_routed() && syn.to.0 == world.space.service();
+    let is_routed = world.case.space.is_routed() && syn.to.0 == service;
     is_routed.then_some((None, syn.to.1))
 }
 
 /// Every rule that matches marks the packet; the last one that passes or blocks, or the first quick one, decides.
 fn filter_passes(
-    world: &World,
+    world: &World<'_>,
     rules: &[Plain<'_>],
     direction: &str,
     syn: Syn<'_>,
@@ -665,21 +757,26 @@ fn filter_passes(
 
 /// The rules of a case, in one way in which what they leave open can be.
 pub(crate) struct Ruleset<'a> {
-    world: World,
+    world: World<'a>,
     nat: Vec<Plain<'a>>,
     filter: Vec<Plain<'a>>,
 }
 
 impl<'a> Ruleset<'a> {
-    pub(crate) fn of(case: &'a Case, world: World) -> Self {
+    pub(crate) fn of(case: &'a Case, world: World<'a>) -> Self {
         Self { nat: read_rules(&world, &case.nat), filter: read_rules(&world, &case.filter), world }
     }
 
-    /// Returns by which translation a connection arrives at the service, and at which port.
-    pub(crate) fn arrive(&self, syn: Syn<'_>) -> Option<(Option<usize>, u16)> {
+    /// Returns by which translation a connection arrives at the service, and at which address and port.
+    pub(crate) fn arrive(&self, syn: Syn<'_>) -> Option<Arrival> {
+        let services = self.world.case.services();
+        services.into_iter().find_map(|service| self.arrive_at(syn, service))
+    }
+
+    fn arrive_at(&self, syn: Syn<'_>, service: u32) -> Option<Arrival> {
         let world = &self.world;
-        let (at, port) = translate(world, &self.nat, syn)?;
-        let to = (world.space.service(), port);
+        let (at, port) = translate(world, &self.nat, syn, service)?;
+        let to = (service, port);
         let entering = Syn { to, ..syn };
         let rule = at.map(|at| self.nat[at].drawn);
         let mut marked =
@@ -703,13 +800,24 @@ impl<'a> Ruleset<'a> {
             leaving.client = (address_of(&rule.drawn.target), 50_000);
         }
         let marks = (&mut marked, source.is_some());
-        filter_passes(world, &self.filter, "out", leaving, marks).then_some((at, port))
+        let leaves = filter_passes(world, &self.filter, "out", leaving, marks);
+        leaves.then_some(Arrival { by: at, service, port })
     }
 }
 
+/// Where a connection has got to.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival {
+    /// The place of the translation that led it.
+    by: Option<usize>,
+    service: u32,
+    pub(crate) port: u16,
+}
+
 /// Returns where a connection arrives with pf switched off: what is routed does.
-fn arrive_unfiltered(space: Space, to: (u32, u16)) -> Option<(Option<usize>, u16)> {
-    (space.is_routed() && to.0 == space.service()).then_some((None, to.1))
+fn arrive_unfiltered(case: &Case, (service, port): (u32, u16)) -> Option<Arrival> {
+    let is_routed = case.space.is_routed() && case.services().contains(&service);
+    is_routed.then_some(Arrival { by: None, service, port })
 }
 
 /// Returns a client that no rule names.
@@ -718,7 +826,11 @@ pub(crate) fn stranger() -> (u32, u16) {
 }
 
 /// Returns the addresses at which what these words hold changes, and some that no word names.
-fn edges<'a>(world: &World, words: impl Iterator<Item = &'a String>, more: &[&str]) -> Vec<u32> {
+fn edges<'a>(
+    world: &World<'_>,
+    words: impl Iterator<Item = &'a String>,
+    more: &[&str],
+) -> Vec<u32> {
     let mut found: BTreeSet<u32> = more.iter().map(|word| address_of(word)).collect();
     for word in words {
         let word = word.trim_start_matches("! ");
@@ -737,7 +849,7 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    pub(crate) fn of(case: &Case, world: &World) -> Self {
+    pub(crate) fn of(case: &Case, world: &World<'_>) -> Self {
         let rules = || case.nat.iter().chain(&case.filter);
         let sources = rules().flat_map(|rule| match rule.action {
             "binat" => vec![&rule.to],
@@ -746,10 +858,11 @@ impl Tries {
         let clients = edges(world, sources, &[STRANGERS[0], STRANGERS[1], LISTED]);
         let has_ports = rules().any(|rule| !rule.from_port.is_empty());
         let source_ports: &[u16] = if has_ports { &[50_000, 53, 1023] } else { &[50_000] };
-        let doors = case.nat.iter().flat_map(|rule| [&rule.to, &rule.target]);
+        let targets = |rule: &&Drawn| !rule.target.starts_with('(');
+        let doors = case.nat.iter().filter(targets).flat_map(|rule| [&rule.to, &rule.target]);
         let named = ["192.168.1.2", "203.0.113.2", "100.99.98.97"];
         let mut doors = edges(world, doors, &named);
-        doors.push(world.space.service());
+        doors.extend(case.services());
         // The outside addresses of the service in 1:1 networks.
         doors.extend(["192.0.2.202", "203.0.113.202"].map(address_of));
         let ports = [
@@ -768,9 +881,9 @@ impl Tries {
 fn surrounded(case: &Case) -> Configured {
     let mut configured = configured();
     with_networks(&mut configured);
-    let (space, world) = (case.space, World { space: case.space, salt: 0 });
+    let space = case.space;
     let mut alias = |name: &str| {
-        let words = world.table(&format!("<{name}>")).unwrap();
+        let words = configured_members(case, &format!("<{name}>")).unwrap();
         let words: Vec<String> = words.iter().map(|word| space.printed(word)).collect();
         configured.aliases.retain(|alias| alias.name != name);
         configured.aliases.push(Alias {
@@ -782,6 +895,8 @@ fn surrounded(case: &Case) -> Configured {
     for name in ["friends", "vips", "nets", "k8s_kms_lb", "others", "outer"] {
         alias(name);
     }
+    let is_own = |alias: &&Alias| alias.name == "k8s_kms_lb";
+    configured.alias = configured.aliases.iter().find(is_own).cloned();
     // What a table from the web holds is not in the configuration.
     configured.aliases.push(Alias {
         name: "country".into(),
@@ -817,9 +932,9 @@ fn surrounded(case: &Case) -> Configured {
     configured
 }
 
-fn own_pass(space: Space, drawn: &Drawn) -> Rule {
+fn own_pass(case: &Case, drawn: &Drawn) -> Rule {
     let caps = "(source-track rule, max-src-conn 50, max-src-conn-rate 10/60, overload <virusprot> flush global, src.track 60)";
-    printed(&format!("{} {caps} ridentifier {TRACKER}", drawn.text(space)))
+    printed(&format!("{} {caps} ridentifier {TRACKER}", case.printed(drawn)))
 }
 
 /// Says whether a word leaves open what it holds, whether it matches or where it leads.
@@ -828,7 +943,10 @@ fn leaves_open(case: &Case) -> bool {
     let words = || rules().flat_map(|rule| [&rule.from, &rule.to, &rule.target]);
     case.known == Known::Nothing
         || rules().any(|rule| !rule.word.is_empty() && !MARKS.contains(&rule.word))
-        || words().any(|word| word.contains("<country>") || word.contains('('))
+        || words().any(|word| {
+            let held = case.held_in(word.trim_matches(['!', ' ', '<', '>']));
+            word.contains("<country>") || word.contains('(') || held == Some(Held::Stale)
+        })
 }
 
 fn check_case(case: &Case) -> Result<(), TestCaseError> {
@@ -841,7 +959,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
             .enumerate()
             .position(|(at, rule)| at == pass.min(case.filter.len() - 1) && own(rule))
     });
-    let nat_rules: Vec<Rule> = case.nat.iter().map(|rule| printed(&rule.text(space))).collect();
+    let nat_rules: Vec<Rule> = case.nat.iter().map(|rule| printed(&case.printed(rule))).collect();
     let mut filter_rules = vec![if space.is_six() {
         printed(
             "block drop in log inet6 all label \"Default deny rule IPv6\" ridentifier 1000000105",
@@ -850,7 +968,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
         default_deny()
     }];
     filter_rules.extend(case.filter.iter().enumerate().map(|(at, rule)| {
-        if own == Some(at) { own_pass(space, rule) } else { printed(&rule.text(space)) }
+        if own == Some(at) { own_pass(case, rule) } else { printed(&case.printed(rule)) }
     }));
     let configured = surrounded(case);
     let loaded = Loaded { filter: &filter_rules, nat: &nat_rules, enabled: case.enabled };
@@ -878,7 +996,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     let mut came_in = false;
     let salts: &[u64] = if leaves_open(case) { &[0, 1, 77] } else { &[0] };
     for salt in salts {
-        let world = World { space, salt: *salt };
+        let world = World { case, salt: *salt };
         let rules = Ruleset::of(case, world);
         let tries = Tries::of(case, &world);
         let mut strangers_by_pair = false;
@@ -889,9 +1007,9 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                     let arrived = if case.enabled {
                         rules.arrive(syn)
                     } else {
-                        arrive_unfiltered(space, syn.to)
+                        arrive_unfiltered(case, syn.to)
                     };
-                    let Some((at, port)) = arrived else {
+                    let Some(Arrival { by: at, port, .. }) = arrived else {
                         continue;
                     };
                     let by_pair = is_managed(at, device) && door.1 == 1688;
@@ -940,9 +1058,10 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                 tries.clients.iter().any(|client| {
                     let syn = Syn { device, client: *client, to };
                     let arrived =
-                        if case.enabled { rules.arrive(syn) } else { arrive_unfiltered(space, to) };
-                    arrived.is_some_and(|(_, port)| {
-                        path.leads_to == SocketAddr::new(service.address, port).to_string()
+                        if case.enabled { rules.arrive(syn) } else { arrive_unfiltered(case, to) };
+                    arrived.is_some_and(|arrival| {
+                        let end = SocketAddr::new(space.address(arrival.service), arrival.port);
+                        path.leads_to == end.to_string()
                     })
                 })
             };

@@ -142,7 +142,8 @@ fn parse_unjudged(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
 /// Reads `[! ]HOST[ - HOST][ port OPERATION][ os "NAME"]`.
 fn parse_rule_endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
     let negated = words.take("!");
-    let mut host = without_counts(words.next()?);
+    let printed = words.next()?;
+    let mut host = without_counts(printed);
     if words.take("-") {
         host = format!("{host} - {}", words.next()?);
     }
@@ -150,7 +151,13 @@ fn parse_rule_endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
     if words.take("os") {
         words.next()?;
     }
-    Some(Endpoint { negated, host, port })
+    Some(Endpoint { negated, host, port, entries: entries_of_table(printed) })
+}
+
+/// Returns the count of `<TABLE:COUNT>`.
+fn entries_of_table(printed: &str) -> Option<u32> {
+    let (_, count) = printed.strip_prefix('<')?.strip_suffix('>')?.rsplit_once(':')?;
+    if count == "*" { Some(0) } else { whole_number(count) }
 }
 
 /// Reads `= 80`, `!= 80`, `25:587`, `1000 >< 2000`; joined by single blanks.

@@ -29,12 +29,13 @@ pub fn parse_pf_rules(text: &[u8]) -> Parsed<Vec<Rule>> {
         if rules.is_full() {
             return true;
         }
-        let Some((rule, understood)) = rule_line(trimmed, depth) else {
+        let Some(rule) = rule_line(trimmed, depth) else {
             return false;
         };
         depth += u32::from(rule.block);
+        let is_understood = rule.is_understood;
         rules.push(rule);
-        understood
+        is_understood
     });
     gathered.with_list(rules)
 }
@@ -79,20 +80,20 @@ pub fn parse_loader(text: &[u8]) -> Loader {
 
 /// Parses one rule as `-sr` prints it; `None` if it does not begin with an action.
 pub fn parse_one(text: &str) -> Option<Rule> {
-    rule_line(text, 0).map(|(rule, _)| rule)
+    rule_line(text, 0)
 }
 
-/// Reads `[@N[(ID)] ]TEXT[ {]`, and returns whether every word of it was known.
-fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
+/// Reads `[@N[(ID)] ]TEXT[ {]`.
+fn rule_line(line: &str, depth: u32) -> Option<Rule> {
     let (number, tracker, text) = split_rule_number(line)?;
     let is_anchor = text.split(' ').next()?.ends_with("anchor");
     let (text, block) = match text.strip_suffix(" {") {
         Some(text) if is_anchor => (text, true),
         _ => (text, false),
     };
-    let (mut rule, understood) = rule_text(text)?;
+    let mut rule = rule_text(text)?;
     rule.ridentifier = rule.ridentifier.or(tracker.filter(|id| *id > 0));
-    Some((Rule { number, depth, block, ..rule }, understood))
+    Some(Rule { number, depth, block, ..rule })
 }
 
 /// Splits `@N ` or `@N(ID) ` off.
@@ -110,7 +111,7 @@ fn split_rule_number(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
     Some((rule, Some(tracker), text))
 }
 
-fn rule_text(text: &str) -> Option<(Rule, bool)> {
+fn rule_text(text: &str) -> Option<Rule> {
     let Parts { head, labels, tail } = labels::split_labels(text);
     let (head, head_target) = split_target(head);
     let (tail, tail_target) = split_target(tail);
@@ -135,14 +136,16 @@ fn rule_text(text: &str) -> Option<(Rule, bool)> {
         ridentifier: None,
         target: tail_target.or(head_target).map(without_counts),
         counters: None,
+        is_understood: true,
     };
-    let understood = body::parse_conditions(&mut rule, &mut words);
-    let understood = body::parse_conditions(&mut rule, &mut Tokens::new(tail)) && understood;
-    Some((rule, understood))
+    for mut words in [words, Tokens::new(tail)] {
+        rule.is_understood &= body::parse_conditions(&mut rule, &mut words);
+    }
+    Some(rule)
 }
 
 fn any_endpoint() -> Endpoint {
-    Endpoint { negated: false, host: "any".to_owned(), port: None }
+    Endpoint { host: "any".to_owned(), ..Endpoint::default() }
 }
 
 /// Splits what a rule translates to off: `-> POOL`, on FreeBSD 15 also `rdr-to POOL` and its like.

@@ -5,7 +5,7 @@ use super::{Draft, EditRefusal, RefusalCode, list_place, refuse_edit};
 use crate::domain::pfsense::change::{Element, Placed, Records};
 use crate::domain::pfsense::config::{ReadRequest, port_field_covers};
 use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule};
-use crate::domain::pfsense::managed::{association_of, passes_to_service};
+use crate::domain::pfsense::managed::{association_of, is_tcp, passes_to_service};
 use crate::domain::pfsense::separators::{insert_rule, remove_rule};
 
 /// Returns whether saved records are the service's: its forward, and the filter rule that is joined to it or lets the
@@ -21,7 +21,7 @@ pub fn are_of_service(records: &Records, aliases: &[Alias], service: &ReadReques
     let forwards = |rule: &NatRule| {
         !rule.nordr
             && rule.interface == service.interface
-            && matches!(rule.protocol.as_deref(), Some("tcp" | "tcp/udp"))
+            && is_tcp(rule.protocol.as_ref())
             && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
             && service.is_named_by(rule.target.as_deref())
     };

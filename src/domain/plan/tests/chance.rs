@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::exposure::tests::walk::{
-    self, Case, Drawn, Known, Ruleset, Space, Syn, Tries, World,
+    self, Case, Drawn, Held, Known, Ruleset, Space, Syn, Tries, World,
 };
 use crate::domain::exposure::{State as ExposureState, judge};
 use crate::domain::pfsense::change::Swap;
@@ -481,34 +481,33 @@ fn make_rules(sections: &Sections) -> Made {
             ids.push(format!("{caps} ridentifier {}", record.child_text("tracker").unwrap()));
         }
     }
-    let printed = |drawn: &Drawn, more: &str| {
-        fixtures::printed(&format!("{}{more}", drawn.text(Space::Private)))
+    let case = Case {
+        nat,
+        filter,
+        pair: None,
+        enabled: true,
+        space: Space::Private,
+        known: Known::All,
+        // Somebody is on the list from the web.
+        held: vec![("country", Held::Counted)],
+        has_twin: false,
     };
+    let printed =
+        |drawn: &Drawn, more: &str| fixtures::printed(&format!("{}{more}", case.printed(drawn)));
     let mut rules = vec![fixtures::default_deny()];
-    rules.extend(filter.iter().zip(&ids).map(|(drawn, id)| printed(drawn, id)));
-    Made {
-        nat: nat.iter().map(|drawn| printed(drawn, "")).collect(),
-        filter: rules,
-        case: Case {
-            nat,
-            filter,
-            pair: None,
-            enabled: true,
-            space: Space::Private,
-            known: Known::All,
-        },
-    }
+    rules.extend(case.filter.iter().zip(&ids).map(|(drawn, id)| printed(drawn, id)));
+    let nat = case.nat.iter().map(|drawn| printed(drawn, "")).collect();
+    Made { nat, filter: rules, case }
 }
 
 /// Says whether a connection from outside arrives at the service, where what the rules leave open is so or so.
 fn lets_in(case: &Case, salt: u64) -> bool {
-    let space = case.space;
-    let rules = Ruleset::of(case, World { space, salt });
-    let tries = Tries::of(case, &World { space, salt });
+    let rules = Ruleset::of(case, World { case, salt });
+    let tries = Tries::of(case, &World { case, salt });
     let clients = tries.clients;
     let arrives = |device, client, to| {
         let arrived = rules.arrive(Syn { device, client, to });
-        arrived.is_some_and(|(_, port)| port == 1688)
+        arrived.is_some_and(|arrival| arrival.port == 1688)
     };
     walk::OUTSIDE.iter().any(|(_, device)| {
         tries.doors.iter().any(|to| clients.iter().any(|client| arrives(device, *client, *to)))
