@@ -54,14 +54,27 @@ const PIECE: usize = 32 * 1024;
 /// How often the simulated cluster is asked for more.
 const SIMULATED: Duration = Duration::from_secs(1);
 
-/// Answers in the place of a cluster: kubectl's arguments and the present in, what it would print out.
-pub type ClusterAnswers = fn(&[&str], Timestamp) -> Option<String>;
+/// Answers in the place of a cluster: kubectl's arguments, the present and the cluster's birth in, what it would print out.
+pub type ClusterAnswers = fn(&[&str], Timestamp, Timestamp) -> Option<String>;
 
 #[derive(Clone, Debug)]
 pub enum Kubectl {
     Program(Program),
     /// The simulated cluster; its documents are read by the same code.
-    Simulated(ClusterAnswers, Clock),
+    Simulated(SimulatedCluster),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SimulatedCluster {
+    pub answers: ClusterAnswers,
+    pub clock: Clock,
+    pub birth: Timestamp,
+}
+
+impl SimulatedCluster {
+    fn answer(&self, words: &[&str]) -> Option<String> {
+        (self.answers)(words, self.clock.now(), self.birth)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -187,7 +200,7 @@ impl Kubectl {
     async fn run(&self, words: &[&str]) -> Result<Vec<u8>, (Option<Vec<u8>>, KubectlError)> {
         match self {
             Self::Program(program) => program.run(words).await,
-            Self::Simulated(answers, clock) => match answers(words, clock.now()) {
+            Self::Simulated(cluster) => match cluster.answer(words) {
                 Some(text) => Ok(text.into_bytes()),
                 None => Err((
                     None,
@@ -266,9 +279,10 @@ impl Kubectl {
                 tokio::time::sleep(span).await;
                 self.clone()
             }
-            Self::Simulated(answers, clock) => {
+            Self::Simulated(cluster) => {
                 let span = jiff::SignedDuration::try_from(span).unwrap_or_default();
-                Self::Simulated(*answers, Clock::Fixed(clock.now() + span))
+                let clock = Clock::Fixed(cluster.clock.now() + span);
+                Self::Simulated(SimulatedCluster { clock, ..*cluster })
             }
         }
     }
@@ -277,7 +291,7 @@ impl Kubectl {
     pub fn now(&self, clock: Clock) -> Timestamp {
         match self {
             Self::Program(_) => clock.now(),
-            Self::Simulated(_, own) => own.now(),
+            Self::Simulated(cluster) => cluster.clock.now(),
         }
     }
 }
@@ -665,8 +679,7 @@ impl LeftOut {
 /// The simulated cluster, asked again and again.
 struct Simulated {
     words: Vec<String>,
-    answers: ClusterAnswers,
-    clock: Clock,
+    cluster: SimulatedCluster,
     newest: Option<Timestamp>,
     asked: bool,
 }
@@ -674,10 +687,9 @@ struct Simulated {
 impl LogStream {
     fn start(kubectl: &Kubectl, words: Vec<String>) -> Result<Self, KubectlError> {
         let end = match kubectl {
-            Kubectl::Simulated(answers, clock) => StreamEnd::Simulated(Simulated {
+            Kubectl::Simulated(cluster) => StreamEnd::Simulated(Simulated {
                 words,
-                answers: *answers,
-                clock: *clock,
+                cluster: *cluster,
                 newest: None,
                 asked: false,
             }),
@@ -775,7 +787,7 @@ impl Simulated {
         }
         self.asked = true;
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        let text = (self.answers)(&words, self.clock.now()).ok_or(KubectlError::Failed {
+        let text = self.cluster.answer(&words).ok_or(KubectlError::Failed {
             status: 1,
             said: "the simulated cluster does not answer that".to_owned(),
         })?;

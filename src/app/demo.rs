@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{Context, Session};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
@@ -62,6 +64,12 @@ impl Context {
     pub fn demo_condition(&self) -> Scenario {
         let named = self.demo_scenario().ok().flatten();
         named.unwrap_or_else(|| simulator::saved_scenario(&self.demo_directory()))
+    }
+
+    /// Returns when the simulated firewall came to be, or now where it has not yet: what happens around it goes by that.
+    pub fn demo_birth(&self) -> Timestamp {
+        let scenario = self.demo_scenario().ok().flatten();
+        simulator::birth(&self.demo_directory(), scenario, self.clock)
     }
 
     pub fn public_address(&self) -> Option<IpAddr> {

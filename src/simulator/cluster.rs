@@ -20,14 +20,14 @@ const BACK_OFF: i64 = 310;
 /// The moment that the documents have for everything that began.
 const BEGAN: &str = "2026-08-20T06:00:00Z";
 
-pub fn kubectl_answers(words: &[&str], now: Timestamp) -> Option<String> {
-    answer_until(words, now, now)
+pub fn kubectl_answers(words: &[&str], now: Timestamp, birth: Timestamp) -> Option<String> {
+    answer_until(words, now, now, birth)
 }
 
 /// Returns what kubectl would print now, were the server gone since [`timeline::crashed_at`].
-pub fn answers_without_server(words: &[&str], now: Timestamp) -> Option<String> {
-    let died = timeline::crashed_at(now);
-    let text = answer_until(words, now, died)?;
+pub fn answers_without_server(words: &[&str], now: Timestamp, birth: Timestamp) -> Option<String> {
+    let died = timeline::crashed_at(now, birth);
+    let text = answer_until(words, now, died, birth)?;
     match words {
         ["-n", _, "get", "pods", "-l", ..] => crash_loop(&text, now, died),
         ["-n", _, "get", "endpointslices.discovery.k8s.io", ..] => change_json(&text, |list| {
@@ -73,9 +73,14 @@ fn change_json(text: &str, change: impl FnOnce(&mut Value) -> Option<()>) -> Opt
 }
 
 /// Answers for a server at which nothing happens after `until`.
-fn answer_until(words: &[&str], now: Timestamp, until: Timestamp) -> Option<String> {
+fn answer_until(
+    words: &[&str],
+    now: Timestamp,
+    until: Timestamp,
+    birth: Timestamp,
+) -> Option<String> {
     if let ["-n", _, "logs", _, "-c", container, flags @ ..] = words {
-        return Some(container_output(container, flags, now, until));
+        return Some(container_output(container, flags, (now, until), birth));
     }
     let document = match words {
         ["version", "--client", "-o", "json"] => VERSION,
@@ -89,26 +94,31 @@ fn answer_until(words: &[&str], now: Timestamp, until: Timestamp) -> Option<Stri
             _ => return None,
         },
         ["get", "--raw", path] if path.ends_with(":9101/proxy/metrics") => {
-            return Some(notifier::metrics_page(now, until));
+            return Some(notifier::metrics_page(now, until, birth));
         }
         ["-n", _, "exec", _, "-c", _, "--", "tail", "-n", lines, ..] => {
-            return Some(notifier::server_log(lines.parse().ok()?, until));
+            return Some(notifier::server_log(lines.parse().ok()?, until, birth));
         }
         _ => return None,
     };
-    let began = timeline::started_at(now).to_string();
+    let began = timeline::started_at(now, birth).to_string();
     Some(document.replace(BEGAN, &began))
 }
 
 /// Answers `kubectl logs`. The server prints nothing: it writes its log into a file.
-fn container_output(container: &str, flags: &[&str], now: Timestamp, until: Timestamp) -> String {
+fn container_output(
+    container: &str,
+    flags: &[&str],
+    (now, until): (Timestamp, Timestamp),
+    birth: Timestamp,
+) -> String {
     if container != "slack-notifier" || flags.contains(&"--previous") {
         return String::new();
     }
     let flag = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
     let since = flag("--since-time=").and_then(|text| text.parse().ok());
     let since = since.unwrap_or(now - SignedDuration::from_hours(24));
-    let text = notifier::notifier_output(since, now, until);
+    let text = notifier::notifier_output(since, now, until, birth);
     let lines: Vec<&str> = text.lines().collect();
     let tail = flag("--tail=").and_then(|count| count.parse().ok());
     let skipped = lines.len().saturating_sub(tail.unwrap_or(lines.len()));
@@ -135,7 +145,7 @@ mod tests {
             "slack-notifier",
             "--since-time=2026-02-27T06:00:00Z",
         ];
-        let said: Vec<EventRecord> = kubectl_answers(&words, now)
+        let said: Vec<EventRecord> = kubectl_answers(&words, now, now)
             .unwrap()
             .lines()
             .map(|line| {
@@ -144,7 +154,7 @@ mod tests {
             })
             .collect();
         let everything = Held::tally_since(&said, Timestamp::UNIX_EPOCH);
-        let page = kubectl_answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
+        let page = kubectl_answers(&["get", "--raw", "/x:9101/proxy/metrics"], now, now).unwrap();
         let numbers = MetricsReading::from_page(&page, now).numbers;
         assert_eq!(numbers.probes, Some(everything.probes));
         assert_eq!(numbers.let_through, Some(everything.posts));
@@ -152,6 +162,7 @@ mod tests {
         assert!(everything.posts > 0 && everything.duplicates > 0);
         let file = kubectl_answers(
             &["-n", "kms", "exec", "pod", "-c", "windows-kms", "--", "tail", "-n", "100000", "f"],
+            now,
             now,
         );
         let (mut lines, mut log, mut events) = (LogLines::default(), Log::default(), Vec::new());

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use russh::keys::{HashAlg, PrivateKey, PublicKey};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::error::{Failure, FailureKind};
+use crate::text::whole_second;
 pub use block_history::past_block_events;
 pub use scenario::Scenario;
 use server::SharedWorld;
@@ -94,7 +96,7 @@ impl From<SimulatorError> for Failure {
                 (FailureKind::Failed, "Check the owner and the free space of that directory.")
             }
             SimulatorError::Corrupt { .. } => {
-                (FailureKind::Failed, "Run kmsctl demo reset to start with a new one.")
+                (FailureKind::Failed, "Run `kmsctl demo reset` to start with a new one.")
             }
             SimulatorError::Busy { .. } => {
                 (FailureKind::Failed, "End the other run and try again.")
@@ -253,7 +255,19 @@ pub fn reset_simulator(directory: &Path) -> Result<bool, SimulatorError> {
 
 /// Returns the condition of the saved box, or that of a new one.
 pub fn saved_scenario(directory: &Path) -> Scenario {
-    store::saved_scenario(directory).unwrap_or_default()
+    store::saved_birth(directory).map_or_else(Scenario::default, |saved| saved.scenario)
+}
+
+/// Returns when the saved box came to be, in whole seconds; now where none would be taken up.
+pub fn birth(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Timestamp {
+    let now = clock.now();
+    let saved = store::saved_birth(directory);
+    let saved = saved.filter(|saved| {
+        let is_asked = scenario.is_none_or(|scenario| scenario == saved.scenario);
+        is_asked && saved.born > 0 && saved.now <= now.as_millisecond() + AHEAD
+    });
+    let born = saved.and_then(|saved| Timestamp::from_millisecond(saved.born).ok());
+    whole_second(born.unwrap_or(now))
 }
 
 /// Forgets a history of another box than the one that would be started now: nothing in it ever happened to

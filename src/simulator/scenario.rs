@@ -73,6 +73,7 @@ scenarios! {
     SecondWan "second-wan" => "A second WAN leads to the service too, by a pair of its own.",
     Shadowed "shadowed" => "A rule above ours blocks what ours would pass.",
     SharedAssociation "shared-association" => "Another port forward goes through the same filter rule.",
+    StatesFull "states-full" => "pf holds almost as many states as it may.",
     TableMissing "table-missing" => "The overload table does not exist.",
     Uncapped "uncapped" => "The port is open, without caps.",
     Unproven "unproven" => "After a change neither the new ruleset nor the old one loads.",

@@ -170,14 +170,22 @@ fn read_key(path: &Path) -> Result<PrivateKey, String> {
     PrivateKey::from_openssh(text).map_err(|error| error.to_string())
 }
 
-/// Reads the scenario of the saved world alone; `None` without one that can be read.
-pub fn saved_scenario(directory: &Path) -> Option<Scenario> {
-    #[derive(Deserialize)]
-    struct Named {
-        scenario: Scenario,
-    }
-    let saved: SavedWorld<Named> = serde_json::from_slice(&read_state(directory).ok()?).ok()?;
-    Some(saved.world.scenario)
+/// What is read of the saved world where the world itself is not needed.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct SavedBirth {
+    pub scenario: Scenario,
+    /// Epoch milliseconds.
+    pub now: i64,
+    /// Likewise; 0 where an earlier kmsctl made it.
+    #[serde(default)]
+    pub born: i64,
+}
+
+/// Reads these of the saved world; `None` without one that can be read.
+pub fn saved_birth(directory: &Path) -> Option<SavedBirth> {
+    let saved: SavedWorld<SavedBirth> =
+        serde_json::from_slice(&read_state(directory).ok()?).ok()?;
+    Some(saved.world)
 }
 
 /// Forgets the state of the box in this directory, and keys that cannot be read. Says whether there was a state.

@@ -35,6 +35,9 @@ const SERVER_PATIENCE: i64 = 30_000;
 pub struct World {
     /// Epoch milliseconds up to which everything has happened.
     pub now: i64,
+    /// When it was made, likewise; 0 where an earlier kmsctl made it.
+    #[serde(default)]
+    pub born: i64,
     pub scenario: Scenario,
     pub pf: SimulatedPf,
     pub configuration: Configuration,
@@ -110,6 +113,7 @@ impl World {
         let begin = now - now.rem_euclid(1000) - DETAIL;
         let mut world = Self {
             now: begin,
+            born: now,
             scenario,
             pf: scenario.load(begin),
             configuration: scenario.configuration(),
@@ -124,6 +128,7 @@ impl World {
         let seconds = begin.saturating_sub(world.pf.since) / 1000;
         warm::age_counters(&mut world.pf, seconds, begin);
         world.populate_actors((DETAIL - SINCE_CRON).rem_euclid(HOUR));
+        world.advance_to(begin + DETAIL);
         world.advance_to(now);
         world.follow_the_clock();
         world

@@ -5,7 +5,7 @@ use super::resolver;
 use crate::app::Context;
 use crate::domain::reachability::kms_bind::{BIND, BindAnswer, BindEnd, Listener};
 use crate::domain::reachability::path::{Cluster, Known, Resolution, ServiceConnection, Trouble};
-use crate::kubectl::{Kubectl, KubectlError};
+use crate::kubectl::{Kubectl, KubectlError, SimulatedCluster};
 use crate::simulator;
 use crate::simulator::Scenario;
 use std::io;
@@ -50,7 +50,8 @@ pub fn inside_kubectl(context: &Context) -> Option<Kubectl> {
             Scenario::BackendDead => simulator::cluster::answers_without_server,
             _ => simulator::cluster::kubectl_answers,
         };
-        return Some(Kubectl::Simulated(answers, context.clock));
+        let (clock, birth) = (context.clock, context.demo_birth());
+        return Some(Kubectl::Simulated(SimulatedCluster { answers, clock, birth }));
     }
     cluster.configured.then(|| Kubectl::new(cluster))
 }

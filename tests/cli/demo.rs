@@ -137,3 +137,49 @@ fn the_lock_of_the_demo_is_private() {
     }
     assert_eq!(files, 1, "there is a lock");
 }
+
+/// The demo repeats: whenever it is begun, the same commands show the same sources, counts and ids.
+#[test]
+fn a_new_demo_tells_the_same_story_at_any_moment() {
+    let story = |now: &str| {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_NOW", now);
+        let json = |words: &[&str]| environment.demo(&[words, &["-o", "json"]].concat()).json();
+        let states = json(&["states"]);
+        let sources = states["data"]["sources"].as_array().expect("sources").iter();
+        let mut sources: Vec<&str> =
+            sources.filter_map(|source| source["address"].as_str()).collect();
+        sources.sort_unstable();
+        let notifier = json(&["notifier", "status"]);
+        let preview = json(&["ratelimit", "preview", "tighten"]);
+        let changed = json(&["ratelimit", "tighten", "--yes"]);
+        let cut = preview["data"]["cut"].as_array().map(Vec::len);
+        let data = &notifier["data"];
+        format!(
+            "{sources:?} {} {} {} {cut:?} {}",
+            data["activations"]["total"],
+            data["activations"]["held_back"],
+            data["probes"],
+            changed["data"]["id"]
+        )
+    };
+    let first = story("2026-03-01T12:21:34Z");
+    for now in ["2026-03-01T12:21:34.417Z", "2026-07-14T03:02:01Z", "2031-01-01T00:00:00.999Z"] {
+        assert_eq!(story(now), first, "{now}");
+    }
+}
+
+#[test]
+fn a_demo_goes_on_where_it_was() {
+    let environment = TestEnvironment::new();
+    let last = |now: &str| {
+        let environment = environment.command(&["--demo", "notifier", "status", "-o", "json"]);
+        let mut command = environment;
+        let output = command.env("KMSCTL_DEMO_NOW", now).output().expect("kmsctl runs");
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        answer["data"].clone()
+    };
+    environment.demo(&["status"]).success();
+    let (now, later) = (last("2026-03-01T12:21:34Z"), last("2026-03-01T12:22:14Z"));
+    assert_eq!(now["last_activation"], later["last_activation"], "{now:#} {later:#}");
+    assert!(later["probes"]["cluster_node"].as_u64() >= now["probes"]["cluster_node"].as_u64());
+}

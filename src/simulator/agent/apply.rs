@@ -79,7 +79,7 @@ pub fn lock_holder(world: &World) -> Option<RunningChange> {
     Some(RunningChange {
         id: ChangeId::new("another-operators-change")?,
         who: "anna@desk".to_owned(),
-        what: "caps per source: 10 connections, 3 in 1m".to_owned(),
+        what: "caps per source: max-src-conn 10, max-src-conn-rate 3/60".to_owned(),
         since: world.now.div_euclid(1000) - 40,
     })
 }

@@ -11,9 +11,14 @@ use crate::notifier::metrics::Metrics;
 const BLOCK: usize = 11;
 
 /// Renders what the notifier printed after `from`, each line behind its stamp. Nothing happens after `until`.
-pub fn notifier_output(from: Timestamp, now: Timestamp, until: Timestamp) -> String {
-    let from = from.max(started_at(now));
-    let lines = moments_between(from.as_second(), until.as_second());
+pub fn notifier_output(
+    from: Timestamp,
+    now: Timestamp,
+    until: Timestamp,
+    birth: Timestamp,
+) -> String {
+    let from = from.max(started_at(now, birth));
+    let lines = moments_between(from.as_second(), until.as_second(), birth);
     lines.iter().map(moment_line).collect()
 }
 
@@ -46,10 +51,10 @@ fn product_of(number: u16) -> (&'static str, &'static str) {
 }
 
 /// Renders the metrics page, by the notifier's own code.
-pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
+pub fn metrics_page(now: Timestamp, until: Timestamp, birth: Timestamp) -> String {
     let metrics = Metrics::default();
     metrics.configured.set(1);
-    let moments = moments_between(started_at(now).as_second(), until.as_second());
+    let moments = moments_between(started_at(now, birth).as_second(), until.as_second(), birth);
     let mut lines = 2 * moments.len();
     for moment in &moments {
         match moment.what {
@@ -79,10 +84,10 @@ pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
 }
 
 /// Renders the last lines of the server's own log.
-pub fn server_log(lines: usize, now: Timestamp) -> String {
+pub fn server_log(lines: usize, now: Timestamp, birth: Timestamp) -> String {
     let from = now.as_second() - 24 * 3_600;
     let mut all = Vec::new();
-    for moment in moments_between(from, now.as_second()) {
+    for moment in moments_between(from, now.as_second(), birth) {
         let peer = moment.peer.to_string();
         let block = match moment.what {
             TimelineEvent::Probe(_) => vec![

@@ -1,5 +1,5 @@
-//! What happens to the simulated KMS server: probes and activations at moments that depend on the clock alone, so that
-//! its output, its log and its counters tell one story, whenever they are asked.
+//! What happens to the simulated KMS server: probes and activations at moments that depend on its birth alone, so that
+//! its output, its log and its counters tell one story, whenever they are asked, and every new demo the same one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -55,8 +55,21 @@ pub enum TimelineEvent {
     Activation(&'static str, u16, bool),
 }
 
-/// Lists what happens after `from` and not after `until`, in order.
-pub fn moments_between(from: i64, until: i64) -> Vec<Moment> {
+/// The birth of which the moments below are, epoch seconds: 2026-03-01T12:21:34Z. Those of another are as far from it.
+const BIRTH: i64 = 1_772_367_694;
+/// How long before its birth the server's first pod was started, and after how long another takes its place; seconds.
+const STARTED_BEFORE: i64 = 54 * 3_600 + 1_294;
+const POD_LIVES: i64 = 8 * 86_400;
+
+/// Lists what happens after `from` and not after `until`, in order, at a server that was born at `birth`.
+pub fn moments_between(from: i64, until: i64, birth: Timestamp) -> Vec<Moment> {
+    let later = birth.as_second() - BIRTH;
+    let mut moments = moments_of_story(from - later, until - later);
+    moments.iter_mut().for_each(|moment| moment.at += later);
+    moments
+}
+
+fn moments_of_story(from: i64, until: i64) -> Vec<Moment> {
     let first = from.div_euclid(PROBE_EVERY) + 1;
     let probes = (first..=until.div_euclid(PROBE_EVERY)).map(probe_moment);
     let slots = from.div_euclid(SLOT)..=(until + HASTE).div_euclid(SLOT);
@@ -126,13 +139,13 @@ fn mix_number(number: i64) -> i64 {
 }
 
 /// Returns when the simulated server began to crash, where it does: yesterday evening.
-pub fn crashed_at(now: Timestamp) -> Timestamp {
-    started_at(now) + SignedDuration::from_hours(36)
+pub fn crashed_at(now: Timestamp, birth: Timestamp) -> Timestamp {
+    started_at(now, birth) + SignedDuration::from_hours(36)
 }
 
-/// Returns when the simulated pod was started: two days before today.
-pub fn started_at(now: Timestamp) -> Timestamp {
-    const DAY: i64 = 86_400;
-    let day = now.as_second().div_euclid(DAY) - 2;
-    Timestamp::from_second(day * DAY + 6 * 3_600).unwrap_or(now)
+/// Returns when the simulated pod that runs now was started.
+pub fn started_at(now: Timestamp, birth: Timestamp) -> Timestamp {
+    let first = birth.as_second() - STARTED_BEFORE;
+    let pods = (now.as_second() - first).div_euclid(POD_LIVES);
+    Timestamp::from_second(first + pods * POD_LIVES).unwrap_or(now)
 }

@@ -6,13 +6,23 @@ use super::options::PfctlOptions;
 use crate::domain::pf::ClockTime;
 use crate::simulator::pf::SimulatedPf;
 use crate::simulator::random::scramble_number;
+use crate::simulator::scenario::Scenario;
 
-/// pfSense sets source nodes as high as states, and raises the table limit.
-pub const MEMORY: &str = "states        hard limit   403000
-src-nodes     hard limit   403000
+/// Prints `-sm`: pfSense sets source nodes as high as states, and raises the table limit. Where states are scarce, there
+/// is room for a twentieth of those that are there.
+pub fn show_memory(pf: &SimulatedPf, scenario: Scenario) -> String {
+    let most = match scenario {
+        Scenario::StatesFull => pf.states.len() + pf.states.len() / 20,
+        _ => 403_000,
+    };
+    format!(
+        "states        hard limit {most:>8}
+src-nodes     hard limit {most:>8}
 frags         hard limit     5000
 table-entries hard limit   400000
-";
+"
+    )
+}
 
 /// "Counters"; nothing in the simulated traffic moves any but the first.
 const COUNTERS: [&str; 16] = [

@@ -65,7 +65,7 @@ pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
     let now = world.now;
     let mut output = PfctlOutput::default();
     if let Some(word) = options.show {
-        output = output.then(show::show_word(&world.pf, word, &options, now));
+        output = output.then(show::show_word(world, word, &options, now));
         if world.scenario == Scenario::Reloading && matches!(word, "rules" | "nat") {
             output = race_with_load(world, output);
         }

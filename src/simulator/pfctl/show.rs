@@ -11,8 +11,10 @@ use crate::simulator::pf::SimulatedPf;
 use crate::simulator::pf::rule::LoadedRule;
 use crate::simulator::pf::state::{Protocol, State, StateChain, Tracked};
 use crate::simulator::random::scramble_number;
+use crate::simulator::world::World;
 
-pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
+pub fn show_word(world: &World, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
+    let pf = &world.pf;
     if options.in_upnp {
         return show_upnp(pf, word, options);
     }
@@ -22,7 +24,7 @@ pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64)
         "states" => show_states(pf, options, now),
         "Sources" => show_sources(pf, options, now),
         "info" => info::show_info(pf, options, now),
-        _ => info::MEMORY.to_owned(),
+        _ => info::show_memory(pf, world.scenario),
     })
 }
 

@@ -133,7 +133,9 @@ fn caps_are_written_loaded_and_told() {
     assert_eq!(words.filter[0].caps.max_src_conn_rates.as_deref(), Some("60"));
     assert_eq!(
         words.revision.description.as_deref(),
-        Some("kmsctl (viktor@laptop): kmsctl c1: caps per source: 10 connections, 3 in 1m: night")
+        Some(
+            "kmsctl (viktor@laptop): kmsctl c1: caps per source: max-src-conn 10, max-src-conn-rate 3/60: night"
+        )
     );
     assert_eq!(words.history[1].time.as_deref(), Some("1763000900"));
     // Nothing else of the configuration and of pf.

@@ -41,7 +41,7 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
     assert_eq!((armed.len(), armed[0].reverts_at), (1, SECOND + 7200));
     assert_eq!(
         (armed[0].who.as_str(), armed[0].what.as_str()),
-        ("viktor@laptop", "caps per source: 10 connections, 3 in 1m")
+        ("viktor@laptop", "caps per source: max-src-conn 10, max-src-conn-rate 3/60")
     );
     world.advance_to(NOW + 7_199_999);
     assert_eq!(max_src_conn(&world), "10");
