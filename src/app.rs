@@ -172,7 +172,7 @@ impl Context {
         Err(Failure::usage(
             "There is no configuration that names your firewall, so nothing is changed.",
         )
-        .hint("Write one: kmsctl config init")
+        .hint("Write one: `kmsctl config init`")
         .hint("Or try it without a firewall: add --demo."))
     }
 
@@ -186,7 +186,7 @@ impl Context {
         let user = target.user.as_deref().map(|user| format!("{user}@"));
         SAID.call_once(|| {
             self.terminal.say(&format!(
-                "There is no configuration, so this is the built-in {}{}. Write one: kmsctl config init; or try it without a firewall: kmsctl --demo status",
+                "There is no configuration, so this is the built-in {}{}. Write one: `kmsctl config init`; or try it without a firewall: `kmsctl --demo status`",
                 user.unwrap_or_default(),
                 target.host
             ));
@@ -249,7 +249,8 @@ impl Context {
                 first.host_key,
                 identity.host_key
             ),
-        ))
+        )
+        .hint("Find out which of the two it is, and let firewall.host name that one alone."))
     }
 
     /// Returns whether a plan, or a change of the history, is of the box that was connected to.

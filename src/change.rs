@@ -212,8 +212,12 @@ async fn from_reading(
         Err(error) if !draft.operation.only_closes() => return Err(error.into()),
         counted => counted.unwrap_or_default(),
     };
-    let salt = held.to_string();
-    let plan = Plan::seal(draft, author, &salt);
+    let plan = if context.demo {
+        let there = reading.configured.as_ref().map_or(0, |there| there.history.len());
+        Plan::seal_for_demo(draft, author, &format!("{held} {there}"))
+    } else {
+        Plan::seal(draft, author, &held.to_string())
+    };
     if flags.shows_only() {
         if let Some(path) = &flags.plan_out {
             saved::save_plan(&plan, path)?;
@@ -311,11 +315,11 @@ async fn carry_out(
         Ok(appended) => (plan, appended),
         Err(error) if plan.change.operation.only_closes() => {
             context.terminal.caution(&format!(
-                "The history cannot be kept: {error}. It is closed all the same, and kmsctl undo does not know it."
+                "The history cannot be kept: {error}. It is closed all the same, and `kmsctl undo` does not know it."
             ));
             let mut plan = plan.clone();
             plan.change.undo = Undo::Impossible(
-                "The firewall keeps what was done: kmsctl expose restore opens it again.".into(),
+                "The firewall keeps what was done: `kmsctl expose restore` opens it again.".into(),
             );
             unrecorded = plan;
             (&unrecorded, Appended::default())
@@ -341,13 +345,16 @@ async fn carry_out(
     }
     let read_back = carried.reading.as_ref();
     let shown = report::report_change(context, plan, &carried.finish, &reading, read_back);
-    if let Err(failure) = shown
+    if let Err(failure) = &shown
         && failure.kind != FailureKind::ReaderGone
     {
-        report::in_spite(context, plan, &carried.finish, &failure);
+        report::in_spite(context, plan, &carried.finish, failure);
     }
     // Whether the report could be read changes nothing about what was done.
     match carried.failure {
+        Some(failure) if shown.is_ok() && carried.finish.ended != EndedAs::Failed => {
+            Err(report::without_said(context, &carried.finish, failure))
+        }
         Some(failure) => Err(failure),
         None => Ok(()),
     }
@@ -361,7 +368,7 @@ fn note_ending(context: &Context, plan: &Plan, carried: &Execution) {
     match noted {
         Ok(appended) => say_aside(context, &appended),
         Err(failure) => context.terminal.caution(&format!(
-            "What follows is not in the history: {} The firewall knows: kmsctl history {}",
+            "What follows is not in the history: {} The firewall knows: `kmsctl history {}`",
             failure.message, plan.id
         )),
     }

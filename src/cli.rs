@@ -103,7 +103,9 @@ fn demo_scenario(name: &str) -> Result<String, String> {
     }
     let near = |scenario: &Scenario| strsim::jaro_winkler(name, scenario.name());
     let nearest = nearest_word(Scenario::ALL, 0.0, near).map_or("open", Scenario::name);
-    Err(format!("there is no such scenario; did you mean `{nearest}`? See: kmsctl demo scenarios"))
+    Err(format!(
+        "there is no such scenario; did you mean `{nearest}`? See: `kmsctl demo scenarios`"
+    ))
 }
 
 impl Global {

@@ -88,7 +88,7 @@ pub fn configuration_problem(found: &Metadata) -> Option<String> {
         ));
     }
     (found.mode() & 0o022 != 0).then(|| {
-        format!("others may write it (mode {:o}); close it with chmod go-w", found.mode() & 0o777)
+        format!("others may write it (mode {:o}); close it with `chmod go-w`", found.mode() & 0o777)
     })
 }
 

@@ -40,8 +40,11 @@ pub fn run_kmsctl(cli: &Cli) -> u8 {
 
 /// Prints what the parser has to say (help, version, or a usage error) and returns the exit code. Where JSON was asked for,
 /// a usage error is JSON too; the words are looked at, as nothing was parsed.
-pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
+pub fn print_parser_answer(mut error: clap::Error, words: &[String]) -> u8 {
+    use clap::error::ContextKind;
     use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    suggest_one(&mut error);
+    let error = &error;
     let help = matches!(error.kind(), DisplayHelp | DisplayVersion);
     let environment = Environment::of_process();
     let mut forms = words.iter().enumerate().filter_map(|(place, word)| {
@@ -86,7 +89,7 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
         let _ = error.print();
     }
     // clap knows the commands of one place only.
-    let suggested = error.get(clap::error::ContextKind::SuggestedSubcommand);
+    let suggested = error.get(ContextKind::SuggestedSubcommand);
     if let Some(command) = nearest(error).filter(|_| suggested.is_none()) {
         Terminal::new(mode, ColorChoice::Auto, environment.no_color, false, false)
             .hint(&did_you_mean(&command));
@@ -118,6 +121,20 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
         .lines()
         .map(|line| format!("{}\n", text::shorten_words(&text::clean_text(line))))
         .collect()
+}
+
+/// Of several commands that a parser suggests for a wrong one, leaves the one that is most like it.
+fn suggest_one(error: &mut clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    let (Some(ContextValue::String(word)), Some(ContextValue::Strings(suggested))) =
+        (error.get(ContextKind::InvalidSubcommand), error.get(ContextKind::SuggestedSubcommand))
+    else {
+        return;
+    };
+    let likeness = |suggested: &String| strsim::normalized_damerau_levenshtein(word, suggested);
+    let nearest = text::nearest_word(suggested.clone(), 0.0, likeness);
+    let nearest = nearest.into_iter().collect();
+    error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(nearest));
 }
 
 /// Returns the command that a wrong one most likely means.

@@ -82,7 +82,7 @@ pub async fn show_beside<B>(
         return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
     }
     let mut opened = context.open(questions).await?;
-    let screen = context.terminal.redraws().then(|| context.terminal.take_screen());
+    let screen = context.terminal.shows_people().then(|| context.terminal.take_screen());
     let other = std::cell::RefCell::new(beside().await);
     let refresh = async {
         loop {
@@ -115,7 +115,7 @@ pub async fn repeat_look(
     if context.terminal.mode == Mode::Csv {
         return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
     }
-    let screen = context.terminal.redraws().then(|| context.terminal.take_screen());
+    let screen = context.terminal.shows_people().then(|| context.terminal.take_screen());
     let work = async {
         let mut live = Live::new(context, interval);
         loop {
@@ -148,7 +148,7 @@ struct Live<'a> {
 
 impl<'a> Live<'a> {
     fn new(context: &'a Context, interval: Duration) -> Self {
-        let redraws = context.terminal.redraws();
+        let redraws = context.terminal.shows_people();
         Self {
             context,
             interval,
@@ -162,7 +162,7 @@ impl<'a> Live<'a> {
     fn show(&mut self, view: &View, at: Timestamp) -> Result<()> {
         let terminal = self.context.terminal;
         let view = terminal.pasted_view(view).into_owned();
-        if terminal.redraws() {
+        if terminal.shows_people() {
             self.shown = Some((view, at));
             return self.redraw(None);
         }

@@ -48,6 +48,8 @@ pub const CHANGING: &[Question] = &[
 ];
 /// What comes first on a full disk, also of what is done by hand.
 const MAKE_ROOM: &str = "Make room first, also before a change in the GUI: pfSense takes a configuration that was cut by a full disk for a success.";
+/// What keeps pfSense from writing its configuration.
+const NOT_WRITTEN: &str = "Look at pfSense's notices and at its disk (Diagnostics > Command Prompt: `df -h /conf`), then run the command again.";
 /// How often a change that is still being made is asked for, and how long is waited between.
 const ASKED: u32 = 30;
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -183,7 +185,7 @@ fn reverts_at(context: &Context, before: &Reading, read_at: Timestamp, after: u6
 fn interrupted_change(id: &ChangeId) -> Execution {
     Execution::from_interrupt(
         "Interrupted. The firewall may have begun the change: it brings it to an end or takes it back by itself.",
-        &format!("Ask it how it ended: kmsctl history {id}"),
+        &format!("Ask it how it ended: `kmsctl history {id}`"),
     )
 }
 
@@ -195,7 +197,7 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
         let message = format!(
             "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
         );
-        let next = format!("Ask it when it can be reached again: kmsctl history {id}");
+        let next = format!("Ask it when it can be reached again: `kmsctl history {id}`");
         Box::new(Execution::not_known(&message, &next))
     };
     for _ in 0..ASKED {
@@ -270,7 +272,7 @@ async fn judge_outcome(
         carried.finish.message = problem.clone();
         carried.failure = Some(
             Failure::new(FailureKind::Unproven, problem)
-                .hint("See what is in force: kmsctl expose show"),
+                .hint("See what is in force: `kmsctl expose show`"),
         );
     }
     if carried.finish.ended == EndedAs::Done
@@ -321,14 +323,18 @@ fn left_alone(outcome: &ChangeOutcome) -> bool {
     outcome.steps.iter().any(|step| step.name == "left-alone")
 }
 
+/// Says where the steps of a change are, those that failed among them.
+fn steps_hint(id: &ChangeId) -> String {
+    format!("See its steps: `kmsctl history {id}`")
+}
+
 /// Turns what the agent says into an ending.
 pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) -> Execution {
     let message = match &outcome.holder {
         Some(holder) => {
             let since = Timestamp::from_second(holder.since).unwrap_or_default();
-            let since = since.strftime("%T");
             let (who, what) = (&holder.who, &holder.what);
-            as_sentence(&format!("{who} is making a change since {since} UTC: {what}"))
+            as_sentence(&format!("{who} is making a change since {since}: {what}"))
         }
         None => as_sentence(&outcome.message),
     };
@@ -338,25 +344,26 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
         ChangeEnding::NothingToDo => (EndedAs::NothingToDo, None),
         ChangeEnding::RolledBack => (
             EndedAs::RolledBack,
-            Some(Failure::new(
-                FailureKind::Unproven,
-                format!("Rolled back: {message}"),
-            )),
+            Some(
+                Failure::new(FailureKind::Unproven, format!("Rolled back: {message}"))
+                    .hint("See what pfSense says of its rules (Status > Filter Reload), and run the command again once they load.")
+                    .hint(steps_hint(&outcome.id)),
+            ),
         ),
         ChangeEnding::Unproven if left_alone(&outcome) => (
             EndedAs::KeptByOthers,
             Some(
                 Failure::new(FailureKind::Unproven, &message)
-                    .hint("See what is in force: kmsctl expose show"),
+                    .hint("See what is in force: `kmsctl expose show`"),
             ),
         ),
         ChangeEnding::Unproven => (
             EndedAs::Unverified,
             Some(
                 Failure::new(FailureKind::Unproven, &message)
-                    .hint("See what is in force: kmsctl expose show")
+                    .hint("See what is in force: `kmsctl expose show`")
                     .hint(format!(
-                        "Where the firewall goes on with it, ask it how it ended: kmsctl history {}",
+                        "Where the firewall goes on with it, ask it how it ended: `kmsctl history {}`",
                         outcome.id
                     )),
             ),
@@ -367,7 +374,7 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
         ),
         ChangeEnding::Locked => (
             EndedAs::Failed,
-            conflict("Wait for the other operator, and look again: kmsctl expose show"),
+            conflict("Wait for the other operator, and look again: `kmsctl expose show`"),
         ),
         ChangeEnding::Pending => (
             EndedAs::Failed,
@@ -375,9 +382,17 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
         ),
         ChangeEnding::Refused | ChangeEnding::Failed => {
             let failure = Failure::failed(&message);
-            let full = outcome.steps.iter().any(|step| step.name == "room");
-            let failure = if full { failure.hint(MAKE_ROOM) } else { failure };
-            (EndedAs::Failed, Some(failure))
+            let has_failed = |name: &str| {
+                outcome.steps.iter().any(|step| step.name == name && (!step.ok || name == "room"))
+            };
+            let failure = if has_failed("room") {
+                failure.hint(MAKE_ROOM)
+            } else if has_failed("write") {
+                failure.hint(NOT_WRITTEN)
+            } else {
+                failure
+            };
+            (EndedAs::Failed, Some(failure.hint(steps_hint(&outcome.id))))
         }
     };
     let mut finish = Finish::new(ended, message);
@@ -447,7 +462,7 @@ fn labels_of_rule(before: &Reading, carried: &Execution) -> Vec<String> {
 
 /// Says that connections are left. That something else is not proven either stays in the first place.
 fn connections_left(carried: &mut Execution, why: &str) {
-    const NEXT: &str = "End them: kmsctl states kill --all";
+    const NEXT: &str = "End them: `kmsctl states kill --all`";
     let failure = if let Some(failure) = carried.failure.take() {
         failure.hint(format!("Not all connections were ended: {why} {NEXT}"))
     } else {

@@ -150,7 +150,7 @@ fn unproven_message(wanted: &ExternalProof, outside: &ExternalOutcome) -> String
 
 fn try_again_hint(failure: Failure, wanted: &ExternalProof) -> Failure {
     failure.hint(format!(
-        "Nothing was taken back. Try again: kmsctl verify --external --expect {}",
+        "Nothing was taken back. Try again: `kmsctl verify --external --expect {}`",
         wanted.as_word()
     ))
 }
@@ -170,20 +170,20 @@ fn what_to_do(
             });
             let where_to_look = match through {
                 Some(source) => format!(
-                    "The service is still OPEN: the firewall passed a connection of {source}. Which rule let it in: kmsctl states --source {source}; kmsctl expose show"
+                    "The service is still OPEN: the firewall passed a connection of {source}. Which rule let it in: `kmsctl states --source {source}`; `kmsctl expose show`"
                 ),
-                None => "The service is still OPEN. Look for another rule or another way: kmsctl expose show"
+                None => "The service is still OPEN. Look for another rule or another way: `kmsctl expose show`"
                     .to_owned(),
             };
             failure.hint(where_to_look).hint(
                 "Until that is found, disable the rule in pfSense, or take the server down: kmsctl has changed its own two rules and nothing else.",
             )
         }
-        Expected::Closed => failure.hint("Look at the rules: kmsctl expose show"),
+        Expected::Closed => failure.hint("Look at the rules: `kmsctl expose show`"),
         Expected::Open if rows.contains(&Row::NobodyListens) => failure.hint(
-            "The firewall forwards; the server is the matter. Look hop by hop: kmsctl verify",
+            "The firewall forwards; the server is the matter. Look hop by hop: `kmsctl verify`",
         ),
-        Expected::Open => failure.hint("Look hop by hop: kmsctl verify"),
+        Expected::Open => failure.hint("Look hop by hop: `kmsctl verify`"),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::KeepRequest;
 use crate::pfsense::questions::{FactError, Reading};
 
-const LOOK: &str = "See what is armed: kmsctl status";
+const LOOK: &str = "See what is armed: `kmsctl status`";
 
 /// Disarms the rollback timer of a temporary change, or prolongs it until a time of the firewall's clock.
 pub(super) async fn keep_temporary_change(
@@ -105,16 +105,18 @@ fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Execution {
             );
             carried(EndedAs::Done, message)
         }
-        Kept::NotArmed if until.is_some() => Execution::from_failure(Failure::new(
-            FailureKind::Conflict,
-            format!("Nothing is armed any more to take back {id}; nothing was prolonged."),
-        )),
+        Kept::NotArmed if until.is_some() => Execution::from_failure(
+            Failure::new(
+                FailureKind::Conflict,
+                format!("Nothing is armed any more to take back {id}; nothing was prolonged."),
+            )
+            .hint(LOOK),
+        ),
         // It was armed when the plan was made; a repeated question finds it disarmed by the first.
         Kept::NotArmed => carried(EndedAs::Done, format!("Nothing is armed to take back {id}.")),
-        Kept::Reverted { reverted } => Execution::from_failure(Failure::new(
-            FailureKind::Conflict,
-            too_late(id.as_str(), &reverted),
-        )),
+        Kept::Reverted { reverted } => Execution::from_failure(
+            Failure::new(FailureKind::Conflict, too_late(id.as_str(), &reverted)).hint(LOOK),
+        ),
         Kept::Locked { holder } => Execution::from_failure(
             Failure::new(
                 FailureKind::Conflict,

@@ -122,7 +122,7 @@ fn fold_history(context: &Context, mut folder: Folder<'_>) -> Result<Vec<History
     let chain = scan_into(context, &mut folder)?;
     if let Some(broken) = chain.breaks.first() {
         context.terminal.caution(&format!(
-            "The history's chain is broken at line {}: {}. See: kmsctl history --verify",
+            "The history's chain is broken at line {}: {}. See: `kmsctl history --verify`",
             broken.line, broken.what
         ));
     }
@@ -281,7 +281,7 @@ pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure:
     human.field(word, &finish.message, tone);
     human.field("Change", plan.id.as_str(), Tone::Plain);
     if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
-        human.field("Undo", command_line("undo", plan), Tone::Plain);
+        human.field("Undo", format!("`{}`", command_line("undo", plan)), Tone::Plain);
     }
     context.terminal.present(&human);
 }
@@ -291,7 +291,7 @@ fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Re
     match &report.undo {
         Some(command) => {
             if let Undo::Command(what) = &plan.change.undo {
-                context.terminal.hint(&format!("{command} {what}"));
+                context.terminal.hint(&format!("`{command}` {what}"));
             }
         }
         None if finish.ended == EndedAs::Done => {
@@ -307,12 +307,12 @@ fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Re
     }
     let live_on = |risk: &Risk| risk.code == "connections-live-on";
     if finish.took_effect() && plan.change.risks.iter().any(live_on) {
-        let ends = "kmsctl states kill --all ends the connections that live on";
+        let ends = "`kmsctl states kill --all` ends the connections that live on";
         context.terminal.hint(ends);
     }
     // What is not proven should not be made permanent; the failure says that it reverts.
     if report.reverts_at.is_some() && finish.ended == EndedAs::Done {
-        context.terminal.hint(&format!("{} makes it permanent", command_line("keep", plan)));
+        context.terminal.hint(&format!("`{}` makes it permanent", command_line("keep", plan)));
     }
 }
 
@@ -371,7 +371,7 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
     }
     match &plan.change.undo {
         Undo::Command(what) if named => {
-            human.field("Undo", format!("{}: {what}", command_line("undo", plan)), Tone::Plain)
+            human.field("Undo", format!("`{}`: {what}", command_line("undo", plan)), Tone::Plain)
         }
         Undo::Command(what) => human.field("Undo", as_sentence(what), Tone::Plain),
         Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
@@ -445,18 +445,30 @@ fn rows_table(human: &mut Human, rows: &[ReportRow]) {
     human.table(columns, cells.collect());
 }
 
-/// Renders how a change of the history stands, in a word and its tone.
-pub fn entry_standing(entry: &HistoryEntry) -> (&'static str, Tone) {
-    match (&entry.undone_by, entry.ended_as()) {
-        (Some(_), _) => ("undone", Tone::Plain),
-        (None, None) => ("unknown", Tone::Bad),
-        (None, Some(ended)) => match ended {
-            EndedAs::Done => ("done", Tone::Good),
-            EndedAs::NothingToDo => ("nothing-to-do", Tone::Plain),
-            EndedAs::RolledBack => ("rolled-back", Tone::Warning),
-            EndedAs::Unverified => ("unverified", Tone::Bad),
-            EndedAs::Failed => ("failed", Tone::Warning),
-            EndedAs::KeptByOthers => ("kept-by-others", Tone::Warning),
-        },
+/// Renders how a change of the history ended, whatever became of it later, in a word and its tone.
+pub fn entry_ending(entry: &HistoryEntry) -> (&'static str, Tone) {
+    let Some(ended) = entry.ended_as() else {
+        return ("unknown", Tone::Bad);
+    };
+    let tone = match ended {
+        EndedAs::Done => Tone::Good,
+        EndedAs::NothingToDo => Tone::Plain,
+        EndedAs::RolledBack | EndedAs::Failed | EndedAs::KeptByOthers => Tone::Warning,
+        EndedAs::Unverified => Tone::Bad,
+    };
+    (ended.as_str(), tone)
+}
+
+/// Leaves out of a failure what its report has said on the same screen: how it ended stays.
+pub(super) fn without_said(context: &Context, finish: &Finish, mut failure: Failure) -> Failure {
+    let said = finish.message.trim_end_matches('.');
+    if context.terminal.shows_people() && failure.message.trim_end_matches('.').ends_with(said) {
+        failure.message = match finish.ended {
+            EndedAs::RolledBack => "The change was rolled back.",
+            EndedAs::KeptByOthers => "The change was left as others made it.",
+            _ => "The change is not proven.",
+        }
+        .to_owned();
     }
+    failure
 }

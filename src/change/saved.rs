@@ -72,7 +72,7 @@ pub async fn apply_saved_plan(
             FailureKind::Conflict,
             format!("This plan was carried out already: {}.", plan.id),
         )
-        .hint(format!("See how it ended: kmsctl history {}", plan.id)));
+        .hint(format!("See how it ended: `kmsctl history {}`", plan.id)));
     }
     let mut session = context.connect().await?;
     let how = How { flags, command, options: Options::default() };
@@ -164,6 +164,7 @@ async fn recheck_plan(
                 Failure::failed(format!(
                     "What the firewall runs could not be read, so nothing was changed: {why}"
                 ))
+                .hint("See what cannot be read: `kmsctl doctor --problems`")
             })?;
             let present = situation.present()?;
             let saved = deleted_records(context, present.configured)?;
@@ -288,7 +289,7 @@ pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Opt
                 deleted.id
             ),
         )
-        .hint(format!("Compare them: kmsctl history {}", deleted.id)));
+        .hint(format!("Compare them: `kmsctl history {}`", deleted.id)));
     }
     let at = deleted.since.map(jiff::Timestamp::from_second);
     Ok(Some(SavedRecords {

@@ -20,7 +20,7 @@ use crate::pfsense::questions::{FactError, Question, Reading};
 use crate::text::counted;
 
 const PROOF: &[Question] = &[Question::States(None)];
-const LOOK: &str = "See who is still connected: kmsctl states";
+const LOOK: &str = "See who is still connected: `kmsctl states`";
 
 pub(super) struct Killing {
     pub(super) killed: u64,
@@ -78,10 +78,8 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Execution {
         }
         _ => {
             finish.ended = EndedAs::Unverified;
-            Some(Failure::new(
-                FailureKind::Unproven,
-                format!("{left} of the states are still there."),
-            ))
+            let left = counted(left, "state is still there.", "states are still there.");
+            Some(Failure::new(FailureKind::Unproven, left).hint(LOOK))
         }
     };
     Execution { finish, reading: Some(reading), failure }

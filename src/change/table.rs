@@ -24,7 +24,7 @@ enum Direction {
 
 /// So many addresses' counts are forgotten in one script.
 const FORGOTTEN_AT_ONCE: usize = 200;
-const LOOK: &str = "See what the table holds: kmsctl virusprot show";
+const LOOK: &str = "See what the table holds: `kmsctl virusprot show`";
 const PROOF: &[Question] = &[Question::Client, Question::Table];
 
 /// Deletes exactly these entries. Before them pf's counts of some go: while an address is blocked, nothing is counted of it.
@@ -74,19 +74,18 @@ fn say_forgotten(carried: &mut Execution, wanted: usize, refusals: &[FactError])
     }
     let forgotten = wanted.saturating_sub(refusals.len());
     let message = &mut carried.finish.message;
-    message.push_str(&format!(" pf forgot what it counted of {forgotten} of them."));
+    let addresses = counted(forgotten, "address", "addresses");
+    message.push_str(&format!(" pf forgot what it counted of {addresses}."));
     if let Some(first) = refusals.first()
         && carried.failure.is_none()
     {
         carried.finish.ended = EndedAs::Unverified;
-        carried.failure = Some(Failure::new(
-            FailureKind::Unproven,
-            format!(
-                "They are freed, but pf may block {} of them again at their next connection: it did not forget what it counted. {}",
-                refusals.len(),
-                Failure::from(first).message
-            ),
-        ));
+        let message = format!(
+            "Freed, but pf may block {} again at the next connection: it did not forget what it counted there. {}",
+            counted(refusals.len(), "address", "addresses"),
+            Failure::from(first).message
+        );
+        carried.failure = Some(Failure::new(FailureKind::Unproven, message).hint(LOOK));
     }
 }
 
@@ -211,13 +210,13 @@ fn compare_table(
     let mut finish = Finish::new(EndedAs::Done, format!("{count} of {} {verb}.", entries.len()));
     finish.changed = changed;
     let failure = (missed > 0).then(|| {
-        let message = format!("{missed} of {} entries are as they were.", entries.len());
+        let message = format!("{missed} of {} entries stayed as they were.", entries.len());
         if finish.changed.is_empty() {
             finish.ended = EndedAs::Failed;
-            Failure::failed(message)
+            Failure::failed(message).hint(LOOK)
         } else {
             finish.ended = EndedAs::Unverified;
-            Failure::new(FailureKind::Unproven, message)
+            Failure::new(FailureKind::Unproven, message).hint(LOOK)
         }
     });
     Execution { finish, reading: Some(reading), failure }

@@ -69,7 +69,7 @@ fn list_scenarios(context: &Context) -> Result<()> {
     let cells = rows.map(|row| vec![row.name.to_owned(), row.about.to_owned()]);
     view.human.table(vec![text_column("SCENARIO"), text_column("ABOUT")], cells.to_vec());
     context.terminal.show(&view)?;
-    context.terminal.hint("Start in one of them: kmsctl --demo=half status");
+    context.terminal.hint("Start in one of them: `kmsctl --demo=half status`");
     Ok(())
 }
 

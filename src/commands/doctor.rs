@@ -24,6 +24,7 @@ use crate::domain::reachability::path;
 use crate::domain::reachability::path::{Evidence, Known, Resolution, Trouble};
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::error::{Failure, FailureKind, Result};
+use crate::journal::Journal;
 use crate::pfsense::questions::{Question, Reading};
 use crate::plain_file::read_plain_text;
 use crate::ssh::target::Link;
@@ -104,11 +105,24 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     findings.extend(cluster.findings);
     findings.push(journal_finding(context));
     context.terminal.show(&doctor_view(context, &visit, &findings, arguments)?)?;
-    match count_findings(&findings, CheckResult::Wrong) {
-        0 => Ok(()),
-        wrong => Err(Failure::new(
+    conclude_checks(&findings)
+}
+
+/// Decides the exit code: where all that is wrong is that something cannot be read, nothing else is proven, as `verify` has it.
+fn conclude_checks(findings: &[Finding]) -> Result<()> {
+    let wrong = findings.iter().filter(|finding| finding.result == CheckResult::Wrong);
+    let (unread, proven): (Vec<&Finding>, Vec<&Finding>) = wrong.partition(|found| found.unread);
+    let all = findings.len();
+    match (proven.len(), unread.len()) {
+        (0, 0) => Ok(()),
+        (0, _) => {
+            let unknown = count_findings(findings, CheckResult::Unknown) + unread.len();
+            let message = format!("Not known: {unknown} of {all} checks, as they cannot be read.");
+            Err(Failure::new(FailureKind::Inconclusive, message))
+        }
+        (proven, unread) => Err(Failure::new(
             FailureKind::No,
-            format!("Wrong: {wrong} of {} checks.", findings.len()),
+            format!("Wrong: {} of {all} checks.", proven + unread),
         )),
     }
 }
@@ -306,6 +320,12 @@ fn of_path(
     findings
 }
 
+/// Says where no change could be noted, and why.
+pub(super) fn unwritable_history(journal: &Journal) -> Option<String> {
+    let (path, why) = journal.unwritable_path()?;
+    Some(format!("{} cannot be written: {why}.", path.display()))
+}
+
 /// Looks whether the history is whole: every line is chained to the one before.
 fn journal_finding(context: &Context) -> Finding {
     let check = "journal";
@@ -320,9 +340,7 @@ fn journal_finding(context: &Context) -> Finding {
             "Without a history nothing is changed: look at the file and its rights.",
         ),
         Ok((journal, chain)) => doctor::journal_chain_finding(&doctor::HistoryHealth {
-            unwritable: journal
-                .unwritable_path()
-                .map(|(path, why)| format!("{} cannot be written: {why}.", path.display())),
+            unwritable: unwritable_history(&journal),
             open: (journal.open_to_others().first()).map(|(path, mode)| open_sentence(path, *mode)),
             is_headless: chain.is_headless,
             events: chain.records,

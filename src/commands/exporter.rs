@@ -80,6 +80,11 @@ pub(super) struct RecordPlace {
 }
 
 impl RecordPlace {
+    /// Returns whether it was named, so that no other record is meant.
+    pub(super) fn is_named(&self) -> bool {
+        self.state_dir.is_some()
+    }
+
     /// Returns the directory.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ impl From<FindError> for Failure {
                 .replacen("there is", "There is", 1)
                 .replacen("several", "Several", 1),
         )
-        .hint("See them: kmsctl history")
+        .hint("See them: `kmsctl history`")
     }
 }
 
@@ -134,7 +134,7 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
         |at| format!("in {}", format_span(age_seconds(now, at))),
     );
     format!(
-        "{} by {} reverts by itself {when}: {} (port {} on {})",
+        "{} by {}, by itself {when}: {} (port {} on {})",
         armed.id, armed.who, armed.what, armed.port, armed.interface
     )
 }
@@ -144,10 +144,10 @@ pub fn armed_commands(armed: &ArmedRow, now: Timestamp) -> String {
     let id = &armed.id;
     let when = armed.reverts_at.map_or_else(
         || "soon".to_owned(),
-        |at| format!("in {} (at {at})", format_span(age_seconds(now, at))),
+        |at| format!("in {}, at {at}", format_span(age_seconds(now, at))),
     );
     format!(
-        "reverts by itself {when}: {} (port {} on {}). At once: `kmsctl undo {id}`; never: `kmsctl keep {id}`",
+        "by itself {when}: {} (port {} on {}). At once: `kmsctl undo {id}`; never: `kmsctl keep {id}`",
         armed.what.trim_end_matches('.'),
         armed.port,
         armed.interface
@@ -167,7 +167,7 @@ pub(super) async fn settle_unknown_ending(context: &Context, entry: &HistoryEntr
 pub(super) fn open_sentence(path: &Path, mode: u32) -> String {
     let what = if mode & 0o022 == 0 { "read" } else { "write" };
     format!(
-        "Others may {what} {} (mode {mode:o}). Close it: chmod go= {}",
+        "Others may {what} {} (mode {mode:o}). Close it: `chmod go= {}`",
         path.display(),
         quoted_for_shell(&path.display().to_string())
     )

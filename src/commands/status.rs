@@ -221,7 +221,7 @@ fn without_doubles(warnings: &mut Vec<Warning>) {
 fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {
     for armed in armed {
         let line = armed_commands(armed, reading.clock.now);
-        human.field("Armed", line, Tone::Warning);
+        human.field("Reverts", line, Tone::Warning);
     }
 }
 
@@ -323,10 +323,9 @@ fn traffic_line(human: &mut Human, exposure: &Exposure) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
-    let dropped = exposure
-        .block
-        .counters
-        .map(|block| format!(", {} of blocked ones", counted(block.packets, "packet", "packets")));
+    let dropped = exposure.block.counters.map(|block| {
+        format!(", {} of blocked addresses", counted(block.packets, "packet", "packets"))
+    });
     human.field(
         "Since load",
         format!(

@@ -398,7 +398,7 @@ impl From<EditRefusal> for Refusal {
         let wider = refusal.code == RefusalCode::WiderPort;
         let sentence = as_sentence(&refusal.clause);
         let refused = Self::new(kind, format!("Nothing was changed. {sentence}"))
-            .hint("See what is there: kmsctl expose show");
+            .hint("See what is there: `kmsctl expose show`");
         if wider {
             return refused.hint("Its other ports open and close with it: in the GUI, limit it to the service's port and give them a forward of their own.");
         }
@@ -446,9 +446,19 @@ impl Plan {
             .chain_update(format!("{}\n{}\n{}\n", author.who, author.firewall, author.command))
             .chain_update(serde_json::to_vec(&draft).unwrap_or_default())
             .finalize();
+        Self::seal_as(ChangeId::from_hash(hash.into()), draft, author)
+    }
+
+    /// Seals a draft of the demo, where the same commands in the same order have the same ids, whenever they are run.
+    pub fn seal_for_demo(draft: Draft, author: Author, salt: &str) -> Self {
+        let hash = Sha256::digest(format!("{salt}\n{}", author.command));
+        Self::seal_as(ChangeId::from_hash(hash.into()), draft, author)
+    }
+
+    fn seal_as(id: ChangeId, draft: Draft, author: Author) -> Self {
         let mut plan = Self {
             schema: SCHEMA.to_owned(),
-            id: ChangeId::from_hash(hash.into()),
+            id,
             made_at: author.made_at,
             firewall: author.firewall,
             host_keys: author.identity.other_keys(),

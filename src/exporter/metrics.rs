@@ -201,7 +201,7 @@ impl Page {
         codes.dedup();
         self.gauges(
             "exposure_finding",
-            "1 for each finding about the exposure, by its code in kmsctl expose show",
+            "1 for each finding about the exposure, by its code in `kmsctl expose show`",
             codes.into_iter().map(|code| (vec![("code", code.to_owned())], 1)),
         );
         let sides = [("configured", exposure.caps.configured), ("loaded", exposure.caps.loaded)];

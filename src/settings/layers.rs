@@ -208,7 +208,7 @@ impl Layers {
                 "The configuration file {shown} is not valid TOML: {place}: {}.",
                 error.message()
             ))
-            .hint("Every key, as it is written: kmsctl util example-config")
+            .hint("Every key, as it is written: `kmsctl util example-config`")
         })?;
         self.file = Some(path.to_owned());
         self.take_contexts(&mut table, text, path)?;

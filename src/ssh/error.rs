@@ -332,7 +332,7 @@ impl LinkError {
                 "A key with a passphrase must be in the agent: ssh-add FILE.",
             ],
             Self::NoKey { .. } => &[
-                "Make one with ssh-keygen -t ed25519, or name one as identity in the configuration.",
+                "Make one with `ssh-keygen -t ed25519`, or name one as identity in the configuration.",
             ],
             Self::BadKnownHosts { .. } => {
                 &["Name a file as known_hosts in the configuration, or leave it out for ssh's own."]
@@ -341,13 +341,13 @@ impl LinkError {
                 &["Check the file and its passphrase, or load it into the agent: ssh-add FILE."]
             }
             Self::RsaKey { .. } => &[
-                "Use transport = \"openssh\", which does RSA, or an Ed25519 key: ssh-keygen -t ed25519.",
+                "Use transport = \"openssh\", which does RSA, or an Ed25519 key: `ssh-keygen -t ed25519`.",
             ],
             Self::RsaHostKey { .. } => &[
                 "Use transport = \"openssh\", or add the firewall's Ed25519 key to known_hosts after comparing it.",
             ],
             Self::HostKeyUnknown { .. } => &[
-                "Compare the fingerprint with the firewall's own (console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).",
+                "Compare the fingerprint with the firewall's own (console: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`).",
                 "If it is the same, connect once with ssh and accept it, or add the key to known_hosts.",
             ],
             Self::CertificateRefused { .. } => &[
@@ -356,7 +356,7 @@ impl LinkError {
             ],
             Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => &[
                 "Somebody may stand in between, or the firewall was reinstalled: compare with its console before anything else.",
-                "If the new key is right, remove the old entry with ssh-keygen -R and add the new one.",
+                "If the new key is right, remove the old entry with `ssh-keygen -R` and add the new one.",
             ],
             Self::PinMismatch { .. } => &[
                 "Compare with the firewall's console; if the presented key is right, change the pinned fingerprint in the configuration.",

@@ -172,8 +172,9 @@ impl Human {
 /// Returns whether the verdict is the label, and the value a sentence about it: colour marks one word only.
 fn is_verdict_label(label: &str, value: &str) -> bool {
     let mut letters = value.chars();
-    let is_sentence = letters.next().is_some_and(|first| !first.is_lowercase())
-        && !letters.next().is_some_and(char::is_uppercase);
+    let is_sentence = value.starts_with("pf")
+        || letters.next().is_some_and(|first| !first.is_lowercase())
+            && !letters.next().is_some_and(char::is_uppercase);
     let shouts = label.len() > 1 && label.chars().all(char::is_uppercase);
     shouts || is_sentence
 }
@@ -267,7 +268,21 @@ fn render_table(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16
             column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(whole)));
         }
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let is_shown = |place: &usize| shown.iter().any(|(index, _)| index == place);
+    let left_out = (0..columns.len()).filter(|place| !is_shown(place));
+    let left_out = left_out.filter_map(|place| columns.get(place)).map(|column| column.title);
+    if let Some(sentence) = left_out_sentence(&left_out.collect::<Vec<_>>()) {
+        text.push_str(&wrap_text(&sentence, width, 0));
+    }
+    text
+}
+
+/// Says which columns a narrow terminal has no room for; nothing where there are none.
+pub fn left_out_sentence(titles: &[&str]) -> Option<String> {
+    let titles = titles.join(", ");
+    (!titles.is_empty())
+        .then(|| format!("Too narrow for {titles}: a wider terminal shows more, `| cat` all."))
 }
 
 /// Renders each row as a block of labelled lines, for tables that do not fit.
@@ -426,8 +441,13 @@ mod tests {
             ],
             vec![vec!["2001:db8:bad::20".into(), "1.0 MiB".into(), "5m".into()]],
         );
-        assert_eq!(human.render(Some(24), false), "ADDRESS           AGE\n2001:db8:bad::20   5m\n");
-        assert_eq!(human.render(Some(18), false), "ADDRESS\n2001:db8:bad::20\n");
+        let (narrow, narrowest) = (human.render(Some(24), false), human.render(Some(18), false));
+        assert!(narrow.starts_with("ADDRESS           AGE\n2001:db8:bad::20   5m\n"), "{narrow}");
+        assert!(narrowest.starts_with("ADDRESS\n2001:db8:bad::20\n"), "{narrowest}");
+        let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(joined(&narrow).contains("Too narrow for IN:"), "{narrow}");
+        assert!(joined(&narrowest).contains("Too narrow for IN, AGE:"), "{narrowest}");
+        assert!(!human.render(Some(80), false).contains("Too narrow"));
     }
 
     /// Returns the words of a text.
@@ -501,6 +521,11 @@ mod tests {
                 format!("dns  {on}ok{off}       fw is 10.0.0.1.\n"),
             ),
             ("pf", "WRONG    It is off.", format!("pf  {on}WRONG{off}    It is off.\n")),
+            (
+                "Rolled back",
+                "pfSense says no.",
+                format!("{on}Rolled back{off}  pfSense says no.\n"),
+            ),
             ("Total", "36 ok, 0 wrong", format!("{on}Total{off}  36 ok, 0 wrong\n")),
             ("Closed", "", format!("Closed  {on}{off}\n")),
         ] {

@@ -314,8 +314,8 @@ impl Terminal {
         Ok(first)
     }
 
-    /// Returns whether `--watch` can redraw: data for people on a terminal.
-    pub fn redraws(&self) -> bool {
+    /// Returns whether data are shown to people on a terminal, which `--watch` can redraw.
+    pub fn shows_people(&self) -> bool {
         self.mode == Mode::Table && self.width.is_some()
     }
 

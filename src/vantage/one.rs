@@ -345,7 +345,7 @@ pub(crate) fn all_in_trouble(chosen: &[&Vantage], prepared: &[Prepared]) -> Opti
         let name = &vantage.name;
         Some(match error {
             LinkError::HostKeyUnknown { .. } => failure
-                .hint("Compare the fingerprint with the vantage's own (ssh-keygen -lf on it).")
+                .hint("Compare the fingerprint with the vantage's own (`ssh-keygen -lf` on it).")
                 .hint("If it is the same, connect once with ssh and accept it, or add it to known_hosts."),
             LinkError::HostKeyChanged { .. } | LinkError::HostKeyRevoked { .. } => {
                 failure.hint("Another machine may stand in between, or it was reinstalled: find out before anything else.")

@@ -94,10 +94,11 @@ pub async fn wait_for_budget(context: &Context, from: &[String]) -> Result<()> {
     };
     let terminal = context.terminal;
     terminal.say(&format!(
-        "The proof from outside begins in {}: a vantage connects at most five times a minute, lest the firewall's caps block it.",
+        "It is closed already: pf lets nothing in. The proof from outside begins in {}: a vantage connects at most five times a minute, lest the firewall's caps block it.",
         format_span(seconds)
     ));
-    let words = |left: u64| format!("{} until the proof from outside …", format_span(left));
+    let words =
+        |left: u64| format!("Closed already; {} until the proof from outside …", format_span(left));
     let spinner = terminal.spinner(&words(seconds));
     for left in (1..=seconds).rev() {
         spinner.set_message(&words(left));
@@ -117,7 +118,7 @@ pub fn check_opening_budget(context: &Context, from: &[String]) -> Result<()> {
             format!("Nothing was changed: no vantage may connect as often as the proof takes before {} have passed.", format_span(seconds)),
         )
         .hint("A vantage connects at most five times a minute, lest the firewall's caps block it.")
-        .hint("If it cannot wait, make the change without --verify, and prove it afterwards: kmsctl verify --external")),
+        .hint("If it cannot wait, make the change without --verify, and prove it afterwards: `kmsctl verify --external`")),
     }
 }
 

@@ -128,7 +128,9 @@ fn without_a_cron_job_no_expiry_is_promised() {
 /// What would make a change fail is known before it is tried.
 #[test]
 fn what_a_change_would_meet_is_a_finding() {
-    for (scenario, check) in [("disk-full", "free-space"), ("leftovers", "leftovers")] {
+    for (scenario, check) in
+        [("disk-full", "free-space"), ("leftovers", "leftovers"), ("states-full", "limits")]
+    {
         let answer = demo_in(scenario).demo(&["status", "-o", "json"]).json();
         let found = findings_in(&answer);
         assert!(found.iter().any(|finding| finding["check"] == check), "{scenario}: {found:#?}");
@@ -262,4 +264,78 @@ fn what_was_closed_on_purpose_is_remembered() {
     }
     let built = demo_in("absent").demo(&["expose", "apply", "--dry-run"]).success();
     assert!(!built.contains("on purpose"), "{built}");
+}
+
+/// Scenarios in which some change is refused, fails or is not proven.
+const UNWILLING: [&str; 12] = [
+    "cut-before-answer",
+    "denied",
+    "disk-full",
+    "load-fails",
+    "locked",
+    "old-target",
+    "pf-disabled",
+    "php-missing",
+    "shadowed",
+    "shared-association",
+    "unproven",
+    "write-fails",
+];
+
+#[test]
+fn every_failed_change_ends_with_a_next_step() {
+    let lower = regex::Regex::new(r"\. ([a-z]\S*)").expect("a pattern");
+    let names = ["config.xml", "kmsctl", "max-src-conn", "pf", "pfctl", "pfSense"];
+    let mut failed = 0;
+    for scenario in UNWILLING {
+        for words in [
+            &["expose", "revoke"][..],
+            &["expose", "restore"],
+            &["expose", "apply"],
+            &["ratelimit", "tighten"],
+            &["virusprot", "flush"],
+        ] {
+            let environment = demo_in(scenario);
+            let outcome = environment.demo(&[words, &["--yes", "--timeout", "2s"]].concat());
+            let Some(place) = outcome.stderr.find("error: ") else {
+                continue;
+            };
+            failed += 1;
+            let error = &outcome.stderr[place..];
+            assert!(error.contains("\nhint: "), "{scenario} {words:?}: {outcome}");
+            let sentences = lower.captures_iter(error).map(|found| found[1].to_owned());
+            let odd: Vec<String> =
+                sentences.filter(|word| !names.iter().any(|name| word.starts_with(name))).collect();
+            assert!(odd.is_empty(), "{scenario} {words:?}: {odd:?} {outcome}");
+            // What it recommends can be done.
+            for command in error.split("`kmsctl --demo ").skip(1) {
+                let command = command.split('`').next().unwrap_or_default();
+                let command: Vec<&str> = command.split(' ').collect();
+                let dry: &[&str] =
+                    if matches!(command[..], ["expose", "show"] | ["history", ..] | ["rule", ..]) {
+                        &[]
+                    } else {
+                        &["--help"]
+                    };
+                let followed = environment.demo(&[&command, dry].concat());
+                assert!(
+                    !matches!(followed.code, Some(1 | 2)),
+                    "{scenario}: {command:?} {followed}"
+                );
+            }
+        }
+    }
+    assert!(failed > 30, "only {failed} changes failed");
+}
+
+#[test]
+fn a_screen_says_an_outcome_once() {
+    let cause = "did not load its ruleset";
+    let environment = demo_in("load-fails");
+    let screen = at_terminal(&environment, 140, 40, "--demo --color never expose revoke --yes");
+    assert_eq!(screen.matches(cause).count(), 1, "{screen}");
+    assert!(screen.contains("error: The change was rolled back."), "{screen}");
+    // Where the report goes elsewhere, the error is whole.
+    let piped = demo_in("load-fails").demo(&["expose", "revoke", "--yes"]);
+    assert!(piped.stderr.contains(cause) && piped.stdout.contains(cause), "{piped}");
 }

@@ -120,7 +120,7 @@ fn a_change_has_its_keys_in_every_form() {
     assert!(csv.lines().skip(1).all(|line| line.ends_with(",freed")), "{csv}");
     let table = environment.demo(&["ratelimit", "default", "--yes"]);
     assert!(table.stdout.contains("rate  30/60 -> 10/60"), "{table}");
-    assert!(table.stderr.contains("hint: kmsctl --demo undo "), "{table}");
+    assert!(table.stderr.contains("hint: `kmsctl --demo undo "), "{table}");
     let again = environment.demo(&["ratelimit", "default", "--yes", "-o", "json"]).json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
     assert!(again["data"]["id"].is_null());

@@ -252,6 +252,7 @@ fn no_proof_is_called_no_proof() {
     // The clock of this test stands still, so the wait ends without a connection.
     assert_eq!(closed.code, Some(8), "{closed}");
     assert!(closed.stderr.contains("begins in 2s"), "{closed}");
+    assert!(closed.stderr.contains("It is closed already"), "{closed}");
     assert!(!closed.stderr.contains("Nothing was changed"), "{closed}");
     assert_eq!(show(&environment)["state"], "closed");
     // One connection is enough for an opening.

@@ -45,7 +45,7 @@ fn the_list_says_what_by_whom_and_how_it_stands() {
     }
     let whole = environment.demo(&["history", first["id"].as_str().expect("an id")]).success();
     for wanted in [
-        "undone",
+        "Undone ",
         "50 -> 10",
         "What differed on the firewall:",
         "max-src-conn: \"50\"",
@@ -113,7 +113,7 @@ fn ages_restart_and_undo_says_so() {
     let environment = TestEnvironment::new();
     done(&environment, &["virusprot", "flush"]);
     let outcome = environment.demo(&["undo", "--yes"]);
-    assert!(outcome.stderr.contains("ages restart"), "{outcome}");
+    assert!(outcome.stderr.contains("Ages restart"), "{outcome}");
     let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
     let ages: Vec<u64> = shown["data"]["entries"]
         .as_array()
@@ -575,13 +575,32 @@ fn a_history_that_cannot_be_written_is_named() {
                 .expect("a mode");
         };
         set(mode);
-        let (code, text) = run(&["--demo", "doctor", "--problems"]);
+        let (code, doctor) = run(&["--demo", "doctor", "--problems"]);
+        let (_, status) = run(&["--demo", "status"]);
         set(back);
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(
-            code == Some(3) && text.contains("cannot be written"),
-            "{}: {text}",
-            locked.display()
-        );
+        assert_eq!(code, Some(3), "{}: {doctor}", locked.display());
+        // The demo itself does not start in such a directory.
+        let status = Some(status).filter(|_| locked == path);
+        for text in [Some(doctor), status].into_iter().flatten() {
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains("cannot be written"), "{}: {text}", locked.display());
+        }
     }
+}
+
+#[test]
+fn an_entry_has_moments_and_says_how_it_ended() {
+    let environment = TestEnvironment::new();
+    let id = made(&environment, &["expose", "revoke", "--for", "2h"]);
+    let by = made(&environment, &["undo", &id]);
+    let seconds = regex::Regex::new(r"\b1[5-9]\d{8}\b").expect("a pattern");
+    for id in [&id, &by] {
+        let shown = environment.demo(&["history", id]).success();
+        let steps = shown.split("What differed").next().unwrap_or_default();
+        assert!(!seconds.is_match(steps), "{shown}");
+        assert!(steps.contains("Outcome") && steps.contains("done: Written"), "{shown}");
+        assert!(steps.contains("revision of 2026-03-01T12:"), "{shown}");
+    }
+    let first = environment.demo(&["history", &id]).success();
+    assert!(first.contains(&format!("by {by}")) && !first.contains("undone:"), "{first}");
 }

@@ -462,3 +462,49 @@ fn every_risk_has_its_rank() {
         }
     }
 }
+
+/// What is to be pasted is never wrapped in two: a terminal's lines are broken at blanks, but not between backticks.
+#[test]
+fn commands_in_sentences_stand_in_backticks() {
+    let tree = kmsctl_commands();
+    let shell = ["chgrp ", "chmod ", "chown ", "diff -", "kubectl describe ", "ssh-keygen -"];
+    let mut bare = Vec::new();
+    for (path, text) in rust_files("src") {
+        // The simulated box speaks as pfSense does, and a manifest's comments are no screen.
+        if within(&path, &["domain/cluster/manifest", "simulator/agent", "terminal/pasted"]) {
+            continue;
+        }
+        for line in code(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
+            // A line of an example that stands alone, or a command that is a value of its own.
+            if line.starts_with("  kmsctl ") || line.contains("\"  ") {
+                continue;
+            }
+            let starts = tree.iter().map(String::as_str).chain(shell);
+            for (start, _) in starts.flat_map(|word| line.match_indices(word)) {
+                let before = line.get(..start).unwrap_or_default();
+                let is_in_text = before.replace("\\\"", "").matches('"').count() % 2 == 1;
+                let is_sentence = before.ends_with(' ') || before.ends_with('(');
+                if is_in_text && is_sentence && before.matches('`').count() % 2 == 0 {
+                    bare.push(format!("{}: {}", path.display(), line.trim()));
+                }
+            }
+        }
+    }
+    assert!(bare.is_empty(), "{}", bare.join("\n"));
+}
+
+/// Returns `kmsctl WORD` for every command of the top.
+fn kmsctl_commands() -> Vec<String> {
+    let folder = root().join("src/commands");
+    let names = std::fs::read_dir(folder).expect("the commands").flatten();
+    let names = names.filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()));
+    let commands: Vec<String> = names
+        .filter(|name| !matches!(name.as_str(), "mod" | "log_side"))
+        .flat_map(|name| {
+            [format!("kmsctl {name} "), format!("kmsctl {name}\""), format!("kmsctl {name};")]
+        })
+        .chain(["kmsctl util ".to_owned(), "kmsctl --demo".to_owned()])
+        .collect();
+    assert!(commands.len() > 40, "{commands:?}");
+    commands
+}

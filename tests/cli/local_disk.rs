@@ -183,7 +183,7 @@ fn a_full_disk_stops_no_revoke() {
         assert_eq!(code, Some(0), "{said}");
         assert!(!live.redirected(), "it is closed");
         assert!(
-            said.contains("kmsctl undo does not know it") && said.contains("expose restore"),
+            said.contains("`kmsctl undo` does not know it") && said.contains("expose restore"),
             "{said}"
         );
         live.environment.run(&["expose", "restore", "--yes"]).success();

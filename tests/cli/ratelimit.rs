@@ -161,14 +161,14 @@ fn a_temporary_change_reverts_by_itself_unless_it_is_kept() {
     for command in ["status", "history"] {
         let shown = at(one, &[command]);
         assert!(
-            shown.contains("Armed  ") && shown.contains(&id) && shown.contains("in 1h"),
+            shown.contains("Reverts  ") && shown.contains(&id) && shown.contains("in 1h"),
             "{shown}"
         );
     }
     assert!(at(one, &["ratelimit", "show"]).contains("preset tighten"));
     assert!(at(late, &["ratelimit", "show"]).contains("preset default"));
     assert!(at(late, &["history"]).contains("reverted by itself"));
-    assert!(!at(late, &["status"]).contains("Armed"));
+    assert!(!at(late, &["status"]).contains("Reverts"));
     let done: Value = serde_json::from_str(&at(
         late,
         &["ratelimit", "loosen", "--for", "1h", "--yes", "-o", "json"],
@@ -282,7 +282,7 @@ fn a_slow_cluster_never_delays_tightening() {
     let took = begin.elapsed();
     assert!(took < std::time::Duration::from_secs(30), "{took:?}");
     assert!(plan.contains("the cluster did not answer while the firewall did"), "{plan}");
-    assert!(plan.contains("To look again: kmsctl ratelimit preview"), "{plan}");
+    assert!(plan.contains("To look again: `kmsctl ratelimit preview`"), "{plan}");
 }
 
 #[test]

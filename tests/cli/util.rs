@@ -63,3 +63,18 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn a_typo_gets_the_one_command_that_is_nearest() {
+    let environment = TestEnvironment::new();
+    for (typed, meant, not) in [
+        ("statsu", "'status'", "'states'"),
+        ("stauts", "'status'", "'states'"),
+        ("sttaes", "'states'", "'status'"),
+        ("verfiy", "'verify'", "'version'"),
+        ("rulebook", "'runbook'", "'rule'"),
+    ] {
+        let told = environment.run(&[typed]).fails_with(2);
+        assert!(told.contains(meant) && !told.contains(not), "{typed}: {told}");
+    }
+}

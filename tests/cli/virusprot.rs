@@ -166,6 +166,44 @@ fn expire_frees_what_is_older_and_leaves_the_rest() {
     assert_eq!(blocked(&environment).len(), before.len() - wanted.len());
     let day = environment.demo(&["virusprot", "expire", "--yes"]).success();
     assert!(day.contains("none of the") && day.contains("that old"), "{day}");
+    // The default is of use only where pfSense's own job is not.
+    assert!(day.contains("Cron frees those older than 1h"), "{day}");
+    let silent = environment.demo(&["virusprot", "expire", "--yes", "-q"]);
+    assert_eq!((silent.code, silent.to_string().as_str()), (Some(0), ""), "{silent}");
+    let without = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "no-cron");
+    let day = without.demo(&["virusprot", "expire", "--older-than", "90d", "--yes"]).success();
+    assert!(day.contains("that old") && !day.contains("Cron frees"), "{day}");
+}
+
+#[test]
+fn a_plan_of_one_address_speaks_of_one() {
+    let environment = TestEnvironment::new();
+    let (first, age) = blocked(&environment).remove(0);
+    let many = regex::Regex::new(r"(?i)\b(them|they|their|addresses)\b").expect("a pattern");
+    let freed = environment.demo(&["virusprot", "delete", &first, "--yes", "-o", "json"]).json();
+    let id = freed["data"]["id"].as_str().expect("an id").to_owned();
+    for words in [
+        &["undo", &id, "--dry-run"][..],
+        &["undo", &id, "--yes"],
+        &["virusprot", "delete", &first, "--dry-run"],
+        &["virusprot", "delete", &first, "--yes"],
+        &["virusprot", "add", "203.0.113.250", "--dry-run"],
+        &["virusprot", "add", "203.0.113.250", "--yes"],
+    ] {
+        let outcome = environment.demo(words);
+        assert_eq!(outcome.code, Some(0), "{words:?}: {outcome}");
+        let found = many.find(&outcome.to_string()).map(|found| found.as_str().to_owned());
+        assert_eq!(found, None, "{words:?} ({age}s): {outcome}");
+    }
+}
+
+#[test]
+fn a_named_record_alone_is_read() {
+    let environment = TestEnvironment::new();
+    let empty = environment.home().join("empty").display().to_string();
+    let outcome = environment.demo(&["virusprot", "history", "--state-dir", &empty]);
+    assert!(outcome.fails_with(8).contains("no record of who was blocked"));
+    environment.demo(&["virusprot", "history"]).success();
 }
 
 #[test]
@@ -386,7 +424,7 @@ fn the_history_says_of_when_it_is() {
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "by the record, whose last entry is of 2026-03-01T",
-        "Who is blocked now was not read: kmsctl --demo virusprot show",
+        "Who is blocked now was not read: `kmsctl --demo virusprot show`",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }

@@ -161,13 +161,13 @@ fn require_flags(context: &Context, arguments: &Args) -> Result<()> {
             "This asks questions, and there is no terminal to ask on."
         };
         return Err(Failure::new(FailureKind::NotConfirmed, message)
-            .hint("Answer by flags: kmsctl config init --host HOST --fingerprint SHA256:…"));
+            .hint("Answer by flags: `kmsctl config init --host HOST --fingerprint SHA256:…`"));
     }
     if arguments.fingerprint.is_none() {
         return Err(Failure::usage(
             "Without questions the host key must be named: --fingerprint SHA256:…",
         )
-        .hint("On pfSense's console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"));
+        .hint("On pfSense's console: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`"));
     }
     Ok(())
 }
@@ -290,7 +290,7 @@ impl Wizard<'_> {
                 presented.key
             ))
             .hint(
-                "Compare it on pfSense's console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+                "Compare it on pfSense's console: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`",
             ));
         }
         match &presented.verdict {

@@ -118,7 +118,7 @@ fn connections_only(
     let live = situation.live().map_err(|unread| {
         let message = format!("{sentence} Connections: not read. {}", unread.message);
         let failure = Failure::new(FailureKind::Unproven, message);
-        failure.hint("See who is still connected: kmsctl states")
+        failure.hint("See who is still connected: `kmsctl states`")
     })?;
     Ok(match plan::plan_kill(&live, situation.rule_labels(), &StatesChoice::All)? {
         Planned::NothingToDo(_) => Planned::NothingToDo(sentence),

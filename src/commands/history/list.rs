@@ -153,7 +153,7 @@ pub(super) fn history_view(
         data.entries.iter().map(|row| history_cells(row, contexts, reasons)).collect(),
     );
     for armed in &data.armed {
-        view.human.field("Armed", armed_line(armed, now), Tone::Warning);
+        view.human.field("Reverts", armed_line(armed, now), Tone::Warning);
     }
     Ok(view)
 }

@@ -58,7 +58,7 @@ pub(super) async fn show_entry(context: &Context, id: &str, local: bool) -> Resu
 fn for_people(view: &mut View, entry: &HistoryEntry) {
     let plan = &entry.plan;
     let human = &mut view.human;
-    let (word, tone) = report::entry_standing(entry);
+    let (word, tone) = report::entry_ending(entry);
     human.field("Change", format!("{} at {} on {}", plan.id, entry.at, plan.firewall), Tone::Plain);
     human.field("Who", entry.carried_out_by(), Tone::Plain);
     human.field("Command", &plan.command, Tone::Plain);
@@ -126,7 +126,7 @@ fn add_ending(view: &mut View, finish: &Finish) {
         let tone = if step.ok { Tone::Plain } else { Tone::Bad };
         let detail = match (step.ok, step.detail.as_str()) {
             (true, "") => "done".to_owned(),
-            (true, detail) => detail.to_owned(),
+            (true, detail) => revision_words(detail).unwrap_or_else(|| detail.to_owned()),
             (false, detail) => format!("FAILED: {detail}"),
         };
         human.field(&format!("  {}", step.name), detail, tone);
@@ -139,4 +139,10 @@ fn add_ending(view: &mut View, finish: &Finish) {
     for line in lines {
         human.verbatim(&format!("  {line}"));
     }
+}
+
+/// Says which revision of pfSense's configuration was written: it goes by the second.
+fn revision_words(detail: &str) -> Option<String> {
+    let second = detail.strip_prefix("revision ")?.parse().ok()?;
+    Some(format!("the configuration's revision of {}", Timestamp::from_second(second).ok()?))
 }

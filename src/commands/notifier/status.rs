@@ -12,7 +12,7 @@ use crate::domain::reachability::finding::CheckResult;
 use crate::domain::virusprot::entries::age_seconds;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::{Kubectl, KubectlError, PodFilter, PodPart};
-use crate::terminal::human::format_bytes;
+use crate::terminal::human::{format_bytes, left_out_sentence};
 use crate::terminal::{Human, Tone, View};
 use crate::text::{clean_text, counted, format_span, whole_second};
 use crate::vantage::inside::known_answer;
@@ -303,7 +303,7 @@ pub fn configured_kubectl(context: &Context) -> Result<Kubectl> {
     inside::inside_kubectl(context).ok_or_else(|| {
         Failure::usage("No cluster is configured, so there is no notifier to ask.")
             .hint("Name kubectl's context: cluster.context in the configuration, or KMSCTL_CLUSTER_CONTEXT.")
-            .hint("Try it without one: kmsctl --demo notifier status")
+            .hint("Try it without one: `kmsctl --demo notifier status`")
     })
 }
 
@@ -531,6 +531,14 @@ impl Layout {
         self.render_row(&COLUMNS.map(|column| column.0))
     }
 
+    /// Says which columns the terminal has no room for.
+    pub fn left_out(&self) -> Option<String> {
+        let is_shown = |place: usize| self.shown.iter().any(|(index, _)| *index == place);
+        let left_out = COLUMNS.iter().enumerate().filter(|(place, _)| !is_shown(*place));
+        let titles: Vec<&str> = left_out.map(|(_, column)| column.0).collect();
+        left_out_sentence(&titles)
+    }
+
     /// Renders one row; cells are cleaned here.
     fn render_row(&self, cells: &[&str; 8]) -> String {
         let mut line = String::new();
@@ -627,5 +635,12 @@ mod tests {
             narrow.contains("CLIENT") && narrow.contains("DECISION") && !narrow.contains("STATUS")
         );
         assert!(Layout::new(Some(180)).title_row().contains("STATUS"));
+        let left_out = |width| Layout::new(width).left_out().unwrap_or_default();
+        assert!(
+            left_out(Some(80)).contains("SOURCE, WORKSTATION, STATUS"),
+            "{}",
+            left_out(Some(80))
+        );
+        assert_eq!((left_out(Some(180)), left_out(None)), (String::new(), String::new()));
     }
 }

@@ -187,7 +187,7 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     if loaded.is_none() && !named {
         let why = "No caps of the service are loaded, or they could not be read.";
         return Err(Failure::new(FailureKind::Inconclusive, why)
-            .hint("Name those to look at: kmsctl ratelimit preview tighten"));
+            .hint("Name those to look at: `kmsctl ratelimit preview tighten`"));
     }
     let present = loaded.unwrap_or_default();
     let caps = preset.unwrap_or_else(|| Caps {
@@ -384,7 +384,7 @@ fn check_sources(seen: &SeenConnections) -> Result<()> {
         ),
     };
     Err(Failure::new(FailureKind::Inconclusive, why)
-        .hint("See what the server sees: kmsctl notifier status"))
+        .hint("See what the server sees: `kmsctl notifier status`"))
 }
 
 fn cut_sources(
@@ -467,7 +467,7 @@ async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)>
                     FailureKind::Inconclusive,
                     format!("The Service has externalTrafficPolicy {policy}: the server sees a node instead of the client, so nothing can be said."),
                 )
-                .hint("See what the server sees: kmsctl notifier status"));
+                .hint("See what the server sees: `kmsctl notifier status`"));
             }
         }
         Err(error) => warnings.push(Warning::new(
@@ -586,7 +586,7 @@ pub(super) fn preview_risk(
 ) -> Risk {
     let unknown = |why: &str| {
         let message = format!(
-            "Who these caps would have cut is not known: {why} To look again: kmsctl ratelimit preview"
+            "Who these caps would have cut is not known: {why} To look again: `kmsctl ratelimit preview`"
         );
         Risk::new("preview-unknown", message)
     };

@@ -1,6 +1,7 @@
 //! What `kmsctl status` says first: everything that is wrong, or could not be read, the worst first, each with its command.
 //! The rules are judged by [`whole`], the table by [`super::virusprot`]; this puts them in one order.
 
+use super::super::doctor::unwritable_history;
 use super::super::verify;
 use super::super::virusprot::TableView;
 use crate::app::Context;
@@ -64,7 +65,7 @@ pub(super) fn find_faults(
         findings.extend(expiry_finding(context, table));
         findings.extend(blocked_findings(table));
     }
-    findings.extend(hindrances(reading));
+    findings.extend(hindrances(context, reading));
     let missing = seen.notifier.iter().flat_map(|side| &side.unknown);
     findings.extend(missing.map(|sentence| {
         Finding::unknown("notifier", sentence).fix("Look at it: `kmsctl notifier status`")
@@ -116,11 +117,22 @@ fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Fin
     findings
 }
 
-/// What lies in the way of a change, as `doctor` judges it; what was not read is said with what else rests on it.
-fn hindrances(reading: &Reading) -> impl Iterator<Item = Finding> {
+/// What lies in the way of new clients or of a change, as `doctor` judges it; what was not read is said with what else rests on it.
+fn hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Finding> {
     let space = doctor::free_space(&verify::known_fact(&reading.free_space).copied());
+    let limits = doctor::limits(
+        &context.settings.service,
+        &verify::known_fact(&reading.limits),
+        &verify::known_fact(&reading.info),
+        &verify::count_entries(reading),
+    );
     let configured = reading.configured.as_ref().ok();
-    let found = configured.map(doctor::leftovers).into_iter().chain([space]);
+    let unkept = match context.journal() {
+        Ok(journal) => unwritable_history(&journal),
+        Err(failure) => Some(failure.message),
+    };
+    let unkept = unkept.map(|why| doctor::unkept_history(&why));
+    let found = [limits, space].into_iter().chain(configured.map(doctor::leftovers)).chain(unkept);
     found.filter(|finding| finding.result == CheckResult::Wrong)
 }
 

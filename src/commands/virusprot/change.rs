@@ -9,12 +9,15 @@ use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
 use crate::commands::log_side;
-use crate::domain::plan::{Address, SourceCounts, TableChoice, block, plan_freeing};
+use crate::domain::pf::table::TableName;
+use crate::domain::plan::{Address, Planned, SourceCounts, TableChoice, block, plan_freeing};
 use crate::domain::virusprot::entries::Surroundings;
+use crate::domain::virusprot::expiry::Expiry;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::settings::values::TypedNetwork;
+use crate::text::format_span;
 
 /// The longest list of addresses on stdin, in bytes.
 const LONGEST_LIST: u64 = 32 << 20;
@@ -53,7 +56,7 @@ pub(super) struct Add {
 /// Arguments of `kmsctl virusprot expire`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Expire {
-    /// Free entries older than this
+    /// Free entries older than this; pfSense's own job, where it runs, frees them after an hour or two
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     older_than: String,
     #[command(flatten)]
@@ -184,21 +187,48 @@ async fn change_entries(
     mut command: String,
     choice: TableChoice,
 ) -> Result<()> {
-    let questions = if keep_count {
+    let mut questions = if keep_count {
         command.push_str(" --keep-count");
-        &[Question::Table]
+        vec![Question::Table]
     } else {
-        change::FREEING
+        change::FREEING.to_vec()
     };
+    if matches!(choice, TableChoice::OlderThan(_)) {
+        questions.push(Question::Crontab);
+    }
     let plan = |reading: &Reading| {
         let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
         let counts =
             if keep_count { SourceCounts::Kept } else { change::source_counts(context, reading) };
         let now = reading.clock.now;
-        Ok(plan_freeing(entries, &choice, table, now, &counts)?)
+        Ok(match plan_freeing(entries, &choice, table, now, &counts)? {
+            Planned::NothingToDo(sentence) => {
+                let job = pointless_clause(reading, &choice, table);
+                Planned::NothingToDo(sentence + &job.unwrap_or_default())
+            }
+            planned => planned,
+        })
     };
-    change::make_change(context, flags, &command, questions, plan).await
+    change::make_change(context, flags, &command, &questions, plan).await
+}
+
+/// Says where entries never get as old as those that are to be freed: a cron job frees them before.
+fn pointless_clause(reading: &Reading, choice: &TableChoice, table: &TableName) -> Option<String> {
+    let TableChoice::OlderThan(limit) = choice else {
+        return None;
+    };
+    let Expiry::Cron { older_than_seconds, schedule, .. } =
+        Expiry::find(reading.crontab.as_ref().ok()?, table)
+    else {
+        return None;
+    };
+    (older_than_seconds <= *limit).then(|| {
+        format!(
+            " Cron frees those older than {} at `{schedule}`, so this has something to do only where that job does not run.",
+            format_span(older_than_seconds)
+        )
+    })
 }
 
 /// Reads addresses from stdin: separated by white space, `#` begins a comment. Rubbish is refused as a whole, with

@@ -59,9 +59,9 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
                 directory.display()
             ),
         )
-        .hint("It is kept from when the exporter runs: kmsctl exporter run")
+        .hint("It is kept from when the exporter runs: `kmsctl exporter run`")
         .hint("The exporter of a cluster is asked where one is configured: cluster.context, exporter.selector")
-        .hint("Who is blocked now: kmsctl virusprot show"));
+        .hint("Who is blocked now: `kmsctl virusprot show`"));
     };
     let last_event_at = events.iter().map(|event| event.at).max();
     let periods = periods_between(events, since, now);
@@ -91,7 +91,10 @@ pub(in crate::commands) async fn read_record(
     })?;
     let record = match record {
         Some(record) => Some(record),
-        None if context.demo => Some(past_block_events(whole_second(context.clock.now()))),
+        None if context.demo && !place.is_named() => {
+            Some(past_block_events(whole_second(context.clock.now())))
+        }
+        None if place.is_named() => None,
         None => read_pod_record(context, settings.selector).await?,
     };
     Ok((record, directory))
@@ -136,7 +139,7 @@ fn show_periods(
     since: u64,
     last_event_at: Option<Timestamp>,
 ) {
-    const NOW: &str = "Who is blocked now was not read: kmsctl virusprot show";
+    const NOW: &str = "Who is blocked now was not read: `kmsctl virusprot show`";
     let since = format_span(since);
     let record = last_event_at.map_or_else(
         || "the record, which has no entry".to_owned(),

@@ -11,7 +11,8 @@ pub use crate::domain::pfsense::record::Element;
 
 use super::proof::PfProof;
 use crate::domain::pf::rule::Rate;
-use crate::text::{format_span, hexadecimal, quoted};
+use crate::domain::ratelimit::Caps;
+use crate::text::{hexadecimal, quoted};
 
 /// The name of one change, made by the client before anything happens: the agent does the same change once only, and
 /// the client asks for its outcome by it. Letters, digits and `-`, 1 to 48 of them: it names files on the firewall.
@@ -103,27 +104,24 @@ impl ConfigurationEdit {
     pub fn edit_words(&self) -> String {
         match self {
             Self::Caps { max_src_conn, rate } => {
-                format!("caps per source: {}", words_of_caps(*max_src_conn, *rate))
+                format!("caps per source: {}", caps_words(*max_src_conn, *rate))
             }
             Self::Disable => "exposure disabled".to_owned(),
             Self::Enable => "exposure enabled".to_owned(),
             Self::Delete => "exposure deleted".to_owned(),
             Self::PutBack { .. } => "exposure put back".to_owned(),
             Self::Build { max_src_conn, rate, .. } => {
-                format!("exposure built, caps per source: {}", words_of_caps(*max_src_conn, *rate))
+                format!("exposure built, caps per source: {}", caps_words(*max_src_conn, *rate))
             }
         }
     }
 }
 
-fn words_of_caps(connections: Option<u32>, rate: Option<Rate>) -> String {
-    let connections = connections.map(|connections| format!("{connections} connections"));
-    let rate = rate.map(|rate| {
-        let span = format_span(u64::from(rate.seconds));
-        format!("{} in {span}", rate.connections)
-    });
-    let words: Vec<String> = connections.into_iter().chain(rate).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+fn caps_words(max_src_conn: Option<u32>, rate: Option<Rate>) -> String {
+    match (Caps { max_src_conn, rate }) {
+        Caps { max_src_conn: None, rate: None } => "none".to_owned(),
+        caps => caps.to_string(),
+    }
 }
 
 /// The raw records of the exposure, whole, as pfSense's own parser reads them.

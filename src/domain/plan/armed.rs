@@ -29,7 +29,7 @@ pub(super) fn nothing_to_do(
         }
         // The same command again, by a cron job perhaps, must not hold it for ever.
         (Some(armed), Some(seconds)) => format!(
-            " {} To prolong it: kmsctl keep {} --for {}",
+            " {} To prolong it: `kmsctl keep {} --for {}`",
             timer_sentence(armed),
             armed.id,
             format_span(seconds).replace(' ', "")
@@ -78,5 +78,5 @@ pub fn too_late(id: &str, reverted: &Reverted) -> String {
 pub(super) fn refuse_while_armed(armed: &Armed, why: &str) -> Refusal {
     let id = &armed.id;
     Refusal::new(RefusalKind::Conflict, format!("{} {why}", timer_sentence(armed)))
-        .hint(format!("Make it permanent: kmsctl keep {id}; or take it back: kmsctl undo {id}"))
+        .hint(format!("Make it permanent: `kmsctl keep {id}`; or take it back: `kmsctl undo {id}`"))
 }

@@ -81,21 +81,24 @@ pub fn plan_caps(
             RefusalKind::Impossible,
             "Caps cannot work here: the port forward's filter rule association is \"Pass\", so there is no rule that could carry them.",
         )
-        .hint("Give it a rule with caps: kmsctl expose apply"));
+        .hint("Give it a rule with caps: `kmsctl expose apply`"));
     }
     let Some(filter) = pair.own_filter() else {
         return Err(Refusal::new(
             RefusalKind::Impossible,
             "There is no filter rule for the service that could carry caps.",
         )
-        .hint("See what is there: kmsctl expose show"));
+        .hint("See what is there: `kmsctl expose show`"));
     };
     check_caps_apply(filter)?;
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
     let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
     if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
-        let why = format!("the caps are {now} already{name}.");
+        let why = match now {
+            Caps { max_src_conn: None, rate: None } => "no caps are set already.".to_owned(),
+            now => format!("the caps are {now} already{name}."),
+        };
         return nothing_to_do(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
@@ -140,7 +143,7 @@ pub fn plan_caps(
 fn check_caps_apply(filter: &FilterRule) -> Result<(), Refusal> {
     let refuse = |why: String| {
         Err(Refusal::new(RefusalKind::Impossible, format!("Caps cannot work here: {why}."))
-            .hint("Make the rule what the configuration says: kmsctl expose apply"))
+            .hint("Make the rule what the configuration says: `kmsctl expose apply`"))
     };
     match filter.kind.as_deref() {
         None | Some("" | "pass") => {}
@@ -284,7 +287,7 @@ fn caps_risks(
     }
     if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
         let loosens = ratelimit::is_wider(wanted, now) && !ratelimit::is_wider(now, wanted);
-        let hint = if loosens { " Free them: kmsctl virusprot flush" } else { "" };
+        let hint = if loosens { " Free them: `kmsctl virusprot flush`" } else { "" };
         risks.push(Risk::new(
             "stay-blocked",
             format!(
@@ -304,7 +307,7 @@ fn shadowed(present: &PlanBasis<'_>) -> Option<Risk> {
     let mut why = present.exposure.why.iter();
     let finding = why.find(|finding| codes.contains(&finding.code))?;
     let state = present.exposure.state;
-    let message = format!("exposure {state} -> {state}: {}", finding.message);
+    let message = format!("The exposure stays {state}: {}", finding.message);
     Some(Risk::new("shadowed", message))
 }
 

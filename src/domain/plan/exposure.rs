@@ -98,8 +98,9 @@ fn check_filtering(configured: &Configured) -> Result<(), Refusal> {
     if configured.filter_disabled {
         return Err(Refusal::new(
             RefusalKind::Impossible,
-            "Packet filtering is disabled on this firewall (System > Advanced > Firewall & NAT), so no rule would be loaded.",
-        ));
+            "Packet filtering is disabled on this firewall, so no rule would be loaded.",
+        )
+        .hint("Enable it in pfSense: System > Advanced > Firewall & NAT."));
     }
     Ok(())
 }
@@ -260,7 +261,7 @@ pub(super) fn not_recorded(present: &PlanBasis<'_>) -> Undo {
     let command = runs.and_then(|runs| {
         let (limit, rate) = (runs.max_src_conn?, rate_value(runs)?);
         Some(format!(
-            " To have its caps back: kmsctl ratelimit set --max-src-conn {limit} --rate {rate}"
+            " To have its caps back: `kmsctl ratelimit set --max-src-conn {limit} --rate {rate}`"
         ))
     });
     Undo::Impossible(format!(
@@ -505,7 +506,7 @@ fn closed_already(
                 "Keep the exposure closed: disarm what takes back {} ({}).",
                 armed.id, armed.what
             );
-            draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
+            draft.undo = Undo::Impossible("To open it: `kmsctl expose restore`".to_owned());
             draft.risks.extend(terms.reverts_after.map(|_| for_good(armed)));
             Planned::Change(draft)
         }
@@ -523,7 +524,7 @@ fn draft_unloading(
     let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
     let (mut draft, _) = draft_change(present, terms, change, |_| what.to_owned())?;
     name_left_open(&mut draft, present, State::Absent);
-    draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
+    draft.undo = Undo::Impossible("To open it: `kmsctl expose restore`".to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());
     draft_connections(&mut draft, present, ends);
     Ok(draft)

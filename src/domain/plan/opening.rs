@@ -105,7 +105,7 @@ pub fn plan_restore(
         nat.is_some_and(|rule| !rule.disabled) && filter.is_none_or(|rule| !rule.disabled);
     if complete && enabled && state.lets_in() {
         let uncapped = if state == State::Uncapped {
-            " No caps are in force, though: kmsctl expose apply"
+            " No caps are in force, though: `kmsctl expose apply`"
         } else {
             ""
         };
@@ -344,9 +344,10 @@ pub(super) fn promised_exposure(
     if let Some(shadow) = shadow {
         let difference = Difference::new("exposure", state.name(), promised.name());
         draft.differences.push(difference);
+        let becomes = if state == State::Half { "stays" } else { "will be" };
         draft.risks.insert(
             0,
-            Risk::new("shadowed", format!("exposure {state} -> half: shadowed by {shadow}.")),
+            Risk::new("shadowed", format!("The exposure {becomes} half: shadowed by {shadow}.")),
         );
     } else if let Some(words) = limited_clause(nat, filter.or(floating)) {
         draft.risks.push(Risk::new("source-limited", words));
@@ -362,13 +363,13 @@ pub(super) fn promised_exposure(
     if !state.lets_in() && promised.lets_in() && draft.reverts_after.is_some() {
         draft.risks.push(Risk::new(
             "connections-live-on",
-            "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: kmsctl states kill --all",
+            "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: `kmsctl states kill --all`",
         ));
     }
     if promised == State::Uncapped {
         draft.risks.push(Risk::new(
             "uncapped",
-            "No caps per source are in force then: kmsctl expose apply",
+            "No caps per source are in force then: `kmsctl expose apply`",
         ));
     }
     if matches!(state, State::Closed | State::Absent) {

@@ -161,7 +161,7 @@ fn known<'a>(id: &str, draft: &Draft, origins: Origins<'a>) -> Result<&'a Histor
                 quoted(id)
             ),
         )
-        .hint("Make the plan where the history has it: kmsctl undo ID --plan-out FILE")
+        .hint("Make the plan where the history has it: `kmsctl undo ID --plan-out FILE`")
     })?;
     let edits = |draft: &Draft| matches!(draft.operation, Operation::Configuration { .. });
     if edits(draft) == edits(&entry.plan.change) {

@@ -118,8 +118,9 @@ pub fn plan_kill(
     if planned.len() < chosen.len() {
         return Err(Refusal::new(
             RefusalKind::Impossible,
-            "pfctl did not tell the ids of all states, so they cannot be ended one by one.",
-        ));
+            "pfctl did not print the ids of all states, so they cannot be ended one by one.",
+        )
+        .hint("End them in pfSense: Diagnostics > States."));
     }
     if let StatesChoice::Clients(_) = choice {
         labels.clear();
@@ -134,7 +135,7 @@ pub fn plan_kill(
             RefusalKind::Impossible,
             format!("{one_by_one} states would have to be ended one by one; more than {MOST} at a time would keep the firewall busy."),
         )
-        .hint("End the busiest sources first: kmsctl states; kmsctl states kill ADDR"));
+        .hint("End the busiest sources first: `kmsctl states`; `kmsctl states kill ADDR`"));
     }
     Ok(draft_kill(live, &chosen, planned, labels, choice).into())
 }

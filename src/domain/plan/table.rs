@@ -76,7 +76,7 @@ impl SourceCounts {
             Self::Kept => return (Vec::new(), Vec::new()),
             Self::Unknown(why) => {
                 let message = format!(
-                    "pf may count on where it was and block them again at their next connection. {why}"
+                    "pf may go on counting where it was, and block again what is freed at its next connection. {why}"
                 );
                 return (Vec::new(), vec![Risk::new("counts-unknown", message)]);
             }
@@ -103,7 +103,7 @@ impl SourceCounts {
             risks.push(Risk::new(
                 "counts-forgotten",
                 format!(
-                    "{}: blocked within the last {}, so pf also forgets what it counted of them, under its other rules too; otherwise their next connection would block them again (--keep-count keeps it).",
+                    "{}: blocked within the last {}, so pf also forgets what it counted there, under its other rules too; otherwise the next connection would bring the block back (--keep-count keeps the count).",
                     named(&names),
                     format_span(window)
                 ),
@@ -118,7 +118,7 @@ impl SourceCounts {
                 risks.push(Risk::new("counts-kept", message));
             }
         };
-        kept(busy, "connections to the service are live (kmsctl states kill ends them)");
+        kept(busy, "connections to the service are live (`kmsctl states kill` ends them)");
         let late: Vec<String> = late.iter().map(IpAddr::to_string).collect();
         kept(late, "too many at once");
         (forget, risks)
@@ -173,20 +173,15 @@ pub fn plan_freeing(
     Ok(Draft {
         what: freeing_sentence(planned.iter().map(|entry| &entry.address), table),
         differences: vec![Difference::new("blocked", all, all - count)],
-        checks: vec![format!(
-            "None of them is in {name} any more, read back from pf."
-        )],
+        checks: vec![format!("What is freed is not in {name} any more, read back from pf.")],
         undo: Undo::Command(
-            "blocks the freed addresses again; their ages restart, so they stay longer than they would have".to_owned(),
+            "blocks again what was freed; its age restarts, so it stays longer than it would have"
+                .to_owned(),
         ),
         risks,
         confirm,
         seen: Seen::of(super::entry_facts(chosen.into_iter())),
-        operation: Operation::TableDelete {
-            table: table.clone(),
-            entries: planned,
-            forget,
-        },
+        operation: Operation::TableDelete { table: table.clone(), entries: planned, forget },
         reverts_after: None,
         undoes: None,
     }
@@ -261,7 +256,7 @@ fn addressed_entries<'a>(
                 RefusalKind::Impossible,
                 format!("{address} is not an entry of {table} of its own: it is blocked as part of {around}."),
             )
-            .hint(format!("Free the whole network: kmsctl virusprot delete {around}")));
+            .hint(format!("Free the whole network: `kmsctl virusprot delete {around}`")));
         }
     }
     Ok(chosen)
@@ -324,7 +319,8 @@ pub fn block(
         return Err(Refusal::new(
             RefusalKind::Impossible,
             "The firewall's own networks, or where you work from, could not be read, so nothing is blocked by hand.",
-        ));
+        )
+        .hint("See what cannot be read: `kmsctl doctor --problems`"));
     }
     for address in wanted {
         if let Some(why) = keeps_out(address, around) {
@@ -352,16 +348,16 @@ pub fn block(
             "every-service",
             match around.expiry {
                 Some(Expiry::None) => {
-                    "They are blocked on every interface and for every service, until `kmsctl undo` or a hand frees them: no cron job does it."
+                    "The block holds on every interface and for every service, until `kmsctl undo` or a hand ends it: no cron job does."
                 }
                 _ => {
-                    "They are blocked on every interface and for every service, until expiry or `kmsctl undo` frees them."
+                    "The block holds on every interface and for every service, until expiry or `kmsctl undo` ends it."
                 }
             },
         ),
         Risk::new(
             "connections-stay",
-            "Connections that stand go on: kmsctl states kill ends those of the service.",
+            "Connections that stand go on: `kmsctl states kill` ends those of the service.",
         ),
     ];
     if !there.is_empty() {
@@ -371,27 +367,17 @@ pub fn block(
     let facts = new.iter().map(|address| (address.to_string(), "nothing".to_owned()));
     Ok(Draft {
         what: blocking_sentence(&new, "", table),
-        differences: vec![Difference::new(
-            "blocked",
-            entries.len(),
-            entries.len() + new.len(),
-        )],
+        differences: vec![Difference::new("blocked", entries.len(), entries.len() + new.len())],
         checks: vec![format!(
-            "{name} exists before anything is added, and holds all of them afterwards, read back from pf."
+            "{name} exists before anything is added, and holds it afterwards, read back from pf."
         )],
-        undo: Undo::Command("frees them again".to_owned()),
+        undo: Undo::Command("frees again what was blocked".to_owned()),
         risks,
         confirm: Confirm::YesNo,
         seen: Seen::of(facts.collect()),
         operation: Operation::TableAdd {
             table: table.clone(),
-            entries: new
-                .into_iter()
-                .map(|address| PlannedEntry {
-                    address,
-                    since: None,
-                })
-                .collect(),
+            entries: new.into_iter().map(|address| PlannedEntry { address, since: None }).collect(),
         },
         reverts_after: None,
         undoes: None,
@@ -425,7 +411,7 @@ fn people_kept_out(new: &[Address], around: &Surroundings) -> Vec<Risk> {
         let message = format!("{} {verb}.", named(&customers));
         risks.push(Risk::new("customer", message));
     } else if let Some(why) = &around.customers_unknown {
-        let message = format!("Whether a customer is among them is not known in full. {why}");
+        let message = format!("Whether a customer is blocked by this is not known in full. {why}");
         risks.push(Risk::new("customers-unknown", message));
     }
     if !vantages.is_empty() {

@@ -39,7 +39,8 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
         return Err(Refusal::new(
             RefusalKind::Impossible,
             format!("{id} was taken back already, by {by}."),
-        ));
+        )
+        .hint(format!("See what it did: `kmsctl history {by}`")));
     }
     let Some(finish) = &entry.finish else {
         return Err(refuse_unsettled(id));
@@ -65,7 +66,8 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
         _ => Err(Refusal::new(
             RefusalKind::Impossible,
             format!("{id} cannot be taken back: {}", why_not(entry)),
-        )),
+        )
+        .hint("See what else was changed: `kmsctl history`")),
     }?;
     if let Planned::Change(draft) = &mut planned {
         draft.undoes = Some(id.to_owned());
@@ -119,7 +121,7 @@ fn refuse_other_words(id: &ChangeId) -> Refusal {
         RefusalKind::Conflict,
         format!("The history's words for {id} are not those of what it did; nothing was changed."),
     )
-    .hint("Say what you want instead: kmsctl ratelimit set, kmsctl expose apply, kmsctl virusprot delete")
+    .hint("Say what you want instead: `kmsctl ratelimit set`, `kmsctl expose apply`, `kmsctl virusprot delete`")
 }
 
 fn why_not(entry: &HistoryEntry) -> String {
@@ -137,7 +139,7 @@ pub(super) fn refuse_broken(id: &str, line: u64) -> Refusal {
             "Line {line} of the history, which tells of {id}, is not as it was written or not where it was, so what it says is not put back."
         ),
     )
-    .hint("See: kmsctl history --verify; and say what you want instead: kmsctl ratelimit set, kmsctl expose apply")
+    .hint("See: `kmsctl history --verify`; and say what you want instead: `kmsctl ratelimit set`, `kmsctl expose apply`")
 }
 
 fn refuse_unsettled(id: &str) -> Refusal {
@@ -145,7 +147,7 @@ fn refuse_unsettled(id: &str) -> Refusal {
         RefusalKind::Impossible,
         format!("How {id} ended is not known, so there is nothing safe to take back."),
     )
-    .hint(format!("Ask the firewall: kmsctl history {id}"))
+    .hint(format!("Ask the firewall: `kmsctl history {id}`"))
 }
 
 /// Returns what the firewall keeps of a change, where that is what the history here says of it. The history is a file of
@@ -157,7 +159,7 @@ fn compared_with_store<'a>(
 ) -> Result<&'a ChangeOutcome, Refusal> {
     let refuse = |why: &str| {
         Refusal::new(RefusalKind::Conflict, format!("{why}; nothing was changed."))
-            .hint("Say what you want instead: kmsctl ratelimit set, kmsctl expose restore, kmsctl expose apply")
+            .hint("Say what you want instead: `kmsctl ratelimit set`, `kmsctl expose restore`, `kmsctl expose apply`")
     };
     let Some(stored) = stored else {
         return Err(refuse(&format!(
@@ -190,7 +192,7 @@ fn put_back(
         freed.iter().copied().filter(|entry| !is_there(entry)).partition(is_operator);
     let mut risks = vec![Risk::new(
         "ages-restart",
-        "Their ages restart: pf counts from now, so the cron job frees them later than it would have.",
+        "Ages restart: pf counts from now, so the cron job frees later than it would have.",
     )];
     if let Some(entry) = own.first() {
         risks.push(Risk::new(
@@ -221,8 +223,10 @@ fn put_back(
     Draft {
         what: blocking_sentence(rest.iter().map(|entry| &entry.address), AGAIN, table),
         differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
-        checks: vec![format!("{name} exists before anything is added, and holds all of them afterwards, read back from pf.")],
-        undo: Undo::Command("frees them again".to_owned()),
+        checks: vec![format!(
+            "{name} exists before anything is added, and holds it afterwards, read back from pf."
+        )],
+        undo: Undo::Command("frees again what was blocked".to_owned()),
         risks,
         confirm: Confirm::YesNo,
         seen: Seen::of(facts.collect()),
@@ -255,7 +259,7 @@ fn put_records_back(
             RefusalKind::Conflict,
             format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo somebody else's work."),
         )
-        .hint("See what they are now: kmsctl expose show; and who changed them: kmsctl history"));
+        .hint("See what they are now: `kmsctl expose show`; and who changed them: `kmsctl history`"));
     }
     let outcome = compared_with_store(id, recorded, stored)?;
     let shown = &entry.plan.change.differences;
@@ -326,7 +330,7 @@ pub fn plan_keep(
     let at = time_words(armed.reverts_at);
     if until.is_some_and(|until| until <= armed.reverts_at) {
         return Ok(Planned::NothingToDo(format!(
-            "Nothing to do: {id} reverts by itself at {at}, which is no sooner. To take it back now: kmsctl undo {id}"
+            "Nothing to do: {id} reverts by itself at {at}, which is no sooner. To take it back now: `kmsctl undo {id}`"
         )));
     }
     let longer = until.map(time_words);
@@ -334,12 +338,12 @@ pub fn plan_keep(
         None => (
             "it does not revert by itself any more".to_owned(),
             "The firewall has nothing armed under this id any more.".to_owned(),
-            format!("To take it back later: kmsctl undo {id}"),
+            format!("To take it back later: `kmsctl undo {id}`"),
         ),
         Some(longer) => (
             format!("it reverts by itself at {longer} only"),
             format!("The firewall has it armed for {longer}."),
-            format!("To take it back before: kmsctl undo {id}"),
+            format!("To take it back before: `kmsctl undo {id}`"),
         ),
     };
     Ok(Draft {
@@ -365,7 +369,7 @@ fn check_stands(
 ) -> Result<(), Refusal> {
     let refuse = |why: String| {
         Err(Refusal::new(RefusalKind::Conflict, why).hint(format!(
-            "See what became of it: kmsctl history {id}; and what is in force: kmsctl status"
+            "See what became of it: `kmsctl history {id}`; and what is in force: `kmsctl status`"
         )))
     };
     let configured = present.configured;

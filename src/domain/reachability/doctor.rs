@@ -105,7 +105,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
         pf(facts),
         table(facts),
         expiry(facts),
-        limits(facts),
+        limits(facts.service, &facts.limits, &facts.info, &facts.entries),
         requests(facts),
         clock(facts),
         free_space(&facts.free_space),
@@ -158,11 +158,9 @@ fn php(facts: &Facts<'_>) -> Finding {
     let php = match &facts.configured {
         Ok(configured) => &configured.system.php,
         Err(trouble) if trouble.fault => {
-            return Finding::wrong(
-                check,
-                format!("The configuration cannot be read: {}.", trouble.why),
-                "Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.",
-            );
+            let fix = "Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.";
+            let finding = trouble.finding_itself(check, "The configuration cannot be read");
+            return finding.fix(fix);
         }
         Err(trouble) => return trouble.finding(check),
     };
@@ -223,7 +221,7 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         return Finding::wrong(
             "expiry",
             sentence,
-            "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs); free them until then: kmsctl virusprot expire",
+            "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs); free them until then: `kmsctl virusprot expire`",
         );
     }
     let expiry = &judged.expiry;
@@ -250,8 +248,13 @@ fn expiry(facts: &Facts<'_>) -> Finding {
 }
 
 /// Used numbers against their limits; pf refuses what is beyond, and the client gets no answer.
-fn limits(facts: &Facts<'_>) -> Finding {
-    let (limits, info) = match (&facts.limits, &facts.info) {
+pub fn limits(
+    service: &Service,
+    limits: &Known<&Limits>,
+    info: &Known<&Info>,
+    entries: &Known<Option<u64>>,
+) -> Finding {
+    let (limits, info) = match (limits, info) {
         (Ok(limits), Ok(info)) => (limits, info),
         (Err(trouble), _) | (_, Err(trouble)) => return trouble.finding("limits"),
     };
@@ -271,9 +274,9 @@ fn limits(facts: &Facts<'_>) -> Finding {
         }
     }
     // The limit is one for all tables together, and only ours was asked for: enough to call it full, not to call it free.
-    let ours = facts.entries.as_ref().ok().copied().flatten();
+    let ours = entries.as_ref().ok().copied().flatten();
     if let (Some(ours), Some(limit)) = (ours, limits.get("table-entries").copied().flatten()) {
-        let table = facts.service.table.as_str();
+        let table = service.table.as_str();
         numbers.push(format!(
             "table-entries unknown of {limit} ({table} alone has {ours}; other tables count, too, and were not asked)"
         ));
@@ -421,6 +424,15 @@ pub struct HistoryHealth<'a> {
     pub torn: usize,
 }
 
+/// Says that no change can be noted, and so none but a closing is made.
+pub fn unkept_history(why: &str) -> Finding {
+    Finding::wrong(
+        "journal",
+        format!("The history cannot be kept: {why}"),
+        "Without a history nothing is opened: look at its owner, its mode and its file system.",
+    )
+}
+
 /// Judges the history on this machine.
 pub fn journal_chain_finding(chain: &HistoryHealth<'_>) -> Finding {
     let check = "journal";
@@ -432,11 +444,7 @@ pub fn journal_chain_finding(chain: &HistoryHealth<'_>) -> Finding {
         );
     }
     if let Some(where_) = &chain.unwritable {
-        return Finding::wrong(
-            check,
-            format!("The history cannot be kept: {where_}"),
-            "Without a history nothing is changed: look at its owner, its mode and its file system.",
-        );
+        return unkept_history(where_);
     }
     if let Some(open) = &chain.open {
         return Finding::wrong(
@@ -520,7 +528,7 @@ fn armed_finding(facts: &Facts<'_>) -> Finding {
         Ok(files) => Finding::unknown(
             "leftovers",
             format!(
-                "Armed in /etc/cron.d: {}. Temporary changes have their way back there.",
+                "Files of kmsctl in /etc/cron.d: {}. Temporary changes revert from there.",
                 files.join(", ")
             ),
         )

@@ -27,11 +27,14 @@ pub struct Finding {
     /// What was seen, in full sentences.
     pub evidence: String,
     pub fix: Option<String>,
+    /// It is wrong that this cannot be read: of what would be read nothing is proven.
+    #[serde(skip)]
+    pub unread: bool,
 }
 
 impl Finding {
     pub fn new(check: &'static str, result: CheckResult, evidence: impl Into<String>) -> Self {
-        Self { check, result, evidence: evidence.into(), fix: None }
+        Self { check, result, evidence: evidence.into(), fix: None, unread: false }
     }
 
     pub fn ok(check: &'static str, evidence: impl Into<String>) -> Self {

@@ -61,6 +61,7 @@ impl Trouble {
         }
         Finding {
             fix: self.fix.clone(),
+            unread: true,
             ..Finding::new(check, CheckResult::Wrong, format!("{what}: {}.", self.why))
         }
     }

@@ -170,6 +170,9 @@ impl<'a> LogPrinter<'a> {
         match (terminal.mode, self.shape) {
             (Mode::Csv, shape) => terminal.write(&(columns_of_shape(shape).join(",") + "\n")),
             (Mode::Table, Shape::Events | Shape::ServerEvents) => {
+                if let Some(sentence) = self.layout.left_out() {
+                    terminal.say(&sentence);
+                }
                 terminal.write(&(self.layout.title_row() + "\n"))
             }
             _ => Ok(()),
@@ -209,6 +212,11 @@ impl<'a> LogPrinter<'a> {
         for entry in entries {
             // Cleaned and fitted already.
             human.verbatim(&self.entry_text(entry));
+        }
+        if let Some(sentence) =
+            self.layout.left_out().filter(|_| !empty && self.shape != Shape::Lines)
+        {
+            human.line(sentence);
         }
         let mut view = self.view(pods, entries)?;
         view.human = human;
