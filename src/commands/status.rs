@@ -174,6 +174,7 @@ fn status_view(
     }
     show_findings(&mut view.human, &data.findings, (exposure, expected), &facts);
     view.human.add_view(facts);
+    view.human.is_extract = true;
     let rows = rows_left(&view.human, table, states);
     if let Some(table) = table {
         show_blocked_line(&mut view, reading, table, rows);

@@ -68,6 +68,8 @@ pub fn number_column(title: &'static str) -> TableColumn {
 #[derive(Clone, Debug, Default)]
 pub struct Human {
     blocks: Vec<HumanBlock>,
+    /// Its tables are a few rows of lists that other commands show whole, so columns go from them without a word.
+    pub is_extract: bool,
 }
 
 impl Human {
@@ -160,7 +162,7 @@ impl Human {
                     text.push('\n');
                 }
                 HumanBlock::Table { columns, rows } => {
-                    text.push_str(&render_table(columns, rows, width));
+                    text.push_str(&render_table(columns, rows, width, !self.is_extract));
                 }
                 HumanBlock::Gap => text.push('\n'),
             }
@@ -238,7 +240,12 @@ type Fitted = (usize, usize);
 
 /// Lays a table out. No word is ever broken, as addresses and ids are pasted: columns that may go are left out first,
 /// then text is wrapped at its blanks; where that does not do, each row becomes a block of lines.
-fn render_table(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16>) -> String {
+fn render_table(
+    columns: &[TableColumn],
+    rows: &[Vec<String>],
+    width: Option<u16>,
+    notes: bool,
+) -> String {
     let Some(shown) = fit_columns(columns, rows, width.map(usize::from)) else {
         return render_stacked(columns, rows, width);
     };
@@ -272,7 +279,7 @@ fn render_table(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16
     let is_shown = |place: &usize| shown.iter().any(|(index, _)| index == place);
     let left_out = (0..columns.len()).filter(|place| !is_shown(place));
     let left_out = left_out.filter_map(|place| columns.get(place)).map(|column| column.title);
-    if let Some(sentence) = left_out_sentence(&left_out.collect::<Vec<_>>()) {
+    if let Some(sentence) = left_out_sentence(&left_out.collect::<Vec<_>>()).filter(|_| notes) {
         text.push_str(&wrap_text(&sentence, width, 0));
     }
     text

@@ -312,7 +312,7 @@ fn every_failed_change_ends_with_a_next_step() {
                 let command = command.split('`').next().unwrap_or_default();
                 let command: Vec<&str> = command.split(' ').collect();
                 let dry: &[&str] =
-                    if matches!(command[..], ["expose", "show"] | ["history", ..] | ["rule", ..]) {
+                    if matches!(command[..], ["expose", "show"] | ["history" | "rule", ..]) {
                         &[]
                     } else {
                         &["--help"]

