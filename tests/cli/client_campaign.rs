@@ -332,11 +332,14 @@ impl Verdict<'_> {
             calm && !self.plan.table.starts_with("before") && self.plan.table != "after fail";
         // Whoever can ask again knows.
         let link_only = self.plan.fault == "cut" && self.plan.trouble.is_empty();
-        let refused =
-            matches!(self.plan.trouble, "pending" | "locked") && self.plan.fault == "nothing";
+        let undisturbed = self.plan.fault == "nothing";
+        // What waits in the GUI stops no closing.
+        let closes = self.start.command.iter().any(|word| word == "revoke" || word == "tighten");
+        let goes_on = undisturbed && self.plan.trouble == "pending" && closes;
+        let refused = undisturbed && matches!(self.plan.trouble, "pending" | "locked") && !goes_on;
         let expected = match self.shown.code {
             Some(0) => !refused,
-            Some(6 | 7) => !calm && !link_only,
+            Some(6 | 7) => !calm && !link_only && !goes_on,
             // It is not known where nobody is left to ask, or the firewall has no room to make its answer final.
             Some(8) => {
                 matches!(self.plan.fault, "down" | "power")
