@@ -89,16 +89,9 @@ fn leaves_for_service(
     service: &ReadRequest,
     client: Option<IpAddr>,
 ) -> bool {
-    let exit = configured.exit_interface(service.address);
-    let exit = exit.map_or("", |interface| interface.name.as_str());
     let mut leaves = true;
-    for rule in &configured.all_filter {
-        let looks = rule.floating
-            && !rule.disabled
-            && matches!(rule.direction.as_deref(), Some("out" | "any"))
-            && (rule.is_pass() || rule.is_block())
-            && !is_conditional(rule)
-            && is_on_interface(configured, rule, exit)
+    for rule in exit_rules(configured, service) {
+        let looks = !is_conditional(rule)
             && holds_client(configured, &rule.source, client) == Some(true)
             && matches_service(configured, rule, service) == Some(true);
         if looks {
@@ -109,6 +102,37 @@ fn leaves_for_service(
         }
     }
     leaves
+}
+
+/// Returns a rule of which cannot be said whether it keeps the service's connections from getting out of the firewall:
+/// it asks for more than addresses and ports, or for a list that is not in the configuration.
+pub fn find_open_exit<'a>(
+    configured: &'a Configured,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    exit_rules(configured, service).find(|rule| {
+        let from = holds_client(configured, &rule.source, None);
+        let to = matches_service(configured, rule, service);
+        let may_match = from != Some(false) && to != Some(false);
+        let is_sure = !is_conditional(rule) && from.is_some() && to.is_some();
+        rule.is_block() && may_match && !is_sure
+    })
+}
+
+/// Returns the floating rules that pf asks where connections to the service leave the firewall.
+fn exit_rules<'a>(
+    configured: &'a Configured,
+    service: &ReadRequest,
+) -> impl Iterator<Item = &'a FilterRule> {
+    let exit = configured.exit_interface(service.address);
+    let exit = exit.map_or("", |interface| interface.name.as_str()).to_owned();
+    configured.all_filter.iter().filter(move |rule| {
+        rule.floating
+            && !rule.disabled
+            && matches!(rule.direction.as_deref(), Some("out" | "any"))
+            && (rule.is_pass() || rule.is_block())
+            && is_on_interface(configured, rule, &exit)
+    })
 }
 
 /// Returns when pf meets a rule: floating ones first, then those of groups, then those of the interface.

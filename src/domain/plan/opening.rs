@@ -15,7 +15,7 @@ use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::{
-    find_floating_pass, find_forward_before, find_open_rule, find_rule_before,
+    find_floating_pass, find_forward_before, find_open_exit, find_open_rule, find_rule_before,
     lets_named_sources_in, lets_service_in,
 };
 use crate::domain::pfsense::edit::are_of_service;
@@ -332,10 +332,11 @@ pub(super) fn promised_exposure(
         !some_get_in
     });
     // What is let in has to get out to the service as well.
+    let open_exit = find_open_exit(present.configured, &request).map(called_filter);
     let shadow = shadow.or_else(|| {
         let (rule, keeps_all) = present.exposure.exit_block.as_ref()?;
         // Those that it spares get in by the pair's own rule.
-        if !keeps_all && some_get_in {
+        if !keeps_all && (some_get_in || open_exit.is_some()) {
             return None;
         }
         Some(format!("a rule that keeps connections from getting out to the service and is left as it is: {rule}"))
@@ -354,6 +355,11 @@ pub(super) fn promised_exposure(
     } else if let Some(rule) = open_rule {
         let words =
             format!("Who gets in depends on {rule}, which stands first and is left as it is.");
+        draft.risks.push(Risk::new("source-limited", words));
+    } else if let Some(rule) = open_exit {
+        let words = format!(
+            "Who gets in depends on {rule}, which may keep connections from getting out to the service and is left as it is."
+        );
         draft.risks.push(Risk::new("source-limited", words));
     } else if state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());

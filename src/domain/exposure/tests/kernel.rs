@@ -12,7 +12,7 @@ use super::judged;
 use super::paths::{PASS_ANY, beside, with_networks};
 use crate::domain::pfsense::configured::{Alias, InterfaceConfig};
 use crate::domain::pfsense::deciding::{
-    find_forward_before, find_rule_before, lets_named_sources_in,
+    find_forward_before, find_open_exit, find_rule_before, lets_named_sources_in,
 };
 
 const FORWARD: &str = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
@@ -431,5 +431,52 @@ fn the_configured_way_out_is_the_narrowest_network_too() {
         let found =
             lets_named_sources_in(&configured, Some(&nat_rule()), Some(&friends), false, &request);
         assert_eq!(found, lets_in, "{interface}");
+    }
+}
+
+#[test]
+fn a_way_out_that_a_rule_may_keep_shut_is_found() {
+    let mut configured = configured();
+    with_networks(&mut configured);
+    configured.interfaces[1].ipaddr = text("10.0.20.1");
+    configured.interfaces[1].subnet = text("24");
+    configured.aliases.push(Alias {
+        name: "country".into(),
+        kind: text("urltable"),
+        address: text("https://lists.example/country"),
+    });
+    let request = (&service()).into();
+    let lan = configured.interfaces[1].name.clone();
+    let from = |address: &str, not: bool| crate::domain::pfsense::configured::Side {
+        address: text(address),
+        not,
+        ..Default::default()
+    };
+    let block = FilterRule {
+        kind: text("block"),
+        floating: true,
+        direction: text("any"),
+        interface: text(&lan),
+        ..filter_rule()
+    };
+    let with_mark = FilterRule {
+        conditions: [("dscp", "af11".to_owned())].into_iter().collect(),
+        ..block.clone()
+    };
+    for (rule, is_open) in [
+        (block.clone(), false),
+        (with_mark.clone(), true),
+        (FilterRule { direction: text("out"), ..with_mark.clone() }, true),
+        (FilterRule { direction: text("in"), ..with_mark.clone() }, false),
+        (FilterRule { disabled: true, ..with_mark.clone() }, false),
+        (FilterRule { interface: text("wan"), ..with_mark.clone() }, false),
+        (FilterRule { kind: text("pass"), ..with_mark }, false),
+        (FilterRule { source: from("country", true), ..block.clone() }, true),
+        (FilterRule { source: from("country", false), ..block.clone() }, true),
+        (FilterRule { source: from("198.51.100.7", false), ..block }, false),
+    ] {
+        configured.all_filter = vec![rule.clone()];
+        let found = find_open_exit(&configured, &request);
+        assert_eq!(found.is_some(), is_open, "{rule:?}");
     }
 }
