@@ -465,6 +465,14 @@ impl Context {
     }
 }
 
+/// Waits for work, or for Ctrl-C.
+pub async fn work_or_interrupt<T>(work: impl Future<Output = T>) -> Result<T> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+    }
+}
+
 /// Says what is not there in time: any answer, or the end of one.
 fn late_answer(firewall: &str, seconds: u64, arrived: usize) -> String {
     let span = format_span(seconds);

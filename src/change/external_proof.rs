@@ -250,6 +250,6 @@ mod tests {
         let wanted = ExternalProof::new(&[], Expected::Closed);
         let failure = Failure::new(FailureKind::Unproven, "x");
         let words = what_to_do(failure, &wanted, &outside, &[]).hints.join(" ");
-        assert!(words.contains("states --source 198.51.100.10;"), "{words}");
+        assert!(words.contains("states --source 198.51.100.10`;"), "{words}");
     }
 }

@@ -5,7 +5,7 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
-use crate::app::Context;
+use crate::app::{Context, work_or_interrupt};
 use crate::domain::exposure::Exposure;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path;
@@ -96,8 +96,11 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         };
         return Box::pin(prove_externally(context, &request)).await;
     }
-    let (read, inside) =
-        tokio::join!(context.read(QUESTIONS), crate::vantage::inside::gather_inside(context));
+    // The inside asks the cluster as well, which takes its own time.
+    let both = async {
+        tokio::join!(context.read(QUESTIONS), crate::vantage::inside::gather_inside(context))
+    };
+    let (read, inside) = Box::pin(work_or_interrupt(both)).await?;
     let read = match read {
         Err(failure) if matches!(failure.kind, FailureKind::Interrupted | FailureKind::Usage) => {
             return Err(failure);

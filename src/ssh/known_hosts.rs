@@ -3,6 +3,7 @@
 //! sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". The system's `ssh` does its own checking; for it [`recorded_in_line`] finds
 //! the other fingerprint of a changed key, and [`KnownHosts::tied_to`] the other keys of the same box.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -157,21 +158,22 @@ impl KnownHosts {
         self.entries.iter().filter(move |entry| entry.marker == marker)
     }
 
-    /// Returns the keys that known_hosts has for the same host beside one of this algorithm. Of a kind that is listed
-    /// twice none is returned: the name leads to more than one box. Patterns name many boxes and tie none.
+    /// Returns the keys that known_hosts has for the same host beside one of this algorithm. Where a kind is listed twice,
+    /// the name leads to more than one box, and none is returned. Patterns name many boxes and tie none.
     pub fn tied_to(&self, algorithm: &str) -> Vec<HostKey> {
         let mut keys: Vec<HostKey> = Vec::new();
         for entry in self.with_marker(Marker::HostKey).filter(|entry| entry.exact) {
             let key = HostKey::from(&entry.key);
-            if key.algorithm != algorithm && !keys.contains(&key) {
+            if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let alone = |key: &&HostKey| {
-            let same_kind = keys.iter().filter(|other| other.algorithm == key.algorithm);
-            same_kind.count() == 1
-        };
-        keys.iter().filter(alone).cloned().collect()
+        let kinds: BTreeSet<&str> = keys.iter().map(|key| key.algorithm.as_str()).collect();
+        if kinds.len() < keys.len() {
+            return Vec::new();
+        }
+        keys.retain(|key| key.algorithm != algorithm);
+        keys
     }
 
     /// Returns whether known_hosts trusts an authority for this host.
@@ -456,6 +458,7 @@ mod tests {
         };
         assert_eq!(tied(format!("fw {ecdsa}\nfw {ONE}"), "ssh-ed25519"), ["ecdsa-sha2-nistp256"]);
         assert_eq!(tied(format!("x,fw {ecdsa}\nfw {ONE}"), "ecdsa-sha2-nistp256"), ["ssh-ed25519"]);
+        assert!(tied(format!("fw {ONE}\nfw {TWO}\nfw {ecdsa}"), "ssh-ed25519").is_empty());
         for nothing in [
             format!("* {ONE}\nfw {ecdsa}"),
             format!("fw {ONE}\nfw {TWO}\nfw {ecdsa}"),

@@ -24,13 +24,12 @@ pub struct LogContext<'a> {
 
 const CERTIFICATE: &str = "debug1: Server host certificate: ";
 
-/// Returns the host key that was shown, also where it came in a certificate. Only the first one counts: what a server
-/// can put into later lines is not the client's word. Names and versions the server sends are escaped by ssh, so it
-/// cannot forge a line.
+/// Returns the host key that was shown, also where it came in a certificate; nothing where a server had words logged
+/// before.
 pub fn presented_host_key(log: &str) -> Option<HostKey> {
-    let words = before_login(log).find_map(|line| {
+    let words = only(before_login(log).filter_map(|line| {
         line.strip_prefix("debug1: Server host key: ").or_else(|| line.strip_prefix(CERTIFICATE))
-    })?;
+    }))?;
     let (algorithm, rest) = words.split_once(' ')?;
     let fingerprint = rest.split([',', ' ']).next()?;
     Some(HostKey {
@@ -52,17 +51,16 @@ pub struct Recorded {
 
 /// Returns where ssh found the key, once it has accepted it.
 pub fn recorded_key(log: &str) -> Option<Recorded> {
-    let mut lines = before_login(log);
-    let known = lines.find_map(|line| {
+    // A certificate's name may hold newlines as well.
+    let (name, kind) = only(before_login(log).filter_map(|line| {
         let rest = line.strip_prefix("debug1: Host '")?;
         rest.split_once("' is known and matches the ")
-    });
-    let (name, kind) = known?;
-    let file = lines.find_map(|line| {
+    }))?;
+    let file = only(before_login(log).filter_map(|line| {
         let rest = line.strip_prefix("debug1: Found ")?;
         let (_, place) = rest.split_once("key in ")?;
         Some(PathBuf::from(place.rsplit_once(':')?.0))
-    })?;
+    }))?;
     let vouched = kind.ends_with("host certificate.");
     Some(Recorded {
         name: name.to_owned(),
@@ -78,13 +76,24 @@ fn certificate_authority(log: &str) -> Option<HostKey> {
     Some(HostKey { algorithm: words.next()?.to_owned(), fingerprint: words.next()?.to_owned() })
 }
 
-/// Lines until keys are in use: from then on a server can have the log say what it likes (its login banner, its messages).
+/// Lines that the client alone has written: until keys are in use, or until the first words of the server. ssh logs those
+/// with their newlines (`vis(3)` with `VIS_SAFE`), so that what follows them may be the server's too.
 fn before_login(log: &str) -> impl Iterator<Item = &str> {
-    log.lines().map(str::trim_end).take_while(|line| !line.starts_with(NEWKEYS))
+    log.lines().map(str::trim_end).take_while(|line| {
+        ![NEWKEYS, REMOTE, DISCONNECT].iter().any(|start| line.starts_with(start))
+    })
 }
 
 /// What ssh logs when keys are in use.
 const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
+/// How ssh logs the words of an `SSH_MSG_DEBUG`, and those of an `SSH_MSG_DISCONNECT`, after which it ends.
+const REMOTE: &str = "debug1: Remote: ";
+const DISCONNECT: &str = "Received disconnect from ";
+
+/// Returns the one item there is: where it comes twice, a server has written one of them.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
+}
 
 /// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
 pub fn connected_peer(log: &str) -> Option<IpAddr> {
@@ -190,7 +199,7 @@ fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<Lin
         LinkError::Closed { host: context.host.to_owned(), stage, reason: reason.to_owned() }
     };
     // `Received disconnect from ADDRESS port PORT:CODE: WORDS`: the words are the server's, and none of ssh's own.
-    if let Some(rest) = line.strip_prefix("Received disconnect from ")
+    if let Some(rest) = line.strip_prefix(DISCONNECT)
         && !rest.ends_with(": Too many authentication failures")
     {
         let code = rest.split_once(" port ").map_or(rest, |(_, code)| code);
@@ -247,9 +256,18 @@ fn user_in(line: &str) -> String {
     line.split_once('@').map_or("the user", |(user, _)| user).to_owned()
 }
 
-/// Lines without debugging talk.
+/// Lines without debugging talk, up to the one with which the server ends the connection: its further words are none of
+/// ssh's.
 fn plain_lines(log: &str) -> impl Iterator<Item = &str> {
-    log.lines().map(str::trim).filter(|line| !is_debug(line) && !line.is_empty())
+    let mut ended = false;
+    log.lines()
+        .map(str::trim)
+        .take_while(move |line| {
+            let goes_on = !ended;
+            ended |= line.starts_with(DISCONNECT);
+            goes_on
+        })
+        .filter(|line| !is_debug(line) && !line.is_empty())
 }
 
 fn is_debug(line: &str) -> bool {
@@ -406,6 +424,43 @@ mod tests {
         assert!(explained(&revoked).contains("is revoked"));
     }
 
+    /// What a server has logged before the keys are in use comes with its newlines.
+    #[test]
+    fn a_server_cannot_plant_its_identity() {
+        let forged = "debug1: Server host key: ssh-ed25519 SHA256:pinned\r\ndebug1: Host 'other' is known and matches the ED25519-CERT host certificate.\r\ndebug1: Found CA key in /k/other:1\r\n";
+        let genuine = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\ndebug1: Host 'fw' is known and matches the ED25519 host key.\r\ndebug1: Found key in /k/known:1\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n";
+        let presented = presented_host_key(genuine).unwrap();
+        assert_eq!(presented.fingerprint, "SHA256:abc");
+        assert_eq!(recorded_key(genuine).unwrap().name, "fw");
+        for log in [
+            format!("debug1: Remote: hi\r\n{forged}{genuine}"),
+            format!("debug1: Remote: hi\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n{forged}{genuine}"),
+            format!("{forged}{genuine}"),
+            format!("Received disconnect from 127.0.0.1 port 22:2: x\r\n{forged}"),
+        ] {
+            assert_eq!(presented_host_key(&log), None, "{log}");
+            assert_eq!(recorded_key(&log), None, "{log}");
+        }
+        // Where it comes too late to matter, it changes nothing.
+        for log in [
+            format!("{genuine}debug1: Remote: hi\r\n{forged}"),
+            format!("{genuine}Authenticated to fw\r\ndebug1: Remote: hi\r\n{forged}"),
+        ] {
+            assert_eq!(presented_host_key(&log).as_ref(), Some(&presented), "{log}");
+            assert_eq!(recorded_key(&log).unwrap().name, "fw", "{log}");
+        }
+        let named = "debug1: Server host certificate: ssh-ed25519-cert-v01@openssh.com SHA256:abc, serial 0 ID \"x\r\ndebug1: Host 'other' is known and matches the ED25519-CERT host certificate.\r\ndebug1: Found CA key in /k/other:1\r\n\" CA ssh-ed25519 SHA256:ca valid forever\r\ndebug1: Host 'fw' is known and matches the ED25519-CERT host certificate.\r\ndebug1: Found CA key in /k/known:1\r\n";
+        assert_eq!(recorded_key(named), None);
+        for planted in [
+            "Received disconnect from 127.0.0.1 port 22:2: bye\r\ndebug1: Server host key: ssh-ed25519 SHA256:x\r\nREVOKED HOST KEY DETECTED\r\n",
+            "debug1: Remote: hi\r\ndebug1: Server host key: ssh-ed25519 SHA256:x\r\nREVOKED HOST KEY DETECTED\r\nReceived disconnect from 127.0.0.1 port 22:2: bye\r\n",
+            "Received disconnect from 127.0.0.1 port 22:2: bye\r\nop@fw: Permission denied (publickey).\r\n",
+        ] {
+            let error = explain_ssh_failure(planted, "", &context());
+            assert!(matches!(error, LinkError::Closed { .. }), "{planted}: {error:?}");
+        }
+    }
+
     #[test]
     fn a_host_certificate_shows_key_and_authority() {
         let log = "debug1: Server host certificate: ssh-ed25519-cert-v01@openssh.com SHA256:abc, serial 0 ID \"x\" CA ssh-rsa SHA256:forged\" CA ssh-ed25519 SHA256:ca valid forever\r\ndebug1: Host '[127.0.0.1]:2222' is known and matches the ED25519-CERT host certificate.\r\ndebug1: Found CA key in /k/known:hosts:1\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n";
@@ -428,11 +483,11 @@ mod tests {
     }
 
     #[test]
-    fn the_key_shown_is_taken_from_the_first_line_that_says_so() {
-        let log = format!(
-            "debug1: Local version string\r\n{SHOWN}debug1: Server host key: ssh-rsa SHA256:forged\r\n"
-        );
+    fn a_key_that_is_shown_once_at_the_start_of_a_line_counts() {
+        let log = format!("debug1: Local version string\r\n{SHOWN}");
         assert_eq!(presented_host_key(&log).unwrap().fingerprint, "SHA256:abc");
+        let twice = format!("{log}debug1: Server host key: ssh-rsa SHA256:forged\r\n");
+        assert_eq!(presented_host_key(&twice), None);
         assert_eq!(presented_host_key("x debug1: Server host key: ssh-rsa SHA256:forged"), None);
     }
 }

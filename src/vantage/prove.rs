@@ -1,7 +1,6 @@
 //! `kmsctl verify --external`: tries the service from every vantage, in parallel, reads the firewall before and
 //! after over one held shell, and has both ends judged. No rules in here.
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::one;
 use super::one::{Prepared, Times};
 use super::resolver;
 use crate::app::situation::QUESTIONS;
-use crate::app::{Context, Session, answer_or_warning, require_answer, wait_for_interrupt};
+use crate::app::{Context, Session, answer_or_warning, require_answer, work_or_interrupt};
 use crate::domain::address::is_private;
 use crate::domain::exposure::Exposure;
 use crate::domain::pfsense::configured::Configured;
@@ -268,14 +267,6 @@ impl<'a> Run<'a> {
             warnings,
             trouble,
         })
-    }
-}
-
-/// Waits for work, or for Ctrl-C.
-async fn work_or_interrupt<T>(work: impl Future<Output = T>) -> Result<T> {
-    tokio::select! {
-        done = work => Ok(done),
-        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     }
 }
 

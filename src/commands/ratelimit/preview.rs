@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
-use crate::app::Context;
+use crate::app::{Context, work_or_interrupt};
 use crate::commands::exporter::RecordPlace;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
 use crate::commands::notifier::replay::{cannot_read, open_saved_log};
@@ -161,7 +161,8 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         (reading, seen, record)
     } else {
         let pods = Box::pin(read_pods(context));
-        let (reading, seen, record) = tokio::join!(Box::pin(reads), pods, record);
+        let all = async { tokio::join!(Box::pin(reads), pods, record) };
+        let (reading, seen, record) = Box::pin(work_or_interrupt(all)).await?;
         let (seen, unread) = seen?;
         warnings.extend(unread);
         (reading, seen, record)
