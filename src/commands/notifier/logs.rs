@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
-use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
 use super::status;
@@ -321,14 +320,13 @@ async fn drain_container(
     let silence = context.settings.cluster.timeout;
     loop {
         let next = timeout_at(until.min(Instant::now() + silence), stream.next()).await;
-        // A flood is always ready, so that the time is looked at here as well, and others have their turn.
+        // A flood is always ready, so that the time is looked at here as well.
         let over = Instant::now() >= until;
         let Ok(line) = next.map_err(drop).and_then(|line| if over { Err(()) } else { Ok(line) })
         else {
             let seconds = if over { context.settings.timeout } else { silence }.as_secs();
             return Err(KubectlError::TimedOut { seconds, said: String::new() });
         };
-        consume_budget().await;
         match line? {
             Some(line) => take(&line),
             None => return Ok(stream.left_out()),
