@@ -441,11 +441,7 @@ impl Context {
         let seconds = self.settings.timeout.as_secs();
         let arrived = Arc::new(AtomicUsize::new(0));
         let work = ARRIVED.scope(Arc::clone(&arrived), work);
-        let answered = tokio::select! {
-            answered = tokio::time::timeout(self.settings.timeout, work) => answered,
-            () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
-        };
-        match answered {
+        match work_or_interrupt(tokio::time::timeout(self.settings.timeout, work)).await? {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(Failure::unreachable(late_answer(
                 self.firewall_name(),
@@ -458,10 +454,7 @@ impl Context {
 
     /// Waits; Ctrl-C ends it.
     pub async fn pause(&self, duration: Duration) -> Result<()> {
-        tokio::select! {
-            () = tokio::time::sleep(duration) => Ok(()),
-            () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
-        }
+        work_or_interrupt(tokio::time::sleep(duration)).await
     }
 }
 

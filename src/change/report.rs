@@ -445,7 +445,7 @@ fn rows_table(human: &mut Human, rows: &[ReportRow]) {
     human.table(columns, cells.collect());
 }
 
-/// Renders how a change of the history ended, whatever became of it later, in a word and its tone.
+/// Renders how a change of the history ended, also where it was taken back later, in a word and its tone.
 pub fn entry_ending(entry: &HistoryEntry) -> (&'static str, Tone) {
     let Some(ended) = entry.ended_as() else {
         return ("unknown", Tone::Bad);

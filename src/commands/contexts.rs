@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::app::{Context, LastReading, last_reading, service_name, wait_for_interrupt};
+use crate::app::{Context, LastReading, last_reading, service_name, work_or_interrupt};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::read_bounded;
@@ -215,11 +215,7 @@ async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> 
         let _place = places.acquire().await;
         run_words(context, row, own_words()).await
     });
-    let all = join_in_order(runs.collect());
-    let answers = tokio::select! {
-        answers = all => answers,
-        () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
-    };
+    let answers = work_or_interrupt(join_in_order(runs.collect())).await?;
     let answers = answers.into_iter().collect::<Result<Vec<ContextAnswer>>>()?;
     let data = serde_json::json!({ "contexts": answers });
     let mut view = View::new("contexts", context.clock.now(), &data)?;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::history::open_sentence;
 use super::verify;
 use super::verify::known_fact;
-use crate::app::{Context, require_answer, wait_for_interrupt};
+use crate::app::{Context, require_answer, work_or_interrupt};
 use crate::change;
 use crate::change::ChangeFlags;
 use crate::clock::Clock;
@@ -94,10 +94,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
             cluster::look_at_cluster(context, kubectl.as_ref()),
         )
     };
-    let (visit, resolutions, cluster) = tokio::select! {
-        looked = look => looked,
-        () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
-    };
+    let (visit, resolutions, cluster) = work_or_interrupt(look).await?;
     let visit = visit?;
     let mut findings = doctor::login_findings(&visit.login);
     findings.extend(of_firewall(context, &visit));

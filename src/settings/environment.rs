@@ -149,14 +149,19 @@ impl Environment {
 
     /// Replaces a leading `~/` by the home directory.
     pub fn expand(&self, path: &str) -> PathBuf {
-        match (path.strip_prefix("~/"), &self.home) {
-            (Some(rest), Some(home)) => home.join(rest),
-            _ => Path::new(path).to_owned(),
-        }
+        at_home(path, self.home.as_deref())
     }
 
     fn scratch() -> PathBuf {
         PathBuf::from(format!("/tmp/kmsctl-{}", own_user()))
+    }
+}
+
+/// Puts the home directory in the place of a leading `~`.
+pub fn at_home(path: &str, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
     }
 }
 

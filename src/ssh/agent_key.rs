@@ -12,6 +12,7 @@ use super::control_master::printed_configuration;
 use super::error::LinkError;
 use super::key_file::Agent;
 use crate::plain_file;
+use crate::settings::environment::at_home;
 use crate::settings::target::Target;
 
 /// As many keys are left to ssh: with the sixth failure the server hangs up.
@@ -104,9 +105,8 @@ fn names_an_agent(target: &Target) -> bool {
         keywords.iter().any(|keyword| text.contains(keyword))
     };
     let given = target.ssh_config.is_some();
-    let own = target.ssh_config.clone().or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
     let listed = Path::new(SYSTEM_FILES).read_dir().into_iter().flatten().flatten();
-    own.is_some_and(|path| mentions(&path, &[AGENT, "include"]))
+    target.ssh_config_file().is_some_and(|path| mentions(&path, &[AGENT, "include"]))
         || !given
             && listed
                 .map(|entry| entry.path())
@@ -177,14 +177,6 @@ impl SshChoice {
                 .find_map(|line| line.strip_prefix("identityagent "))
                 .map(str::to_owned),
         }
-    }
-}
-
-/// Puts the home in the place of `~`.
-fn at_home(path: &str, home: Option<&Path>) -> PathBuf {
-    match (path.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
     }
 }
 

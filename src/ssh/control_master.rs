@@ -379,10 +379,8 @@ struct ControlDirectory {
 impl ControlDirectory {
     fn for_target(target: &Target) -> Result<Self, LinkError> {
         // A change of the configuration file may lead the same alias elsewhere.
-        let config =
-            target.ssh_config.clone().or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
-        let stamp = config
-            .as_ref()
+        let stamp = target
+            .ssh_config_file()
             .and_then(|path| fs::metadata(path).ok())
             .map(|found| (found.len(), found.mtime(), found.mtime_nsec()));
         let identity = format!(

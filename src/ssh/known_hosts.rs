@@ -307,7 +307,7 @@ fn known_host_fields(line: &str) -> Option<(Marker, &str, &str)> {
 /// Returns whether a list of patterns names a host exactly, or nothing where it does not name it: `*` and `?` match, `!`
 /// excludes, `|1|salt|hash` is a hashed name.
 fn names_host(patterns: &str, name: &str) -> Option<bool> {
-    // As with ssh, a field that begins so is one hashed name, whatever follows.
+    // As with ssh, a field that begins so is one hashed name to its end.
     if let Some(hashed) = patterns.strip_prefix('|') {
         return hash_matches(hashed, name).filter(|matches| *matches);
     }

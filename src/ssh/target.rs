@@ -20,6 +20,11 @@ use crate::domain::firewall_identity::FirewallIdentity;
 use crate::settings::target::{Target, Transport};
 
 impl Target {
+    /// Returns the user's configuration of the system's `ssh`: the named file, or the one that ssh looks for.
+    pub(crate) fn ssh_config_file(&self) -> Option<PathBuf> {
+        self.ssh_config.clone().or_else(|| Some(self.home.as_ref()?.join(".ssh/config")))
+    }
+
     /// Returns the known_hosts files of the built-in client, the user's first.
     pub(crate) fn known_hosts_files(&self) -> Vec<PathBuf> {
         if let Some(path) = &self.known_hosts {

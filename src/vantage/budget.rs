@@ -27,7 +27,7 @@ const LARGEST: u64 = 64 << 10;
 /// Where connections come from and which firewall counts them, by everything that is known of either.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spender {
-    /// The vantage by its name, its address and whatever else it may be known by.
+    /// The vantage by its name, its address and any other name that it is known by.
     pub from: Vec<String>,
     /// The firewall's host keys; none where it was not reached yet, which counts as any.
     pub through: Vec<String>,

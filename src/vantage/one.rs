@@ -375,7 +375,7 @@ mod tests {
         VantageKind::CheckHost { url: url.to_owned(), nodes: 3 }
     }
 
-    /// One source is counted once, by whatever names it is configured, and before the login as after it.
+    /// One source is counted once, whichever names are configured for it, and before the login as after it.
     #[test]
     fn vantages_that_are_one_source_share_a_budget() {
         let seen = |key: &str, tied: &[&str]| FirewallIdentity {

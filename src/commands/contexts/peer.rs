@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{ContextAnswer, ContextRow, describe_contexts, list_answers, own_words, run_words};
-use crate::app::{Context, wait_for_interrupt};
+use crate::app::{Context, work_or_interrupt};
 use crate::change::ChangeFlags;
 use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::{View, prompt};
@@ -89,10 +89,7 @@ async fn change_both_tables(
         let file = folder.path().join(number.to_string());
         let saving = ["--plan-out".into(), file.clone().into_os_string()];
         let asked = words.iter().cloned().chain(saving).collect();
-        let answer = tokio::select! {
-            answer = run_words(context, row, asked) => answer?,
-            () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
-        };
+        let answer = work_or_interrupt(run_words(context, row, asked)).await??;
         if answer.exit_code != 0 {
             return Err(unplanned(&answer));
         }

@@ -243,7 +243,7 @@ async fn print_logs_once(
     trouble.map_or(Ok(()), Err)
 }
 
-/// Of a log that goes on and on, as one is that somebody fills or a program in between holds open.
+/// Says that a log goes on and on, as where clients fill it or a program in between holds it open.
 fn never_ended(seconds: u64) -> Failure {
     let span = format_span(seconds);
     Failure::unreachable(format!(
@@ -322,14 +322,15 @@ async fn drain_container(
         let next = timeout_at(until.min(Instant::now() + silence), stream.next()).await;
         // A flood is always ready, so that the time is looked at here as well.
         let over = Instant::now() >= until;
-        let Ok(line) = next.map_err(drop).and_then(|line| if over { Err(()) } else { Ok(line) })
-        else {
-            let seconds = if over { context.settings.timeout } else { silence }.as_secs();
-            return Err(KubectlError::TimedOut { seconds, said: String::new() });
-        };
-        match line? {
-            Some(line) => take(&line),
-            None => return Ok(stream.left_out()),
+        match next {
+            Ok(line) if !over => match line? {
+                Some(line) => take(&line),
+                None => return Ok(stream.left_out()),
+            },
+            _ => {
+                let seconds = if over { context.settings.timeout } else { silence }.as_secs();
+                return Err(KubectlError::TimedOut { seconds, said: String::new() });
+            }
         }
     }
 }

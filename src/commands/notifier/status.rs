@@ -1,6 +1,6 @@
 //! `kmsctl notifier status`: is it alive, is it behind, who was here.
 
-use crate::app::{Context, wait_for_interrupt};
+use crate::app::{Context, work_or_interrupt};
 use crate::commands::verify;
 use crate::domain::cluster::objects::{KubernetesService, Pod};
 use crate::domain::notifier::event_log::{EventKind, EventRecord, Held, split_kubectl_stamp};
@@ -313,12 +313,9 @@ pub async fn kubectl_or_interrupt<T>(
     work: impl Future<Output = Result<T, KubectlError>>,
 ) -> Result<T> {
     let spinner = context.terminal.spinner("Asking the cluster …");
-    let answered = tokio::select! {
-        answered = work => answered.map_err(Failure::from),
-        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
-    };
+    let answered = work_or_interrupt(work).await;
     spinner.finish_and_clear();
-    answered
+    answered?.map_err(Failure::from)
 }
 
 /// Lists the pods; where that is forbidden, their names, and whether they are ready, may still be read from the endpoints

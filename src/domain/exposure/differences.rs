@@ -75,7 +75,7 @@ pub(super) fn kept_behind(rule: Option<&Rule>) -> Warning {
     Warning::new("kept-behind", format!("The pair is loaded, but {by}."))
 }
 
-/// Says that the loaded pair leads nowhere, or is for nobody, as pf's table of an alias holds nothing.
+/// Says that the loaded pair leads nowhere, or is for no source, as pf's table of an alias holds nothing.
 pub(super) fn empty_table(table: &str) -> Warning {
     Warning::new(
         "table-empty",

@@ -1140,7 +1140,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let is_system = table_name(host).is_some_and(is_system_table);
         match (&client.listed, client.address) {
             _ if host == "any" => Truth::Yes,
-            (Some(known), None) if known.host == host => self.holds_someone(host),
+            (Some(known), None) if known.host == host => self.may_hold_addresses(host),
             _ if is_own || is_system => Truth::No,
             (Some(_), None) => Truth::Maybe,
             // The outside at large is in no list, whichever content that has.
@@ -1153,8 +1153,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
     }
 
-    /// Says whether a list of unknown content has somebody on it.
-    fn holds_someone(&self, host: &str) -> Truth {
+    /// Says whether a list of unknown content holds an address.
+    fn may_hold_addresses(&self, host: &str) -> Truth {
         let entries = table_name(host).and_then(|table| *self.around.entries.get(table)?);
         let is_filled = host.contains(":network") || entries.is_some_and(|count| count > 0);
         Truth::from_bool(is_filled).max(Truth::Maybe)
