@@ -8,13 +8,13 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::domain::virusprot::entries::Surroundings;
 use super::pfsense::questions::{
-    ARRIVED, Answer, AskedQuestions, Paths, Question, Reader, Reading,
+    Answer, AskedQuestions, Paths, Question, RUNNING_TIMEOUT, Reader, Reading, RunningTimeout,
 };
 use super::ssh::script::{Nonce, Script};
 use super::ssh::shell::Shell;
@@ -439,14 +439,14 @@ impl Context {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T> {
         let seconds = self.settings.timeout.as_secs();
-        let arrived = Arc::new(AtomicUsize::new(0));
-        let work = ARRIVED.scope(Arc::clone(&arrived), work);
+        let running = RunningTimeout::start(self.settings.timeout);
+        let work = RUNNING_TIMEOUT.scope(Arc::clone(&running), work);
         match work_or_interrupt(tokio::time::timeout(self.settings.timeout, work)).await? {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(Failure::unreachable(late_answer(
                 self.firewall_name(),
                 seconds,
-                arrived.load(Ordering::Relaxed),
+                running.arrived.load(Ordering::Relaxed),
             ))
             .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
         }

@@ -16,7 +16,7 @@ mod tests;
 
 pub use ask::Paths;
 pub use error::{Answer, FactError};
-pub use round::ARRIVED;
+pub use round::{RUNNING_TIMEOUT, RunningTimeout};
 
 use super::agent::{self, ReadRequest};
 use crate::domain::exposure::Exposure;

@@ -208,3 +208,28 @@ fn revoke_does_not_wait_for_states() {
         live.environment.run(&["expose", "revoke", "--yes", "--timeout", "120s"]).fails_with(7);
     assert!(again.contains("Connections: not read"), "{again}");
 }
+
+/// Silent, or talking on and on too slowly to be a flood.
+const NEVER_ENDS: [&str; 2] = ["sleep 600", "while :; do echo x; sleep 1; done"];
+
+/// Nothing that a closing can do without keeps the service open; what was not read is named.
+#[test]
+fn revoke_does_not_wait_for_silence() {
+    for (transport, unended) in TRANSPORTS.into_iter().zip(NEVER_ENDS) {
+        for (asked, code) in [("-vvss", 7), ("*virusprot*", 0), ("-vsi", 7), ("*k8s_kms_lb*", 7)] {
+            let Some(live) = LiveBox::start(transport) else {
+                return;
+            };
+            live.answer_pfctl(transport, &format!("{asked}) {unended} ;;"));
+            let begun = Instant::now();
+            let run = live.environment.run(&["expose", "revoke", "--yes", "--timeout", "12s"]);
+            let case = format!("{transport}, {asked}, {unended}: {run:?}");
+            assert_eq!(run.code, Some(code), "{case}");
+            assert!(!live.redirected(), "{case}");
+            assert!(begun.elapsed() < Duration::from_secs(12), "{case}");
+            assert!(run.stderr.contains("Connections: not read"), "{case}");
+            let named = run.stderr.contains("did not end within");
+            assert!(asked != "-vvss" || named, "{case}");
+        }
+    }
+}

@@ -39,6 +39,21 @@ pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
     others
 }
 
+/// Says whether a change of the configuration, which alone asks for the alias's table, can do without this answer: it rests on
+/// the configuration and the loaded rules. A closing must not wait for who is connected, for what a table holds, or for
+/// pf's counters; what is unread is unproven.
+pub(super) fn is_dispensable(question: &Question, all: &[Question]) -> bool {
+    all.contains(&Question::AliasTable)
+        && matches!(
+            question,
+            Question::AliasTable
+                | Question::Info
+                | Question::Sources
+                | Question::States(_)
+                | Question::Table
+        )
+}
+
 #[derive(Clone, Debug)]
 pub struct Paths {
     pub crontab: ShellWord,

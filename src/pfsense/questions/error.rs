@@ -3,6 +3,7 @@
 use super::gather::{Gathered, MOST_ARRIVED};
 use crate::error::{Failure, FailureKind};
 use crate::pfsense::agent::AgentError;
+use crate::text::format_span;
 
 /// Why one question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum FactError {
     /// More than is waited for.
     #[error("more than {mebibytes} MiB came as the answer of {program}, and no end")]
     Endless { program: String, mebibytes: usize },
+    /// It was given up, so that a change need not wait for it.
+    #[error("the answer of {program} did not end within {}", format_span(*.seconds))]
+    Late { program: String, seconds: u64 },
     /// An answer before it had no end.
     #[error("it was not asked any more, as an answer before it had no end")]
     NotReached,
@@ -109,7 +113,9 @@ pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {
         None if reply.cut => Err(FactError::Endless { program, mebibytes: MOST_ARRIVED >> 20 }),
-        None => Err(FactError::NotReached),
+        None => Err(reply.given_up_after.map_or(FactError::NotReached, |patience| {
+            FactError::Late { program, seconds: patience.as_secs().max(1) }
+        })),
         Some(_) if reply.cut => {
             Err(FactError::TooLarge { program, mebibytes: reply.bound_in_mebibytes() })
         }

@@ -1,5 +1,7 @@
 //! What arrives of one command, in bounded memory; states are parsed as they come.
 
+use std::time::Duration;
+
 use crate::domain::connections;
 use crate::domain::pf::Parsed;
 use crate::domain::pf::state::{State, StateParser};
@@ -35,6 +37,8 @@ pub(super) struct Gathered {
     /// Its exit status; `None` until it has ended.
     pub(super) status: Option<i32>,
     pub(super) cut: bool,
+    /// How long its end was waited for, in vain.
+    pub(super) given_up_after: Option<Duration>,
     /// A reload of the ruleset changed it while it was read, again and again.
     pub(super) raced: bool,
     /// How many bytes arrived on both streams.
@@ -63,6 +67,7 @@ impl Gathered {
             stderr: Vec::new(),
             status: None,
             cut: false,
+            given_up_after: None,
             raced: false,
             arrived: 0,
             most: MOST_BYTES,

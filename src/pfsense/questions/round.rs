@@ -1,13 +1,15 @@
 //! Asks a shell its questions, and asks again, for a while, for what a reload of the ruleset raced. An answer without
-//! end stops the round; what stands before it is kept.
+//! end stops the round; what stands before it is kept. What a change can do without is asked last, and is not waited for
+//! as long as the rest.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::ask::is_dispensable;
 use super::gather::{Gathered, MOST_ARRIVED, MOST_KEPT};
 use super::race::Race;
 use super::{AskedQuestions, Question};
@@ -21,9 +23,32 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long is waited before that: the lists of a few hundred rules are replaced in a tenth of this.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What can be done without is waited for during this part of the time that is left.
+const DISPENSABLE_PART: u32 = 4;
+
 tokio::task_local! {
-    /// Bytes that have come from the firewall since a time-out began to run.
-    pub static ARRIVED: Arc<AtomicUsize>;
+    /// The time-out that is running.
+    pub static RUNNING_TIMEOUT: Arc<RunningTimeout>;
+}
+
+/// A time-out while it runs.
+#[derive(Debug)]
+pub struct RunningTimeout {
+    /// Bytes that have come from the firewall since it began.
+    pub arrived: AtomicUsize,
+    begun: Instant,
+    timeout: Duration,
+}
+
+impl RunningTimeout {
+    /// Begins one.
+    pub fn start(timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { arrived: AtomicUsize::new(0), begun: Instant::now(), timeout })
+    }
+
+    fn time_left(&self) -> Duration {
+        self.timeout.saturating_sub(self.begun.elapsed())
+    }
 }
 
 /// Runs the script once, in which so many commands stand before the questions, and returns all replies.
@@ -35,11 +60,14 @@ pub(super) async fn ask_round(
     let questions = &asked.questions;
     let mut replies: Vec<Gathered> = (0..before).map(|_| Gathered::of_change()).collect();
     replies.extend(questions.iter().map(|question| Gathered::new(question, &asked.service)));
+    let question = |place: &usize| place.checked_sub(before).and_then(|at| questions.get(at));
     let in_upnp = |place: &usize| {
-        let question = place.checked_sub(before).and_then(|at| questions.get(at));
-        matches!(question, Some(Question::UpnpRules | Question::UpnpTranslation))
+        matches!(question(place), Some(Question::UpnpRules | Question::UpnpTranslation))
     };
     let (mut later, first): (Vec<usize>, Vec<usize>) = (0..replies.len()).partition(in_upnp);
+    let can_wait =
+        |place: &usize| question(place).is_some_and(|one| is_dispensable(one, questions));
+    let (mut last, first): (Vec<usize>, Vec<usize>) = first.into_iter().partition(can_wait);
     let mut ended = run_commands(shell, &first, &mut replies).await?;
     if replies.iter().take(before).any(|reply| reply.status.is_none()) {
         let megabytes = MOST_ARRIVED >> 20;
@@ -52,11 +80,16 @@ pub(super) async fn ask_round(
     while ended {
         let lost = race.lost_answers(questions, replies.get(before..).unwrap_or_default());
         if lost.is_empty() {
-            if later.is_empty() || !names_upnp_anchor(&replies) {
+            if !later.is_empty() && names_upnp_anchor(&replies) {
+                ended = run_commands(shell, &later, &mut replies).await?;
+                later.clear();
+                continue;
+            }
+            if last.is_empty() {
                 break;
             }
-            ended = run_commands(shell, &later, &mut replies).await?;
-            later.clear();
+            ended = run_for_a_while(shell, &last, &mut replies).await?;
+            last.clear();
             continue;
         }
         let again: Vec<usize> = lost.iter().map(|place| before + place).collect();
@@ -88,6 +121,29 @@ fn names_upnp_anchor(replies: &[Gathered]) -> bool {
     replies.iter().any(|reply| finder.find(&reply.stdout).is_some())
 }
 
+/// Runs these commands for a part of the time that is left: an answer that has not come to its end then, silent or not, is
+/// given up, and the shell with it. Says whether the round came to its end.
+async fn run_for_a_while(
+    shell: &mut Shell,
+    commands: &[usize],
+    replies: &mut [Gathered],
+) -> Result<bool, LinkError> {
+    let Ok(left) = RUNNING_TIMEOUT.try_with(|running| running.time_left()) else {
+        return run_commands(shell, commands, replies).await;
+    };
+    let patience = left / DISPENSABLE_PART;
+    if let Ok(ended) = timeout(patience, run_commands(shell, commands, replies)).await {
+        return ended;
+    }
+    let statuses = shell.statuses().to_vec();
+    let unended = commands.get(statuses.len()).and_then(|index| replies.get_mut(*index));
+    if let Some(reply) = unended {
+        reply.given_up_after = Some(patience);
+    }
+    note_statuses(commands, statuses, replies);
+    Ok(false)
+}
+
 /// Runs these commands; says whether the round came to its end, which an answer without end keeps it from.
 async fn run_commands(
     shell: &mut Shell,
@@ -104,7 +160,8 @@ async fn run_commands(
             kept -= reply.stdout.len();
             reply.take_bytes(stream, bytes, MOST_KEPT - kept.min(MOST_KEPT));
             kept += reply.stdout.len();
-            let _ = ARRIVED.try_with(|arrived| arrived.fetch_add(bytes.len(), Ordering::Relaxed));
+            let _ = RUNNING_TIMEOUT
+                .try_with(|running| running.arrived.fetch_add(bytes.len(), Ordering::Relaxed));
             flooded = reply.arrived > MOST_ARRIVED;
             reply.cut |= flooded;
             if flooded { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -115,10 +172,14 @@ async fn run_commands(
         Err(LinkError::Stopped { .. }) if flooded => shell.statuses().to_vec(),
         Err(error) => return Err(error),
     };
+    note_statuses(commands, statuses, replies);
+    Ok(!flooded)
+}
+
+fn note_statuses(commands: &[usize], statuses: Vec<i32>, replies: &mut [Gathered]) {
     for (index, status) in commands.iter().zip(statuses) {
         if let Some(reply) = replies.get_mut(*index) {
             reply.status = Some(status);
         }
     }
-    Ok(!flooded)
 }
