@@ -210,10 +210,10 @@ impl Journal {
         };
         let waiting =
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
-        let mut waiting: Vec<_> = waiting.iter().map(|file| (file.read(), false)).collect();
+        let mut waiting: Vec<_> = waiting.iter().map(|file| (file, file.read(), false)).collect();
         // One that was taken in, and whose file has outlived a crash, counts once.
         let mut each_once = |at, event: HistoryEvent, broken| {
-            for (line, taken_in) in &mut waiting {
+            for (_, line, taken_in) in &mut waiting {
                 *taken_in |= line.as_ref().is_ok_and(|line| line.at == at && line.event == event);
             }
             each(at, event, broken);
@@ -229,12 +229,13 @@ impl Journal {
             self.scan_file(file, &mut chain, &mut each_once)?;
         }
         chain.compare_with_head(&head);
-        for (line, _) in waiting.into_iter().filter(|(_, taken_in)| !taken_in) {
+        for (file, line, _) in waiting.into_iter().filter(|(_, _, taken_in)| !taken_in) {
             match line {
                 Ok(line) => {
                     let broken = (!line.whole).then_some(chain.lines + 1);
                     if broken.is_some() {
-                        let what = "it waits in a file of its own, and was altered".to_owned();
+                        let what =
+                            format!("it waits in {}, and was altered", file.path().display());
                         chain.lines += 1;
                         chain.add_break(what);
                     }
@@ -385,7 +386,8 @@ impl Journal {
     }
 
     /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and one that cannot be
-    /// read is noted as torn: neither is taken in again.
+    /// read is noted as torn: neither is taken in again. One that was altered stays where it is, so that it is named until
+    /// someone has looked at it.
     fn waiting(&self) -> Result<Vec<Waiting>, JournalError> {
         let files =
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
@@ -394,14 +396,15 @@ impl Journal {
         }
         let mut waiting: Vec<Waiting> = files
             .into_iter()
-            .map(|file| {
+            .filter_map(|file| {
                 let found = match file.read() {
+                    Ok(line) if !line.whole => return None,
                     Ok(line) => (line.at, line.event),
                     Err(why) => {
                         (Timestamp::UNIX_EPOCH, HistoryEvent::Recovered { bytes: 0, text: why })
                     }
                 };
-                (file, Some(found))
+                Some((file, Some(found)))
             })
             .collect();
         let mut chain = Chain::default();

@@ -32,6 +32,10 @@ impl Aside {
         JournalLine::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Removes the file of a record that is in the history.
     pub(super) fn remove(self) {
         let _ = fs::remove_file(self.0);

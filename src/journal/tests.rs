@@ -281,6 +281,29 @@ fn what_was_taken_in_is_not_taken_twice() {
 }
 
 #[test]
+fn an_altered_record_is_never_taken_in() {
+    let (_home, journal) = with_events(1);
+    let directory = journal.path().parent().unwrap();
+    let path = aside::write_aside(directory, now(), &event(1)).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let altered = text.replace(r#""seq":1"#, r#""seq":2"#);
+    assert_ne!(altered, text);
+    fs::write(&path, altered).unwrap();
+    for number in 2..4 {
+        journal.append(now(), &event(number)).unwrap();
+        let contents = read(&journal);
+        let broken = contents.broken.iter().flatten().count();
+        assert_eq!((contents.events.len(), broken), (usize::try_from(number).unwrap() + 1, 1));
+        let named = path.display().to_string();
+        assert!(contents.chain.breaks.iter().any(|place| place.what.contains(&named)));
+    }
+    fs::write(&path, text).unwrap();
+    journal.append(now(), &event(4)).unwrap();
+    let contents = read(&journal);
+    assert_eq!((contents.events.len(), contents.chain.breaks.len()), (5, 0));
+}
+
+#[test]
 fn a_full_file_is_closed_and_the_chain_goes_on() {
     let (_home, journal) = journal();
     let long = |number: u64| HistoryEvent::Recovered { bytes: number, text: "x".repeat(12 << 20) };
