@@ -62,6 +62,13 @@ pub fn check_own_directory(path: &Path) -> io::Result<()> {
     check_own(&fs::metadata(path)?)
 }
 
+/// Returns whose a directory is, or a link that leads to it, where that is another user, who may put another file into it.
+pub fn directory_problem(path: &Path) -> Option<String> {
+    let found = [fs::symlink_metadata(path), fs::metadata(path)];
+    let foreign = found.iter().flatten().find(|found| is_foreign(found))?;
+    Some(foreign_owner(foreign).to_string())
+}
+
 /// Says whether a directory is there and is neither this user's nor root's.
 pub fn belongs_to_another(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| is_foreign(&found))

@@ -87,8 +87,13 @@ impl Layers {
             named.map(Path::to_owned).or_else(|| variable().map(|path| environment.expand(path)));
         match (named, environment.config_file()) {
             (Some(path), _) => self.add_file(&path)?,
-            (None, Some(path)) if may_be_there(&path) => self.add_file(&path)?,
-            _ => {}
+            (None, Some(path)) => {
+                check_directory(&path)?;
+                if may_be_there(&path) {
+                    self.add_file(&path)?;
+                }
+            }
+            (None, None) => {}
         }
         self.add_chosen_context(environment, flags)?;
         if let Some(name) = &environment.not_text {
@@ -184,10 +189,7 @@ impl Layers {
             plain_file::open_plain_file(path, OpenOptions::new().read(true)).map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
         if let Some(problem) = own_files::configuration_problem(&found) {
-            return Err(Failure::usage(format!(
-                "The configuration file {shown} is refused: {problem}."
-            ))
-            .hint("What it says decides where kmsctl connects, and which programs it runs."));
+            return Err(refused("file", path, &problem));
         }
         file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > LARGEST_FILE {
@@ -292,6 +294,19 @@ impl Layers {
 }
 
 /// Refuses a file that cannot be read, with what helps there.
+/// Refuses kmsctl's own directory where it is another user's: what is in it, or is not, is then that user's choice.
+fn check_directory(file: &Path) -> Result<()> {
+    let directory = file.parent().unwrap_or(file);
+    let problem = own_files::directory_problem(directory);
+    problem.map_or(Ok(()), |problem| Err(refused("directory", directory, &problem)))
+}
+
+fn refused(what: &str, path: &Path, problem: &str) -> Failure {
+    let shown = path.display();
+    Failure::usage(format!("The configuration {what} {shown} is refused: {problem}."))
+        .hint("What it says decides where kmsctl connects, and which programs it runs.")
+}
+
 fn unreadable_file(path: &Path, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
     let shown = path.display();
