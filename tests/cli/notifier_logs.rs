@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::notifier_status::{ask, write_program};
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::TestEnvironment;
+use crate::support::hostile::measured;
 use crate::support::stubs::closed_port;
 use crate::support::world::World;
 
@@ -432,6 +433,43 @@ fn pods_that_may_not_be_listed_are_not_absent() {
     let none = ask(&cluster, &["notifier", "logs"]);
     assert!(none.stderr.contains("There is no pod"), "{none}");
     assert_eq!(none.code, Some(0));
+}
+
+/// Few lines, and each as long as one may be: the newest are kept, as many as fit.
+#[test]
+fn long_lines_of_a_log_fill_no_memory() {
+    let Some(cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("kubectl");
+    for (byte, words) in [
+        ("x", &["-o", "json"][..]),
+        (r"\033", &["--server", "-o", "csv"]),
+        (r"\377", &["--since", "10000h"]),
+    ] {
+        let flood = format!(
+            r#"case " $* " in
+*" logs "* | *" exec "*)
+    line=$(head -c 60000 /dev/zero | LC_ALL=C tr '\0' '{byte}')
+    yes "$line" | head -n 3000 ;;
+*) exec kubectl "$@" ;;
+esac
+"#
+        );
+        write_program(&program, &flood);
+        let environment = TestEnvironment::new()
+            .without("KMSCTL_DEMO_NOW")
+            .variable("KMSCTL_CLUSTER_KUBECONFIG", cluster.kubeconfig().display().to_string())
+            .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string());
+        let words = [&["notifier", "logs", "--timeout", "60s"], words].concat();
+        let run = measured(environment.command(&words));
+        let case = format!("{byte} {words:?}: {:?}, {} MiB", run.code, run.peak);
+        assert_eq!(run.code, Some(0), "{case}: {}", run.stderr);
+        assert!(run.stderr.contains("older") || run.stdout.contains("older"), "{case}");
+        assert!(run.peak <= 256, "{case}");
+        eprintln!("{case}");
+    }
 }
 
 /// A log that drips for ever, as kubectl prints it where a proxy holds the stream open.

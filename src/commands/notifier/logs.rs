@@ -30,6 +30,9 @@ use printer::{LogPrinter, PrintedEntry, PrintedKind, Shape};
 /// Most entries of an answer that is no stream; the newest are kept.
 const MOST: usize = 50_000;
 
+/// Most bytes of the lines that they are from, each weighed as in [`printed_weight`]: they are held in several forms.
+const MOST_WEIGHT: usize = 24 << 20;
+
 /// Entries of a table, the newest, where nothing else is said.
 const NEWEST: usize = 200;
 
@@ -164,8 +167,8 @@ async fn print_logs_once(
         status::find_notifier_pods(context, &followed.kubectl),
     )
     .await?;
-    let mut entries: VecDeque<PrintedEntry> = VecDeque::new();
-    let mut left_out = 0_u64;
+    let mut entries: VecDeque<(usize, PrintedEntry)> = VecDeque::new();
+    let (mut weight, mut left_out) = (0_usize, 0_u64);
     let (mut warnings, mut long) = (Vec::new(), Vec::new());
     let mut trouble: Option<Failure> = None;
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
@@ -181,9 +184,13 @@ async fn print_logs_once(
             let take = |line: &[u8]| {
                 *read.entry(name.clone()).or_default() += 1;
                 for entry in printer.read_line(name, line) {
-                    entries.push_back(entry);
-                    if entries.len() > MOST {
-                        entries.pop_front();
+                    let heavy = printed_weight(line);
+                    weight += heavy;
+                    entries.push_back((heavy, entry));
+                    while (entries.len() > MOST || weight > MOST_WEIGHT)
+                        && let Some((oldest, _)) = entries.pop_front()
+                    {
+                        weight -= oldest;
                         left_out += 1;
                     }
                 }
@@ -216,8 +223,9 @@ async fn print_logs_once(
     warnings.extend(long);
     warnings.extend(older_lines_warning(left_out, full));
     let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
+    let mut entries: Vec<PrintedEntry> = entries.into_iter().map(|(_, entry)| entry).collect();
     if names.len() > 1 && printer.shape != Shape::Lines {
-        entries.make_contiguous().sort_by_key(|entry| match &entry.what {
+        entries.sort_by_key(|entry| match &entry.what {
             PrintedKind::Event(record) => record.at,
             PrintedKind::Line { .. } => None,
         });
@@ -229,7 +237,7 @@ async fn print_logs_once(
     entries.drain(..older);
     let empty = no_lines_message(&names, arguments, &context.settings.cluster.names.selector);
     let is_empty = entries.is_empty();
-    printer.print_all(&names, entries.make_contiguous(), warnings, empty)?;
+    printer.print_all(&names, &entries, warnings, empty)?;
     if table && !is_empty && older > 0 && arguments.tail.is_none() {
         let older = counted(older, "older entry is", "older entries are");
         let hint = format!("{older} not shown; see --tail and --since.");
@@ -241,6 +249,12 @@ async fn print_logs_once(
         context.terminal.hint(&hint);
     }
     trouble.map_or(Ok(()), Err)
+}
+
+/// Returns how many bytes of memory a line may need for a while, in its longest form: JSON has six for what it escapes.
+fn printed_weight(line: &[u8]) -> usize {
+    let escaped = line.iter().filter(|byte| !(b' '..=b'~').contains(*byte));
+    line.len() + 5 * escaped.count()
 }
 
 /// Says that a log goes on and on, as where clients fill it or a program in between holds it open.
