@@ -12,7 +12,9 @@ use super::over_sshd::Firewall;
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::{Outcome, TestEnvironment};
 use crate::support::pods::{Answer, FakeSlack, activate, eventually, get};
+use crate::support::processes;
 use crate::support::sshd::Login;
+use crate::support::stubs::closed_port;
 
 /// Runs kmsctl on a stand-in for a cluster.
 pub fn ask(cluster: &FakeCluster, arguments: &[&str]) -> Outcome {
@@ -447,6 +449,51 @@ fn an_endless_answer_of_kubectl_is_too_large() {
         assert!(said.contains(words), "{script}: {said}");
         assert!(!said.contains('\u{1b}') && said.len() < 4096, "{script}: {said}");
         assert!(asked.elapsed() < Duration::from_secs(20), "{script}");
+    }
+}
+
+/// Whatever asks the cluster ends with Ctrl-C while kubectl hangs, and kubectl with it.
+#[test]
+fn an_interrupt_ends_every_wait_for_kubectl() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let commands: [&[&str]; 7] = [
+        &["verify"],
+        &["ratelimit", "preview", "tighten"],
+        &["doctor"],
+        &["notifier", "status"],
+        &["notifier", "logs"],
+        &["notifier", "logs", "--follow"],
+        &["notifier", "metrics"],
+    ];
+    for words in commands {
+        let environment = TestEnvironment::new()
+            .private_runtime()
+            .without("KMSCTL_DEMO_NOW")
+            .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+            .variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
+            .variable("KMSCTL_SERVICE_PORT", closed_port().to_string())
+            .variable("KMSCTL_FIREWALL_PORT", closed_port().to_string())
+            .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+            .variable("KMSCTL_CLUSTER_CONTEXT", "there")
+            .variable("KMSCTL_CLUSTER_TIMEOUT", "60s");
+        let program = environment.home().join("kubectl");
+        write_program(&program, "echo >\"$0.asked\"\nwhile :; do sleep 1; done");
+        let mut command = environment.command(words);
+        command.args(["--timeout", "60s"]).env("KMSCTL_CLUSTER_KUBECTL", &program);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("kmsctl starts");
+        let begun = Instant::now();
+        while !environment.home().join("kubectl.asked").exists() {
+            assert!(begun.elapsed() < PATIENCE, "{words:?} asks no kubectl");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let interrupted = Instant::now();
+        processes::signal(child.id(), "INT");
+        let code = child.wait().expect("it ends").code();
+        assert_eq!(code, Some(130), "{words:?}");
+        assert!(interrupted.elapsed() < PATIENCE, "{words:?}: {:?}", interrupted.elapsed());
+        let left = processes::remaining(&program.display().to_string(), PATIENCE);
+        assert!(left.is_empty(), "{words:?}: {left:?}");
     }
 }
 
