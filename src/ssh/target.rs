@@ -39,8 +39,8 @@ impl Target {
     }
 
     /// Refuses what could be taken for an option or for a shell's punctuation on ssh's command line (a
-    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, a known_hosts that is no
-    /// file, and a key that is not there (`ssh` would go on with others).
+    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, a known_hosts or
+    /// configuration of ssh that is no file, and a key that is not there (`ssh` would go on with others).
     pub(crate) fn check(&self) -> Result<(), LinkError> {
         let plain = |text: &str, more: &[u8]| {
             !text.is_empty()
@@ -62,8 +62,12 @@ impl Target {
         let holds_no_text = |path: &&PathBuf| {
             std::fs::metadata(path).is_ok_and(|file| file.is_dir() || file.file_type().is_fifo())
         };
-        if let Some(path) = self.known_hosts.as_ref().filter(holds_no_text) {
-            return Err(LinkError::BadKnownHosts { path: path.clone() });
+        // The built-in client reads no configuration of ssh's.
+        let ssh_config = self.ssh_config_file().filter(|_| self.transport != Transport::Russh);
+        for (what, path) in [("known_hosts", &self.known_hosts), ("ssh_config", &ssh_config)] {
+            if let Some(path) = path.as_ref().filter(holds_no_text) {
+                return Err(LinkError::NoFile { what, path: path.clone() });
+            }
         }
         match &self.identity {
             Some(path) if !path.is_file() => Err(LinkError::BadKey {

@@ -2,7 +2,7 @@
 //! for "there is no configuration". Other users' files need root, and are skipped aloud without.
 
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -53,6 +53,36 @@ fn a_configuration_of_another_user_is_refused() {
     refused(&environment, READ, "another user");
     chown(&real, Some(0), None).expect("root may");
     environment.run(READ).success();
+}
+
+#[test]
+fn a_configuration_directory_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    environment.write_config("[service]\nport = 1688\n");
+    let file = environment.config_file();
+    let directory = file.parent().expect("a directory").to_owned();
+    for there in [true, false] {
+        if !there {
+            std::fs::remove_file(&file).expect("it is ours");
+        }
+        chown(&directory, Some(ANOTHER), None).expect("root may");
+        refused(&environment, READ, "another user");
+        refused(&environment, &["status"], "another user");
+        // A link is judged by its target, and by who has made it.
+        let real = environment.home().join("real");
+        std::fs::rename(&directory, &real).expect("a rename");
+        symlink(&real, &directory).expect("a link");
+        refused(&environment, READ, "another user");
+        chown(&real, Some(0), None).expect("root may");
+        environment.run(READ).success();
+        lchown(&directory, Some(ANOTHER), None).expect("root may");
+        refused(&environment, READ, "another user");
+        std::fs::remove_file(&directory).expect("it is ours");
+        std::fs::rename(&real, &directory).expect("a rename");
+    }
 }
 
 #[test]
@@ -223,6 +253,37 @@ fn a_pipe_in_any_files_place_never_waits() {
             assert!(code_in_time(command).is_some(), "{arguments:?}");
         }
     }
+}
+
+/// A pipe that a log is to be read from, or ssh its configuration, is refused; what a shell puts in a command's place is not.
+#[test]
+fn a_named_pipe_to_read_from_is_refused() {
+    let environment = TestEnvironment::new().private_runtime();
+    let pipe = environment.home().join("pipe");
+    make_pipe(&pipe);
+    let named = pipe.display().to_string();
+    for words in [
+        &["--demo", "notifier", "replay", &named][..],
+        &["--demo", "ratelimit", "preview", "tighten", "--log", &named],
+        &["virusprot", "show"],
+    ] {
+        let mut command = environment.command(words);
+        command.env("KMSCTL_FIREWALL_SSH_CONFIG", &pipe).env("KMSCTL_FIREWALL_PORT", "1");
+        command.env("KMSCTL_FIREWALL_TRANSPORT", "openssh");
+        assert_eq!(code_in_time(command), Some(2), "{words:?}");
+    }
+    let log = environment.home().join("log");
+    std::fs::write(&log, "").expect("a file");
+    let mut command = Command::new("bash");
+    let made = environment.command(&[]);
+    command.envs(made.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args([
+        "-c",
+        r#"exec "$0" --demo notifier replay <(cat "$1")"#,
+        env!("CARGO_BIN_EXE_kmsctl"),
+    ]);
+    command.arg(&log);
+    assert_eq!(code_in_time(command), Some(0));
 }
 
 /// A look at a history that is no file is refused, and so is a change; what closes the port is never stopped by it.

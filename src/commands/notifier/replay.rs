@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use super::status::Layout;
@@ -164,11 +165,19 @@ fn open_replay_file(file: &Path) -> Result<File> {
         Failure::usage(format!("{} cannot be read: {problem}.", file.display()))
             .hint("Give it the file that vlmcsd writes with `-l`, or - and the log on stdin.")
     };
+    // What a shell puts in a command's place (`<(zcat LOG)`) is a pipe that has no path of its own.
+    if file.canonicalize().is_ok_and(|path| is_named_pipe(&path)) {
+        return Err(cannot("it is a named pipe, which nothing may ever be written to".to_owned()));
+    }
     let opened = File::open(file).map_err(|error| cannot(error.to_string()))?;
     if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(cannot("it is a directory".to_owned()));
     }
     Ok(opened)
+}
+
+fn is_named_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Prints events one by one in the chosen form.
