@@ -17,7 +17,7 @@ use crate::settings::target::Target;
 
 /// As many keys are left to ssh: with the sixth failure the server hangs up.
 pub(crate) const FEW: usize = 5;
-/// How long the agent, or ssh reading its configuration, may take.
+/// How long ssh may take to read its configuration.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Most bytes of a file of ssh's configuration.
 const LARGEST: u64 = 1 << 20;
@@ -26,9 +26,13 @@ const AGENT: &str = "identityagent";
 const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
 const SYSTEM_FILES: &str = "/etc/ssh/ssh_config.d";
 
-/// The one key that is offered; nothing where the choice is left to ssh.
+/// The keys that are offered; nothing where the choice is left to ssh.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
+    /// No other key of the agent is offered than those in files that are named.
+    only_named: bool,
+    /// The agent is silent, and is not asked.
+    without_agent: bool,
     path: Option<PathBuf>,
     /// The public half of an agent's key, removed when dropped.
     file: Option<NamedTempFile>,
@@ -41,6 +45,21 @@ impl Chosen {
         self.path.as_deref()
     }
 
+    fn without_agent() -> Self {
+        let notice = "The agent did not answer in time, so it is not asked for keys.".to_owned();
+        Self { without_agent: true, notice: Some(notice), ..Self::default() }
+    }
+
+    /// Returns whether ssh must not ask the agent.
+    pub(crate) fn is_without_agent(&self) -> bool {
+        self.without_agent
+    }
+
+    /// Returns whether ssh must offer no key of the agent beside those in files that are named.
+    pub(crate) fn is_only_named(&self) -> bool {
+        self.only_named
+    }
+
     /// Returns what the operator should know.
     pub(crate) fn notice(self) -> Option<String> {
         drop(self.file);
@@ -48,15 +67,20 @@ impl Chosen {
     }
 }
 
-/// Chooses one key where the agent holds many and the configuration names none: the first file that ssh's own
-/// configuration names, else the agent's first key.
+/// Chooses a key where the agent holds many and the configuration names none: the files that ssh's own configuration names,
+/// else the agent's first key.
 pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     if target.identity.is_some() {
-        return Ok(Chosen::default());
+        // ssh asks the agent all the same, and waits for it for as long as it may take.
+        let agent = Agent::connect(target.agent_socket.as_deref()).await;
+        return Ok(agent.map_or_else(Chosen::without_agent, |_| Chosen::default()));
     }
     // To ask ssh costs a process: before anything else only where its agent may be another than ours.
-    let asked =
-        if names_an_agent(target) { Some(SshChoice::ask_program(target).await) } else { None };
+    let asked = if names_an_agent(target) {
+        Some(SshChoice::ask_program(target, None).await)
+    } else {
+        None
+    };
     let socket = match asked.as_ref().and_then(|ssh| ssh.agent.as_deref()) {
         Some(named) => named_socket(named, target),
         None => target.agent_socket.clone(),
@@ -64,25 +88,33 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     let Some(socket) = socket else {
         return Ok(Chosen::default());
     };
-    let Ok(agent) = timeout(PATIENCE, Agent::connect(Some(&socket))).await else {
-        return Ok(Chosen::default());
+    let Some(agent) = Agent::connect(Some(&socket)).await else {
+        return Ok(Chosen::without_agent());
     };
     if agent.held <= FEW {
         return Ok(Chosen::default());
     }
     let ssh = match asked {
         Some(ssh) => ssh,
-        None => SshChoice::ask_program(target).await,
+        None => SshChoice::ask_program(target, None).await,
     };
     if ssh.only_named {
         return Ok(Chosen::default());
     }
-    let notice = |key: &str| Some(crowd_notice(agent.held, key));
-    if let Some(path) = ssh.first_file {
+    if let Some(first) = ssh.files.first() {
+        // What ssh's configuration names is offered as well, and a second time where it is this one; beside a file that ssh
+        // looks for by itself it looks for no other.
+        let with_first = SshChoice::ask_program(target, Some(first)).await;
+        let configured = with_first.files.get(1..).unwrap_or_default();
+        let (path, offered) = match configured {
+            [] => (Some(first.clone()), std::slice::from_ref(first)),
+            several => (None, several),
+        };
         return Ok(Chosen {
-            notice: notice(&path.display().to_string()),
-            path: Some(path),
-            file: None,
+            notice: Some(crowd_notice(agent.held, &offered_files(offered))),
+            only_named: true,
+            path,
+            ..Chosen::default()
         });
     }
     let Some(key) = agent.keys.first() else {
@@ -90,9 +122,11 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     };
     let file = public_half(key, &target.runtime_directory)?;
     Ok(Chosen {
-        notice: notice(&format!("its first key ({})", key.fingerprint(HashAlg::Sha256))),
+        notice: Some(crowd_notice(agent.held, &offered_first_key(key))),
+        only_named: true,
         path: Some(file.path().to_owned()),
         file: Some(file),
+        ..Chosen::default()
     })
 }
 
@@ -126,11 +160,28 @@ fn named_socket(named: &str, target: &Target) -> Option<PathBuf> {
     }
 }
 
-/// Says that of many keys one is offered.
+/// Says which of many keys are offered.
 pub(crate) fn crowd_notice(held: usize, offered: &str) -> String {
     format!(
-        "The agent holds {held} keys, more than a server lets ssh try, so only {offered} is offered. Name the right one as identity in the configuration."
+        "The agent holds {held} keys, more than a server lets ssh try, so only {offered}. Name the right one as identity in the configuration."
     )
+}
+
+/// Says that of the agent's keys the first is offered.
+pub(crate) fn offered_first_key(key: &PublicKey) -> String {
+    format!("its first key ({}) is offered", key.fingerprint(HashAlg::Sha256))
+}
+
+/// Says which files are offered. ssh adds up all that its configuration names: no option takes one away again.
+fn offered_files(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    match names.as_slice() {
+        [one] => format!("{one} is offered"),
+        several => format!(
+            "the keys that ssh's own configuration names are offered, one after the other: {}",
+            several.join(", ")
+        ),
+    }
 }
 
 fn public_half(key: &PublicKey, directory: &Path) -> Result<NamedTempFile, LinkError> {
@@ -146,15 +197,16 @@ fn public_half(key: &PublicKey, directory: &Path) -> Result<NamedTempFile, LinkE
 struct SshChoice {
     /// `IdentitiesOnly` is set already.
     only_named: bool,
-    /// The first key file it names, or looks for by default, that is there.
-    first_file: Option<PathBuf>,
+    /// The key files it names, or looks for by default, that are there.
+    files: Vec<PathBuf>,
     /// What it says of the agent, where it says anything.
     agent: Option<String>,
 }
 
 impl SshChoice {
-    async fn ask_program(target: &Target) -> Self {
-        let printed = timeout(PATIENCE, printed_configuration(target)).await;
+    /// Has ssh say it, also of a key file that it is given.
+    async fn ask_program(target: &Target, identity: Option<&Path>) -> Self {
+        let printed = timeout(PATIENCE, printed_configuration(target, identity)).await;
         let text = printed.unwrap_or_default();
         Self::read(&text, target.home.as_deref())
     }
@@ -168,10 +220,11 @@ impl SshChoice {
         };
         Self {
             only_named: text.lines().any(|line| line == "identitiesonly yes"),
-            first_file: text
+            files: text
                 .lines()
                 .filter_map(|line| line.strip_prefix("identityfile "))
-                .find_map(there),
+                .filter_map(there)
+                .collect(),
             agent: text
                 .lines()
                 .find_map(|line| line.strip_prefix("identityagent "))
@@ -185,16 +238,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_key_file_that_is_there_counts() {
+    fn the_key_files_that_are_there_count() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join(".ssh")).unwrap();
         let text =
             "user op\nidentitiesonly no\nidentityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/fw\n";
         let choice = SshChoice::read(text, Some(home.path()));
-        assert_eq!((choice.only_named, choice.first_file), (false, None));
+        assert_eq!((choice.only_named, choice.files), (false, Vec::new()));
         std::fs::write(home.path().join(".ssh/fw.pub"), "").unwrap();
         let choice = SshChoice::read(text, Some(home.path()));
-        assert_eq!(choice.first_file, Some(home.path().join(".ssh/fw")));
+        assert_eq!(choice.files, [home.path().join(".ssh/fw")]);
         assert!(SshChoice::read("identitiesonly yes\n", None).only_named);
     }
 }

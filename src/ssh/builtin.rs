@@ -119,6 +119,7 @@ impl Russh {
             host: self.target.host.clone(),
             user: user.clone(),
             reason,
+            notice: self.notice.clone(),
         };
         let result = match identity {
             Identity::File(key) => self

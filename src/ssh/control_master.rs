@@ -41,6 +41,9 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// More is not what a run has written about a master.
 const LARGEST_FACTS: u64 = 64 << 10;
 
+/// How long is waited for another run that connects. One that was stopped keeps its lock for ever.
+const OTHER_RUN: Duration = Duration::from_secs(3);
+
 /// How often a waiting run looks whether the other one has connected.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -188,7 +191,9 @@ pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError>
     if let Some(master) = place.live_master(target).await {
         return Ok(master);
     }
-    let _lock = place.lock(target).await?;
+    let Some(_lock) = place.lock().await? else {
+        return start_unshared(target).await;
+    };
     // The holder of the lock before may have connected.
     match place.live_master(target).await {
         Some(master) => Ok(master),
@@ -199,8 +204,19 @@ pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError>
 /// Gives up a master whose connection is dead and starts another.
 pub(crate) async fn replace_master(target: &Target) -> Result<Master, LinkError> {
     let place = ControlDirectory::for_target(target)?;
-    let _lock = place.lock(target).await?;
+    let Some(_lock) = place.lock().await? else {
+        return start_unshared(target).await;
+    };
     start_kept(target, &place).await
+}
+
+/// Starts a master of this run alone, as another process does not let go of the lock: no command waits for it.
+async fn start_unshared(target: &Target) -> Result<Master, LinkError> {
+    let mut master = start_transient(target).await?;
+    let seconds = OTHER_RUN.as_secs();
+    let error = format!("another process has held the socket directory's lock for {seconds}s");
+    master.notice.get_or_insert_with(|| not_kept(&error));
+    Ok(master)
 }
 
 async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master, LinkError> {
@@ -217,11 +233,11 @@ async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master,
         reused: false,
         transient: unwritten.is_some(),
         log: None,
-        notice: launched.notice.or(unwritten.as_ref().map(not_kept)),
+        notice: launched.notice.or(unwritten.as_ref().map(|error| not_kept(error))),
     })
 }
 
-fn not_kept(error: &io::Error) -> String {
+fn not_kept(error: &dyn std::fmt::Display) -> String {
     format!("The connection ends with this command and is not kept for the next: {error}")
 }
 
@@ -262,7 +278,7 @@ async fn launch_master(
     persist: Duration,
 ) -> Result<Launched, LinkError> {
     let chosen = agent_key::choose_key(target).await?;
-    let arguments = ssh_arguments(target, socket, persist, chosen.file())?;
+    let arguments = ssh_arguments(target, socket, persist, &chosen)?;
     let local = |source| LinkError::Local { doing: "Starting ssh", source };
     let mut child = ssh_command(target, arguments, Stdio::piped())
         .stdout(Stdio::piped())
@@ -288,7 +304,8 @@ async fn launch_master(
             &log.whole_text(),
             &talk.whole_text(),
             &log_context(target).await,
-        ));
+        )
+        .with_notice(chosen.notice()));
     }
     let checked = match (openssh_log::presented_host_key(&said), &target.fingerprint) {
         (None, _) => Err(LinkError::SshFailed { said: "it did not show the host key".to_owned() }),
@@ -333,17 +350,19 @@ fn ssh_command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Comm
 }
 
 /// Has ssh print what its own configuration says about a target (`-G`): nothing, where it cannot.
-pub(crate) async fn printed_configuration(target: &Target) -> String {
-    let output = ssh_command(target, configuration_arguments(target), Stdio::null())
-        .stdout(Stdio::piped())
-        .output();
+pub(crate) async fn printed_configuration(target: &Target, identity: Option<&Path>) -> String {
+    let arguments = configuration_arguments(target, identity);
+    let output = arguments.map(|arguments| {
+        ssh_command(target, arguments, Stdio::null()).stdout(Stdio::piped()).output()
+    });
+    let Ok(output) = output else { return String::new() };
     let printed = output.await.map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&printed).into_owned()
 }
 
 async fn log_context(target: &Target) -> LogContext<'_> {
     // ssh asks the user database for the home, not HOME, and its configuration may name other files.
-    let printed = printed_configuration(target).await;
+    let printed = printed_configuration(target, None).await;
     let mut lines = printed.lines();
     let read = lines
         .find_map(|line| line.strip_prefix("userknownhostsfile "))
@@ -421,28 +440,26 @@ impl ControlDirectory {
         })
     }
 
-    /// Waits for the right to start a master, which lasts as long as the file is open; the kernel takes it from a
-    /// run that dies. Where files cannot be locked everybody has it, and the last socket wins.
-    async fn lock(&self, target: &Target) -> Result<Option<File>, LinkError> {
+    /// Waits a moment for the right to start a master, which lasts as long as the file is open; the kernel takes it from a
+    /// run that dies. Where files cannot be locked everybody has it, and the last socket wins. `None`: another process
+    /// keeps it.
+    async fn lock(&self) -> Result<Option<File>, LinkError> {
         let local = |source| LinkError::Local { doing: "Locking the socket directory", source };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = plain_file::open_plain_file(&self.lock, &mut options).map_err(local)?;
-        let deadline = Instant::now() + target.connect_timeout + ALIVE;
+        let deadline = Instant::now() + OTHER_RUN;
         while Instant::now() < deadline {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
                 Err(TryLockError::WouldBlock) => sleep(POLL).await,
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    return Ok(None);
+                    return Ok(Some(file));
                 }
                 Err(TryLockError::Error(error)) => return Err(local(error)),
             }
         }
-        Err(LinkError::TimedOut {
-            host: target.host.clone(),
-            seconds: target.connect_timeout.as_secs(),
-        })
+        Ok(None)
     }
 
     /// Removes what a dead or unverified master has left; ends it if it still answers.

@@ -18,10 +18,12 @@ pub enum LinkError {
         /// Its value.
         value: String,
     },
-    /// The configured known_hosts is a directory or a pipe, which would hold ssh up for as long as it may take.
-    #[error("known_hosts is {}, a directory or a pipe and no file.", path.display())]
-    BadKnownHosts {
-        /// As configured.
+    /// A file that ssh reads is a directory or a pipe, which would hold ssh up for as long as it may take.
+    #[error("{what} is {}, a directory or a pipe and no file.", path.display())]
+    NoFile {
+        /// What it is: `known_hosts`, `ssh_config`.
+        what: &'static str,
+        /// Where it is.
         path: PathBuf,
     },
     /// The name could not be resolved on our side.
@@ -85,6 +87,8 @@ pub enum LinkError {
         user: String,
         /// ssh's words, or the methods that would be accepted.
         reason: String,
+        /// Which of many keys were offered, in a sentence.
+        notice: Option<String>,
     },
     /// There is no key to authenticate with.
     #[error("There is no key to authenticate with: {reason}.")]
@@ -247,7 +251,7 @@ impl LinkError {
     /// Returns the kind, and with it the exit code: connection matters are 5, a spoilt reply is 1.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::BadTarget { .. } | Self::BadKnownHosts { .. } | Self::Directory { .. } => {
+            Self::BadTarget { .. } | Self::NoFile { .. } | Self::Directory { .. } => {
                 FailureKind::Usage
             }
             Self::CutShort { .. }
@@ -277,8 +281,20 @@ impl LinkError {
     }
 
     fn hints(&self) -> Vec<String> {
+        let notice = match self {
+            Self::AuthenticationRefused { notice, .. } => notice.as_deref(),
+            _ => None,
+        };
         let texts = [self.connection_hints(), self.key_hints()].concat();
-        texts.into_iter().map(ToOwned::to_owned).collect()
+        notice.into_iter().chain(texts).map(ToOwned::to_owned).collect()
+    }
+
+    /// Adds what the operator should know about the keys that were offered, where they were refused.
+    pub(crate) fn with_notice(mut self, offered: Option<String>) -> Self {
+        if let Self::AuthenticationRefused { notice, .. } = &mut self {
+            *notice = offered;
+        }
+        self
     }
 
     fn connection_hints(&self) -> &'static [&'static str] {
@@ -334,8 +350,8 @@ impl LinkError {
             Self::NoKey { .. } => &[
                 "Make one with `ssh-keygen -t ed25519`, or name one as identity in the configuration.",
             ],
-            Self::BadKnownHosts { .. } => {
-                &["Name a file as known_hosts in the configuration, or leave it out for ssh's own."]
+            Self::NoFile { .. } => {
+                &["Name a file in the configuration, or leave it out for ssh's own."]
             }
             Self::BadKey { .. } => {
                 &["Check the file and its passphrase, or load it into the agent: ssh-add FILE."]

@@ -4,15 +4,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::russh::keys::agent::AgentIdentity;
 use ::russh::keys::agent::client::AgentClient;
-use ::russh::keys::{
-    Algorithm, Error as KeyError, HashAlg, PrivateKey, PublicKey, decode_secret_key,
-};
+use ::russh::keys::{Algorithm, Error as KeyError, PrivateKey, PublicKey, decode_secret_key};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
-use super::agent_key::{FEW, crowd_notice};
+use super::agent_key::{FEW, crowd_notice, offered_first_key};
 use super::error::LinkError;
 use super::target::Secret;
 use crate::plain_file;
@@ -36,7 +36,7 @@ pub(crate) async fn choose_identity(
     target: &Target,
     ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
 ) -> Result<(Identity, Option<String>), LinkError> {
-    let mut agent = Agent::connect(target.agent_socket.as_deref()).await;
+    let mut agent = Agent::connect(target.agent_socket.as_deref()).await.unwrap_or_default();
     if let Some(path) = &target.identity {
         return Ok((from_file(path, &mut agent, ask_passphrase)?, None));
     }
@@ -52,10 +52,7 @@ pub(crate) async fn choose_identity(
     let usable = keys.iter().find(|key| !is_rsa(key)).cloned();
     match (client, usable, keys.is_empty()) {
         (Some(client), Some(key), _) => {
-            let notice = (held > FEW).then(|| {
-                let offered = format!("its first key ({})", key.fingerprint(HashAlg::Sha256));
-                crowd_notice(held, &offered)
-            });
+            let notice = (held > FEW).then(|| crowd_notice(held, &offered_first_key(&key)));
             Ok((Identity::Agent(Box::new(client), key), notice))
         }
         (_, _, false) => Err(LinkError::RsaKey { what: "The only kind of key in the agent".to_owned() }),
@@ -69,7 +66,11 @@ pub(crate) async fn choose_identity(
     }
 }
 
+/// How long the agent may take to list its keys.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The agent as far as it answers; without one, keys come from files only.
+#[derive(Default)]
 pub(crate) struct Agent {
     client: Option<AgentClient<UnixStream>>,
     /// Its plain keys.
@@ -79,14 +80,18 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn connect(socket: Option<&Path>) -> Self {
-        let none = Self { client: None, keys: Vec::new(), held: 0 };
-        let Some(socket) = socket else { return none };
+    /// Connects to it and lists its keys; `None` where it is silent, as one that was stopped.
+    pub(crate) async fn connect(socket: Option<&Path>) -> Option<Self> {
+        let Some(socket) = socket else { return Some(Self::default()) };
+        timeout(PATIENCE, Self::list_keys(socket)).await.ok()
+    }
+
+    async fn list_keys(socket: &Path) -> Self {
         let Ok(mut client) = AgentClient::connect_uds(socket).await else {
-            return none;
+            return Self::default();
         };
         let Ok(identities) = client.request_identities().await else {
-            return none;
+            return Self::default();
         };
         let held = identities.len();
         // Certificates would need the host's trust in their authority; only plain keys are used.

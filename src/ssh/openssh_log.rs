@@ -80,24 +80,30 @@ fn certificate_authority(log: &str) -> Option<HostKey> {
 /// with their newlines (`vis(3)` with `VIS_SAFE`), so that what follows them may be the server's too.
 fn before_login(log: &str) -> impl Iterator<Item = &str> {
     log.lines().map(str::trim_end).take_while(|line| {
-        ![NEWKEYS, REMOTE, DISCONNECT].iter().any(|start| line.starts_with(start))
+        ![NEWKEYS, REMOTE, DISCONNECT, NO_COMMON].iter().any(|start| line.starts_with(start))
     })
 }
 
 /// What ssh logs when keys are in use.
 const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
-/// How ssh logs the words of an `SSH_MSG_DEBUG`, and those of an `SSH_MSG_DISCONNECT`, after which it ends.
-const REMOTE: &str = "debug1: Remote: ";
+/// How ssh logs the words of an `SSH_MSG_DEBUG`, which may begin with a newline, and those of an `SSH_MSG_DISCONNECT`, after
+/// which it ends.
+const REMOTE: &str = "debug1: Remote:";
 const DISCONNECT: &str = "Received disconnect from ";
+/// How ssh begins to say which algorithms the server offered, in the server's words, after which it ends.
+const NO_COMMON: &str = "Unable to negotiate with ";
 
 /// Returns the one item there is: where it comes twice, a server has written one of them.
 fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     items.next().filter(|_| items.next().is_none())
 }
 
-/// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
+/// Returns the address that ssh connected to itself; behind a jump host or proxy it says none, and the server's words, a
+/// certificate's name among them, must not.
 pub fn connected_peer(log: &str) -> Option<IpAddr> {
-    let words = log.lines().find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
+    let words = before_login(log)
+        .take_while(|line| !line.starts_with(CERTIFICATE))
+        .find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
     let (_, rest) = words.split_once(" [")?;
     rest.split_once(']')?.0.parse().ok()
 }
@@ -214,9 +220,9 @@ fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<Lin
         let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
         let user = context.user.map_or_else(|| user_in(line), ToOwned::to_owned);
         let reason = reason.trim_end_matches('.').to_owned();
-        return Some(LinkError::AuthenticationRefused { host, user, reason });
+        return Some(LinkError::AuthenticationRefused { host, user, reason, notice: None });
     }
-    if let Some((_, rest)) = line.split_once("Unable to negotiate with ") {
+    if let Some((_, rest)) = line.split_once(NO_COMMON) {
         let (_, rest) = rest.split_once("no matching ").unwrap_or_default();
         let (what, offered) = rest.split_once(" found. Their offer: ").unwrap_or((rest, "none"));
         let (what, offered) = (what.replace(" method", ""), offered.to_owned());
@@ -264,7 +270,7 @@ fn plain_lines(log: &str) -> impl Iterator<Item = &str> {
         .map(str::trim)
         .take_while(move |line| {
             let goes_on = !ended;
-            ended |= line.starts_with(DISCONNECT);
+            ended |= [DISCONNECT, NO_COMMON].iter().any(|start| line.starts_with(start));
             goes_on
         })
         .filter(|line| !is_debug(line) && !line.is_empty())
@@ -359,7 +365,15 @@ mod tests {
     fn the_address_connected_to_and_the_last_refusal() {
         let log = "debug1: Connecting to vps [2001:db8::5] port 22.\r\nchannel 1: open failed: connect failed: Connection refused\r\nchannel 2: open failed: connect failed: No route to host\r\n";
         assert_eq!(connected_peer(log), "2001:db8::5".parse().ok());
-        assert_eq!(connected_peer("debug1: Executing proxy command: x"), None);
+        for (start, is_own) in [
+            ("debug1: Found key in ", true),
+            (REMOTE, false),
+            (CERTIFICATE, false),
+            (NO_COMMON, false),
+        ] {
+            let log = format!("{start}x\r\n{log}");
+            assert_eq!(connected_peer(&log).is_some(), is_own, "{log}");
+        }
         assert_eq!(last_refusal(log).as_deref(), Some("connect failed: No route to host"));
         assert_eq!(last_refusal("x channel 2: open failed: forged"), None);
     }
@@ -434,9 +448,13 @@ mod tests {
         assert_eq!(recorded_key(genuine).unwrap().name, "fw");
         for log in [
             format!("debug1: Remote: hi\r\n{forged}{genuine}"),
+            format!("debug1: Remote: \r\n{forged}"),
             format!("debug1: Remote: hi\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n{forged}{genuine}"),
             format!("{forged}{genuine}"),
             format!("Received disconnect from 127.0.0.1 port 22:2: x\r\n{forged}"),
+            format!(
+                "Unable to negotiate with 127.0.0.1 port 22: no matching cipher found. Their offer: x\r\n{forged}"
+            ),
         ] {
             assert_eq!(presented_host_key(&log), None, "{log}");
             assert_eq!(recorded_key(&log), None, "{log}");

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use super::agent_key::Chosen;
 use super::error::LinkError;
 use crate::settings::target::Target;
 
@@ -47,7 +48,7 @@ pub(crate) fn ssh_arguments(
     target: &Target,
     socket: &Path,
     persist: Duration,
-    agent_key: Option<&Path>,
+    chosen: &Chosen,
 ) -> Result<Vec<OsString>, LinkError> {
     // The log has a stream of its own: on stderr a server's banner and jump hosts speak, too.
     let mut words: Vec<OsString> =
@@ -67,8 +68,11 @@ pub(crate) fn ssh_arguments(
         option(format!("UserKnownHostsFile=\"{}\"", unexpanded_path(known_hosts)?));
         option("GlobalKnownHostsFile=/dev/null".to_owned());
     }
-    let identity = target.identity.as_deref().or(agent_key);
-    if identity.is_some() {
+    let identity = target.identity.as_deref().or(chosen.file());
+    if chosen.is_without_agent() {
+        option("IdentityAgent=none".to_owned());
+    }
+    if identity.is_some() || chosen.is_only_named() {
         option("IdentitiesOnly=yes".to_owned());
     }
     if let Some(identity) = identity {
@@ -87,10 +91,16 @@ pub(crate) fn ssh_arguments(
 }
 
 /// Builds the argument vector that has ssh print its own configuration for a target, and connect nowhere.
-pub(crate) fn configuration_arguments(target: &Target) -> Vec<OsString> {
+pub(crate) fn configuration_arguments(
+    target: &Target,
+    identity: Option<&Path>,
+) -> Result<Vec<OsString>, LinkError> {
     let mut words: Vec<OsString> = vec!["-G".into()];
     if let Some(config) = &target.ssh_config {
         words.extend(["-F".into(), config.into()]);
+    }
+    if let Some(identity) = identity {
+        words.extend(["-i".into(), unexpanded_path(identity)?.into()]);
     }
     if let Some(user) = &target.user {
         words.extend(["-l".into(), OsString::from(user)]);
@@ -99,7 +109,7 @@ pub(crate) fn configuration_arguments(target: &Target) -> Vec<OsString> {
         words.extend(["-p".into(), OsString::from(port.to_string())]);
     }
     words.extend(["--".into(), OsString::from(&target.host)]);
-    words
+    Ok(words)
 }
 
 /// Builds the argument vector of a client that only asks the master behind a socket for a connection to a host and

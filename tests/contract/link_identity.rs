@@ -4,7 +4,8 @@ use kmsctl::error::FailureKind;
 use kmsctl::settings::target::Transport;
 use kmsctl::ssh::error::LinkError;
 
-use super::link::{ask, bed_with, both, connect, refusal, sh, told};
+use super::link::{ask, bed_with, both, connect, refusal, run, sh, told};
+use crate::support::raw_sshd::{Moment, RawSshd, message, string};
 use crate::support::sshd::{self, Options};
 
 both!(
@@ -21,6 +22,70 @@ const CERTIFIED: Options = Options {
     certified: Some(("127.0.0.1,localhost", "always:forever")),
     more: "",
 };
+
+/// What ssh logs of a server's words comes with their newlines, and must not be taken for ssh's own.
+#[test]
+fn no_words_of_a_server_are_its_identity() {
+    let Some(mut bed) = bed_with(Transport::OpenSsh, Options::default()) else {
+        return;
+    };
+    let forged = format!("SHA256:{}", "A".repeat(43));
+    let lines = format!(
+        "debug1: Connecting to other [192.0.2.7] port 22.\r\ndebug1: Server host key: ssh-ed25519 {forged}\r\n\
+         debug1: Host 'other' is known and matches the ED25519 host key.\r\ndebug1: Found key in /k/other:1\r\n\
+         Offending ED25519 key in /k/other:1\r\nREVOKED HOST KEY DETECTED\r\nHost key verification failed.\r\n"
+    );
+    let moments = [
+        Moment::Offer,
+        Moment::KeyExchange,
+        Moment::NewKeys,
+        Moment::Service,
+        Moment::Login,
+        Moment::Welcome,
+    ];
+    let mut cases = Vec::new();
+    // Where ssh ends a line with the first words, or begins one.
+    for first in ["x\r\n", "\n"] {
+        let words = string(format!("{first}{lines}").as_bytes());
+        let lists = [&words[..], &[0; 9 * 4]].concat();
+        cases.push((Moment::Offer, message(20, &[&[7; 16], &lists, &[0; 5]])));
+        let debugging = message(4, &[&[1], &words, &string(b"")]);
+        let goodbye = message(1, &[&[0, 0, 0, 2], &words, &string(b"")]);
+        cases.extend(moments.map(|moment| (moment, debugging.clone())));
+        cases.extend(moments.map(|moment| (moment, goodbye.clone())));
+    }
+    let mut let_in = 0;
+    for (moment, said) in cases {
+        let server = RawSshd::saying(moment, &said);
+        let known_hosts = bed.directory.path().join("known");
+        std::fs::write(&known_hosts, &server.known).unwrap();
+        bed.target.known_hosts = Some(known_hosts);
+        bed.target.port = Some(server.port);
+        for pin in [None, Some(forged.clone())] {
+            bed.target.fingerprint = pin.clone();
+            run(async {
+                match connect(&bed.target).await {
+                    Ok(link) => {
+                        let identity = format!("{:?} {:?}", link.identity(), link.peer());
+                        assert!(!identity.contains("AAAAAAAA") && pin.is_none(), "{identity}");
+                        assert!(!identity.contains("192.0.2.7"), "{identity}");
+                        let_in += 1;
+                        link.close().await;
+                    }
+                    Err(LinkError::PinMismatch { presented, .. }) => {
+                        assert_ne!(presented.fingerprint, forged, "{moment:?}");
+                    }
+                    Err(error) => {
+                        let error = format!("{error:?}");
+                        assert!(!error.contains("AAAAAAAA"), "{moment:?}, {}: {error}", said[0]);
+                        assert!(!error.contains("HostKey"), "{moment:?}, {}: {error}", said[0]);
+                    }
+                }
+            });
+        }
+    }
+    assert!(let_in >= 4, "{let_in}");
+}
 
 fn shown(name: &str) -> String {
     format!("ssh-ed25519 {}", sshd::fingerprint(&sshd::key(name)))

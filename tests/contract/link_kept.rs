@@ -173,6 +173,29 @@ fn a_socket_that_does_not_answer_is_replaced() {
     });
 }
 
+/// A run that was stopped (Ctrl-Z) while it connected keeps the lock for as long as it is.
+#[test]
+fn a_lock_that_is_never_released_stops_no_run() {
+    let Some(bed) = kept() else { return };
+    run(async {
+        echo(&bed.target).await;
+        let entries = fs::read_dir(&bed.target.runtime_directory).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        let path = paths.find(|path| path.extension().is_some_and(|end| end == "lock")).unwrap();
+        let held = fs::File::open(path).unwrap();
+        held.lock().unwrap();
+        assert_eq!(echo(&bed.target).await.connections, 0, "what is there is used");
+        fs::remove_file(sockets(&bed).remove(0)).unwrap();
+        let begun = Instant::now();
+        let link = connect(&bed.target).await.unwrap();
+        assert!(begun.elapsed() < PATIENCE + PATIENCE, "{:?}", begun.elapsed());
+        let notice = link.notice().unwrap_or_default().to_owned();
+        assert!(notice.contains("another process has held"), "{notice}");
+        assert_eq!(link.counts().connections, 1);
+        link.close().await;
+    });
+}
+
 #[test]
 fn runs_that_start_at_once_make_one_connection() {
     let Some(bed) = kept() else { return };

@@ -272,11 +272,62 @@ fn an_agent_of_many_keys_is_one_attempt() {
         run(async {
             let error = fails(&bed.target).await;
             assert!(matches!(error, LinkError::AuthenticationRefused { .. }), "{error:?}");
+            let said = Failure::from(error).hints.join("\n");
+            assert!(said.contains("only its first key (SHA256:"), "{transport:?}: {said}");
         });
         drop(agent);
         let attempts = bed.sshd.log();
         let attempts = attempts.lines().filter(|line| line.starts_with("Failed "));
         assert_eq!(attempts.count(), 1, "{}", bed.sshd.log());
+    }
+}
+
+/// One that was stopped, or that waits for somebody at another terminal.
+#[test]
+fn an_agent_that_is_silent_holds_no_login_up() {
+    for transport in [Transport::OpenSsh, Transport::Russh] {
+        let Some(mut bed) = bed(transport, Login::Sh) else {
+            return;
+        };
+        let socket = bed.directory.path().join("agent");
+        let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        bed.target.agent_socket = Some(socket);
+        let begun = Instant::now();
+        run(async {
+            works(&bed.target).await;
+            bed.target.identity = None;
+            fails(&bed.target).await;
+        });
+        assert!(begun.elapsed() < Duration::from_secs(20), "{transport:?}: {:?}", begun.elapsed());
+    }
+}
+
+/// ssh adds up the files of its configuration, so each is an attempt: what is said names them all.
+#[test]
+fn key_files_of_the_configuration_are_all_named() {
+    let Some(mut bed) = bed(Transport::OpenSsh, Login::Sh) else {
+        return;
+    };
+    bed.target.identity = None;
+    let others: Vec<PathBuf> = (0..7).map(|number| key(&format!("many_{number}"))).collect();
+    let keys: Vec<&Path> = others.iter().map(PathBuf::as_path).collect();
+    let agent = Agent::start(bed.directory.path(), &keys);
+    bed.target.agent_socket = Some(agent.socket.clone());
+    let config = bed.target.ssh_config.clone().unwrap();
+    let before = fs::read_to_string(&config).unwrap();
+    for count in [1, 3] {
+        let lines =
+            others.iter().take(count).map(|key| format!("IdentityFile {}\n", key.display()));
+        let lines: String = lines.collect();
+        fs::write(&config, format!("{lines}{before}")).unwrap();
+        let failed = || bed.sshd.log().lines().filter(|line| line.starts_with("Failed ")).count();
+        let earlier = failed();
+        let mut said = String::new();
+        run(async { said = Failure::from(fails(&bed.target).await).hints.join("\n") });
+        for (number, key) in others.iter().enumerate() {
+            assert_eq!(said.contains(&*key.to_string_lossy()), number < count, "{said}");
+        }
+        assert_eq!(failed() - earlier, count, "{said}");
     }
 }
 

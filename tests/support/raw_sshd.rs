@@ -1,5 +1,5 @@
 //! An SSH server that is written by hand, as no proper one breaks the protocol: it shows a host key, lets everybody in,
-//! and at one moment of the conversation says the same message without end, or nothing more. Loopback only.
+//! and at one moment of the conversation says the same message once, without end, or nothing more. Loopback only.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,8 +16,12 @@ use sha2::{Digest as _, Sha256};
 /// When it stops behaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
+    /// Before its offer of algorithms.
+    Offer,
     /// Instead of its part of the key exchange.
     KeyExchange,
+    /// Between its part of the key exchange and the use of the keys.
+    NewKeys,
     /// Instead of letting the client ask for a login.
     Service,
     /// Instead of its answer to a login.
@@ -65,6 +69,15 @@ impl Drop for RawSshd {
 impl RawSshd {
     /// Starts one that says `flood` without end from a moment on; nothing more, where it is empty.
     pub fn start(moment: Moment, flood: &[u8]) -> Self {
+        Self::serve(moment, flood, false)
+    }
+
+    /// Starts one that says this message once at a moment, and goes on.
+    pub fn saying(moment: Moment, said: &[u8]) -> Self {
+        Self::serve(moment, said, true)
+    }
+
+    fn serve(moment: Moment, flood: &[u8], once: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
@@ -81,7 +94,7 @@ impl RawSshd {
                     None => return,
                 }
                 // The client hangs up at last; that is no failure of the server.
-                let _ = Conversation::hold(stream, &pair, moment, &flood);
+                let _ = Conversation::hold(stream, &pair, moment, &flood, once);
             }
         });
         Self { port, known, streams }
@@ -109,6 +122,7 @@ struct Conversation {
     keys: Option<(SealingKey, OpeningKey)>,
     moment: Moment,
     flood: Vec<u8>,
+    once: bool,
 }
 
 impl Conversation {
@@ -117,9 +131,10 @@ impl Conversation {
         pair: &Ed25519KeyPair,
         moment: Moment,
         flood: &[u8],
+        once: bool,
     ) -> io::Result<()> {
         let mut conversation =
-            Self { stream, sent: 0, received: 0, keys: None, moment, flood: flood.to_vec() };
+            Self { stream, sent: 0, received: 0, keys: None, moment, flood: flood.to_vec(), once };
         conversation.exchange_keys(pair)?;
         conversation.serve()
     }
@@ -148,6 +163,7 @@ impl Conversation {
         ];
         let lists: Vec<u8> = lists.iter().flat_map(|list| string(list.as_bytes())).collect();
         let offer = message(20, &[&[7; 16], &lists, &[0; 5]]);
+        self.misbehave(Moment::Offer)?;
         self.send(&offer)?;
         let their_offer = self.receive()?;
         let their_share = self.receive()?;
@@ -176,6 +192,7 @@ impl Conversation {
         let signature = [string(b"ssh-ed25519"), string(signature.as_ref())].concat();
         let answer = [string(&shown), string(share.as_ref()), string(&signature)].concat();
         self.send(&message(31, &[&answer]))?;
+        self.misbehave(Moment::NewKeys)?;
         self.send(&[21])?;
         self.receive()?;
         let derived = |letter: u8| {
@@ -227,6 +244,10 @@ impl Conversation {
     fn misbehave(&mut self, moment: Moment) -> io::Result<()> {
         if moment != self.moment {
             return Ok(());
+        }
+        if self.once {
+            let said = self.flood.clone();
+            return self.send(&said);
         }
         let mut heard = self.stream.try_clone()?;
         let listening = std::thread::spawn(move || io::copy(&mut heard, &mut io::sink()));
