@@ -196,6 +196,7 @@ async fn from_reading(
             return nothing_to_do(context, session, how, &reading, &sentence).await;
         }
     };
+    config::note_unread_connections(&mut draft, &reading);
     config::check_edit(context, &reading, &draft)?;
     flags.someone_can_confirm(context.terminal)?;
     draft.checks.extend(how.options.outside.map(|proof| proof.check_sentence(context)));

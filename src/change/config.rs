@@ -19,7 +19,7 @@ use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::pfsense::proof::{PfCondition, PfWant};
-use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
+use crate::domain::plan::{Draft, Operation, Planned, Refusal, Risk, as_sentence};
 use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
@@ -162,6 +162,20 @@ fn never_ran(context: &Context, configured: &Configured, before: &Reading) -> bo
     let exposure = context.situation(before).proven_exposure();
     configured.dirty.is_empty()
         && exposure.is_ok_and(|exposure| is_missing(&exposure.nat) || is_missing(&exposure.filter))
+}
+
+/// Takes out of a plan a number of connections that was not read, and says so: no change of the configuration waits for it.
+pub(super) fn note_unread_connections(draft: &mut Draft, reading: &Reading) {
+    let (Operation::Configuration { end_connections, .. }, Err(error)) =
+        (&draft.operation, &reading.states)
+    else {
+        return;
+    };
+    let next =
+        if *end_connections { " They are read again and ended once it is closed." } else { "" };
+    let message = format!("Connections: not read, as {error}.{next}");
+    draft.differences.retain(|difference| difference.field != "connections");
+    draft.risks.push(Risk::new("connections-unread", message));
 }
 
 pub(super) fn check_edit(context: &Context, before: &Reading, draft: &Draft) -> Result<()> {

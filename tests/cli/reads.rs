@@ -209,8 +209,9 @@ fn revoke_does_not_wait_for_states() {
     assert!(again.contains("Connections: not read"), "{again}");
 }
 
-/// Silent, or talking on and on too slowly to be a flood.
-const NEVER_ENDS: [&str; 2] = ["sleep 600", "while :; do echo x; sleep 1; done"];
+/// Silent, or talking on and on too slowly to be a flood, for as long as the firewall is there.
+const NEVER_ENDS: [&str; 2] =
+    [r#"while [ -e "$0" ]; do sleep 1; done"#, r#"while [ -e "$0" ]; do echo x; sleep 1; done"#];
 
 /// Nothing that a closing can do without keeps the service open; what was not read is named.
 #[test]
@@ -232,4 +233,17 @@ fn revoke_does_not_wait_for_silence() {
             assert!(asked != "-vvss" || named, "{case}");
         }
     }
+}
+
+/// Whom the caps of a plan would cut is not known then, and that is said.
+#[test]
+fn caps_do_not_hide_unread_connections() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.answer_pfctl("russh", &format!("-vvss) {} ;;", NEVER_ENDS[0]));
+    let run = live.environment.run(&["ratelimit", "tighten", "--dry-run", "--timeout", "12s"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let said = run.stdout.clone() + &run.stderr;
+    assert!(said.contains("Connections: not read"), "{run:?}");
 }

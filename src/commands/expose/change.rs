@@ -7,7 +7,7 @@ use crate::app::situation::Situation;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::plan;
-use crate::domain::plan::{ChangeOptions, Confirm, Draft, Planned, Risk, StatesChoice};
+use crate::domain::plan::{ChangeOptions, Confirm, Planned, Risk, StatesChoice};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
@@ -83,7 +83,6 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             Planned::NothingToDo(sentence) if end => {
                 connections_only(&situation, sentence, terms)
             }
-            Planned::Change(draft) if end => Ok(without_unread(draft, reading)),
             planned => Ok(planned),
         }
     };
@@ -95,18 +94,6 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
         let is_said = failure.hints.contains(&by_hand);
         if unreached && !is_said { failure.hint(&by_hand) } else { failure }
     })
-}
-
-/// Takes out of the plan a number of connections that was not read: closing does not wait for it.
-fn without_unread(mut draft: Box<Draft>, reading: &Reading) -> Planned {
-    if let Err(error) = &reading.states {
-        draft.differences.retain(|difference| difference.field != "connections");
-        let message = format!(
-            "Connections: not read, as {error}. They are read again and ended once it is closed."
-        );
-        draft.risks.push(Risk::new("connections-unread", message));
-    }
-    Planned::Change(draft)
 }
 
 /// Plans to end connections where the rules need no change.
