@@ -1,28 +1,26 @@
 //! Which key the system's `ssh` offers where the agent holds more than a server lets it try: OpenSSH's sshd hangs up after
-//! six, and a firewall counts each as a failed login. With few keys the choice stays ssh's own.
+//! six, and a firewall counts each as a failed login. With few keys and no identity the choice stays ssh's own.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ::russh::keys::{HashAlg, PublicKey};
 use tempfile::NamedTempFile;
-use tokio::time::timeout;
 
 use super::control_master::printed_configuration;
 use super::error::LinkError;
 use super::key_file::Agent;
+use super::one_key::write_keyless_configuration;
 use crate::plain_file;
 use crate::settings::environment::at_home;
 use crate::settings::target::Target;
 
 /// As many keys are left to ssh: with the sixth failure the server hangs up.
 pub(crate) const FEW: usize = 5;
-/// How long ssh may take to read its configuration.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Most bytes of a file of ssh's configuration.
 const LARGEST: u64 = 1 << 20;
-/// The keyword, as it is compared, and where ssh looks for it beside the user's own file: ssh_config(5).
+/// Keywords, as they are compared, and where ssh looks for them beside the user's own file: ssh_config(5).
 const AGENT: &str = "identityagent";
+const KEY_FILE: &str = "identityfile";
 const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
 const SYSTEM_FILES: &str = "/etc/ssh/ssh_config.d";
 
@@ -36,13 +34,20 @@ pub(crate) struct Chosen {
     path: Option<PathBuf>,
     /// The public half of an agent's key, removed when dropped.
     file: Option<NamedTempFile>,
+    /// What ssh reads in place of its own configuration, removed when dropped.
+    configuration: Option<NamedTempFile>,
     notice: Option<String>,
 }
 
 impl Chosen {
     /// Returns the file that names the key.
     pub(crate) fn file(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.path.as_deref().or_else(|| self.file.as_ref().map(NamedTempFile::path))
+    }
+
+    /// Returns the file that ssh must read in place of its own configuration.
+    pub(crate) fn configuration(&self) -> Option<&Path> {
+        self.configuration.as_ref().map(NamedTempFile::path)
     }
 
     fn without_agent() -> Self {
@@ -61,8 +66,7 @@ impl Chosen {
     }
 
     /// Returns what the operator should know.
-    pub(crate) fn notice(self) -> Option<String> {
-        drop(self.file);
+    pub(crate) fn into_notice(self) -> Option<String> {
         self.notice
     }
 }
@@ -70,13 +74,14 @@ impl Chosen {
 /// Chooses a key where the agent holds many and the configuration names none: the files that ssh's own configuration names,
 /// else the agent's first key.
 pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
-    if target.identity.is_some() {
+    if let Some(identity) = &target.identity {
         // ssh asks the agent all the same, and waits for it for as long as it may take.
         let agent = Agent::connect(target.agent_socket.as_deref()).await;
-        return Ok(agent.map_or_else(Chosen::without_agent, |_| Chosen::default()));
+        let chosen = agent.map_or_else(Chosen::without_agent, |_| Chosen::default());
+        return Ok(chosen.beside_configured_files(target, identity).await);
     }
     // To ask ssh costs a process: before anything else only where its agent may be another than ours.
-    let asked = if names_an_agent(target) {
+    let asked = if may_say(target, AGENT) {
         Some(SshChoice::ask_program(target, None).await)
     } else {
         None
@@ -106,14 +111,20 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
         // looks for by itself it looks for no other.
         let with_first = SshChoice::ask_program(target, Some(first)).await;
         let configured = with_first.files.get(1..).unwrap_or_default();
-        let (path, offered) = match configured {
-            [] => (Some(first.clone()), std::slice::from_ref(first)),
-            several => (None, several),
+        let configuration = match configured {
+            [] => None,
+            _ => write_keyless_configuration(target, first).await,
+        };
+        let (path, offered) = if configured.is_empty() || configuration.is_some() {
+            (Some(first.clone()), std::slice::from_ref(first))
+        } else {
+            (None, configured)
         };
         return Ok(Chosen {
             notice: Some(crowd_notice(agent.held, &offered_files(offered))),
             only_named: true,
             path,
+            configuration,
             ..Chosen::default()
         });
     }
@@ -124,15 +135,32 @@ pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     Ok(Chosen {
         notice: Some(crowd_notice(agent.held, &offered_first_key(key))),
         only_named: true,
-        path: Some(file.path().to_owned()),
         file: Some(file),
         ..Chosen::default()
     })
 }
 
-/// Returns whether ssh's configuration may name an agent of its own: by the keyword, or by a file that the user's own
-/// includes. With a file that is given, ssh reads no other.
-fn names_an_agent(target: &Target) -> bool {
+impl Chosen {
+    /// Has ssh offer the identity alone, also where its own configuration names further key files.
+    async fn beside_configured_files(mut self, target: &Target, identity: &Path) -> Self {
+        if !may_say(target, KEY_FILE) {
+            return self;
+        }
+        let named = SshChoice::ask_program(target, Some(identity)).await.files;
+        if let Some(further) = named.get(1..).filter(|further| !further.is_empty()) {
+            self.configuration = write_keyless_configuration(target, identity).await;
+            if self.configuration.is_none() {
+                let offered = offered_files(further);
+                self.notice.get_or_insert_with(|| format!("Beside the identity {offered}."));
+            }
+        }
+        self
+    }
+}
+
+/// Returns whether ssh's configuration may say something: by the keyword, or by a file that the user's own includes. With a
+/// file that is given, ssh reads no other.
+fn may_say(target: &Target, keyword: &str) -> bool {
     let mentions = |path: &Path, keywords: &[&str]| {
         let bytes = plain_file::read_plain_file(path, LARGEST).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
@@ -140,12 +168,12 @@ fn names_an_agent(target: &Target) -> bool {
     };
     let given = target.ssh_config.is_some();
     let listed = Path::new(SYSTEM_FILES).read_dir().into_iter().flatten().flatten();
-    target.ssh_config_file().is_some_and(|path| mentions(&path, &[AGENT, "include"]))
+    target.ssh_config_file().is_some_and(|path| mentions(&path, &[keyword, "include"]))
         || !given
             && listed
                 .map(|entry| entry.path())
                 .chain([SYSTEM_FILE.into()])
-                .any(|path| mentions(&path, &[AGENT]))
+                .any(|path| mentions(&path, &[keyword]))
 }
 
 /// Returns the socket that `IdentityAgent` names in the way ssh prints it: a path, `none`, `SSH_AUTH_SOCK`, or a
@@ -172,7 +200,7 @@ pub(crate) fn offered_first_key(key: &PublicKey) -> String {
     format!("its first key ({}) is offered", key.fingerprint(HashAlg::Sha256))
 }
 
-/// Says which files are offered. ssh adds up all that its configuration names: no option takes one away again.
+/// Says which files are offered: several only where ssh's configuration could not be written without them.
 fn offered_files(files: &[PathBuf]) -> String {
     let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
     match names.as_slice() {
@@ -206,8 +234,7 @@ struct SshChoice {
 impl SshChoice {
     /// Has ssh say it, also of a key file that it is given.
     async fn ask_program(target: &Target, identity: Option<&Path>) -> Self {
-        let printed = timeout(PATIENCE, printed_configuration(target, identity)).await;
-        let text = printed.unwrap_or_default();
+        let text = printed_configuration(target, identity).await;
         Self::read(&text, target.home.as_deref())
     }
 

@@ -35,7 +35,7 @@ use crate::plain_file;
 use crate::settings::target::Target;
 use crate::text::hexadecimal;
 
-/// How long a master may take to answer on its local socket.
+/// How long a master may take to answer on its local socket, or ssh to read its configuration.
 const ALIVE: Duration = Duration::from_secs(2);
 
 /// More is not what a run has written about a master.
@@ -305,7 +305,7 @@ async fn launch_master(
             &talk.whole_text(),
             &log_context(target).await,
         )
-        .with_notice(chosen.notice()));
+        .with_notice(chosen.into_notice()));
     }
     let checked = match (openssh_log::presented_host_key(&said), &target.fingerprint) {
         (None, _) => Err(LinkError::SshFailed { said: "it did not show the host key".to_owned() }),
@@ -328,7 +328,7 @@ async fn launch_master(
             recorded: openssh_log::recorded_key(&said),
         },
         log,
-        notice: chosen.notice(),
+        notice: chosen.into_notice(),
     })
 }
 
@@ -349,14 +349,16 @@ fn ssh_command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Comm
     command
 }
 
-/// Has ssh print what its own configuration says about a target (`-G`): nothing, where it cannot.
+/// Has ssh print what its own configuration says about a target (`-G`), which is given a key file or none: nothing, where it
+/// cannot or takes too long.
 pub(crate) async fn printed_configuration(target: &Target, identity: Option<&Path>) -> String {
     let arguments = configuration_arguments(target, identity);
     let output = arguments.map(|arguments| {
         ssh_command(target, arguments, Stdio::null()).stdout(Stdio::piped()).output()
     });
     let Ok(output) = output else { return String::new() };
-    let printed = output.await.map(|output| output.stdout).unwrap_or_default();
+    let output = timeout(ALIVE, output).await;
+    let printed = output.ok().and_then(Result::ok).map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&printed).into_owned()
 }
 

@@ -10,6 +10,7 @@ pub mod framing;
 pub(crate) mod key_file;
 pub mod known_hosts;
 pub(crate) mod log_pipe;
+pub(crate) mod one_key;
 pub mod openssh;
 pub mod openssh_log;
 pub mod script;

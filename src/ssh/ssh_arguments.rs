@@ -54,7 +54,7 @@ pub(crate) fn ssh_arguments(
     let mut words: Vec<OsString> =
         ["-N", "-f", "-E", "/dev/stdout", "-S"].map(OsString::from).into();
     words.push(unexpanded_path(socket)?.into());
-    if let Some(config) = &target.ssh_config {
+    if let Some(config) = chosen.configuration().or(target.ssh_config.as_deref()) {
         words.push("-F".into());
         words.push(config.into());
     }

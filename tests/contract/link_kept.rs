@@ -291,12 +291,14 @@ fn aliases_and_jump_hosts_of_the_users_configuration_work() {
     let Some(mut bed) = kept() else { return };
     let config = format!(
         "Host fw\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  ProxyJump jump\n  RemoteCommand /bin/false\n  \
-         RequestTTY force\n  LocalForward 127.0.0.1:1 127.0.0.1:1\n  StrictHostKeyChecking no\n  BatchMode no\n\
+         RequestTTY force\n  LocalForward 127.0.0.1:1 127.0.0.1:1\n  StrictHostKeyChecking no\n  BatchMode no\n  \
+         IdentityFile {other}\n\
          Host jump\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  IdentityFile {key}\n  \
          UserKnownHostsFile {known_hosts}\n",
         port = bed.sshd.port,
         user = bed.sshd.user,
         key = bed.sshd.client_key.display(),
+        other = bed.sshd.other_client_key.display(),
         known_hosts = bed.sshd.known_hosts.display(),
     );
     fs::write(bed.target.ssh_config.as_ref().unwrap(), config).unwrap();
@@ -307,6 +309,7 @@ fn aliases_and_jump_hosts_of_the_users_configuration_work() {
         let replies = ask(&bed.target, [sh("echo through")]).await.unwrap();
         assert_eq!(replies[0].stdout, b"through\n");
         assert_eq!(bed.sshd.logins(), 2, "the jump host and the firewall");
+        assert!(!bed.sshd.log().contains("Failed "), "{}", bed.sshd.log());
         // The user's StrictHostKeyChecking=no does not weaken ours.
         let empty = bed.directory.path().join("empty");
         fs::write(&empty, "").unwrap();

@@ -302,33 +302,46 @@ fn an_agent_that_is_silent_holds_no_login_up() {
     }
 }
 
-/// ssh adds up the files of its configuration, so each is an attempt: what is said names them all.
+/// ssh adds up the files of its configuration, and the firewall counts each. Where the configuration cannot be said without
+/// them (a value with a blank), what is said names them all.
 #[test]
-fn key_files_of_the_configuration_are_all_named() {
+fn key_files_of_the_configuration_are_no_attempts() {
     let Some(mut bed) = bed(Transport::OpenSsh, Login::Sh) else {
         return;
     };
-    bed.target.identity = None;
     let others: Vec<PathBuf> = (0..7).map(|number| key(&format!("many_{number}"))).collect();
     let keys: Vec<&Path> = others.iter().map(PathBuf::as_path).collect();
     let agent = Agent::start(bed.directory.path(), &keys);
     bed.target.agent_socket = Some(agent.socket.clone());
     let config = bed.target.ssh_config.clone().unwrap();
-    let before = fs::read_to_string(&config).unwrap();
-    for count in [1, 3] {
+    let count = |log: &str| log.lines().filter(|line| line.starts_with("Failed ")).count();
+    let let_in = bed.target.identity.take();
+    for (identity, files, more, attempts, named) in [
+        (None, 1, "", 1, 1),
+        (None, 3, "", 1, 1),
+        (None, 3, "SetEnv A=\"b c\"\n", 3, 3),
+        (Some(&others[6]), 3, "", 1, 0),
+        (Some(&others[6]), 3, "HostName 127.0.0.1\nCiphers aes256-ctr\n", 1, 0),
+    ] {
         let lines =
-            others.iter().take(count).map(|key| format!("IdentityFile {}\n", key.display()));
-        let lines: String = lines.collect();
-        fs::write(&config, format!("{lines}{before}")).unwrap();
-        let failed = || bed.sshd.log().lines().filter(|line| line.starts_with("Failed ")).count();
-        let earlier = failed();
+            others.iter().take(files).map(|key| format!("IdentityFile {}\n", key.display()));
+        fs::write(&config, lines.chain([more.to_owned()]).collect::<String>()).unwrap();
+        bed.target.identity = identity.cloned();
+        let earlier = count(&bed.sshd.log());
         let mut said = String::new();
         run(async { said = Failure::from(fails(&bed.target).await).hints.join("\n") });
-        for (number, key) in others.iter().enumerate() {
-            assert_eq!(said.contains(&*key.to_string_lossy()), number < count, "{said}");
+        for (number, key) in others.iter().take(6).enumerate() {
+            assert_eq!(said.contains(&*key.to_string_lossy()), number < named, "{more}{said}");
         }
-        assert_eq!(failed() - earlier, count, "{said}");
+        assert_eq!(count(&bed.sshd.log()) - earlier, attempts, "{identity:?} {files} {more}{said}");
     }
+    // The agent holds keys that ssh would try first.
+    bed.target.identity = let_in;
+    let earlier = count(&bed.sshd.log());
+    run(works(&bed.target));
+    assert_eq!(count(&bed.sshd.log()), earlier);
+    let left = fs::read_dir(&bed.target.runtime_directory).unwrap().count();
+    assert_eq!(left, 0, "no file is left");
 }
 
 /// Password managers put their agent into ssh's own configuration, and the environment names another or none.
