@@ -3,6 +3,7 @@
 //! an IPv4 packet, and what is printed or handed to pfctl stays as it was. And which addresses are public.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -27,30 +28,32 @@ pub fn canonical_net(net: IpNet) -> IpNet {
 }
 
 /// Networks that no client on the internet has an address of (RFC 6890).
-const SPECIAL: [&str; 16] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-    "::/128",
-    "::1/128",
-    "::ffff:0:0/96",
-    "64:ff9b::/96",
-    "fc00::/7",
-    "fe80::/10",
-    "ff00::/8",
-];
+static SPECIAL: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+    let networks = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/128",
+        "::1/128",
+        "::ffff:0:0/96",
+        "64:ff9b::/96",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    ];
+    networks.iter().filter_map(|network| network.parse().ok()).collect()
+});
 
 /// Returns whether a network touches addresses that no client on the internet has, itself or as a part.
 pub fn touches_special(net: &IpNet) -> bool {
     let net = canonical_net(*net);
-    let special = SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    special.into_iter().any(|special| special.contains(&net) || net.contains(&special))
+    SPECIAL.iter().any(|special| special.contains(&net) || net.contains(special))
 }
 
 /// Returns whether a client on the internet can have the address; of IPv6, only `2000::/3` is given out.

@@ -856,14 +856,8 @@ impl<'a, 'r> Walk<'a, 'r> {
     ) -> Vec<Facing<'r>> {
         self.rules_of(rules)
             .filter(|rule| wanted(rule))
-            .filter_map(|rule| {
-                let port = port_included(rule.to.port.as_deref(), packet.port);
-                let looks = self
-                    .rule_sees(rule, packet)
-                    .min(Truth::from_bool(port))
-                    .min(self.is_to(&rule.to, packet.to));
-                (looks > Truth::No).then(|| Facing::new(rule, looks))
-            })
+            .filter(|rule| port_included(rule.to.port.as_deref(), packet.port))
+            .filter_map(|rule| self.facing(rule, self.is_to(&rule.to, packet.to), packet))
             .collect()
     }
 
@@ -884,10 +878,16 @@ impl<'a, 'r> Walk<'a, 'r> {
                 Action::No(kind) if kind == "binat" => self.is_to(&rule.to, packet.to),
                 _ => Truth::No,
             };
-            let looks = here.min(self.rule_sees(rule, packet));
-            (looks > Truth::No).then(|| Facing::new(rule, looks))
+            self.facing(rule, here, packet)
         }));
         facing
+    }
+
+    /// Returns a rule that looks at such a packet, if it is `here` that the packet goes.
+    fn facing(&self, rule: &'r Rule, here: Truth, packet: Packet<'_>) -> Option<Facing<'r>> {
+        let may_look = here > Truth::No;
+        let looks = may_look.then(|| here.min(self.rule_sees(rule, packet)))?;
+        (looks > Truth::No).then(|| Facing::new(rule, looks))
     }
 
     /// Returns the clients that rules tell apart, the outside at large first, and whether there are too many of them.
@@ -1123,7 +1123,10 @@ impl<'a, 'r> Walk<'a, 'r> {
         if !family || !direction || !protocol {
             return Truth::No;
         }
-        self.around.sees_device(rule, packet.device).min(sees_syn(rule))
+        match self.around.sees_device(rule, packet.device) {
+            Truth::No => Truth::No,
+            sees => sees.min(sees_syn(rule)),
+        }
     }
 
     fn is_from(&self, from: &Endpoint, client: &Client) -> Truth {
@@ -1466,7 +1469,9 @@ fn leads_elsewhere(rule: &Rule) -> bool {
 }
 
 fn has_word(rule: &Rule, wanted: &[&str]) -> bool {
-    words_of(rule).any(|word| wanted.contains(&word))
+    // Nearly all rules have none of them in any place.
+    let mut found = wanted.iter().filter(|wanted| rule.text.contains(**wanted));
+    found.any(|wanted| words_of(rule).any(|word| word == *wanted))
 }
 
 /// Returns the inside port that a redirection makes of an outside one, as pf counts it through a range.

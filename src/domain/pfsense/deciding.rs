@@ -188,13 +188,10 @@ pub fn find_open_rule<'a>(
 ) -> Option<&'a FilterRule> {
     let mut rules = rules_before(configured, end, service);
     rules.find(|rule| {
-        let from = &rule.source;
-        let nets = side_networks(configured, from);
-        let holds = match (strangers, nets) {
-            // Addresses that no rule names are in no list.
-            (true, None) => (!from.not).then_some(false),
-            (true, Some(_)) => holds_client(configured, from, None),
-            (false, nets) => nets.map(|_| true),
+        let holds = if strangers {
+            holds_client(configured, &rule.source, None)
+        } else {
+            side_networks(configured, &rule.source).map(|_| true)
         };
         let truths = [holds, matches_service(configured, rule, service)];
         let is_open = is_conditional(rule) || truths.contains(&None) && rule.is_pass() != passes;
@@ -223,6 +220,27 @@ fn forward_before_for<'a>(
     service: &ReadRequest,
     client: Option<IpAddr>,
 ) -> Option<&'a NatRule> {
+    forwards_before(configured, forward, service)
+        .find(|rule| takes_connection(configured, rule, forward, service, client) == Some(true))
+}
+
+/// Finds one of which cannot be said whether it takes the connections of addresses that no rule names: whom or which address
+/// it is for is not in the configuration.
+pub fn find_open_forward<'a>(
+    configured: &'a Configured,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+) -> Option<&'a NatRule> {
+    forwards_before(configured, forward, service)
+        .find(|rule| takes_connection(configured, rule, forward, service, None).is_none())
+}
+
+/// Returns the exceptions from forwards, and the forwards to elsewhere, that pf meets before the pair's.
+fn forwards_before<'a>(
+    configured: &'a Configured,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+) -> impl Iterator<Item = &'a NatRule> {
     let leads_elsewhere = |rule: &NatRule| {
         let target = rule.target.as_deref().map(str::trim).unwrap_or_default();
         let own = IpNet::from(service.address);
@@ -237,15 +255,28 @@ fn forward_before_for<'a>(
     };
     // What a group's forward leads to the service is not led by the pair.
     let is_of_group = |rule: &NatRule| rule.interface != service.interface;
-    configured.nat.iter().find(|rule| {
+    configured.nat.iter().filter(move |rule| {
         (rule.nordr || is_of_group(rule) || leads_elsewhere(rule))
             && !rule.disabled
             && configured.covers_interface(&rule.interface, &service.interface)
             && is_for_port(rule, &configured.aliases, service)
-            && holds_client(configured, &rule.source, client) == Some(true)
-            && holds_door(configured, &rule.destination, forward, service)
             && forward.is_none_or(|own| rule.index < own.index)
     })
+}
+
+/// Says whether a rule of forwards takes a client's connection to where the pair's forward is for.
+fn takes_connection(
+    configured: &Configured,
+    rule: &NatRule,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+    client: Option<IpAddr>,
+) -> Option<bool> {
+    let truths = [
+        holds_client(configured, &rule.source, client),
+        holds_door(configured, &rule.destination, forward, service),
+    ];
+    if truths.contains(&Some(false)) { Some(false) } else { truths[0].and(truths[1]) }
 }
 
 /// Says whether a forward's destination holds that of the pair's forward, which is the interface's own address if there is
@@ -255,23 +286,34 @@ fn holds_door(
     to: &Side,
     forward: Option<&NatRule>,
     service: &ReadRequest,
-) -> bool {
+) -> Option<bool> {
     let door = forward.map(|own| &own.destination);
     let door = door.filter(|door| door.network.is_some() || door.address.is_some());
-    let is_same = door.is_some_and(|door| door.network == to.network && door.address == to.address);
     let interface = configured.interface.as_ref();
+    let is_own = door.is_none_or(|door| is_own_address(door, interface, service));
     let plain = Side { not: false, ..to.clone() };
-    let is_here = match door {
-        _ if is_same => true,
-        Some(door) if !is_own_address(door, interface, service) => {
-            let address = side_networks(configured, door).and_then(|nets| nets.first().copied());
-            let held = side_networks(configured, to);
-            held.zip(address)
-                .is_some_and(|(held, address)| held.iter().any(|net| net.contains(&address)))
+    if let Some(door) = door
+        && (&door.network, &door.address) == (&to.network, &to.address)
+    {
+        return Some(door.not == to.not);
+    }
+    let address = match door {
+        Some(door) if door.not => None,
+        Some(door) if !is_own => {
+            side_networks(configured, door).and_then(|nets| nets.first().map(IpNet::addr))
         }
-        _ => to.network.as_deref() == Some(SELF) || is_own_address(&plain, interface, service),
+        _ => interface.and_then(|interface| interface.ipaddr.as_deref()?.trim().parse().ok()),
     };
-    (to.any || is_here) != to.not
+    let is_here = if to.any || is_own && is_own_address(&plain, interface, service) {
+        Some(true)
+    } else if to.network.as_deref() == Some(SELF) {
+        // The firewall may have more addresses than it is given here.
+        is_own.then_some(true)
+    } else {
+        let held = side_networks(configured, to);
+        held.zip(address).map(|(held, address)| held.iter().any(|net| net.contains(&address)))
+    };
+    is_here.map(|is_here| is_here != to.not)
 }
 
 fn is_on_interface(configured: &Configured, rule: &FilterRule, interface: &str) -> bool {
@@ -325,18 +367,18 @@ fn is_of_firewall(configured: &Configured, side: &Side) -> bool {
 
 /// Says whether a source holds a client; without one, the addresses that no rule names.
 fn holds_client(configured: &Configured, from: &Side, client: Option<IpAddr>) -> Option<bool> {
-    let port = from.port.as_deref().unwrap_or_default();
-    if !port.trim().is_empty() {
-        return None;
-    }
-    let nets = side_networks(configured, from)?;
-    let held = match (client, nets.iter().map(IpNet::prefix_len).min()) {
-        (Some(client), _) => Some(nets.iter().any(|net| net.contains(&client))),
-        (None, Some(0)) => Some(true),
-        (None, Some(1..8)) => None,
-        (None, _) => Some(false),
+    let Some(nets) = side_networks(configured, from) else {
+        // Addresses that no rule names are in no list.
+        return (client.is_none() && !from.not).then_some(false);
     };
-    held.map(|held| held != from.not)
+    let held = match (client, nets.iter().map(IpNet::prefix_len).min()) {
+        (Some(client), _) => nets.iter().any(|net| net.contains(&client)),
+        (None, Some(0)) => true,
+        (None, Some(1..8)) => return None,
+        (None, _) => false,
+    } != from.not;
+    let every_port = from.port.as_deref().unwrap_or_default().trim().is_empty();
+    (every_port || !held).then_some(held)
 }
 
 /// Returns the networks of a side, its negation left out; `None` where they are not in the configuration.

@@ -207,8 +207,8 @@ impl RecordProof<'_> {
             swapped.any(|placed| placed.record.canonical_json() == record.canonical_json())
         };
         let all = self.configured.sections.list("filter", "rule").iter();
-        let mut others = all.filter(|record| !is_swapped(record));
-        number != 0 && !others.any(|other| tracker_number(other.child_text("tracker")) == number)
+        let mut bearers = all.filter(|rule| tracker_number(rule.child_text("tracker")) == number);
+        number != 0 && bearers.all(is_swapped)
     }
 
     /// Returns the pattern of a field's ports as pf prints them, each number and range in a rule of its own: of those that

@@ -15,8 +15,8 @@ use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::{
-    find_floating_pass, find_forward_before, find_open_exit, find_open_rule, find_rule_before,
-    lets_named_sources_in, lets_service_in,
+    find_floating_pass, find_forward_before, find_open_exit, find_open_forward, find_open_rule,
+    find_rule_before, lets_named_sources_in, lets_service_in,
 };
 use crate::domain::pfsense::edit::are_of_service;
 use crate::domain::pfsense::managed::ManagedPair;
@@ -268,6 +268,12 @@ fn putting_back(
     Ok(promised_exposure(draft, nat, filter, present, promised))
 }
 
+fn called_forward(rule: &NatRule) -> String {
+    let name = quoted(rule.descr.as_deref().unwrap_or_default());
+    let kind = if rule.nordr { "exception from port forwards (No RDR)" } else { "port forward" };
+    format!("the {kind} {name}")
+}
+
 fn called_filter(rule: &FilterRule) -> String {
     let name = quoted(rule.descr.as_deref().unwrap_or_default());
     let tracker = rule.tracker.as_deref().unwrap_or("none");
@@ -323,6 +329,8 @@ pub(super) fn promised_exposure(
     let open_rule = find_open_rule(present.configured, end, known, &request);
     let open_rule = open_rule.filter(|_| !passes).map(called_filter);
     let shadow = shadow.filter(|_| open_rule.is_none());
+    let open_forward = find_open_forward(present.configured, nat, &request);
+    let open_rule = open_forward.map(called_forward).or(open_rule);
     let shadow = shadow.filter(|shadow| {
         if some_get_in {
             let words =

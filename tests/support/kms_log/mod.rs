@@ -101,7 +101,7 @@ pub struct Simulated {
 impl Simulated {
     /// Returns the file.
     pub fn bytes(&self) -> Vec<u8> {
-        self.lines.iter().flat_map(|line| line.bytes.iter().copied()).collect()
+        self.lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().concat()
     }
 }
 

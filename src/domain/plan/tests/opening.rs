@@ -1,7 +1,7 @@
 //! Plans that close and open the exposure.
 
 use super::*;
-use crate::domain::pfsense::configured::FilterRule;
+use crate::domain::pfsense::configured::{FilterRule, NatRule};
 use crate::domain::ratelimit::Preset;
 
 #[test]
@@ -169,6 +169,77 @@ fn what_depends_on_more_than_the_rules_say_is_not_promised() {
     rules.insert(0, first("block", ("gateway", "WAN2GW")));
     let turned = draft(restored(&shut, None)).turns_exposure();
     assert_eq!(turned.map(|(_, after)| after.name()), Some("half"));
+}
+
+#[test]
+fn a_forward_that_may_come_first_leaves_it_unsaid() {
+    let address = |text: &str| Side { address: Some(text.into()), ..Side::default() };
+    let network = |text: &str| Side { network: Some(text.into()), ..Side::default() };
+    let not = |side: Side| Side { not: true, ..side };
+    let own = || fixtures::nat_rule().destination;
+    let restored_behind = |first: (Side, Side), door: Side| {
+        let on = Box_::closed().changed(|configured| {
+            let mut interface = configured.interface.take().unwrap();
+            (interface.ipaddr, interface.subnet) = (Some("192.168.1.2".into()), Some("24".into()));
+            configured.interfaces = vec![interface.clone()];
+            configured.interface = Some(interface);
+            let port = |side: &Side| Side { port: Some("1688".into()), ..side.clone() };
+            configured.nat[0].destination = port(&door);
+            configured.nat.push(NatRule {
+                index: 1,
+                target: Some("10.0.20.50".into()),
+                descr: Some("first".into()),
+                association: None,
+                source: first.0.clone(),
+                destination: port(&first.1),
+                ..fixtures::nat_rule()
+            });
+        });
+        restored(&on, None)
+    };
+    for (number, (source, to, door)) in [
+        (any_side(), network("(self)"), address("192.168.1.7")),
+        (any_side(), not(network("(self)")), address("192.168.1.7")),
+        (any_side(), address("vips"), address("192.168.1.7")),
+        (any_side(), address("192.168.1.7"), address("vips")),
+        (any_side(), address("192.168.1.7"), not(address("192.168.1.9"))),
+        (any_side(), address("vips"), own()),
+        (not(address("country")), own(), own()),
+        (address("0.0.0.0/1"), own(), own()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let plan = draft(restored_behind((source, to), door));
+        assert_eq!(plan.turns_exposure(), None, "{number}");
+        let risk = plan.risks.iter().find(|risk| risk.code == "source-limited").unwrap();
+        assert!(risk.message.contains("the port forward \"first\""), "{number}: {risk:?}");
+    }
+    for (number, (source, to, door)) in [
+        (any_side(), network("(self)"), own()),
+        (any_side(), address("192.168.1.0/24"), own()),
+        (any_side(), not(address("192.168.1.7")), own()),
+        (any_side(), not(address("192.168.1.9")), not(address("192.168.1.9"))),
+        (not(address("198.51.100.7")), own(), own()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refusal = restored_behind((source, to), door).unwrap_err();
+        assert!(refusal.message.contains("\"first\" stands above"), "{number}: {refusal:?}");
+    }
+    for (number, (source, to, door)) in [
+        (address("country"), own(), own()),
+        (address("198.51.100.7"), own(), own()),
+        (any_side(), not(own()), own()),
+        (any_side(), address("192.168.1.7"), own()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let turned = draft(restored_behind((source, to), door)).turns_exposure();
+        assert_eq!(turned.unwrap().1, exposure::State::Open, "{number}");
+    }
 }
 
 #[test]
