@@ -111,7 +111,8 @@ pub fn find_open_exit<'a>(
     service: &ReadRequest,
 ) -> Option<&'a FilterRule> {
     exit_rules(configured, service).find(|rule| {
-        let from = holds_client(configured, &rule.source, None);
+        let from = side_networks(configured, &rule.source)
+            .and_then(|_| holds_client(configured, &rule.source, None));
         let to = matches_service(configured, rule, service);
         let may_match = from != Some(false) && to != Some(false);
         let is_sure = !is_conditional(rule) && from.is_some() && to.is_some();
@@ -188,13 +189,17 @@ pub fn find_open_rule<'a>(
 ) -> Option<&'a FilterRule> {
     let mut rules = rules_before(configured, end, service);
     rules.find(|rule| {
+        let from = &rule.source;
         let holds = if strangers {
-            holds_client(configured, &rule.source, None)
+            holds_client(configured, from, None)
         } else {
-            side_networks(configured, &rule.source).map(|_| true)
+            let nets = side_networks(configured, from);
+            nets.filter(|_| is_for_every_port(from)).map(|_| true)
         };
         let truths = [holds, matches_service(configured, rule, service)];
-        let is_open = is_conditional(rule) || truths.contains(&None) && rule.is_pass() != passes;
+        let is_other = rule.is_pass() != passes;
+        let is_open =
+            is_conditional(rule) && (passes || is_other) || truths.contains(&None) && is_other;
         is_open && !truths.contains(&Some(false))
     })
 }
@@ -377,8 +382,11 @@ fn holds_client(configured: &Configured, from: &Side, client: Option<IpAddr>) ->
         (None, Some(1..8)) => return None,
         (None, _) => false,
     } != from.not;
-    let every_port = from.port.as_deref().unwrap_or_default().trim().is_empty();
-    (every_port || !held).then_some(held)
+    (is_for_every_port(from) || !held).then_some(held)
+}
+
+fn is_for_every_port(side: &Side) -> bool {
+    side.port.as_deref().unwrap_or_default().trim().is_empty()
 }
 
 /// Returns the networks of a side, its negation left out; `None` where they are not in the configuration.

@@ -320,9 +320,9 @@ pub(super) fn promised_exposure(
         format!("{rule}, which blocks the service's traffic first and is left as it is")
     });
     let some_get_in = lets_named_sources_in(present.configured, nat, filter, passes, &request);
-    // Those whom it spares meet what follows.
+    // Those whom it spares meet what follows; where it spares none, another rule before it may let some in.
     let (end, known) = match &shadow {
-        Some(_) if !some_get_in => (first, (false, true)),
+        Some(_) if !some_get_in => (first, (false, false)),
         Some(_) => (filter, (true, false)),
         None => (first.or(filter), (true, true)),
     };

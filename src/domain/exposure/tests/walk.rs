@@ -717,13 +717,15 @@ fn translate(
             {
                 break;
             }
-            "binat" if plain => {
-                if world.target_has(rule, syn.to.0) && world.holds(&rule.to, syn.client.0) {
-                    // The number within the network stays.
-                    let inside = ends_of(&rule.drawn.from)?;
-                    let address = inside.0 | (syn.to.0 & (inside.1 - inside.0));
-                    return (address == service).then_some((Some(at), syn.to.1));
-                }
+            "binat"
+                if plain
+                    && world.target_has(rule, syn.to.0)
+                    && world.holds(&rule.to, syn.client.0) =>
+            {
+                // The number within the network stays.
+                let inside = ends_of(&rule.drawn.from)?;
+                let address = inside.0 | (syn.to.0 & (inside.1 - inside.0));
+                return (address == service).then_some((Some(at), syn.to.1));
             }
             _ => {}
         }
@@ -790,9 +792,9 @@ impl<'a> Ruleset<'a> {
         is_routed || self.nat.iter().any(leads)
     }
 
-    /// Returns by which translation a connection arrives at the service, and at which address and port.
-    pub(crate) fn arrive(&self, syn: Syn<'_>) -> Option<Arrival> {
-        self.services.iter().find_map(|service| self.arrive_at(syn, *service))
+    /// Returns by which translation a connection arrives at the service, and at which addresses and port.
+    pub(crate) fn arrivals(&self, syn: Syn<'_>) -> impl Iterator<Item = Arrival> {
+        self.services.iter().filter_map(move |service| self.arrive_at(syn, *service))
     }
 
     fn arrive_at(&self, syn: Syn<'_>, service: u32) -> Option<Arrival> {
@@ -1030,7 +1032,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
                 for client in &tries.clients {
                     let syn = Syn { device, client: *client, to: *door };
                     let arrived = if case.enabled {
-                        rules.arrive(syn)
+                        rules.arrivals(syn).next()
                     } else {
                         arrive_unfiltered(case, syn.to)
                     };
@@ -1083,12 +1085,15 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
             let gets_in = |device: &str| {
                 tries.clients.iter().any(|client| {
                     let syn = Syn { device, client: *client, to };
-                    let arrived =
-                        if case.enabled { rules.arrive(syn) } else { arrive_unfiltered(case, to) };
-                    arrived.is_some_and(|arrival| {
+                    let leads_there = |arrival: Arrival| {
                         let end = SocketAddr::new(space.address(arrival.service), arrival.port);
                         path.leads_to == end.to_string()
-                    })
+                    };
+                    if case.enabled {
+                        rules.arrivals(syn).any(leads_there)
+                    } else {
+                        arrive_unfiltered(case, to).is_some_and(leads_there)
+                    }
                 })
             };
             let mut here = devices.iter().filter(|(name, _)| is_here(name));

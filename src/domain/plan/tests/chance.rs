@@ -506,8 +506,7 @@ fn lets_in(case: &Case, salt: u64) -> bool {
     let tries = Tries::of(case, &World { case, salt });
     let clients = tries.clients;
     let arrives = |device, client, to| {
-        let arrived = rules.arrive(Syn { device, client, to });
-        arrived.is_some_and(|arrival| arrival.port == 1688)
+        rules.arrivals(Syn { device, client, to }).any(|arrival| arrival.port == 1688)
     };
     walk::OUTSIDE.iter().any(|(_, device)| {
         let mut doors = tries.doors.iter().filter(|to| rules.has_door(device, **to));

@@ -163,6 +163,20 @@ fn what_depends_on_more_than_the_rules_say_is_not_promised() {
             unsaid(restored(&before, None), "the filter rule \"first\"");
         }
     }
+    // Behind it everybody is blocked, but for those whom it may let in.
+    let friends = Side { address: Some("198.51.100.0/24".into()), ..Side::default() };
+    for (source, condition) in [(friends, ("dscp", "af11")), (any_side(), ("os", "Linux"))] {
+        let mut before = Box_::closed();
+        let block = FilterRule {
+            index: 1,
+            conditions: Vec::new(),
+            destination: any_side(),
+            ..first("block", condition)
+        };
+        let pass = FilterRule { source, destination: any_side(), ..first("pass", condition) };
+        before.configured.all_filter.splice(0..0, [pass, block]);
+        unsaid(restored(&before, None), "the filter rule \"first\"");
+    }
     // pfSense reads no gateway of a rule that blocks.
     let mut shut = Box_::closed();
     let rules = &mut shut.configured.all_filter;
