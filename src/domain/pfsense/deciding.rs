@@ -39,6 +39,10 @@ fn is_conditional(rule: &FilterRule) -> bool {
     conditions_of(rule).next().is_some()
 }
 
+fn has_gateway(rule: &FilterRule) -> bool {
+    rule.conditions.iter().any(|(key, _)| *key == "gateway")
+}
+
 /// Returns on what it depends beside addresses and ports whether a rule's packets arrive: `os Linux`.
 pub fn conditions_of(rule: &FilterRule) -> impl Iterator<Item = String> {
     let counts = |key: &str| CONDITIONS.contains(&key) || (key == "gateway" && rule.is_pass());
@@ -105,7 +109,7 @@ fn leaves_for_service(
 }
 
 /// Returns a rule of which cannot be said whether it keeps the service's connections from getting out of the firewall:
-/// it asks for more than addresses and ports, or for a list that is not in the configuration.
+/// it asks for more than addresses and ports, or for a list that is not in the configuration, or leads them to a gateway.
 pub fn find_open_exit<'a>(
     configured: &'a Configured,
     service: &ReadRequest,
@@ -116,7 +120,8 @@ pub fn find_open_exit<'a>(
         let to = matches_service(configured, rule, service);
         let may_match = from != Some(false) && to != Some(false);
         let is_sure = !is_conditional(rule) && from.is_some() && to.is_some();
-        rule.is_block() && may_match && !is_sure
+        let leads_away = rule.is_pass() && has_gateway(rule);
+        may_match && (leads_away || rule.is_block() && !is_sure)
     })
 }
 

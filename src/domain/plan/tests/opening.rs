@@ -177,6 +177,16 @@ fn what_depends_on_more_than_the_rules_say_is_not_promised() {
         before.configured.all_filter.splice(0..0, [pass, block]);
         unsaid(restored(&before, None), "the filter rule \"first\"");
     }
+    // What leaves for the service may be led to a gateway.
+    let mut leaving = Box_::closed();
+    leaving.configured.all_filter.push(FilterRule {
+        floating: true,
+        direction: Some("any".into()),
+        interface: Some(String::new()),
+        destination: any_side(),
+        ..first("pass", ("gateway", "WAN2GW"))
+    });
+    unsaid(restored(&leaving, None), "the filter rule \"first\"");
     // pfSense reads no gateway of a rule that blocks.
     let mut shut = Box_::closed();
     let rules = &mut shut.configured.all_filter;
