@@ -235,14 +235,20 @@ fn forward_before_for<'a>(
 }
 
 /// Finds one of which cannot be said whether it takes the connections of addresses that no rule names: whom or which address
-/// it is for is not in the configuration.
+/// it is for is not in the configuration. So it can be with the pair's own.
 pub fn find_open_forward<'a>(
     configured: &'a Configured,
-    forward: Option<&NatRule>,
+    forward: Option<&'a NatRule>,
     service: &ReadRequest,
 ) -> Option<&'a NatRule> {
-    forwards_before(configured, forward, service)
-        .find(|rule| takes_connection(configured, rule, forward, service, None).is_none())
+    let is_open =
+        |rule: &&NatRule| takes_connection(configured, rule, forward, service, None).is_none();
+    let has_open_door = |own: &&NatRule| {
+        let to = &own.destination;
+        (to.not || to.address.is_some()) && side_networks(configured, to).is_none()
+    };
+    let mut before = forwards_before(configured, forward, service);
+    before.find(is_open).or(forward.filter(has_open_door))
 }
 
 /// Returns the exceptions from forwards, and the forwards to elsewhere, that pf meets before the pair's.

@@ -330,7 +330,17 @@ pub(super) fn promised_exposure(
     let open_rule = open_rule.filter(|_| !passes).map(called_filter);
     let shadow = shadow.filter(|_| open_rule.is_none());
     let open_forward = find_open_forward(present.configured, nat, &request);
-    let open_rule = open_forward.map(called_forward).or(open_rule);
+    let is_own = |rule: &NatRule| nat.is_some_and(|own| own.index == rule.index);
+    let open_rule = match open_forward {
+        Some(own) if is_own(own) => Some(format!(
+            "the address that {} is for, which is not in the configuration",
+            called_forward(own)
+        )),
+        other => other
+            .map(called_forward)
+            .or(open_rule)
+            .map(|rule| format!("{rule}, which stands first and is left as it is")),
+    };
     let shadow = shadow.filter(|shadow| {
         if some_get_in {
             let words =
@@ -361,8 +371,7 @@ pub(super) fn promised_exposure(
     } else if let Some(words) = limited_clause(nat, filter.or(floating)) {
         draft.risks.push(Risk::new("source-limited", words));
     } else if let Some(rule) = open_rule {
-        let words =
-            format!("Who gets in depends on {rule}, which stands first and is left as it is.");
+        let words = format!("Who gets in depends on {rule}.");
         draft.risks.push(Risk::new("source-limited", words));
     } else if let Some(rule) = open_exit {
         let words = format!(

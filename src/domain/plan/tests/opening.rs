@@ -239,6 +239,14 @@ fn a_forward_that_may_come_first_leaves_it_unsaid() {
         let risk = plan.risks.iter().find(|risk| risk.code == "source-limited").unwrap();
         assert!(risk.message.contains("the port forward \"first\""), "{number}: {risk:?}");
     }
+    // Its own one may be for the firewall's address, or not.
+    for door in [not(network("(self)")), address("vips")] {
+        let elsewhere = address("192.168.1.7");
+        let plan = draft(restored_behind((address("198.51.100.7"), elsewhere), door));
+        assert_eq!(plan.turns_exposure(), None);
+        let risk = plan.risks.iter().find(|risk| risk.code == "source-limited").unwrap();
+        assert!(risk.message.contains("the port forward \"KMS public"), "{risk:?}");
+    }
     for (number, (source, to, door)) in [
         (any_side(), network("(self)"), own()),
         (any_side(), address("192.168.1.0/24"), own()),
