@@ -60,6 +60,7 @@ impl CustomerPosts {
                     product: Product::Name(String::new()),
                     result: DedupEnding::Refused,
                     guessed: false,
+                    client: None,
                 },
                 notice: Notice {
                     at: event.since.unwrap_or(event.at).as_second(),

@@ -155,6 +155,9 @@ impl Engine {
                 self.log.wrapper = Unwrapper::default();
                 self.note_year();
             }
+            if rotation == Rotation::Missing {
+                self.log.note_missing_part();
+            }
             let kind = match rotation {
                 Rotation::Renamed => Some("renamed"),
                 Rotation::Truncated | Rotation::Copied => Some("truncated"),

@@ -221,8 +221,12 @@ fn build_engine(
         first_start = true;
         checkpoint.not_before = settings.not_before(now);
     }
+    let mut log = Log::restore_log(checkpoint.log);
     if first_start {
         tail.begin_first_read();
+        if fresh && tail.left_of_first_read().iter().all(|(_, size)| *size == 0) {
+            log.begin_empty();
+        }
         if fresh && !tail.left_of_first_read().is_empty() {
             say(
                 "There is no checkpoint: the log is read from its start, and of what is in it nothing older than notifier.too_old is posted.",
@@ -238,7 +242,7 @@ fn build_engine(
         skew: 0,
         dedup,
         dedup_survives: settings.dedup != Window::Memory,
-        log: Log::restore_log(checkpoint.log),
+        log,
         outbox: outbox.clone(),
         posting,
         identity: if checkpoint.identity.is_empty() {

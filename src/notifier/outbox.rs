@@ -204,6 +204,7 @@ mod tests {
                 product: Product::Name(number.to_string()),
                 result: crate::domain::notifier::dedup::DedupEnding::Answered,
                 guessed: false,
+                client: None,
             },
             notice: Notice {
                 at: 0,

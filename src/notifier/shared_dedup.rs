@@ -214,9 +214,7 @@ impl Keeper {
         let seconds = self.lease_time.as_secs().max(1);
         let mut commands = redis::pipe();
         for (_, key) in asks {
-            let (key, certain) = (redis_key_name(key), redis_key_name(&key.certain_key()));
-            commands.cmd("GET").arg(&certain);
-            commands.cmd("PTTL").arg(&certain);
+            let key = redis_key_name(key);
             let reserve = commands.cmd("SET").arg(&key).arg(&self.lease);
             reserve.arg("EX").arg(seconds).arg("NX");
             commands.cmd("GET").arg(&key);
@@ -224,7 +222,7 @@ impl Keeper {
         }
         let replies = open.call(&mut commands)?;
         let said: Result<Vec<StoreReply>, RedisTrouble> =
-            replies.chunks(5).map(|five| self.read_claim(five)).collect();
+            replies.chunks(3).map(|three| self.read_claim(three)).collect();
         let said = said?;
         let mut renewals = redis::pipe();
         for ((_, key), said) in asks.iter().zip(&said) {
@@ -241,12 +239,9 @@ impl Keeper {
     fn read_claim(&self, replies: &[Value]) -> Result<StoreReply, RedisTrouble> {
         expect_accepted(replies)?;
         match replies {
-            [Value::BulkString(value), Value::Int(left), ..] if value == SENT => {
-                Ok(StoreReply::Posted(*left))
-            }
-            [_, _, Value::Okay, ..] => Ok(StoreReply::Ours),
-            [_, _, Value::Nil, Value::Nil, _] => Ok(StoreReply::Again),
-            [_, _, Value::Nil, Value::BulkString(value), Value::Int(left)] => {
+            [Value::Okay, ..] => Ok(StoreReply::Ours),
+            [Value::Nil, Value::Nil, _] => Ok(StoreReply::Again),
+            [Value::Nil, Value::BulkString(value), Value::Int(left)] => {
                 Ok(if value == self.lease.as_bytes() {
                     StoreReply::Ours
                 } else if value == SENT {

@@ -174,15 +174,15 @@ fn an_activation_is_told_whatever_went_before_it() {
         }
         (1..=4).for_each(|number| activate(&place.log(), number));
         slack.wait_for(7);
-        // The same again is nothing new, nor is a guess about one who was told.
+        // The same again is nothing new; a guess may be another client, of whom nothing was told.
         in_vain();
         ask_in_doubt(&place, 4);
         (1..=4).for_each(|number| activate(&place.log(), number));
-        running.wait_metric(SKIPPED, |count| is(count, 7.0));
+        running.wait_metric(SKIPPED, |count| is(count, 6.0));
         running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
         assert_eq!(running.stop().0, Some(0));
         let books = [1, 2, 3, 4].map(|number| told(&slack, number));
-        let wanted = [[2, 1, 0, 0], [2, 0, 1, 0], [2, 0, 0, 1], [1, 0, 0, 0]];
+        let wanted = [[2, 1, 0, 0], [2, 0, 1, 0], [2, 0, 0, 1], [2, 0, 0, 1]];
         assert_eq!(books, wanted, "{store}: {:?}", slack.told());
     }
 }
@@ -202,11 +202,10 @@ fn a_guess_of_one_notifier_silences_no_client_of_another() {
     assert!(held(&redis, 1).starts_with("$-1"), "{}", held(&redis, 1));
     activate(&pods[1].log(), 1);
     ask_in_doubt(&pods[1], 2);
-    running[1].wait_metric(SKIPPED, |count| is(count, 1.0));
-    running[1].wait_metric(ACTIVATIONS, |count| is(count, 1.0));
+    running[1].wait_metric(ACTIVATIONS, |count| is(count, 2.0));
     running[1].wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
     let posted = || [1, 2].map(|number| told(&slack, number));
-    assert!(eventually(|| posted() == [[2, 0, 0, 1], [1, 0, 0, 0]]), "{:?}", posted());
+    assert!(eventually(|| posted() == [[2, 0, 0, 1], [2, 0, 0, 1]]), "{:?}", posted());
     for one in running {
         assert_eq!(one.stop().0, Some(0));
     }

@@ -1,11 +1,11 @@
 //! Whose request is it? Two answers, kept apart: which connections *could* have sent it, which decides whether the
 //! log is sure; and which of those most likely did.
 //!
-//! A connection could have sent a request if it was open from the request's first line to its answer, and if it is
-//! not known to speak for another machine ([`super::candidates`] holds what guesses still prove). That a connection
-//! speaks for one machine (one machine ID, or one workstation name where programs of a machine have IDs of their
-//! own) is what every honest client does; a client that breaks it deceives only about itself and about connections
-//! that are silent at the same moment.
+//! Any connection that may be open could have sent a request: one that was silent for long, one that spoke for another
+//! machine, one that the log never named because it begins later. What rules the others out is knowledge of the machine
+//! ([`super::machines`]): one that was seen at a single address only, again and again, and asks at once over a new
+//! connection from there (or has just asked over it) is there; but where another connection is as new, is from the same
+//! address or has spoken for this machine, even that is doubtful.
 //!
 //! Most likely, in this order: a new one from this machine's only address; one that it spoke over a moment ago;
 //! one from an address where it may be ([`super::machines`]); one without a request so far, accepted no more than a second before; of several, one that
@@ -14,22 +14,27 @@
 
 use std::net::IpAddr;
 
-use super::candidates::{Guesses, Room};
 use super::connections::OpenConnection;
 use super::event::Attribution;
-use super::guid::Guid;
 use super::log::Log;
+use super::machines::Sighting;
 use super::request_block::RequestBlock;
 
 /// Seconds, in stamps, within which a client that means to ask has asked.
 const PROMPT_SECONDS: i64 = 1;
 
-/// Seconds after which a connection that sent nothing will not send anything: a client writes as soon as it is
+/// Seconds after which a connection that sent nothing is not likely to send anything: a client writes as soon as it is
 /// connected, and again after 1 and 3 s where the network lost that.
 const SILENT_SECONDS: i64 = 4;
 
+/// Seconds of silence after which the server's child is rather dead than waiting: the usual idle time-out is 30 s.
+const DEAD_SECONDS: i64 = 120;
+
 /// Most connections that are weighed for their youth. Among more, the result is always a guess.
 const MOST_YOUNG: usize = 256;
+
+/// Most connections that are listed as possible senders of a request.
+const WIDEST: usize = 24;
 
 /// How many of the newest are weighed, however old.
 const FEW: usize = 16;
@@ -40,7 +45,7 @@ const TALK_SECONDS: i64 = 2;
 /// How well a connection fits a request; the largest wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct CandidateScore {
-    /// No forged line is in play.
+    /// No forged line is in play, and it was not silent for minutes.
     believed: bool,
     same: Same,
     /// No other machine spoke over it.
@@ -70,8 +75,11 @@ enum Same {
 /// Who could have sent a request.
 #[derive(Clone, Debug)]
 pub struct Possible {
-    /// Their numbers, no more than [`Guesses::WIDEST`] and one.
-    pub among: Vec<u64>,
+    /// Their addresses; `None` where there are too many, or unknown ones.
+    addresses: Option<Vec<IpAddr>>,
+    /// There may be others, of which the log does not know.
+    unseen: bool,
+    among: Vec<u64>,
     /// Whether that is the chosen one only.
     pub attribution: Attribution,
     pub address_sure: bool,
@@ -83,10 +91,12 @@ impl Log {
         self.choose_allowed(block, |_, _| true)
     }
 
-    /// Chooses another connection for a request whose own is gone, of those that could have sent it.
+    /// Chooses another connection for a request whose own is gone: one that has something to ask, if there is one.
     pub(super) fn choose_other_connection(&self, block: &RequestBlock) -> Option<u64> {
-        let room = self.room_of(block);
-        self.choose_allowed(block, |number, connection| could(block, &room, number, connection))
+        let speaks = |_, connection: &OpenConnection| {
+            connection.requests > 0 || block.started - connection.opened <= SILENT_SECONDS
+        };
+        self.choose_allowed(block, speaks).or_else(|| self.choose_connection(block))
     }
 
     fn choose_allowed(
@@ -160,62 +170,72 @@ impl Log {
         chosen: u64,
         address: IpAddr,
     ) -> Possible {
-        let room = self.room_of(block);
-        let mut among = vec![chosen];
-        let mut elsewhere = block.mixed;
-        if let Some(connection) = self.open.get(chosen) {
-            elsewhere |= !could(block, &room, chosen, connection);
-        }
-        let at_home = self.is_at_home(block, chosen, address);
-        let young = self
-            .open
-            .iter()
-            .rev()
-            .take_while(|(_, connection)| block.started - connection.opened <= SILENT_SECONDS);
-        let old = self.open.kin_connections(block);
-        let all = room.is_lost().then(|| self.open.iter());
-        // Without a machine's name, any connection that asked before may ask again.
-        let asked = block.machine.is_none().then(|| self.open.asked_connections());
-        let old = old.chain(asked.into_iter().flatten()).chain(room.own_connections());
-        let old = old.filter_map(|number| Some((number, self.open.get(number)?)));
-        let others = young.chain(old).chain(all.into_iter().flatten());
-        for (number, connection) in others {
-            // Another one from the same address may as well be this machine's.
-            let unlikely = at_home
-                && connection.peer.address != address
-                && is_only_silent(block, &room, connection, number);
-            if unlikely || among.contains(&number) || !could(block, &room, number, connection) {
-                continue;
-            }
-            elsewhere |= connection.peer.address != address;
+        let known = self.is_known_here(block, chosen, address);
+        let known_rivals = known.then(|| self.rivals_of_known(block, address));
+        let rivals = (!known).then(|| self.rivals_of_unknown(block));
+        let others = known_rivals.into_iter().flatten().chain(rivals.into_iter().flatten());
+        let others = others.filter(|number| *number != chosen && *number <= block.limit);
+        let others = others.filter_map(|number| Some((number, self.open.get(number)?)));
+        let (mut addresses, mut among) = (vec![address], vec![chosen]);
+        for (number, other) in others.take(WIDEST) {
+            addresses.push(other.peer.address);
             among.push(number);
-            if among.len() > Guesses::WIDEST {
-                elsewhere = true;
-                break;
-            }
         }
-        let certain = among.len() == 1 && !elsewhere;
+        let (wide, mut certain) = (addresses.len() > WIDEST, addresses.len() == 1);
+        let unknown = block.mixed || (!known && self.may_be_unseen());
+        let elsewhere = wide || unknown || addresses.iter().any(|other| *other != address);
+        certain &= !elsewhere && chosen <= block.limit;
         Possible {
+            addresses: (!wide).then_some(addresses),
+            unseen: unknown,
             among,
             attribution: if certain { Attribution::Certain } else { Attribution::Ambiguous },
             address_sure: !elsewhere,
         }
     }
 
-    /// Returns whether a machine asks at once over a new connection from its only address.
-    fn is_at_home(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
-        let known = block.machine.map(|machine| self.machines.addresses_of(machine));
-        let new = self
+    /// Walks the connections over which a machine may ask of which nothing is known: all but those that have spoken for
+    /// another one beyond doubt and were silent since. A program that speaks for several does it in a row.
+    fn rivals_of_unknown(&self, block: &RequestBlock) -> impl Iterator<Item = u64> {
+        let in_talk = self
             .open
-            .get(chosen)
-            .is_some_and(|connection| connection.requests == 0 && is_recent(block, connection));
-        new && known == Some(&[address])
+            .last_speakers()
+            .filter(|number| self.open.get(*number).is_some_and(|other| in_talk(block, other)));
+        let unsettled = self.open.unsettled_connections();
+        unsettled.chain(in_talk).chain(self.open.kin_connections(block))
     }
 
-    fn room_of(&self, block: &RequestBlock) -> Room<'_> {
-        let words = [block.machine, block.name];
-        let lost = self.lost.holds_words(words, self.open.oldest_open());
-        Room::for_block(&self.guesses, lost, block)
+    /// Walks the connections over which a machine may ask all the same that is known to be elsewhere: as new ones, those
+    /// from its address, and those that something connects with it.
+    fn rivals_of_known(&self, block: &RequestBlock, address: IpAddr) -> impl Iterator<Item = u64> {
+        let new = self.open.iter().rev().take_while(|(_, other)| is_recent(block, other));
+        let new = new.filter(|(_, other)| {
+            !other.speaks_for_another(block) && !self.machines.is_home(other.peer.address)
+        });
+        let others = block
+            .machine_identity()
+            .into_iter()
+            .flat_map(|machine| self.machines.others_of(machine));
+        let others = others.filter(|number| {
+            self.open.get(*number).is_some_and(|other| !other.speaks_for_another(block))
+        });
+        let here = self.open.connections_at(address).rev();
+        new.map(|(number, _)| number)
+            .chain(here)
+            .chain(others)
+            .chain(self.open.kin_connections(block))
+    }
+
+    /// Returns whether a machine that is known at one address only asks from there: at once over a new connection, or over
+    /// one that is certainly its own and just spoke.
+    fn is_known_here(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
+        let Some((machine, connection)) = block.machine_identity().zip(self.open.get(chosen))
+        else {
+            return false;
+        };
+        let speaks = connection.machine == Some(machine) && in_talk(block, connection);
+        let new = connection.requests == 0 && is_recent(block, connection);
+        (new || speaks) && self.machines.is_settled(machine, address, self.open.oldest_open())
     }
 
     /// Returns where the machine of a request was seen: before, else over a connection that is still open.
@@ -233,11 +253,6 @@ impl Log {
         here.sort_unstable();
         here.dedup();
         here
-    }
-
-    /// Forgets of a machine that its connection is one of several.
-    fn lose_machine(&mut self, words: &[Guid]) {
-        self.lost.add_words(words, self.open.newest(), self.open.oldest_open());
     }
 
     fn score_sender(
@@ -261,9 +276,10 @@ impl Log {
             several if several.contains(&address) => Same::Possible,
             _ => Same::Nothing,
         };
+        let dead = self.time.now - connection.active_time > DEAD_SECONDS;
         let order = i64::try_from(number).unwrap_or(i64::MAX);
         CandidateScore {
-            believed: connection.closing.is_none() && !connection.doubtful,
+            believed: connection.closing.is_none() && !connection.doubtful && !dead,
             same,
             free: !known || spoke,
             recent,
@@ -281,64 +297,28 @@ impl Log {
         chosen: u64,
         possible: Possible,
     ) {
-        // Without a machine's name, or with parts of another's lines, no guess can hold it.
-        if possible.among.len() > 1 && (block.machine.is_none() || block.mixed) {
-            let words: Vec<_> = [block.machine, block.name].into_iter().flatten().collect();
-            self.lose_machine(&words);
-        }
         let Some(identity) = block.machine_identity().filter(|_| !block.mixed) else {
             return;
         };
-        let addresses = possible.among.iter().filter_map(|number| self.open.get(*number));
-        let addresses = addresses.map(|connection| connection.peer.address).collect();
-        self.machines.learn_addresses(identity, addresses);
-        let Some(machine) = block.machine else {
-            return;
+        let certain = possible.attribution == Attribution::Certain;
+        if certain {
+            self.open.settle_connection(chosen, identity);
+        }
+        let addresses = possible.addresses.unwrap_or_else(|| {
+            // Any that is open: where it was before is narrowed by that.
+            let mut addresses = self.machines.addresses_of(identity).to_vec();
+            addresses.retain(|address| self.open.connections_at(*address).next().is_some());
+            addresses
+        });
+        let sighting = Sighting {
+            addresses,
+            among: possible.among,
+            unseen: possible.unseen,
+            newest: self.open.newest(),
         };
-        if possible.among.len() > 1 {
-            let forgotten = self.guesses.add_guess(machine, block.name, possible.among);
-            self.lose_machine(&forgotten);
-            return;
-        }
-        let mut certain = self.guesses.settle_machine(machine, chosen);
-        certain.push((machine, chosen));
-        for (machine, number) in certain {
-            if let Some(address) = self.open.settle_connection(number, machine) {
-                self.machines.learn_addresses(machine, vec![address]);
-            }
-        }
+        let open = &self.open;
+        self.machines.learn_sighting(identity, sighting, |number| open.get(number).is_some());
     }
-}
-
-/// Returns whether a connection could have sent a request. One that is silent for so long that it has nothing to ask could
-/// only have asked before: it speaks for a machine that a guess names, or for none.
-fn could(block: &RequestBlock, room: &Room, number: u64, connection: &OpenConnection) -> bool {
-    if number > block.limit {
-        return false;
-    }
-    let settled = block.started - connection.opened > SILENT_SECONDS;
-    // The short form names no machine; a name may change from request to request and proves nothing.
-    let Some(machine) = block.machine else {
-        return !settled || connection.requests > 0 || room.is_lost();
-    };
-    match connection.machine {
-        _ if block.name.is_some() && block.name == connection.name => true,
-        Some(known) if connection.sure => known == machine,
-        _ if settled => room.may_hold(number),
-        _ => room.allows_connection(number),
-    }
-}
-
-/// Returns whether nothing speaks for a connection but that it is open: it did not ask at once, nor is it this machine's.
-fn is_only_silent(
-    block: &RequestBlock,
-    room: &Room,
-    connection: &OpenConnection,
-    number: u64,
-) -> bool {
-    let kin = connection.machine == block.machine
-        || (block.name.is_some() && block.name == connection.name);
-    !is_recent(block, connection) && !kin && !room.may_hold(number)
 }
 
 /// Returns whether a connection was accepted a moment before a request.

@@ -4,6 +4,9 @@ use super::score::read;
 use super::*;
 use crate::domain::notifier::source::{ClientSource, classify_source};
 
+/// The server's first line: no connection is open.
+const STARTED: &str = "vlmcsd svn1113 started successfully";
+
 /// Forged lines that a workstation name can hold (at most 64 characters), each inside an honest request.
 #[test]
 fn a_name_with_a_newline_makes_no_event() {
@@ -61,6 +64,7 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
             "Workstation name                : x\n2026-05-10 {time}: IPv4 connection accepted: 8.8.8.8:5."
         );
         let (events, log) = read(&stamped(&[
+            ("13:00:00", STARTED),
             ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
             ("13:00:00", "<<< Incoming KMS request"),
             (
@@ -189,6 +193,116 @@ fn a_guess_replaces_no_certain_machine() {
     assert!(last.peer.port == 7 || last.attribution == Attribution::Ambiguous, "{last:?}");
 }
 
+/// A whole request of a machine, a line after the other at one time.
+fn request_of(time: &'static str, machine: u32, name: &str) -> Vec<(&'static str, String)> {
+    [
+        "<<< Incoming KMS request".to_owned(),
+        "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)"
+            .to_owned(),
+        format!("Client machine ID               : {machine:08x}-0000-4000-8000-000000000000"),
+        format!("Workstation name                : {name}"),
+        "N count policy (minimum clients): 25".to_owned(),
+        ">>> Sending response, ePID source = x".to_owned(),
+    ]
+    .map(|text| (time, text))
+    .to_vec()
+}
+
+/// Reads a log and says whether its last request is certain: of its address, and of its connection.
+fn is_last_certain(lines: &[(&str, String)]) -> (bool, bool) {
+    let lines: Vec<(&str, &str)> =
+        lines.iter().map(|(time, text)| (*time, text.as_str())).collect();
+    let (events, _) = read(&stamped(&lines));
+    let last = events.iter().rev().find_map(|event| match event {
+        KmsEvent::Request(request) => Some(request),
+        _ => None,
+    });
+    let last = last.expect("a request");
+    (last.address_sure, last.attribution == Attribution::Certain)
+}
+
+/// Each of these requests may be the other connection's, which is open or not known to be closed: it was silent for long,
+/// for longer than the usual time-out, while the clock was set, or it spoke for another machine a moment ago.
+#[test]
+fn another_connection_that_may_be_open_is_never_ruled_out() {
+    let accepted = |time, peer: &str| (time, format!("IPv4 connection accepted: {peer}."));
+    let two = |first, second| {
+        let mut lines = vec![
+            (first, STARTED.to_owned()),
+            accepted(first, "192.0.2.1:7"),
+            accepted(second, "192.0.2.2:8"),
+        ];
+        lines.extend(request_of(second, 2, "A"));
+        lines
+    };
+    for (first, second) in [
+        ("13:00:10", "13:00:15"),
+        ("13:00:10", "13:00:39"),
+        ("13:00:10", "13:10:10"),
+        ("13:00:10", "14:00:12"),
+        ("13:00:10", "11:59:50"),
+    ] {
+        assert_eq!(is_last_certain(&two(first, second)), (false, false), "{first}, {second}");
+        // The same once the other one is closed.
+        let mut lines = two(first, second);
+        lines.insert(2, (first, "IPv4 connection closed: 192.0.2.1:7.".to_owned()));
+        assert_eq!(is_last_certain(&lines), (true, true), "{first}, {second}");
+    }
+    let mut changing = vec![accepted("13:00:10", "192.0.2.1:7")];
+    changing.extend(request_of("13:00:10", 1, "A"));
+    changing.push(accepted("13:00:12", "192.0.2.2:8"));
+    changing.extend(request_of("13:00:12", 2, "B"));
+    assert_eq!(is_last_certain(&changing), (false, false));
+}
+
+/// A log that begins in the middle: a connection that it does not name may be open, until the longest time-out is over or
+/// the server starts.
+#[test]
+fn a_log_that_begins_in_the_middle_is_certain_of_nothing_at_first() {
+    let accepted = |time| (time, "IPv4 connection accepted: 192.0.2.2:8.".to_owned());
+    let mut lines = vec![accepted("13:00:00")];
+    lines.extend(request_of("13:00:00", 2, "A"));
+    assert_eq!(is_last_certain(&lines), (false, false));
+    lines.insert(0, ("13:00:00", STARTED.to_owned()));
+    assert_eq!(is_last_certain(&lines), (true, true));
+    let mut later: Vec<_> = (0..=11_u32)
+        .map(|minute| {
+            let time: &str = Box::leak(format!("13:{minute:02}:00").into_boxed_str());
+            (time, "IPv4 connection closed: 192.0.2.9:9.".to_owned())
+        })
+        .collect();
+    later.push(accepted("13:11:01"));
+    later.extend(request_of("13:11:01", 2, "A"));
+    assert_eq!(is_last_certain(&later), (true, true));
+}
+
+/// A machine that is seen at one address again and again asks from there, whoever else is silent; elsewhere it is in doubt.
+#[test]
+fn a_settled_machine_is_certain_beside_silent_connections() {
+    let mut lines = vec![("13:00:00", STARTED.to_owned())];
+    for (time, port) in [("13:00:00", 1), ("13:01:00", 2)] {
+        lines.push((time, format!("IPv4 connection accepted: 192.0.2.1:{port}.")));
+        lines.extend(request_of(time, 1, "A"));
+        lines.push((time, format!("IPv4 connection closed: 192.0.2.1:{port}.")));
+    }
+    lines.push(("13:02:00", "IPv4 connection accepted: 203.0.113.9:9.".to_owned()));
+    let mut settled = lines.clone();
+    settled.push(("13:02:20", "IPv4 connection accepted: 192.0.2.1:3.".to_owned()));
+    settled.extend(request_of("13:02:20", 1, "A"));
+    assert_eq!(is_last_certain(&settled), (true, true));
+    for other in
+        ["IPv4 connection accepted: 192.0.2.1:4.", "IPv4 connection accepted: 203.0.113.8:4."]
+    {
+        let mut rivalled = settled.clone();
+        rivalled.insert(rivalled.len() - 7, ("13:02:20", other.to_owned()));
+        assert!(!is_last_certain(&rivalled).1, "{other}");
+    }
+    let mut moved = lines;
+    moved.push(("13:02:20", "IPv4 connection accepted: 192.0.2.7:3.".to_owned()));
+    moved.extend(request_of("13:02:20", 1, "A"));
+    assert_eq!(is_last_certain(&moved), (false, false));
+}
+
 /// Two connections from a machine's only address, one of them late because a packet was lost: the address is sure, the port is not.
 #[test]
 fn two_connections_of_one_address_stay_uncertain() {
@@ -202,7 +316,8 @@ fn two_connections_of_one_address_stay_uncertain() {
         ]
         .map(|text| (time, text))
     };
-    let mut lines = vec![("13:00:00", "IPv4 connection accepted: 192.0.2.1:7.")];
+    let mut lines =
+        vec![("13:00:00", STARTED), ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7.")];
     lines.extend(request("13:00:00"));
     lines.extend([
         ("13:00:01", "IPv4 connection closed: 192.0.2.1:7."),
@@ -260,6 +375,7 @@ fn a_request_outlives_a_wrong_guess_whole() {
 fn a_client_cannot_hide_its_own_activation() {
     let name = "Workstation name                : x\n2026-05-10 13:00:00: IPv4 connection closed: 192.0.2.1:7.";
     let texts = [
+        STARTED,
         "IPv4 connection accepted: 192.0.2.1:7.",
         "<<< Incoming KMS request",
         "Protocol version                : 6.0",
@@ -296,7 +412,13 @@ fn connections_that_never_close_are_bounded_and_forgotten() {
     let mut lines: Vec<(String, String)> = (1..=60_000)
         .map(|port| ("13:00:00".to_owned(), format!("IPv4 connection accepted: 192.0.2.1:{port}.")))
         .collect();
-    lines.push(("13:05:00".to_owned(), "IPv4 connection accepted: 192.0.2.2:1.".to_owned()));
+    for minute in 1..=11 {
+        lines.push((
+            format!("13:{minute:02}:00"),
+            "IPv4 connection closed: 192.0.2.9:1.".to_owned(),
+        ));
+    }
+    lines.push(("13:12:00".to_owned(), "IPv4 connection accepted: 192.0.2.2:1.".to_owned()));
     let lines: Vec<(&str, &str)> =
         lines.iter().map(|(time, text)| (time.as_str(), text.as_str())).collect();
     let (events, log) = read(&stamped(&lines));

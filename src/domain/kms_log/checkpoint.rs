@@ -1,14 +1,11 @@
 //! What a checkpoint keeps of a [`Log`], and how it goes on from there.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
-use super::candidates::{Guesses, Lost};
 use super::connections::{Open, OpenConnection};
 use super::guid::Guid;
-use super::log::{Gap, Log, Tally};
-use super::machines::Machines;
+use super::log::{Gap, Log, LogTime, Tally};
+use super::machines::{Machines, Whereabouts};
 use super::request_block::RequestBlock;
 use super::wrapper::Unwrapper;
 
@@ -16,14 +13,15 @@ use super::wrapper::Unwrapper;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SavedLog {
     open: Vec<(u64, OpenConnection)>,
-    machines: Vec<(Guid, Vec<IpAddr>)>,
-    guesses: Guesses,
     #[serde(default)]
-    lost: Lost,
+    whereabouts: Vec<(Guid, Whereabouts)>,
     blocks: Vec<RequestBlock>,
     gap: Option<Gap>,
     last: Option<u64>,
     swept: i64,
+    /// Of an older checkpoint, which has no such time, the connections count as they are.
+    #[serde(default)]
+    time: LogTime,
     tally: Tally,
     #[serde(default)]
     wrapper: Unwrapper,
@@ -37,36 +35,30 @@ impl Log {
                 .iter()
                 .map(|(number, connection)| (number, connection.clone()))
                 .collect(),
-            machines: self
+            whereabouts: self
                 .machines
                 .iter()
-                .map(|(machine, addresses)| (machine, addresses.to_vec()))
+                .map(|(machine, known)| (machine, known.clone()))
                 .collect(),
-            guesses: self.guesses.clone(),
-            lost: self.lost.clone(),
             blocks: self.blocks.clone(),
             gap: self.gap,
             last: self.last,
             swept: self.swept,
+            time: self.time,
             tally: self.tally,
             wrapper: self.wrapper.clone(),
         }
     }
 
     pub fn restore_log(saved: SavedLog) -> Self {
-        let mut machines = Machines::default();
-        for (machine, addresses) in saved.machines {
-            machines.learn_addresses(machine, addresses);
-        }
         Self {
             open: Open::restore_set(saved.open, saved.tally.connections),
-            machines,
-            guesses: saved.guesses,
-            lost: saved.lost,
+            machines: Machines::restore_machines(saved.whereabouts),
             blocks: saved.blocks,
             gap: saved.gap,
             last: saved.last,
             swept: saved.swept,
+            time: saved.time,
             tally: saved.tally,
             wrapper: saved.wrapper,
             ..Self::default()

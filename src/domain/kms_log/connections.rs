@@ -1,6 +1,6 @@
 //! The connections that are open. Bounded. Decides nothing about requests.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,9 @@ use super::request_block::RequestBlock;
 /// Most connections kept open at a time; the server of a flood forks no more either.
 pub const MOST: usize = 4_096;
 
+/// How many of those that asked last are remembered as such; more than are listed for any request.
+const MOST_SPEAKERS: usize = 64;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenConnection {
     pub peer: Peer,
@@ -19,6 +22,9 @@ pub struct OpenConnection {
     pub opened: i64,
     /// When it last did anything, Unix seconds.
     pub active: i64,
+    /// The same in seconds of the log's own time, which no change of the server's clock moves.
+    #[serde(default)]
+    pub active_time: i64,
     pub requests: u32,
     pub busy: bool,
     /// It sent something that is no request.
@@ -41,6 +47,11 @@ impl OpenConnection {
     pub fn was_closed(&self) -> bool {
         self.closing.is_some() && !self.doubtful
     }
+
+    /// Returns whether it certainly spoke for another machine than the one that asks.
+    pub fn speaks_for_another(&self, block: &RequestBlock) -> bool {
+        self.sure && self.machine != block.machine_identity()
+    }
 }
 
 /// The set of open connections, in the order they were accepted.
@@ -52,7 +63,10 @@ pub struct Open {
     at: HashMap<IpAddr, BTreeSet<u64>>,
     /// Which speak for a machine, or gave a name.
     speakers: HashMap<Guid, BTreeSet<u64>>,
-    asked: BTreeSet<u64>,
+    /// Which certainly speak for no machine so far.
+    unsettled: BTreeSet<u64>,
+    /// Which asked last, newest last.
+    last_speakers: VecDeque<u64>,
 }
 
 impl Open {
@@ -71,7 +85,12 @@ impl Open {
     }
 
     /// Adds a connection; returns the one that had to make room.
-    pub fn insert(&mut self, peer: Peer, at: i64, doubtful: bool) -> Option<(u64, OpenConnection)> {
+    pub fn insert(
+        &mut self,
+        peer: Peer,
+        [at, time]: [i64; 2],
+        doubtful: bool,
+    ) -> Option<(u64, OpenConnection)> {
         let evicted = if self.connections.len() >= MOST {
             let oldest = self.connections.first_key_value().map(|(number, _)| *number);
             oldest.and_then(|number| self.remove(number).map(|connection| (number, connection)))
@@ -83,6 +102,7 @@ impl Open {
             peer,
             opened: at,
             active: at,
+            active_time: time,
             requests: 0,
             busy: false,
             malformed: false,
@@ -102,20 +122,31 @@ impl Open {
         for word in [connection.machine, connection.name].into_iter().flatten() {
             self.speakers.entry(word).or_default().insert(number);
         }
+        if !connection.sure {
+            self.unsettled.insert(number);
+        }
         if connection.requests > 0 {
-            self.asked.insert(number);
+            self.note_speaker(number);
         }
         self.connections.insert(number, connection);
     }
 
+    fn note_speaker(&mut self, number: u64) {
+        self.last_speakers.retain(|other| *other != number);
+        self.last_speakers.push_back(number);
+        if self.last_speakers.len() > MOST_SPEAKERS {
+            self.last_speakers.pop_front();
+        }
+    }
+
     pub fn remove(&mut self, number: u64) -> Option<OpenConnection> {
         let connection = self.connections.remove(&number)?;
+        self.unsettled.remove(&number);
         self.numbers.remove(&connection.peer);
         forget_connection(&mut self.at, connection.peer.address, number);
         for word in [connection.machine, connection.name].into_iter().flatten() {
             forget_connection(&mut self.speakers, word, number);
         }
-        self.asked.remove(&number);
         Some(connection)
     }
 
@@ -123,7 +154,7 @@ impl Open {
         self.note_machine(number, block);
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.requests += 1;
-            self.asked.insert(number);
+            self.note_speaker(number);
         }
     }
 
@@ -151,14 +182,17 @@ impl Open {
         }
     }
 
-    /// Notes for certain whose a connection is; returns its address.
-    pub fn settle_connection(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
+    /// Notes for certain for which machine a connection spoke last.
+    pub fn settle_connection(&mut self, number: u64, machine: Guid) {
         let block = RequestBlock { machine: Some(machine), ..RequestBlock::default() };
-        self.connections.get_mut(&number)?.sure = false;
-        self.note_machine(number, &block);
-        let connection = self.connections.get_mut(&number)?;
-        connection.sure = true;
-        Some(connection.peer.address)
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.sure = false;
+            self.note_machine(number, &block);
+        }
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.sure = true;
+            self.unsettled.remove(&number);
+        }
     }
 
     /// Walks the connections at an address, oldest first.
@@ -172,8 +206,14 @@ impl Open {
         words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
     }
 
-    pub fn asked_connections(&self) -> impl Iterator<Item = u64> {
-        self.asked.iter().copied()
+    /// Walks the connections of which it is not certain for which machine they speak, newest first.
+    pub fn unsettled_connections(&self) -> impl Iterator<Item = u64> {
+        self.unsettled.iter().rev().copied()
+    }
+
+    /// Walks the connections that asked last, newest first.
+    pub fn last_speakers(&self) -> impl Iterator<Item = u64> {
+        self.last_speakers.iter().rev().copied()
     }
 
     /// Returns the number of the oldest that is open.

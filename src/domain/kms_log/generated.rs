@@ -202,7 +202,12 @@ fn certain_is_never_wrong_however_machines_move() {
             ("moving", with(300, 0.3, 0.1, 1.0)),
             ("few", with(10, 0.1, 0.4, 1.0)),
             ("held", with(60, 0.1, 0.6, 20.0)),
-            ("strange", strange),
+            ("strange", strange.clone()),
+            ("late", Profile { late: 0.2, ..strange.clone() }),
+            ("changing", Profile { changers: 0.3, several: 0.4, ..strange.clone() }),
+            ("patient", Profile { late: 0.1, idle: 600, activations: 1.0, ..strange.clone() }),
+            ("stepping", Profile { late: 0.1, steps: 400, ..strange.clone() }),
+            ("headless", Profile { late: 0.1, headless: 47, restarts: 0, ..strange }),
         ]
     };
     let by_hand = number_chosen_by_hand("KMSCTL_CASES");

@@ -8,18 +8,20 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::candidates::{Guesses, Lost};
 use super::connections::{Open, OpenConnection};
-use super::event::{Anomaly, KmsEvent, RequestOutcome};
+use super::event::{Anomaly, Attribution, KmsEvent, RequestOutcome};
 use super::line::{LineReader, Text};
 use super::machines::Machines;
 use super::peer::Peer;
 use super::request_block::RequestBlock;
 use super::wrapper::Unwrapper;
 
-/// Seconds after which a silent connection is forgotten: the server's default idle time-out of 30 s and a
-/// wide margin for one that was set longer.
-pub const IDLE_SECONDS: i64 = 120;
+/// Seconds after which a silent connection is forgotten: the longest idle time-out that the server takes, and a minute. One
+/// that is forgotten earlier could still ask.
+const IDLE_SECONDS: i64 = 660;
+/// Seconds that can be believed to have passed between two lines. A longer silence may be a clock that was set; of a
+/// server that was silent the connections would have been closed.
+const SILENCE_SECONDS: i64 = 60;
 /// Seconds within which a doubtful `closed` must be contradicted.
 const DOUBT_SECONDS: i64 = 60;
 /// Seconds between two looks for silent connections.
@@ -71,15 +73,41 @@ pub struct Log {
     pub wrapper: Unwrapper,
     pub(super) open: Open,
     pub(super) machines: Machines,
-    pub(super) guesses: Guesses,
-    pub(super) lost: Lost,
     pub(super) blocks: Vec<RequestBlock>,
     pub(super) gap: Option<Gap>,
     pub(super) last: Option<u64>,
     pub(super) swept: i64,
+    pub(super) time: LogTime,
     /// Connections that ended since this was emptied, where anyone asks for them; `active` is then the end.
     pub ended: Option<Vec<OpenConnection>>,
     pub tally: Tally,
+}
+
+/// The log's own time: seconds that have certainly passed, as far as its lines show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTime {
+    pub(super) now: i64,
+    /// Until when a connection may be open that this log does not know of, as it begins in the middle or had no room.
+    unseen_until: i64,
+}
+
+impl Default for LogTime {
+    fn default() -> Self {
+        Self { now: 0, unseen_until: IDLE_SECONDS }
+    }
+}
+
+impl LogTime {
+    fn note_stamp(&mut self, at: i64, before: i64) {
+        if before > 0 {
+            self.now += (at - before).clamp(0, SILENCE_SECONDS);
+        }
+    }
+
+    /// Notes that connections may be open that the log does not know of.
+    fn note_unseen(&mut self) {
+        self.unseen_until = self.now + IDLE_SECONDS;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +123,21 @@ pub struct Tally {
 impl Log {
     pub fn keeping_ended() -> Self {
         Self { ended: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Notes that the log begins here with the server, or was empty: no connection is open.
+    pub fn begin_empty(&mut self) {
+        self.time.unseen_until = self.time.now;
+    }
+
+    /// Notes that a part of the log is missing.
+    pub fn note_missing_part(&mut self) {
+        self.time.note_unseen();
+    }
+
+    /// Returns whether a connection may be open that the log does not know of.
+    pub(super) fn may_be_unseen(&self) -> bool {
+        self.time.now < self.time.unseen_until
     }
 
     pub fn open_connections(&self) -> usize {
@@ -115,12 +158,10 @@ impl Log {
         }
         let inside = self.is_inside(at);
         if !inside {
+            self.time.note_stamp(at, self.tally.last_line);
             self.tally.last_line = at;
-            if at >= self.swept + SWEEP_SECONDS {
+            if (self.time.now - self.swept).abs() >= SWEEP_SECONDS {
                 self.forget_silent(at, events);
-            } else if at < self.swept - IDLE_SECONDS * 10 {
-                // The clock was set back.
-                self.swept = at;
             }
         }
         match line.text {
@@ -183,7 +224,8 @@ impl Log {
 
     fn open_connection(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
-        if let Some((number, connection)) = self.open.insert(peer, at, inside) {
+        if let Some((number, connection)) = self.open.insert(peer, [at, self.time.now], inside) {
+            self.time.note_unseen();
             push_anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
             self.release_requests(at, number, &connection, events);
             self.note_ended(connection, at);
@@ -222,8 +264,6 @@ impl Log {
         let Some(connection) = self.open.remove(number) else {
             return;
         };
-        let open = &self.open;
-        self.guesses.close_connection(number, |other| open.get(other).is_some());
         let requested = self.release_requests(at, number, &connection, events);
         if seen && !requested && connection.requests == 0 && !connection.malformed {
             events.push(KmsEvent::Probe { at, peer: connection.peer });
@@ -260,6 +300,7 @@ impl Log {
         if let Some(connection) = one {
             connection.malformed = true;
             connection.active = at;
+            connection.active_time = self.time.now;
         }
     }
 
@@ -270,7 +311,7 @@ impl Log {
             self.end_connection(at, number, closed, events);
         }
         self.blocks.clear();
-        self.guesses = Guesses::default();
+        self.begin_empty();
         self.gap = None;
     }
 
@@ -287,7 +328,8 @@ impl Log {
         let only = block.and_then(|block| {
             let number = block.connection?;
             let address = self.open.get(number)?.peer.address;
-            (self.possible_senders(block, number, address).among.len() == 1).then_some(number)
+            let attribution = self.possible_senders(block, number, address).attribution;
+            (attribution == Attribution::Certain).then_some(number)
         });
         self.cut_short(at, index, events);
         if let Some(number) = only {
@@ -297,10 +339,11 @@ impl Log {
 
     /// Forgets connections that were silent for too long, and requests that will not be finished.
     fn forget_silent(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
-        self.swept = at;
+        let now = self.time.now;
+        self.swept = now;
         let old = self.open.find_all(|connection| match connection.closing {
             Some(closing) => (at - closing).abs() > DOUBT_SECONDS,
-            None => (at - connection.active).abs() > IDLE_SECONDS,
+            None => now - connection.active_time > IDLE_SECONDS,
         });
         for number in old {
             let Some(connection) = self.open.get(number) else {

@@ -1,62 +1,149 @@
 //! Which addresses a machine may be at: those that every sighting of it has in common. Bounded.
 //!
-//! A machine ID is the client's to choose, so this never makes a request certain that another connection could have
-//! sent, unless the machine's one address is where it now asks from.
+//! A machine ID is the client's to choose, and a cloned disk has another's: what makes a request certain that another
+//! connection could have sent is only that its machine was seen at one address again and again, and nowhere else since
+//! ([`Machines::is_settled`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::guid::Guid;
+
+/// What is known of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    addresses: Vec<IpAddr>,
+    /// How many sightings in a row agree on one address.
+    agreeing: u32,
+    /// How often it was seen elsewhere: each time costs it a sighting until it is trusted to be where it is.
+    moves: u32,
+    /// The newest connection when it was last seen over one of several: as long as one of that time is open, it may
+    /// speak over that again.
+    doubtful_until: u64,
+    /// Other connections over which it may have spoken, as long as they are few.
+    #[serde(default)]
+    others: Vec<u64>,
+}
+
+/// Over which connections a machine may have spoken when it was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Sighting {
+    /// Their addresses; empty where there are too many.
+    pub addresses: Vec<IpAddr>,
+    /// Their numbers.
+    pub among: Vec<u64>,
+    /// Or over another one, of which the log does not know.
+    pub unseen: bool,
+    /// The newest connection at that time.
+    pub newest: u64,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct Machines {
-    addresses: HashMap<Guid, Vec<IpAddr>>,
+    known: HashMap<Guid, Whereabouts>,
     order: VecDeque<Guid>,
     homes: HashMap<IpAddr, u32>,
 }
 
 impl Machines {
     const MOST: usize = 4_096;
-    /// Most addresses of one machine; more say nothing.
-    pub const WIDEST: usize = 12;
+    /// Most connections that are remembered as a machine's own, perhaps.
+    const FEW: usize = 8;
 
     /// Remembers that a machine was seen at one of these addresses. Where none of them is among those remembered, it
-    /// has moved.
-    pub fn learn_addresses(&mut self, machine: Guid, mut seen: Vec<IpAddr>) {
+    /// has moved. `is_open` says which connections are.
+    pub fn learn_sighting(
+        &mut self,
+        machine: Guid,
+        sighting: Sighting,
+        is_open: impl Fn(u64) -> bool,
+    ) {
+        let Sighting { addresses: mut seen, among, unseen, newest } = sighting;
         seen.sort_unstable();
         seen.dedup();
-        if seen.is_empty() || seen.len() > Self::WIDEST {
+        let seen_nowhere = seen.is_empty();
+        let before = self.known.get(&machine).cloned();
+        if before.is_none() && seen_nowhere {
             return;
         }
-        if let Some(before) = self.addresses.get(&machine) {
-            let common: Vec<IpAddr> =
-                seen.iter().filter(|address| before.contains(address)).copied().collect();
-            if common == *before {
-                return;
-            }
-            if !common.is_empty() {
-                seen = common;
-            }
-        } else {
+        let known = before.is_some();
+        let mut now = before.unwrap_or_default();
+        let common: Vec<IpAddr> =
+            seen.iter().filter(|address| now.addresses.contains(address)).copied().collect();
+        if !known {
+            now.addresses = seen;
             self.order.push_back(machine);
+        } else if !common.is_empty() {
+            now.addresses = common;
+        } else {
+            now.moves += 1;
+            now.agreeing = 0;
+            if !seen_nowhere {
+                now.addresses = seen;
+            }
         }
-        if let [home] = seen.as_slice() {
-            *self.homes.entry(*home).or_default() += 1;
+        if now.addresses.len() == 1 && !unseen {
+            now.agreeing = now.agreeing.saturating_add(1);
         }
-        if let Some(before) = self.addresses.insert(machine, seen) {
-            self.leave_addresses(&before);
+        if among.len() > Self::FEW || seen_nowhere || unseen {
+            now.doubtful_until = newest;
+        } else if among.len() > 1 {
+            now.others.extend(among);
         }
+        now.others.sort_unstable();
+        now.others.dedup();
+        now.others.retain(|number| is_open(*number));
+        if now.others.len() > Self::FEW {
+            now.others.clear();
+            now.doubtful_until = newest;
+        }
+        self.put_machine(machine, now);
         if self.order.len() > Self::MOST
             && let Some(oldest) = self.order.pop_front()
-            && let Some(before) = self.addresses.remove(&oldest)
+            && let Some(before) = self.known.remove(&oldest)
         {
-            self.leave_addresses(&before);
+            self.leave_addresses(&before.addresses);
         }
+    }
+
+    fn put_machine(&mut self, machine: Guid, now: Whereabouts) {
+        if let [home] = now.addresses.as_slice() {
+            *self.homes.entry(*home).or_default() += 1;
+        }
+        if let Some(before) = self.known.insert(machine, now) {
+            self.leave_addresses(&before.addresses);
+        }
+    }
+
+    /// Walks the connections over which a machine may have spoken before.
+    pub fn others_of(&self, machine: Guid) -> impl Iterator<Item = u64> {
+        self.known.get(&machine).into_iter().flat_map(|known| known.others.iter().copied())
+    }
+
+    /// Makes the memory again from what [`Machines::iter`] gave.
+    pub fn restore_machines(saved: Vec<(Guid, Whereabouts)>) -> Self {
+        let mut machines = Self::default();
+        for (machine, now) in saved.into_iter().take(Self::MOST) {
+            machines.order.push_back(machine);
+            machines.put_machine(machine, now);
+        }
+        machines
+    }
+
+    /// Returns whether a machine is surely at an address, of which `oldest` is the oldest open connection.
+    pub fn is_settled(&self, machine: Guid, address: IpAddr, oldest: Option<u64>) -> bool {
+        self.known.get(&machine).is_some_and(|known| {
+            known.addresses == [address]
+                && known.agreeing >= known.moves.saturating_add(1)
+                && oldest.is_some_and(|oldest| oldest > known.doubtful_until)
+        })
     }
 
     /// Returns where a machine may be; empty for an unknown one.
     pub fn addresses_of(&self, machine: Guid) -> &[IpAddr] {
-        self.addresses.get(&machine).map_or(&[], Vec::as_slice)
+        self.known.get(&machine).map_or(&[], |known| known.addresses.as_slice())
     }
 
     /// Returns whether this address is the only one of some machine.
@@ -65,8 +152,8 @@ impl Machines {
     }
 
     /// Walks the machines, longest known first.
-    pub fn iter(&self) -> impl Iterator<Item = (Guid, &[IpAddr])> {
-        self.order.iter().map(|machine| (*machine, self.addresses_of(*machine)))
+    pub fn iter(&self) -> impl Iterator<Item = (Guid, &Whereabouts)> {
+        self.order.iter().filter_map(|machine| Some((*machine, self.known.get(machine)?)))
     }
 
     fn leave_addresses(&mut self, before: &[IpAddr]) {
@@ -85,31 +172,70 @@ impl Machines {
 mod tests {
     use super::*;
 
+    fn addresses<const N: usize>(last: [u8; N]) -> [IpAddr; N] {
+        last.map(|last| IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn learn(machines: &mut Machines, machine: Guid, addresses: Vec<IpAddr>, newest: u64) {
+        let among = if newest > 0 { vec![newest; 9] } else { vec![1] };
+        machines.learn_sighting(
+            machine,
+            Sighting { addresses, among, newest, ..Sighting::default() },
+            |_| true,
+        );
+    }
+
     #[test]
     fn sightings_narrow_and_a_move_starts_afresh() {
         let machine = Guid::of_name(b"m");
-        let [a, b, c, d] = [1_u8, 2, 3, 4].map(|last| IpAddr::from([192, 0, 2, last]));
+        let [a, b, c, d] = addresses([1, 2, 3, 4]);
         let mut machines = Machines::default();
-        machines.learn_addresses(machine, vec![b, a]);
+        learn(&mut machines, machine, vec![b, a], 2);
         assert_eq!(machines.addresses_of(machine), [a, b]);
         assert!(!machines.is_home(a));
-        machines.learn_addresses(machine, vec![a, c]);
+        learn(&mut machines, machine, vec![a, c], 4);
         assert_eq!(machines.addresses_of(machine), [a]);
         assert!(machines.is_home(a));
-        machines.learn_addresses(machine, vec![d]);
+        learn(&mut machines, machine, vec![d], 0);
         assert_eq!(machines.addresses_of(machine), [d]);
         assert!(machines.is_home(d) && !machines.is_home(a));
     }
 
     #[test]
+    fn a_machine_is_settled_where_it_is_seen_again_and_a_move_costs_trust() {
+        let machine = Guid::of_name(b"m");
+        let [a, b] = addresses([1, 2]);
+        let mut machines = Machines::default();
+        let settled = |machines: &Machines, address| machines.is_settled(machine, address, Some(9));
+        learn(&mut machines, machine, vec![a], 0);
+        assert!(settled(&machines, a));
+        learn(&mut machines, machine, vec![a, b], 8);
+        assert!(settled(&machines, a) && !settled(&machines, b));
+        // It may speak over the other one of that time again.
+        assert!(
+            !machines.is_settled(machine, a, Some(8)) && !machines.is_settled(machine, a, None)
+        );
+        for sightings in 1..=2 {
+            learn(&mut machines, machine, vec![b], 0);
+            assert_eq!(settled(&machines, b), sightings == 2);
+        }
+        // Somewhere, with too many to list.
+        learn(&mut machines, machine, Vec::new(), 8);
+        assert!(!settled(&machines, b));
+    }
+
+    #[test]
     fn the_longest_known_is_forgotten_first() {
         let mut machines = Machines::default();
-        let address = IpAddr::from([192, 0, 2, 1]);
+        let [address] = addresses([1]);
         for number in 0..=Machines::MOST {
-            machines.learn_addresses(Guid::of_name(&number.to_be_bytes()), vec![address]);
+            learn(&mut machines, Guid::of_name(&number.to_be_bytes()), vec![address], 0);
         }
         assert_eq!(machines.iter().count(), Machines::MOST);
         assert!(machines.addresses_of(Guid::of_name(&0_usize.to_be_bytes())).is_empty());
         assert!(machines.is_home(address));
+        let saved = machines.iter().map(|(machine, now)| (machine, now.clone())).collect();
+        let again = Machines::restore_machines(saved);
+        assert_eq!((again.iter().count(), again.homes.len()), (Machines::MOST, 1));
     }
 }

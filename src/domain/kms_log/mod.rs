@@ -5,7 +5,6 @@
 //! detail lines without any connection id, so that step is attribution, and says when it is unsure.
 
 pub mod attribute;
-pub mod candidates;
 pub mod checkpoint;
 pub mod connections;
 pub mod event;

@@ -195,6 +195,7 @@ impl Log {
             return;
         };
         connection.active = at;
+        connection.active_time = self.time.now;
         connection.busy = false;
         let peer = connection.peer;
         self.open.note_request(number, &block);

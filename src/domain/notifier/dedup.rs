@@ -3,7 +3,7 @@
 //! in, in seconds of a clock that never steps back.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,10 @@ pub struct DedupKey {
     /// The client is a guess: another's request must not silence its own.
     #[serde(default)]
     pub guessed: bool,
+    /// What stands for the machine ID and name of a guessed client, in place of its address: neither another client's
+    /// message must silence it, nor its own the other's.
+    #[serde(default)]
+    pub client: Option<Guid>,
 }
 
 /// What became of a request.
@@ -48,8 +52,15 @@ impl DedupKey {
     pub fn from_request(request: &KmsRequest) -> Self {
         let name =
             || request.product.clone().or_else(|| request.application.clone()).unwrap_or_default();
+        let client = Some(request).filter(|request| !request.address_sure).and_then(|request| {
+            let name = request.workstation.as_deref().unwrap_or_default();
+            let machine = request.machine.map(|machine| machine.to_string()).unwrap_or_default();
+            let words = format!("{machine} {name}");
+            (words.len() > 1).then(|| Guid::of_name(words.as_bytes()))
+        });
         Self {
-            address: request.peer.address,
+            address: client.map_or(request.peer.address, |_| Ipv4Addr::UNSPECIFIED.into()),
+            client,
             product: request.product_id.map_or_else(|| Product::Name(name()), Product::Id),
             result: match request.outcome {
                 RequestOutcome::Answered => DedupEnding::Answered,
@@ -60,21 +71,19 @@ impl DedupKey {
         }
     }
 
-    /// Returns the key that a request takes whose client is known. A guess only looks whether it is taken.
-    #[must_use]
-    pub fn certain_key(&self) -> Self {
-        Self { guessed: false, ..self.clone() }
-    }
-
     /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`, where `,refused` or `,unanswered`, and
-    /// `,guessed`, may follow the address. A name is cut after 100 characters, as a client may have forged it.
+    /// `,guessed` with what stands for the client, may follow the address. A name is cut after 100 characters, as a client may have forged it.
     pub fn as_word(&self) -> String {
         let result = match self.result {
             DedupEnding::Answered => "",
             DedupEnding::Refused => ",refused",
             DedupEnding::Unanswered => ",unanswered",
         };
-        let guessed = if self.guessed { ",guessed" } else { "" };
+        let guessed = match self.client {
+            Some(client) => format!(",guessed:{client}"),
+            None if self.guessed => ",guessed".to_owned(),
+            None => String::new(),
+        };
         let product = match &self.product {
             Product::Id(id) => id.to_string(),
             Product::Name(name) => name.chars().take(100).collect(),
@@ -109,13 +118,11 @@ impl Dedup {
         }
     }
 
-    /// Takes a key for a post; `false` says that it was taken within the window already, or for a guess that the
-    /// client's own is.
+    /// Takes a key for a post; `false` says that it was taken within the window already.
     pub fn reserve_key(&mut self, key: &DedupKey, now: u64) -> bool {
         self.forget_old(now);
         // Keys that were restored or held are not in order: one may be over while an older one is not.
-        let taken = |key: &DedupKey| self.until.get(key).is_some_and(|until| *until > now);
-        if taken(key) || (key.guessed && taken(&key.certain_key())) {
+        if self.until.get(key).is_some_and(|until| *until > now) {
             return false;
         }
         self.put_key(key.clone(), now.saturating_add(self.window));
@@ -205,6 +212,7 @@ impl Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::kms_log::{Attribution, Peer};
 
     fn key(last: u8, product: &str) -> DedupKey {
         DedupKey {
@@ -212,6 +220,7 @@ mod tests {
             product: Product::Name(product.to_owned()),
             result: DedupEnding::Answered,
             guessed: false,
+            client: None,
         }
     }
 
@@ -234,12 +243,36 @@ mod tests {
         let words: std::collections::BTreeSet<String> = all.iter().map(DedupKey::as_word).collect();
         assert_eq!(words.len(), all.len());
         assert!(words.contains("192.0.2.1|a"), "{words:?}");
-        // A guess is nothing new where the client itself was posted.
-        let guess = of(DedupEnding::Answered, true);
-        dedup.release_key(&guess);
-        assert!(!dedup.reserve_key(&guess, 2));
-        dedup.release_key(&plain);
-        assert!(dedup.reserve_key(&guess, 2));
+    }
+
+    /// Two clients, the address of both guessed to be one: neither is held back by the other, nor by that address.
+    #[test]
+    fn a_guessed_address_holds_nobody_back() {
+        let request = |name: &str, machine: &[u8], sure| KmsRequest {
+            at: 0,
+            peer: Peer::parse(b"192.0.2.1:7").unwrap(),
+            attribution: Attribution::Ambiguous,
+            address_sure: sure,
+            outcome: RequestOutcome::Answered,
+            protocol: None,
+            status: None,
+            application: None,
+            product_id: None,
+            product: Some("a".to_owned()),
+            machine: Some(Guid::of_name(machine)),
+            workstation: Some(name.to_owned()),
+        };
+        let mut dedup = Dedup::new(3600, 10);
+        for (request, free) in [
+            (request("PC-1", b"1", true), true),
+            (request("PC-2", b"1", false), true),
+            (request("PC-2", b"1", false), false),
+            (request("PC-2", b"2", false), true),
+            (request("PC-3", b"3", true), false),
+        ] {
+            let key = DedupKey::from_request(&request);
+            assert_eq!(dedup.reserve_key(&key, 1), free, "{}", key.as_word());
+        }
     }
 
     #[test]

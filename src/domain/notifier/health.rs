@@ -6,7 +6,6 @@ use super::event_log::{EventRecord, Held, Last};
 use crate::domain::cluster::objects::{
     ContainerStatus, KubernetesEvent, KubernetesService, ObjectNames, Pod,
 };
-use crate::domain::kms_log::log::IDLE_SECONDS;
 use crate::domain::notifier::event_log::EventKind;
 use crate::domain::notifier::prometheus::{Page, growth_per_second};
 use crate::domain::notifier::source::ClientSource;
@@ -24,7 +23,7 @@ const FRESH: SignedDuration = SignedDuration::from_mins(10);
 const REQUESTS: u64 = 2;
 
 /// How long the log may be silent where Kubernetes probes the server: it alone makes two lines each five seconds.
-const SILENCE: SignedDuration = SignedDuration::from_secs(IDLE_SECONDS);
+const SILENCE: SignedDuration = SignedDuration::from_secs(120);
 
 /// How far behind the log it may be for a moment, in bytes.
 const LAG_BYTES: u64 = 1 << 20;

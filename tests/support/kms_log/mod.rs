@@ -155,6 +155,9 @@ impl Simulation {
         // Stable: lines of the same microsecond stay in the order in which they were made.
         self.made.lines.sort_by_key(|line| line.micros);
         self.made.events.sort_by_key(|event| event.micros);
+        let begin = self.profile.headless * SECOND;
+        self.made.lines.retain(|line| line.micros >= begin);
+        self.made.events.retain(|event| event.micros >= begin);
         if self.profile.cut
             && let Some(last) = self.made.lines.last_mut()
         {
@@ -222,7 +225,7 @@ impl Simulation {
 
     fn probe(&mut self, at: u64, address: &str, held: bool) {
         let life = if held {
-            self.random.between(200_000, 10_000_000)
+            self.random.between(200_000, self.profile.idle * SECOND / 3)
         } else if self.random.chance(0.02) {
             self.random.between(1_000, 10_000)
         } else {
@@ -302,7 +305,7 @@ impl Simulation {
     }
 
     fn started(&mut self, at: u64) {
-        let stamp = words::stamp(self.profile.start, at);
+        let stamp = words::stamp(self.profile.clock_start(at), at);
         let down = format!("{stamp}vlmcsd svn1113, built for tests, was shutdown\n");
         let up = format!(
             "{stamp}Listening on [::]:1688\n{stamp}Listening on 0.0.0.0:1688\n{stamp}vlmcsd svn1113, built for tests, started successfully\n"

@@ -1,7 +1,7 @@
 //! What a log is like: four profiles, and every figure behind them.
 
 use super::words::{Form, Labels};
-use super::{Simulated, Simulation};
+use super::{SECOND, Simulated, Simulation};
 
 /// What a log is like.
 #[derive(Clone, Debug)]
@@ -42,6 +42,16 @@ pub struct Profile {
     pub clones: f64,
     /// Share of connections whose first request is lost once or twice on its way, and comes after 1 or 3 s.
     pub slow: f64,
+    /// Share of connections whose first request comes any time before the server's idle time-out.
+    pub late: f64,
+    /// Share of connections that speak for another machine with each request, as a program that tests servers does.
+    pub changers: f64,
+    /// The server's idle time-out in seconds.
+    pub idle: u64,
+    /// The clock goes an hour ahead, and back the next time, every so many seconds; 0 for never.
+    pub steps: u64,
+    /// The log begins so many seconds after the server.
+    pub headless: u64,
     /// Share of requests that are refused; only newer servers refuse.
     pub refusals: f64,
     /// Share of connections with requests whose child dies.
@@ -78,6 +88,11 @@ impl Profile {
             shared: 0.0,
             clones: 0.0,
             slow: 0.0,
+            late: 0.0,
+            changers: 0.0,
+            idle: 30,
+            steps: 0,
+            headless: 0,
             refusals: 0.02,
             crashes: 0.0,
             restarts: 0,
@@ -128,6 +143,12 @@ impl Profile {
             cut: true,
             ..Self::busy()
         }
+    }
+
+    /// Returns what the server's clock is ahead of the time since the log's begin, as Unix seconds.
+    pub(super) fn clock_start(&self, micros: u64) -> i64 {
+        let steps = (micros / SECOND).checked_div(self.steps).unwrap_or_default();
+        self.start + if steps % 2 == 1 { 3_600 } else { 0 }
     }
 
     /// Writes the log.

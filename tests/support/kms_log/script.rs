@@ -77,7 +77,7 @@ impl Script {
         if self.now >= self.end {
             return false;
         }
-        let stamp = words::stamp(self.profile.start, self.now);
+        let stamp = words::stamp(self.profile.clock_start(self.now), self.now);
         let bytes = [stamp.as_bytes(), text, b"\n"].concat();
         // A name may have brought newlines: one piece a line.
         let micros = self.now;
@@ -137,12 +137,17 @@ impl Script {
         if self.profile.slow > 0.0 && random.chance(self.profile.slow) {
             self.now += *random.one(&[1, 1, 1, 3]) * SECOND;
         }
+        if self.profile.late > 0.0 && random.chance(self.profile.late) {
+            self.now += random.below(self.profile.idle.saturating_sub(2)) * SECOND;
+        }
+        let changes = self.profile.changers > 0.0 && random.chance(self.profile.changers);
         let mut left = crash.unwrap_or(u64::MAX);
         for number in 0..count {
             if number > 0 {
                 self.now += random.between(100_000, 500_000);
             }
-            if !self.request(random, client, &mut left) {
+            let another = (changes && number > 0).then(|| Client::new(random));
+            if !self.request(random, another.as_ref().unwrap_or(client), &mut left) {
                 self.now += random.between(100, 2_000);
                 if crash.is_some() {
                     self.write(b"Warning: Child killed/crashed by SIGSEGV");
@@ -151,7 +156,7 @@ impl Script {
             }
         }
         let pause = if client.keeps {
-            30 * SECOND + random.below(2_000)
+            self.profile.idle * SECOND + random.below(2_000)
         } else {
             random.between(100_000, 5 * SECOND)
         };
