@@ -9,7 +9,7 @@ use super::domain::cluster::objects::{
 };
 use super::domain::kms_log::line::LogLines;
 use crate::clock::Clock;
-use crate::domain::cluster::objects::KubernetesEvent;
+use crate::domain::cluster::objects::{KubernetesEvent, is_pod_name};
 use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::error::{Failure, FailureKind};
 use crate::settings::resolved;
@@ -860,16 +860,9 @@ impl PodFilter<'_> {
     }
 }
 
-/// Refuses a name that no pod can have (a DNS subdomain, RFC 1123): it came from outside, and becomes an argument.
+/// Refuses a name that no pod can have.
 fn check_pod_name(name: &str) -> Result<(), KubectlError> {
-    let label = |label: &str| {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !label.is_empty()
-            && label.bytes().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if is_pod_name(name) {
         Ok(())
     } else {
         Err(KubectlError::Garbled {

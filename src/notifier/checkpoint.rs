@@ -40,6 +40,12 @@ pub struct Checkpoint {
     /// Which boot of the machine this was written in, and seconds since that boot: a clock that is never set.
     #[serde(default)]
     pub uptime: Option<(String, u64)>,
+    /// By how many seconds the server's stamps are ahead.
+    #[serde(default)]
+    pub skew: i64,
+    /// Lines of the echo that their reader has not taken.
+    #[serde(default)]
+    pub echo: String,
     /// When this was written, Unix seconds.
     pub saved_at: i64,
     /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.

@@ -15,7 +15,7 @@ use super::tail::{LogLook, Rotation, Tail};
 use crate::clock::Clock;
 use crate::domain::kms_log::line::LogLines;
 use crate::domain::kms_log::products;
-use crate::domain::kms_log::wrapper::{Unwrapper, Wrapping};
+use crate::domain::kms_log::wrapper::{STRANGE_ROW, Unwrapper, Wrapping};
 use crate::domain::kms_log::{
     Attribution, KmsEvent, KmsRequest, Log, RequestOutcome, RequestStatus,
 };
@@ -30,6 +30,10 @@ const QUIET_SAVE: Duration = Duration::from_secs(1);
 /// Lines that are not understood, before any that is, of which the log is said to be strange; or one for so long.
 const PUZZLING: u64 = 5;
 const PUZZLED: Duration = Duration::from_secs(20);
+/// By how many seconds more the stamps must be off to be reported again.
+const SKEW_CHANGE: i64 = 30 * 60;
+/// How long the loss of a generation is not reported again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How long ago the last look must have found nothing, for a line to have been written since.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long what is owed may still be written to a shared window when the notifier is asked to stop.
@@ -82,6 +86,15 @@ struct Round {
     saving: SenderTrouble,
     stamps: SenderTrouble,
     wrapped: SenderTrouble,
+    /// By how much the stamps were off when that was reported.
+    told_skew: i64,
+    overflow: SenderTrouble,
+    /// How many messages the outbox had dropped at the last look.
+    dropped: u64,
+    /// When the loss of a generation was reported.
+    lost: Option<Instant>,
+    /// That the checkpoint's file is gone was reported at the start.
+    lost_place: bool,
     puzzled: Option<Instant>,
     strange: SenderTrouble,
     /// When the last look found nothing new to read.
@@ -103,6 +116,11 @@ impl Engine {
             saving: SenderTrouble::default(),
             stamps: SenderTrouble::default(),
             wrapped: SenderTrouble::default(),
+            told_skew: self.skew,
+            overflow: SenderTrouble::default(),
+            dropped: self.outbox.lock().dropped,
+            lost: None,
+            lost_place: self.tail.lost_place(),
             puzzled: None,
             strange: SenderTrouble::default(),
             caught_up: None,
@@ -136,7 +154,7 @@ impl Engine {
             .tail
             .look_once(|bytes| lines.feed_chunk(bytes, |line| log.read_line(line, events)));
         let now = self.clock.now().as_second();
-        self.metrics.note_beat(now, self.tail.is_open(), looked.is_ok());
+        self.metrics.note_beat(now, self.has_log(), looked.is_ok());
         let look = match looked {
             Ok(look) => look,
             Err(error) => {
@@ -157,6 +175,7 @@ impl Engine {
             }
             if rotation == Rotation::Missing {
                 self.log.note_missing_part();
+                self.report_loss(round);
             }
             let kind = match rotation {
                 Rotation::Renamed => Some("renamed"),
@@ -168,7 +187,10 @@ impl Engine {
                 self.metrics.count_rotation(kind);
             }
         }
-        if !look.first_read && self.log.tally.last_line != stamp {
+        if !look.first_read
+            && self.log.tally.last_line != stamp
+            && self.log.wrapper.strange_row == 0
+        {
             self.compare_clocks(round, now);
         }
         if self.log.wrapper.wrapping != wrapping {
@@ -181,6 +203,7 @@ impl Engine {
         for event in &events {
             round.urgent |= self.decide_event(event, look.first_read);
         }
+        self.report_overflow(round);
         look.bytes > 0 || look.rotation.is_some()
     }
 
@@ -206,7 +229,24 @@ impl Engine {
     /// Reports once that the log is none of this server's: lines come, and none is understood.
     fn report_foreign_log(&self, round: &mut Round) {
         let name = self.tail.path().display();
+        let row = self.log.wrapper.strange_row;
+        if self.log.wrapper.wrapping.is_some() && row >= STRANGE_ROW {
+            let seems = self.log.wrapper.seems_to_be();
+            let seems =
+                seems.map_or_else(String::new, |seems| format!(" They seem to be {seems}."));
+            if round.strange.is_news("strange") {
+                (self.say)(&format!(
+                    "None of the last {row} lines of the log {name} is the KMS server's.{seems}"
+                ));
+            }
+            self.metrics.understood.set(0);
+            return;
+        }
         if self.log.wrapper.wrapping.is_some() {
+            // A few that are not known are no reason to take back what was reported.
+            if row > 0 {
+                return;
+            }
             round.puzzled = None;
             self.metrics.understood.set(1);
             if round.strange.end_trouble() {
@@ -240,13 +280,16 @@ impl Engine {
         self.metrics.clock_skew.set(skew);
         if skew.abs() <= CLOCKS_AGREE {
             self.skew = 0;
+            round.told_skew = 0;
             if round.stamps.end_trouble() {
                 (self.say)("The server's clock agrees with this one again.");
             }
             return;
         }
         self.skew = skew;
-        if round.stamps.is_news(if skew < 0 { "behind" } else { "ahead" }) {
+        let changed = (skew - round.told_skew).abs() > SKEW_CHANGE;
+        if round.stamps.is_news(if skew < 0 { "behind" } else { "ahead" }) || changed {
+            round.told_skew = skew;
             (self.say)(&clocks_differ(skew));
         }
     }
@@ -312,8 +355,11 @@ impl Engine {
         if matches!(request.outcome, RequestOutcome::Refused(_)) {
             return;
         }
-        let at = request.at - self.skew;
-        self.metrics.last_activation.set(at.max(self.metrics.last_activation.get()));
+        // What a clock that was ahead has left there is no reason to keep it.
+        let now = self.clock.now().as_second();
+        let before = self.metrics.last_activation.get();
+        let before = if before > now { 0 } else { before };
+        self.metrics.last_activation.set((request.at - self.skew).min(now).max(before));
         match decision {
             _ if deferred => {}
             Decision::Duplicate => self.metrics.count_skipped(product),
@@ -322,7 +368,8 @@ impl Engine {
     }
 
     fn print_event(&self, event: &KmsEvent, decision: Decision) {
-        let decided = self.rules.describe_event(event, decision);
+        let mut decided = self.rules.describe_event(event, decision);
+        decided.at -= self.skew;
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
         };
@@ -407,6 +454,8 @@ impl Engine {
             discarding: round.lines.is_discarding(),
             identity: self.identity.clone(),
             uptime: machine_uptime(),
+            skew: self.skew,
+            echo: if self.echo == Echo::No { String::new() } else { self.stdout.unwritten() },
             saved_at: self.clock.now().as_second(),
             already: self.tail.left_of_first_read().to_vec(),
             not_before: self.not_before,
@@ -458,10 +507,48 @@ impl Engine {
         self.save_checkpoint(round)
     }
 
+    /// Returns whether the log is open and under its name.
+    fn has_log(&self) -> bool {
+        self.tail.is_open() && self.tail.has_name()
+    }
+
+    /// Reports that a part of the log was gone before it was read, once a minute at most.
+    fn report_loss(&self, round: &mut Round) {
+        // At the start that is reported already.
+        let known = std::mem::take(&mut round.lost_place);
+        if !known && round.lost.is_none_or(|then| then.elapsed() > AGAIN) {
+            round.lost = Some(Instant::now());
+            (self.say)(&format!(
+                "A generation of the log {} was gone before it was read to its end: what else was in it is lost. \
+                 Let logrotate keep one uncompressed (`delaycompress`) beside the log.",
+                self.tail.path().display()
+            ));
+        }
+    }
+
+    /// Reports once that the outbox has no room, and once that it has.
+    fn report_overflow(&self, round: &mut Round) {
+        let (dropped, waiting) = {
+            let outbox = self.outbox.lock();
+            (outbox.dropped, outbox.waiting.len())
+        };
+        if dropped > round.dropped {
+            self.report_once(
+                &mut round.overflow,
+                &format!(
+                    "The outbox is full ({waiting} messages wait): the oldest are dropped, and counted in the next message."
+                ),
+            );
+        } else if dropped == 0 {
+            round.overflow.end_trouble();
+        }
+        round.dropped = dropped;
+    }
+
     /// Reports once that there is no log, and once that there is.
     fn report_presence(&self, reading: &mut SenderTrouble, look: LogLook) {
         let name = self.tail.path().display();
-        if self.tail.is_open() {
+        if self.has_log() {
             if reading.end_trouble() {
                 (self.say)(&format!("The log {name} is there now and is read."));
             }

@@ -202,6 +202,12 @@ fn build_engine(
             first
         }
     };
+    if echo != Echo::No {
+        let unwritten = std::mem::take(&mut checkpoint.echo);
+        let lost = unwritten.lines().filter(|line| !stdout.add_line(line)).count();
+        metrics.echo_dropped.inc_by(lost as u64);
+    }
+    metrics.clock_skew.set(checkpoint.skew);
     let posting = !matches!(settings.webhook, Webhook::None);
     metrics.configured.set(i64::from(posting));
     if !posting {
@@ -239,7 +245,7 @@ fn build_engine(
         tail,
         rules,
         not_before: checkpoint.not_before,
-        skew: 0,
+        skew: checkpoint.skew,
         dedup,
         dedup_survives: settings.dedup != Window::Memory,
         log,

@@ -28,14 +28,18 @@ pub fn replay_log<E: From<std::io::Error>>(
     let mut summary = Summary::default();
     loop {
         let count = match input.read(&mut chunk) {
-            Ok(0) => break,
+            // Once more, for a last line without its newline.
+            Ok(0) if lines.pending_bytes() == 0 => break,
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        lines.feed_chunk(chunk.get(..count).unwrap_or_default(), |line| {
-            log.read_line(line, &mut events);
-        });
+        let mut read = |line: &[u8]| log.read_line(line, &mut events);
+        if count == 0 {
+            lines.end_line(read);
+        } else {
+            lines.feed_chunk(chunk.get(..count).unwrap_or_default(), &mut read);
+        }
         for event in events.drain(..) {
             let decision = match &event {
                 KmsEvent::Request(request) => {
@@ -51,6 +55,7 @@ pub fn replay_log<E: From<std::io::Error>>(
     summary.lines = log.tally.lines + lines.giants;
     summary.unparsed = log.tally.unparsed + lines.giants;
     summary.wrapped = log.wrapper.wrapping.filter(|wrapping| *wrapping != Wrapping::Bare);
+    summary.strange_row = log.wrapper.strange_row;
     summary.seems = log.wrapper.seems_to_be();
     summary.connections = log.tally.connections;
     Ok(summary)
@@ -59,6 +64,28 @@ pub fn replay_log<E: From<std::io::Error>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_last_line_without_newline_is_a_line() {
+        let rules = DecisionRules { pods: vec![], nodes: vec![] };
+        let mut dedup = Dedup::new(3600, Dedup::MOST);
+        let stamp = "2026-05-10 13:00:00: ";
+        let log = format!(
+            "{stamp}IPv4 connection accepted: 192.0.2.1:7.\n{stamp}KMS v6.0 request from A for B\n{stamp}Sending ePID (x): 1"
+        );
+        for (log, lines, activations) in [(log.as_str(), 3, 1), ("\0\0\0", 1, 0), ("x\n", 1, 0)] {
+            let nothing = |_: &KmsEvent, _| Ok(());
+            let read = replay_log::<std::io::Error>(
+                log.as_bytes(),
+                &rules,
+                (2026, None),
+                &mut dedup,
+                nothing,
+            );
+            let read = read.expect("memory can be read");
+            assert_eq!((read.lines, read.activations), (lines, activations), "{log:?}");
+        }
+    }
 
     #[test]
     fn a_replay_counts_every_line_and_posts_each_client_once_a_window() {

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 struct QueuedLines {
     text: String,
+    /// What the thread is writing.
+    hand: Arc<String>,
     writing: bool,
     /// The reader did not make room in time, and the queue was not empty since.
     stalled: bool,
@@ -80,13 +82,20 @@ impl Aside {
         }
     }
 
-    fn take(&self) -> String {
+    /// Returns every line that is not known to be written.
+    pub fn unwritten(&self) -> String {
+        let inside = self.lock();
+        [inside.hand.as_str(), &inside.text].concat()
+    }
+
+    fn take(&self) -> Arc<String> {
         let mut inside = self.lock();
         while inside.text.is_empty() {
             inside = self.0.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
         inside.writing = true;
-        let text = std::mem::take(&mut inside.text);
+        let text = Arc::new(std::mem::take(&mut inside.text));
+        inside.hand = Arc::clone(&text);
         self.0.changed.notify_all();
         text
     }
@@ -94,6 +103,7 @@ impl Aside {
     fn note_written(&self) {
         let mut inside = self.lock();
         inside.writing = false;
+        inside.hand = Arc::default();
         inside.stalled = false;
         self.0.changed.notify_all();
     }
@@ -151,6 +161,8 @@ mod tests {
         // The thread may have one batch in hand besides the full queue.
         assert!((1024..=2 * 1024).contains(&kept), "{kept}");
         aside.flush(Duration::from_millis(1));
+        // For a checkpoint: what is in the thread's hands may not have been written.
+        assert_eq!(aside.unwritten().lines().count(), kept);
         let began = Instant::now();
         (0..100).for_each(|_| aside.catch_up());
         assert!(began.elapsed() < PATIENCE * 10, "a stalled reader is waited for once");

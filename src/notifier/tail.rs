@@ -21,6 +21,9 @@ const CHUNK: usize = 256 * 1024;
 /// How long a renamed generation is still looked at: a writer that had it open may write once more.
 pub const LINGER: Duration = Duration::from_millis(300);
 
+/// How long the log's name may be missing before that is reported.
+const NAMELESS: Duration = Duration::from_secs(5);
+
 /// Most generations remembered as read.
 const SEEN: usize = 64;
 
@@ -71,6 +74,8 @@ struct OpenedLog {
     position: Position,
     /// Since when the name belongs to another file and nothing more has come.
     leaving: Option<Instant>,
+    /// Since when the log's name belongs to no file.
+    nameless: Option<Instant>,
     /// It is not under the log's name: read to its end and leave.
     aside: bool,
     /// The last bytes that were read.
@@ -79,7 +84,7 @@ struct OpenedLog {
 
 impl OpenedLog {
     fn new(file: File, position: Position, aside: bool) -> Self {
-        Self { file, position, leaving: None, aside, recent: Vec::new() }
+        Self { file, position, leaving: None, nameless: None, aside, recent: Vec::new() }
     }
 }
 
@@ -158,14 +163,39 @@ impl Tail {
         &self.already
     }
 
-    /// Goes on with a first read.
+    /// Goes on with a first read: in a copy, where the file of the checkpoint was cut.
     pub fn restore_already(&mut self, already: Vec<(Position, u64)>) {
         self.already = already;
+        if self.opened.is_none()
+            && let Some(before) = self.last.clone()
+        {
+            self.move_first_read(&before);
+        }
+    }
+
+    /// Takes what is left of the first read of a file that was cut along to its copy, if there is one: what is written
+    /// to the file from now on is new.
+    fn move_first_read(&mut self, before: &Position) {
+        let (of_file, others) = std::mem::take(&mut self.already)
+            .into_iter()
+            .partition(|(known, _): &(Position, u64)| known.is_same_file(before));
+        self.already = others;
+        if let (Some((_, size)), Some(copy)) = (Vec::into_iter(of_file).next(), &self.copy) {
+            self.already.push((copy.clone(), size));
+        }
     }
 
     /// Returns whether the log, or what is left of its last generations, is open.
     pub fn is_open(&self) -> bool {
         self.opened.is_some()
+    }
+
+    /// Returns whether the log's name is there, as far as the last looks showed: what is open may be moved or deleted. A
+    /// rotation takes the name away for a moment.
+    pub fn has_name(&self) -> bool {
+        self.opened
+            .as_ref()
+            .is_none_or(|opened| opened.nameless.is_none_or(|since| since.elapsed() < NAMELESS))
     }
 
     /// Returns how many bytes of the open generation, and of those that wait, are not read yet.
@@ -240,10 +270,15 @@ impl Tail {
         let Some(opened) = &mut self.opened else {
             return Ok(LogLook::default());
         };
+        let named = fs::metadata(&self.place.0);
+        if named.is_ok() {
+            opened.nameless = None;
+        }
         let gone = opened.aside
-            || match fs::metadata(&self.place.0) {
+            || match named {
                 Ok(metadata) => !opened.position.is_file(&metadata),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    opened.nameless.get_or_insert_with(Instant::now);
                     // Deleted, not renamed: there is nothing more to come of it.
                     let metadata = opened.file.metadata()?;
                     metadata.nlink() == 0
@@ -290,7 +325,7 @@ impl Tail {
         };
         let before = opened.position;
         let copied = self.go_on_in_copy(&before);
-        self.already.retain(|(known, _)| !known.is_same_file(&before));
+        self.move_first_read(&before);
         self.last = Some(before);
         if copied { Rotation::Copied.into() } else { Rotation::Truncated.into() }
     }
@@ -310,10 +345,6 @@ impl Tail {
         copy.position.offset = before.offset;
         copy.position.unfinished = before.unfinished;
         copy.position.go_back();
-        let known = self.already.iter().find(|(known, _)| known.is_same_file(before));
-        if let Some((_, size)) = known {
-            self.already.push((copy.position.clone(), *size));
-        }
         self.copy = Some(copy.position.clone());
         self.waiting.push_front(copy);
         true

@@ -70,6 +70,57 @@ fn a_renamed_generation_is_read_to_its_end_and_missed_ones_are_found() {
     assert_eq!(all(&mut tail), "b\nlate\nc\nd\n");
 }
 
+/// What a first read left in the log goes along into a copy; what is written after the cut is new, also where the cut came
+/// while the notifier was down and something new was read before.
+#[test]
+fn what_follows_a_cut_is_no_first_read() {
+    for read_new in [false, true] {
+        let place = Room::new();
+        place.write("vlmcsd.log", "old\n");
+        let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
+        tail.begin_first_read();
+        assert_eq!(all(&mut tail), "old\n");
+        if read_new {
+            place.write("vlmcsd.log", "b\n");
+            assert_eq!(all(&mut tail), "b\n");
+        }
+        let position = tail.position().expect("a position").clone();
+        let (seen, already) = (tail.read_generations(), tail.left_of_first_read().to_vec());
+        drop(tail);
+        place.write("vlmcsd.log", "c\n");
+        fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
+        fs::write(place.log(), "").expect("a cut");
+        place.write("vlmcsd.log", "d\n");
+        let mut again = Tail::new(&place.log(), position, seen);
+        again.restore_already(already);
+        let (mut text, end) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+        while !text.ends_with(b"d\n") && Instant::now() < end {
+            let look = again.look_once(|bytes| text.extend_from_slice(bytes)).expect("a look");
+            assert!(!look.first_read, "{}", String::from_utf8_lossy(&text));
+        }
+        assert_eq!(String::from_utf8_lossy(&text), "c\nd\n");
+    }
+}
+
+#[test]
+fn a_log_that_has_lost_its_name_is_noticed_and_still_read() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
+    assert_eq!(all(&mut tail), "a\n");
+    place.rename("vlmcsd.log", "elsewhere");
+    let end = Instant::now() + NAMELESS * 4;
+    while tail.has_name() && Instant::now() < end {
+        all(&mut tail);
+    }
+    assert!(!tail.has_name() && tail.is_open());
+    place.write("elsewhere", "b\n");
+    assert_eq!(all(&mut tail), "b\n");
+    place.write("vlmcsd.log", "c\n");
+    assert_eq!(all(&mut tail), "c\n");
+    assert!(tail.has_name());
+}
+
 #[test]
 fn a_cut_file_is_read_from_its_start_also_when_it_grew_past_the_old_offset() {
     let place = Room::new();

@@ -394,6 +394,13 @@ fn wrapped_logs_are_read_and_strange_ones_named() {
         let status = std::process::Command::new("gzip").arg("-c").arg(&path).stdout(file).status();
         assert!(status.is_ok_and(|status| status.success()), "gzip");
         assert_eq!(summary(&packed), (2, 0, 0), "{name} packed");
+        // What follows the packed part is no reason to lose it.
+        for rest in [&b"rest"[..], &[0; 512]] {
+            let mut bytes = std::fs::read(&packed).expect("a file");
+            bytes.extend_from_slice(rest);
+            std::fs::write(&packed, bytes).expect("a file");
+            assert_eq!(summary(&packed), (2, 0, 0), "{name} packed, with {rest:?}");
+        }
     }
     for (name, unparsed) in [("v4", 0), ("v4-compose", 0)] {
         assert_eq!(summary(&folder.join(format!("{name}.log"))).1, unparsed, "{name}");

@@ -46,6 +46,35 @@ fn a_wrong_server_clock_stops_no_post() {
     }
 }
 
+/// What is printed and shown of a server whose clock is behind carries the time here, after a restart as well.
+#[test]
+fn a_wrong_server_clock_is_set_right_in_what_is_shown() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    std::fs::write(pod.log(), "").expect("a log");
+    let seconds = |at: jiff::Timestamp| f64::from(u32::try_from(at.as_second()).expect("a time"));
+    let now = seconds(jiff::Timestamp::now());
+    for round in 1..=2 {
+        let running = pod.start_quickly(pod.command(&["--echo"]));
+        running.wait_metric("kms_log_open", |open| is(open, 1));
+        if round == 1 {
+            activate_at(&pod.log(), 1, -7_200);
+        }
+        slack.wait_for(round);
+        let shown = |name: &str| running.metric(name).unwrap_or_default();
+        let near = |at: f64| (at - now).abs() < 120.0;
+        assert!(near(shown("kms_log_last_line_timestamp_seconds")));
+        assert!(near(shown("kms_last_activation_timestamp_seconds")));
+        // The next one comes while the notifier is away.
+        let (_, out, _) = running.stop();
+        let record: serde_json::Value =
+            serde_json::from_str(out.lines().last().unwrap_or_default()).expect("a record");
+        let at: jiff::Timestamp = record["at"].as_str().expect("a time").parse().expect("a time");
+        assert!(near(seconds(at)), "{out}");
+        activate_at(&pod.log(), 2, -7_200);
+    }
+}
+
 #[test]
 fn a_lost_checkpoint_is_a_first_start() {
     for gone in ["checkpoint", "log"] {

@@ -300,7 +300,8 @@ fn an_outbox_that_overflows_says_when() {
     running.wait_metric("kms_slack_posts_total{result=\"dropped\"}", |count| count > 3.5);
     let at = running.metric("kms_slack_last_dropped_timestamp_seconds");
     assert!(at.is_some_and(|at| at > 1.7e9), "{at:?}");
-    running.kill();
+    let (_, err) = running.kill();
+    assert_eq!(err.matches("The outbox is full").count(), 1, "{err}");
 }
 
 #[test]
@@ -427,6 +428,76 @@ fn a_kill_loses_no_echoed_line() {
     printed += &running.stop().1;
     let missing = (1..=number).filter(|number| !printed.contains(&format!("PC-{number}\"")));
     assert_eq!(missing.count(), 0);
+}
+
+/// A reader that stands still, and then a kill: what it has not taken is printed by the next run.
+#[test]
+fn a_kill_beside_a_stalled_reader_loses_no_echoed_line() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let running = pod.start_quickly(pod.command(&["--echo"]));
+    let lines: String =
+        (1..=300).flat_map(activation).map(|line| format!("{}{line}\n", stamp())).collect();
+    std::fs::write(pod.log(), lines).expect("the log");
+    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| is(count, 300));
+    // The checkpoint is beyond them.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut printed = running.kill().0;
+    let cut = printed.rfind('\n').unwrap_or_default();
+    printed.truncate(cut);
+    assert!(!printed.contains("PC-300\""), "the pipe was full");
+    let running = pod.start_quickly(pod.command(&["--echo"]));
+    running.wait_metric("kms_log_read_lag_bytes", |lag| is(lag, 0));
+    printed += &running.stop().1;
+    let missing = (1..=300).filter(|number| !printed.contains(&format!("PC-{number}\"")));
+    assert_eq!(missing.count(), 0);
+}
+
+#[test]
+fn a_log_that_is_moved_away_is_told_and_found_again() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    slack.wait_for(1);
+    running.wait_metric("kms_log_open", |open| is(open, 1));
+    let away = pod.state().with_file_name("away");
+    std::fs::rename(pod.log(), away).expect("a rename");
+    running.wait_metric("kms_log_open", |open| is(open, 0));
+    activate(&pod.log(), 2);
+    slack.wait_for(2);
+    running.wait_metric("kms_log_open", |open| is(open, 1));
+    let (_, _, err) = running.stop();
+    assert!(
+        err.contains("is gone; waiting for it.") && err.contains("is there now and is read."),
+        "{err}"
+    );
+}
+
+/// The server's own lines, and then those of another program under the same name.
+#[test]
+fn a_log_that_another_server_goes_on_with_is_named() {
+    for (line, words) in [
+        ("2026-05-10 13:00:00: hello world".to_owned(), ""),
+        (
+            "Mon, 17 Nov 2025 22:14:09 INFO     Received V6 request on Mon Nov 17".to_owned(),
+            " They seem to be a log of py-kms, which is another server.",
+        ),
+    ] {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        slack.wait_for(1);
+        append(&pod.log(), &vec![line; 40]);
+        running.wait_metric("kms_log_understood", |understood| is(understood, 0));
+        activate(&pod.log(), 2);
+        slack.wait_for(2);
+        running.wait_metric("kms_log_understood", |understood| is(understood, 1));
+        let (_, _, err) = running.stop();
+        assert!(err.contains("lines of the log") && err.contains(words), "{err}");
+        assert!(!err.contains("clock"), "{err}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `kmsctl notifier replay FILE`: prints each decision as it is made, so that a log of any size needs no memory.
 
+use flate2::bufread::GzDecoder;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileTypeExt as _;
@@ -8,6 +9,7 @@ use std::path::Path;
 use super::status::Layout;
 use crate::app::Context;
 use crate::domain::kms_log::KmsEvent;
+use crate::domain::kms_log::wrapper::STRANGE_ROW;
 use crate::domain::notifier::decide::{Decided, Decision, DecisionRules, Summary};
 use crate::domain::notifier::dedup::Dedup;
 use crate::domain::notifier::event_log::EventRecord;
@@ -137,10 +139,31 @@ fn unpack_gzip(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     let packed = start == b"\x1f\x8b";
     let whole = io::Cursor::new(start).chain(input);
     Ok(if packed {
-        Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(whole)))
+        Box::new(Unpacked(Some(GzDecoder::new(io::BufReader::new(whole)))))
     } else {
         Box::new(whole)
     })
+}
+
+/// Reads packed members one after the other, up to what is none: gzip(1) leaves what follows the last aside as well.
+struct Unpacked<R>(Option<GzDecoder<R>>);
+
+impl<R: io::BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let mut rest = self.0.take().map(GzDecoder::into_inner);
+            let more = match &mut rest {
+                Some(rest) => rest.fill_buf()?.starts_with(b"\x1f"),
+                None => false,
+            };
+            self.0 = rest.filter(|_| more).map(GzDecoder::new);
+        }
+        Ok(0)
+    }
 }
 
 fn log_warnings(summary: &Summary) -> Vec<Warning> {
@@ -155,6 +178,11 @@ fn log_warnings(summary: &Summary) -> Vec<Warning> {
         let seems =
             summary.seems.map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
         let text = format!("None of {} lines is vlmcsd's.{seems}", summary.lines);
+        warnings.push(Warning::new("not-understood", text));
+    } else if summary.strange_row >= STRANGE_ROW {
+        let seems =
+            summary.seems.map_or_else(String::new, |seems| format!(" They seem to be {seems}."));
+        let text = format!("None of the last {} lines is vlmcsd's.{seems}", summary.strange_row);
         warnings.push(Warning::new("not-understood", text));
     }
     warnings

@@ -18,6 +18,23 @@ pub struct ObjectNames {
     pub notifier: String,
 }
 
+/// Returns whether a pod can have this name (a DNS subdomain, RFC 1123): it comes from outside, and becomes an argument.
+pub fn is_pod_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty()
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Returns a pod's name as it stands in a command to paste: one that no pod can have is left to the reader.
+pub fn pod_word(name: &str) -> &str {
+    if is_pod_name(name) { name } else { "POD" }
+}
+
 /// A list as `kubectl get … -o json` prints it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ObjectList<T> {

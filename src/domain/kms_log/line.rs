@@ -275,6 +275,15 @@ impl LogLines {
         self.partial.len()
     }
 
+    /// Hands over what is left as a line of its own: the log ends without a newline.
+    pub fn end_line(&mut self, each: impl FnOnce(&[u8])) {
+        let rest = std::mem::take(&mut self.partial);
+        if !rest.is_empty() && !self.discarding {
+            each(&rest);
+        }
+        self.discarding = false;
+    }
+
     /// Forgets the unfinished line: its file is gone.
     pub fn reset(&mut self) {
         self.partial.clear();

@@ -150,9 +150,15 @@ impl Log {
         let inner = self.wrapper.unwrap_line(bytes);
         let Some(line) = inner.as_deref().and_then(|inner| self.reader.read_line(inner)) else {
             self.tally.unparsed += 1;
+            self.wrapper.note_strange(bytes);
             return;
         };
         let at = line.at;
+        if line.text == Text::Unknown {
+            self.wrapper.note_strange(bytes);
+        } else if self.wrapper.strange_row > 0 {
+            self.wrapper.note_understood();
+        }
         if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
             self.open_connection(then, peer, true, events);
         }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::line::{LineReader, Text};
 
+/// Lines in a row, of which none is understood, that are not the server's: it writes a few that are not known, here and there.
+pub const STRANGE_ROW: u64 = 20;
+
 /// Longest start of a line that is looked at for what a file seems to be, in bytes.
 const GLANCE: usize = 512;
 
@@ -52,7 +55,8 @@ static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?x-u)^
         (?P<pod>\[pod/[^\]\ ]{1,300}\]\ )?
-        (?P<compose>[A-Za-z0-9][A-Za-z0-9_.@-]{0,100}\ *\|\ )?
+        (?P<compose>(?:\x1b\[[0-9;]{0,16}m)?[A-Za-z0-9][A-Za-z0-9_.@-]{0,100}\ *
+          (?:\x1b\[[0-9;]{0,16}m)?\|(?:\x1b\[[0-9;]{0,16}m)?\ (?:\x1b\[[0-9;]{0,16}m)?)?
         (?:(?P<time>\d{4}-\d\d-\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d))\ )?
         (?P<cri>(?:stdout|stderr)\ [FP]\ )?",
     )
@@ -80,12 +84,18 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
 pub struct Unwrapper {
     pub wrapping: Option<Wrapping>,
     crlf: bool,
+    /// The server prints no time of its own; what is wrapped around its lines has it.
+    #[serde(default)]
+    timeless: bool,
     #[serde(default)]
     year: i16,
     begun: bool,
-    /// What the file seems to be, by the first line that made no sense and says so.
+    /// What the file seems to be, by the first line of a row without sense that says so.
     #[serde(skip)]
     seems: Option<&'static str>,
+    /// Lines in a row that made no sense, up to now.
+    #[serde(default)]
+    pub strange_row: u64,
     /// Lines before the first that made sense.
     #[serde(default)]
     pub unread: u64,
@@ -97,16 +107,34 @@ impl Unwrapper {
         self.year = year;
     }
 
-    /// Returns what a file of which nothing is understood seems to be.
+    /// Returns what a file seems to be of which nothing is understood, or nothing any more.
     pub fn seems_to_be(&self) -> Option<&'static str> {
-        self.seems.filter(|_| self.wrapping.is_none())
+        self.seems
+    }
+
+    pub fn note_strange(&mut self, line: &[u8]) {
+        self.strange_row += 1;
+        if self.seems.is_none() {
+            self.seems = seems_to_be(line);
+        }
+    }
+
+    pub fn note_understood(&mut self) {
+        self.strange_row = 0;
+        self.seems = None;
     }
 
     pub fn unwrap_line<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         const KINDS: [Wrapping; 4] =
             [Wrapping::Bare, Wrapping::JsonFile, Wrapping::Stamped, Wrapping::Syslog];
         if self.wrapping == Some(Wrapping::Bare) && !self.crlf {
-            return Some(Cow::Borrowed(line));
+            // A server that begins to end its lines so: its own lines say it, not those that a client has a part in.
+            self.crlf = line.ends_with(b".\r") && is_connections_own(without_carriage_return(line));
+            return Some(Cow::Borrowed(if self.crlf {
+                without_carriage_return(line)
+            } else {
+                line
+            }));
         }
         let mut line = line;
         if !std::mem::replace(&mut self.begun, true) {
@@ -114,39 +142,44 @@ impl Unwrapper {
         }
         if let Some(wrapping) = self.wrapping {
             let line = if self.crlf { without_carriage_return(line) } else { line };
-            return self.take_wrapped(wrapping, line).map(|(inner, _)| inner);
+            let (inner, _, time) = self.take_wrapped(wrapping, line)?;
+            return if self.timeless { Some(stamped(&inner, time?)) } else { Some(inner) };
         }
         // What a client chose may end with a carriage return of its own; then the next line decides.
         let ends = without_carriage_return(line);
         for kind in KINDS {
-            let Some((inner, wrapping)) = self.take_wrapped(kind, ends) else {
+            let Some((mut inner, wrapping, time)) = self.take_wrapped(kind, ends) else {
                 continue;
             };
+            let timeless = LineReader::default().read_line(&inner).is_none();
+            if let Some(time) = time.filter(|_| timeless) {
+                inner = stamped(&inner, time);
+            }
             let known = LineReader::default().read_line(&inner).map(|line| line.text);
-            let own_stamp = kind != Wrapping::Syslog;
+            let own_stamp = kind != Wrapping::Syslog && !timeless;
             if known.is_some_and(|text| own_stamp || text != Text::Unknown) {
                 self.wrapping = Some(wrapping);
+                self.timeless = timeless;
                 self.crlf = ends.len() < line.len();
                 return Some(inner);
             }
         }
         self.unread += 1;
-        if self.seems.is_none() {
-            self.seems = seems_to_be(line);
-        }
         None
     }
 
-    /// Takes a line out of one kind of wrapping; returns which it is exactly.
+    /// Takes a line out of one kind of wrapping; returns which it is exactly, and the time that it has.
     fn take_wrapped<'a>(
         &self,
         kind: Wrapping,
         line: &'a [u8],
-    ) -> Option<(Cow<'a, [u8]>, Wrapping)> {
+    ) -> Option<(Cow<'a, [u8]>, Wrapping, Option<jiff::Timestamp>)> {
         match kind {
-            Wrapping::Bare => Some((Cow::Borrowed(line), kind)),
+            Wrapping::Bare => Some((Cow::Borrowed(line), kind, None)),
             Wrapping::JsonFile | Wrapping::JsonJournal => unwrap_json(line),
-            Wrapping::Syslog => self.unwrap_syslog(line),
+            Wrapping::Syslog => {
+                self.unwrap_syslog(line).map(|(inner, wrapping)| (inner, wrapping, None))
+            }
             Wrapping::Compose | Wrapping::Prefix | Wrapping::Stamped | Wrapping::Cri => {
                 let found = PREFIX.as_ref()?.captures(line)?;
                 let end = found.get(0)?.end();
@@ -159,7 +192,8 @@ impl Unwrapper {
                 } else {
                     Wrapping::Stamped
                 };
-                (end > 0).then_some((Cow::Borrowed(line.get(end..)?), wrapping))
+                let time = found.name("time").and_then(|time| parse_time(time.as_bytes()));
+                (end > 0).then_some((Cow::Borrowed(line.get(end..)?), wrapping, time))
             }
         }
     }
@@ -172,9 +206,8 @@ impl Unwrapper {
             return Some((Cow::Borrowed(inner), Wrapping::Syslog));
         }
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
-        let written = |time: jiff::Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let stamp = if let Some(time) = text("time").or_else(|| text("header")) {
-            written(time.replace(',', ".").parse().ok()?)
+            written(parse_time(time.as_bytes())?)
         } else if let Some(full) = text("full") {
             full.to_owned()
         } else if let Some(seconds) = text("unix") {
@@ -197,11 +230,33 @@ fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// Returns whether a line says that a connection was accepted or closed.
+fn is_connections_own(line: &[u8]) -> bool {
+    let read = LineReader::default().read_line(line).map(|line| line.text);
+    matches!(read, Some(Text::Accepted(_) | Text::Closed(_)))
+}
+
+fn parse_time(text: &[u8]) -> Option<jiff::Timestamp> {
+    std::str::from_utf8(text).ok()?.replace(',', ".").parse().ok()
+}
+
+/// Writes a time as the server writes it.
+fn written(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Puts a time before a line, as the server does.
+fn stamped(line: &[u8], time: jiff::Timestamp) -> Cow<'static, [u8]> {
+    Cow::Owned([written(time).as_bytes(), b": ", line].concat())
+}
+
 /// Takes a line out of the JSON of Docker or of the journal.
-fn unwrap_json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping)> {
+fn unwrap_json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping, Option<jiff::Timestamp>)> {
     #[derive(Deserialize)]
     struct Around {
         log: Option<String>,
+        /// Of Docker.
+        time: Option<serde_json::Value>,
         #[serde(rename = "MESSAGE")]
         message: Option<String>,
     }
@@ -209,13 +264,14 @@ fn unwrap_json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping)> {
         return None;
     }
     let around: Around = serde_json::from_slice(line).ok()?;
+    let time = around.time.as_ref().and_then(|time| parse_time(time.as_str()?.as_bytes()));
     let (text, wrapping) = match (around.log, around.message) {
         (Some(log), _) => (log, Wrapping::JsonFile),
         (None, Some(message)) => (message, Wrapping::JsonJournal),
         (None, None) => return None,
     };
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    Some((Cow::Owned(text.as_bytes().to_vec()), wrapping))
+    Some((Cow::Owned(text.as_bytes().to_vec()), wrapping, time))
 }
 
 /// Returns what a line that makes no sense says of its file.
@@ -265,6 +321,17 @@ mod tests {
             (format!("2026-05-10T13:12:17.123456789Z stdout F {LINE}"), Wrapping::Cri),
             (format!("{{\"log\":\"{LINE}\\n\",\"stream\":\"stdout\"}}"), Wrapping::JsonFile),
             (format!("{{\"MESSAGE\":\"{LINE}\",\"_PID\":\"1\"}}"), Wrapping::JsonJournal),
+            (format!("2026-05-10T13:12:17.123456789Z {bare}"), Wrapping::Stamped),
+            (format!("2026-05-10T13:12:17.123456789Z stdout F {bare}"), Wrapping::Cri),
+            (
+                format!(
+                    "{{\"log\":\"{bare}\\n\",\"stream\":\"stdout\",\"time\":\"2026-05-10T13:12:17.5Z\"}}"
+                ),
+                Wrapping::JsonFile,
+            ),
+            (format!("kms-1  | 2026-05-10T13:12:17.5Z {bare}"), Wrapping::Compose),
+            (format!("\x1b[36mkms-1  | \x1b[0m{LINE}"), Wrapping::Compose),
+            (format!("\x1b[36;1mkms-1  |\x1b[0m {LINE}"), Wrapping::Compose),
             (format!("May 10 13:12:17 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
             (format!("<14>May 10 13:12:17 kms vlmcsd[77]: {bare}"), Wrapping::Syslog),
             (format!("May 10 13:12:17 node docker[77]: {LINE}"), Wrapping::Syslog),
@@ -301,6 +368,15 @@ mod tests {
     }
 
     #[test]
+    fn carriage_returns_may_begin_in_the_middle() {
+        let mut unwrapper = Unwrapper::default();
+        let with = format!("{LINE}\r");
+        for line in [LINE, &with, LINE, &with] {
+            assert_eq!(unwrapper.unwrap_line(line.as_bytes()).as_deref(), Some(LINE.as_bytes()));
+        }
+    }
+
+    #[test]
     fn what_is_no_log_is_named() {
         for (line, words) in [
             (&b"Mon, 17 Nov 2025 22:14:09 INFO     Received V6 request on Mon Nov 17 22:14:09 2025."[..], "py-kms"),
@@ -310,6 +386,7 @@ mod tests {
         ] {
             let mut unwrapper = Unwrapper::default();
             assert!(unwrapper.unwrap_line(line).is_none());
+            unwrapper.note_strange(line);
             assert!(unwrapper.seems_to_be().is_some_and(|seems| seems.contains(words)), "{words}");
         }
     }

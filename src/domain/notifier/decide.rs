@@ -173,7 +173,10 @@ pub struct Summary {
     /// What is wrapped around the server's lines, if anything.
     #[serde(skip)]
     pub wrapped: Option<Wrapping>,
-    /// What the file seems to be, of which no line is understood.
+    /// Lines at the end of the log that are not understood, in a row.
+    #[serde(skip)]
+    pub strange_row: u64,
+    /// What they seem to be.
     #[serde(skip)]
     pub seems: Option<&'static str>,
     pub connections: u64,

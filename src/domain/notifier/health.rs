@@ -4,7 +4,7 @@
 use super::decide::Probes;
 use super::event_log::{EventRecord, Held, Last};
 use crate::domain::cluster::objects::{
-    ContainerStatus, KubernetesEvent, KubernetesService, ObjectNames, Pod,
+    ContainerStatus, KubernetesEvent, KubernetesService, ObjectNames, Pod, pod_word,
 };
 use crate::domain::notifier::event_log::EventKind;
 use crate::domain::notifier::prometheus::{Page, growth_per_second};
@@ -404,6 +404,35 @@ fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
     }
 }
 
+/// Returns the last of the notifier's words that are of one kind.
+fn last_note(evidence: &PodEvidence, is_own: impl Fn(&str) -> bool) -> Option<&str> {
+    let notes = evidence.log.iter().flatten().filter_map(|record| {
+        let text = record.text.as_deref().filter(|_| record.event == EventKind::Note)?;
+        is_own(text).then_some((record.at, text))
+    });
+    notes.max_by_key(|(at, _)| *at).map(|(_, text)| text)
+}
+
+/// Judges a log whose lines are not the server's; returns the words for it.
+fn foreign_log(
+    evidence: &PodEvidence,
+    numbers: &Numbers,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    if numbers.understood != Some(false) {
+        return None;
+    }
+    let words = last_note(evidence, |text| {
+        text.contains(" of the log ") && text.contains(" is the KMS server's.")
+    });
+    findings.push(Finding::wrong(
+        "log",
+        words.unwrap_or("The lines of the log are not the KMS server's."),
+        "notifier.log must name the file that vlmcsd writes with `-l`. `kmsctl notifier logs --server` shows its lines.",
+    ));
+    Some("it reads the log, and understands no line of it".to_owned())
+}
+
 /// Judges a log that cannot be read; returns the words for it. One that does not exist yet is looked at and is silent.
 fn unreadable_log(
     evidence: &PodEvidence,
@@ -421,20 +450,22 @@ fn unreadable_log(
             latest.at.duration_since(last) <= SILENCE
         }
     });
+    let words =
+        |own: &str| last_note(evidence, |text| text.starts_with("The log ") && text.contains(own));
     if looks {
-        return None;
+        // One that does not exist yet is only silent.
+        latest.numbers.last_line?;
+        findings.push(Finding::wrong(
+            "log",
+            words(" is gone").unwrap_or("The log is gone; the notifier waits for it."),
+            "The server makes it anew with its next line. Does it still write where the notifier reads (`-l` of its arguments, notifier.log)?",
+        ));
+        return Some("it runs, and its log is gone".to_owned());
     }
     // The notifier prints this once, when it begins.
-    let records = evidence.log.iter().flatten();
-    let words = records.filter_map(|record| {
-        let text = record.text.as_deref().filter(|_| record.event == EventKind::Note)?;
-        let own = text.starts_with("The log ") && text.contains(" cannot be read: ");
-        own.then_some((record.at, text))
-    });
-    let words = words.max_by_key(|(at, _)| *at);
     findings.push(Finding::wrong(
         "log",
-        words.map_or("The notifier cannot read the log.", |(_, text)| text),
+        words(" cannot be read: ").unwrap_or("The notifier cannot read the log."),
         "notifier.log must name the server's log, a file that the notifier's account may read on a volume that both containers mount. `kmsctl notifier logs` has the notifier's words.",
     ));
     Some("it runs, and cannot read the log".to_owned())
@@ -583,7 +614,11 @@ pub fn clocks_differ(skew: i64) -> String {
     let side = if skew < 0 { "behind" } else { "ahead" };
     // By the minute: seconds are the time that the line took.
     let off = SignedDuration::from_mins((skew.abs() + 30) / 60);
-    format!("The server's clock is {off:#} {side}; its stamps are not used.")
+    let off = match off.as_hours() {
+        hours @ 72.. => format!("{} days", (hours + 12) / 24),
+        _ => format!("{off:#}"),
+    };
+    format!("The server's clock is {off} {side}; its stamps are not used.")
 }
 
 /// Judges a log in which nothing happens; returns the words for it.
@@ -764,7 +799,8 @@ fn health_of(
                     let text =
                         format!("The metrics page of {name} does not answer: {}.", trouble.why);
                     let fix = format!(
-                        "Does the process hang? `kmsctl notifier logs` has its last words; `kubectl delete pod {name}` starts it anew, and it goes on from its checkpoint."
+                        "Does the process hang? `kmsctl notifier logs` has its last words; `kubectl delete pod {}` starts it anew, and it goes on from its checkpoint.",
+                        pod_word(name)
                     );
                     findings.push(Finding::unknown("metrics", text).fix(fix));
                     let why = "its metrics page does not answer";
@@ -788,7 +824,9 @@ fn by_page(
 ) -> (Health, String) {
     let latest = evidence.second.as_ref().unwrap_or(reading);
     let numbers = &latest.numbers;
-    if let Some(why) = unreadable_log(evidence, reading, findings) {
+    if let Some(why) = unreadable_log(evidence, reading, findings)
+        .or_else(|| foreign_log(evidence, numbers, findings))
+    {
         return (Health::Behind, why);
     }
     let (Some(last_read), Some(_)) = (numbers.last_read, numbers.lines) else {
@@ -808,7 +846,7 @@ fn by_page(
         findings.push(Finding::wrong(
             "reading",
             format!("The loop that reads the log stands still since {last_read}, though the process answers."),
-            format!("Look at its words: `kmsctl notifier logs`. `kubectl delete pod {}` starts it anew; it goes on from its checkpoint.", evidence.name),
+            format!("Look at its words: `kmsctl notifier logs`. `kubectl delete pod {}` starts it anew; it goes on from its checkpoint.", pod_word(&evidence.name)),
         ));
         return (Health::Dead, "it answers, but no longer reads the log".to_owned());
     }
@@ -858,7 +896,7 @@ fn container_trouble(
             findings.push(Finding::wrong(
                 "container",
                 format!("{name} is not ready, by the endpoints of the Service."),
-                format!("Which container, and why: `kubectl describe pod {name}`, with a login that may get pods."),
+                format!("Which container, and why: `kubectl describe pod {}`, with a login that may get pods.", pod_word(name)),
             ));
         }
         return None;
@@ -876,7 +914,10 @@ fn container_trouble(
             findings.push(Finding::wrong(
                 "container",
                 text + &ended,
-                format!("Read why: `kubectl logs {} -c {name} --previous`.", evidence.name),
+                format!(
+                    "Read why: `kubectl logs {} -c {name} --previous`.",
+                    pod_word(&evidence.name)
+                ),
             ));
         } else {
             findings.push(Finding::ok("container", text));
@@ -936,6 +977,8 @@ pub struct Numbers {
     /// Bytes of the log not read.
     pub lag_bytes: Option<u64>,
     pub log_open: Option<bool>,
+    /// Whether the log's lines are the server's.
+    pub understood: Option<bool>,
     /// When the loop looked at the log last.
     pub last_read: Option<Timestamp>,
     /// Stamp of the last line.
@@ -988,6 +1031,7 @@ impl Numbers {
                 .find_map(|sample| sample.label("version").map(str::to_owned)),
             lag_bytes: count("kms_log_read_lag_bytes"),
             log_open: count("kms_log_open").map(|one| one > 0),
+            understood: count("kms_log_understood").map(|one| one > 0),
             last_read: time("kms_log_last_read_timestamp_seconds"),
             last_line: time("kms_log_last_line_timestamp_seconds"),
             clock_skew: page.sum_of("kms_log_clock_skew_seconds").and_then(|skew| {

@@ -254,6 +254,52 @@ fn an_unreadable_log_is_named() {
     assert_eq!((report.health, wrong(&report)), (Health::Idle, vec!["lines"]));
 }
 
+/// A log that is gone, and one of another server: the notifier looks at it all the same, and that is not all that there is
+/// to say.
+#[test]
+fn a_log_that_says_nothing_is_named() {
+    for (metric, note, shown) in [
+        ("kms_log_open", "The log /l is gone; waiting for it.", None),
+        ("kms_log_open", "", Some("The log is gone; the notifier waits for it.")),
+        (
+            "kms_log_understood",
+            "No line of the log /l is the KMS server's. It seems to be a log of py-kms.",
+            None,
+        ),
+    ] {
+        let none = [(metric, 0)];
+        let note =
+            EventRecord { at: Some(now()), text: Some(note.into()), ..EventRecord::default() };
+        let shown = shown.map_or_else(|| note.text.clone(), |shown| Some(shown.to_owned()));
+        let pod = PodEvidence {
+            first: Ok(page(0, &none)),
+            second: Some(page(2, &none)),
+            log: Ok(vec![note]),
+            ..healthy()
+        };
+        let report = judged(Ok(vec![pod]), "Local");
+        assert_eq!((report.health, wrong(&report)), (Health::Behind, vec!["log"]), "{metric}");
+        let finding = report.findings.iter().find(|finding| finding.check == "log");
+        assert_eq!(finding.map(|finding| finding.evidence.clone()), shown);
+    }
+}
+
+/// A pod's name comes from the API server: none that is a flag gets into a command to paste.
+#[test]
+fn a_name_that_no_pod_has_is_in_no_command() {
+    let pod = PodEvidence {
+        name: "--kubeconfig=/etc/x".to_owned(),
+        first: Ok(page(0, &[])),
+        second: Some(page(0, &[])),
+        ..healthy()
+    };
+    let report = judged(Ok(vec![pod]), "Local");
+    let fixes: Vec<_> =
+        report.findings.iter().filter_map(|finding| finding.fix.as_deref()).collect();
+    assert!(fixes.iter().any(|fix| fix.contains("`kubectl delete pod POD`")), "{fixes:?}");
+    assert!(!fixes.iter().any(|fix| fix.contains("--kubeconfig")), "{fixes:?}");
+}
+
 fn activation(source: ClientSource, address: &str) -> EventRecord {
     EventRecord {
         event: EventKind::Activation,
