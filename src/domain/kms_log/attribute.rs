@@ -5,7 +5,7 @@
 //! machine, one that the log never named because it begins later. What rules the others out is knowledge of the machine
 //! ([`super::machines`]): one that was seen at a single address only, again and again, and asks at once over a new
 //! connection from there (or has just asked over it) is there; but where another connection is as new, is from the same
-//! address or has spoken for this machine, even that is doubtful.
+//! address or may have spoken for this machine, even that is doubtful.
 //!
 //! Most likely, in this order: a new one from this machine's only address; one that it spoke over a moment ago;
 //! one from an address where it may be ([`super::machines`]); one without a request so far, accepted no more than a second before; of several, one that
@@ -76,7 +76,7 @@ enum Same {
 #[derive(Clone, Debug)]
 pub struct Possible {
     /// Their addresses; `None` where there are too many, or unknown ones.
-    addresses: Option<Vec<IpAddr>>,
+    addresses: Option<Vec<(IpAddr, u64)>>,
     /// There may be others, of which the log does not know.
     unseen: bool,
     among: Vec<u64>,
@@ -176,14 +176,14 @@ impl Log {
         let others = known_rivals.into_iter().flatten().chain(rivals.into_iter().flatten());
         let others = others.filter(|number| *number != chosen && *number <= block.limit);
         let others = others.filter_map(|number| Some((number, self.open.get(number)?)));
-        let (mut addresses, mut among) = (vec![address], vec![chosen]);
+        let (mut addresses, mut among) = (vec![(address, chosen)], vec![chosen]);
         for (number, other) in others.take(WIDEST) {
-            addresses.push(other.peer.address);
+            addresses.push((other.peer.address, number));
             among.push(number);
         }
         let (wide, mut certain) = (addresses.len() > WIDEST, addresses.len() == 1);
         let unknown = block.mixed || (!known && self.may_be_unseen());
-        let elsewhere = wide || unknown || addresses.iter().any(|other| *other != address);
+        let elsewhere = wide || unknown || addresses.iter().any(|(other, _)| *other != address);
         certain &= !elsewhere && chosen <= block.limit;
         Possible {
             addresses: (!wide).then_some(addresses),
@@ -210,7 +210,7 @@ impl Log {
     fn rivals_of_known(&self, block: &RequestBlock, address: IpAddr) -> impl Iterator<Item = u64> {
         let new = self.open.iter().rev().take_while(|(_, other)| is_recent(block, other));
         let new = new.filter(|(_, other)| {
-            !other.speaks_for_another(block) && !self.machines.is_home(other.peer.address)
+            !other.speaks_for_another(block) && !self.is_explained(block, other)
         });
         let others = block
             .machine_identity()
@@ -224,6 +224,15 @@ impl Log {
             .chain(here)
             .chain(others)
             .chain(self.open.kin_connections(block))
+    }
+
+    /// Returns whether another machine spoke over a connection, most likely, that is known to be at its address.
+    fn is_explained(&self, block: &RequestBlock, other: &OpenConnection) -> bool {
+        other.machine.filter(|machine| Some(*machine) != block.machine_identity()).is_some_and(
+            |machine| {
+                self.machines.is_settled(machine, other.peer.address, self.open.oldest_open())
+            },
+        )
     }
 
     /// Returns whether a machine that is known at one address only asks from there: at once over a new connection, or over
@@ -306,9 +315,12 @@ impl Log {
         }
         let addresses = possible.addresses.unwrap_or_else(|| {
             // Any that is open: where it was before is narrowed by that.
-            let mut addresses = self.machines.addresses_of(identity).to_vec();
-            addresses.retain(|address| self.open.connections_at(*address).next().is_some());
-            addresses
+            let before = self.machines.addresses_of(identity).iter();
+            before
+                .filter_map(|address| {
+                    Some((*address, self.open.connections_at(*address).next_back()?))
+                })
+                .collect()
         });
         let sighting = Sighting {
             addresses,

@@ -297,6 +297,21 @@ fn a_settled_machine_is_certain_beside_silent_connections() {
         rivalled.insert(rivalled.len() - 7, ("13:02:20", other.to_owned()));
         assert!(!is_last_certain(&rivalled).1, "{other}");
     }
+    // Nor where that one is from where another machine always is: both may be behind it now.
+    let mut beside = vec![("13:00:00", STARTED.to_owned())];
+    for time in ["13:00:00", "13:01:00"] {
+        for machine in [1, 2] {
+            let port = &time[3..5];
+            let peer = format!("192.0.2.{machine}:1{port}");
+            beside.push((time, format!("IPv4 connection accepted: {peer}.")));
+            beside.extend(request_of(time, machine, &format!("PC-{machine}")));
+            beside.push((time, format!("IPv4 connection closed: {peer}.")));
+        }
+    }
+    beside.push(("13:02:00", "IPv4 connection accepted: 192.0.2.1:9.".to_owned()));
+    beside.push(("13:02:00", "IPv4 connection accepted: 192.0.2.2:9.".to_owned()));
+    beside.extend(request_of("13:02:00", 1, "PC-1"));
+    assert_eq!(is_last_certain(&beside), (false, false));
     let mut moved = lines;
     moved.push(("13:02:20", "IPv4 connection accepted: 192.0.2.7:3.".to_owned()));
     moved.extend(request_of("13:02:20", 1, "A"));

@@ -22,16 +22,29 @@ pub struct Whereabouts {
     /// The newest connection when it was last seen over one of several: as long as one of that time is open, it may
     /// speak over that again.
     doubtful_until: u64,
+    /// The newest connection when it was last seen: one that was open then says nothing new.
+    #[serde(default)]
+    seen_until: u64,
     /// Other connections over which it may have spoken, as long as they are few.
     #[serde(default)]
     others: Vec<u64>,
 }
 
+impl Whereabouts {
+    /// Returns the only address where it may be, where there is more than a guess for that.
+    fn home(&self) -> Option<IpAddr> {
+        match self.addresses.as_slice() {
+            [home] if self.agreeing > 0 => Some(*home),
+            _ => None,
+        }
+    }
+}
+
 /// Over which connections a machine may have spoken when it was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Sighting {
-    /// Their addresses; empty where there are too many.
-    pub addresses: Vec<IpAddr>,
+    /// Their addresses, each with the newest connection there; empty where there are too many.
+    pub addresses: Vec<(IpAddr, u64)>,
     /// Their numbers.
     pub among: Vec<u64>,
     /// Or over another one, of which the log does not know.
@@ -60,9 +73,15 @@ impl Machines {
         sighting: Sighting,
         is_open: impl Fn(u64) -> bool,
     ) {
-        let Sighting { addresses: mut seen, among, unseen, newest } = sighting;
+        let Sighting { addresses: seen, among, unseen, newest } = sighting;
+        let last = self.known.get(&machine).map_or(0, |known| known.seen_until);
+        let mut anew: Vec<IpAddr> =
+            seen.iter().filter(|(_, number)| *number > last).map(|(address, _)| *address).collect();
+        anew.sort_unstable();
+        let mut seen: Vec<IpAddr> = seen.into_iter().map(|(address, _)| address).collect();
         seen.sort_unstable();
         seen.dedup();
+        let certain = among.len() == 1 && !unseen;
         let seen_nowhere = seen.is_empty();
         let before = self.known.get(&machine).cloned();
         if before.is_none() && seen_nowhere {
@@ -75,18 +94,28 @@ impl Machines {
         if !known {
             now.addresses = seen;
             self.order.push_back(machine);
-        } else if !common.is_empty() {
+        } else if common == now.addresses {
+            // Nothing new, and nothing that is against it.
+        } else if common.iter().any(|address| certain || anew.contains(address)) {
             now.addresses = common;
         } else {
-            now.moves += 1;
+            // Elsewhere; or still over a connection of the last time, which is no second witness.
+            now.moves += u32::from(common.is_empty());
             now.agreeing = 0;
             if !seen_nowhere {
                 now.addresses = seen;
             }
         }
-        if now.addresses.len() == 1 && !unseen {
-            now.agreeing = now.agreeing.saturating_add(1);
+        if let [only] = now.addresses.as_slice()
+            && !unseen
+        {
+            if anew.contains(only) {
+                now.agreeing = now.agreeing.saturating_add(1);
+            } else if certain {
+                now.agreeing = now.agreeing.max(1);
+            }
         }
+        now.seen_until = newest;
         if among.len() > Self::FEW || seen_nowhere || unseen {
             now.doubtful_until = newest;
         } else if among.len() > 1 {
@@ -104,16 +133,16 @@ impl Machines {
             && let Some(oldest) = self.order.pop_front()
             && let Some(before) = self.known.remove(&oldest)
         {
-            self.leave_addresses(&before.addresses);
+            self.leave_home(&before);
         }
     }
 
     fn put_machine(&mut self, machine: Guid, now: Whereabouts) {
-        if let [home] = now.addresses.as_slice() {
-            *self.homes.entry(*home).or_default() += 1;
+        if let Some(home) = now.home() {
+            *self.homes.entry(home).or_default() += 1;
         }
         if let Some(before) = self.known.insert(machine, now) {
-            self.leave_addresses(&before.addresses);
+            self.leave_home(&before);
         }
     }
 
@@ -156,13 +185,13 @@ impl Machines {
         self.order.iter().filter_map(|machine| Some((*machine, self.known.get(machine)?)))
     }
 
-    fn leave_addresses(&mut self, before: &[IpAddr]) {
-        if let [home] = before
-            && let Some(count) = self.homes.get_mut(home)
+    fn leave_home(&mut self, before: &Whereabouts) {
+        if let Some(home) = before.home()
+            && let Some(count) = self.homes.get_mut(&home)
         {
             *count -= 1;
             if *count == 0 {
-                self.homes.remove(home);
+                self.homes.remove(&home);
             }
         }
     }
@@ -178,6 +207,7 @@ mod tests {
 
     fn learn(machines: &mut Machines, machine: Guid, addresses: Vec<IpAddr>, newest: u64) {
         let among = if newest > 0 { vec![newest; 9] } else { vec![1] };
+        let addresses = addresses.into_iter().map(|address| (address, 9)).collect();
         machines.learn_sighting(
             machine,
             Sighting { addresses, among, newest, ..Sighting::default() },
@@ -222,6 +252,22 @@ mod tests {
         // Somewhere, with too many to list.
         learn(&mut machines, machine, Vec::new(), 8);
         assert!(!settled(&machines, b));
+    }
+
+    /// Another machine's connection that stays open is there in each sighting, and no second witness.
+    #[test]
+    fn a_connection_that_was_open_before_settles_nothing() {
+        let machine = Guid::of_name(b"m");
+        let [a, b, c] = addresses([1, 2, 3]);
+        let mut machines = Machines::default();
+        for (seen, newest) in [([(a, 1), (b, 2)], 2), ([(b, 2), (c, 3)], 3)] {
+            let among = seen.iter().map(|(_, number)| *number).collect();
+            let sighting =
+                Sighting { addresses: seen.to_vec(), among, newest, ..Sighting::default() };
+            machines.learn_sighting(machine, sighting, |_| true);
+            assert!(!machines.is_settled(machine, b, Some(9)) && !machines.is_home(b));
+        }
+        assert_eq!(machines.addresses_of(machine), [b, c]);
     }
 
     #[test]
