@@ -341,6 +341,7 @@ impl Context {
             gateways: reading.gateway.into_iter().collect(),
             operator: reading.client,
             protected: self.settings.networks.protected.clone(),
+            public: self.public_address(),
             vantages: self
                 .vantages()
                 .into_iter()
@@ -461,8 +462,10 @@ impl Context {
 /// Waits for work, or for Ctrl-C.
 pub async fn work_or_interrupt<T>(work: impl Future<Output = T>) -> Result<T> {
     tokio::select! {
-        done = work => Ok(done),
+        // First, as the work's own first step may start processes already: Ctrl-C must not kill this one alone.
+        biased;
         () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+        done = work => Ok(done),
     }
 }
 

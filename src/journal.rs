@@ -243,7 +243,8 @@ impl Journal {
                     each(line.at, line.event, broken);
                 }
                 Err(what) => {
-                    chain.add_break(format!("a record that waits in a file of its own: {what}"));
+                    let path = file.path().display();
+                    chain.add_break(format!("the record that waits in {path}: {what}"));
                 }
             }
         }
@@ -385,9 +386,9 @@ impl Journal {
         modes.collect()
     }
 
-    /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and one that cannot be
-    /// read is noted as torn: neither is taken in again. One that was altered stays where it is, so that it is named until
-    /// someone has looked at it.
+    /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and is not
+    /// taken in again. One that was altered, or cannot be read, stays where it is, so that it is named until someone has
+    /// looked at it.
     fn waiting(&self) -> Result<Vec<Waiting>, JournalError> {
         let files =
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
@@ -397,14 +398,8 @@ impl Journal {
         let mut waiting: Vec<Waiting> = files
             .into_iter()
             .filter_map(|file| {
-                let found = match file.read() {
-                    Ok(line) if !line.whole => return None,
-                    Ok(line) => (line.at, line.event),
-                    Err(why) => {
-                        (Timestamp::UNIX_EPOCH, HistoryEvent::Recovered { bytes: 0, text: why })
-                    }
-                };
-                Some((file, Some(found)))
+                let line = file.read().ok().filter(|line| line.whole)?;
+                Some((file, Some((line.at, line.event))))
             })
             .collect();
         let mut chain = Chain::default();

@@ -33,6 +33,9 @@ const MOST_BYTES: u64 = 16 << 20;
 /// Most values in an answer: an empty object takes two bytes of text, and hundreds of memory. A pod has some hundred.
 const MOST_VALUES: usize = 300_000;
 
+/// After so many lines others have their turn.
+const LINES_A_TURN: u64 = 4_096;
+
 /// Most bytes of what it says on stderr that are taken.
 const MOST_TALK: u64 = 16 << 10;
 
@@ -637,6 +640,8 @@ impl From<KubectlError> for Failure {
 /// A running kubectl; ended when dropped.
 pub struct LogStream {
     ready: VecDeque<Vec<u8>>,
+    /// How many lines were handed out.
+    taken: u64,
     end: StreamEnd,
 }
 
@@ -710,7 +715,7 @@ impl LogStream {
                 }))
             }
         };
-        Ok(Self { ready: VecDeque::new(), end })
+        Ok(Self { ready: VecDeque::new(), taken: 0, end })
     }
 
     /// Returns which lines were left out since this was asked the last time.
@@ -726,6 +731,11 @@ impl LogStream {
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, KubectlError> {
         loop {
             if let Some(line) = self.ready.pop_front() {
+                self.taken += 1;
+                // Lines that are always ready must not keep Ctrl-C from being seen.
+                if self.taken.is_multiple_of(LINES_A_TURN) {
+                    tokio::task::yield_now().await;
+                }
                 return Ok(Some(line));
             }
             let more = match &mut self.end {

@@ -45,6 +45,9 @@ pub(super) fn contradiction(
         Some(false) if state.lets_in() => {
             return Some(format!("The rules are gone, but the service is still {state}: {why}"));
         }
+        Some(false) if promised.is_some_and(|promised| promised != state) => {
+            return Some(format!("The rules are written, but the exposure is {state}: {why}"));
+        }
         _ => {}
     }
     let ConfigurationEdit::Caps { max_src_conn, rate } = change else {
@@ -157,6 +160,21 @@ mod tests {
 
     const OPENS: Option<(State, State)> = Some((State::Absent, State::Open));
     const CLOSES: Option<(State, State)> = Some((State::Open, State::Closed));
+
+    #[test]
+    fn a_closing_that_leaves_a_half_is_not_what_was_promised() {
+        let filter = [fixtures::block_table(), fixtures::default_deny()];
+        let half = seen(&filter, &[fixtures::rdr()]);
+        assert_eq!(half.state, State::Half);
+        for change in [ConfigurationEdit::Disable, ConfigurationEdit::Delete] {
+            assert_eq!(
+                contradiction(&change, CLOSES, &shut()).is_none(),
+                shut().state == State::Closed
+            );
+            assert!(contradiction(&change, CLOSES, &half).is_some(), "{change:?}");
+            assert_eq!(contradiction(&change, Some((State::Open, State::Half)), &half), None);
+        }
+    }
 
     #[test]
     fn records_that_were_put_back_are_judged_by_what_the_plan_promised() {

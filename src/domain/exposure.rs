@@ -31,7 +31,7 @@ pub mod upnp;
 use crate::text::word_enum;
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use path::{Path, Query};
-use paths::{PathIn, Surroundings, Walk};
+use paths::{PathIn, PathKind, Surroundings, Walk};
 
 /// One reason or oddity: a stable code and a sentence.
 pub type Finding = Warning;
@@ -140,10 +140,40 @@ impl Exposure {
         (self.paths.is_empty() && self.state != State::Unknown).then_some(false)
     }
 
+    /// Counts a loaded rule that could not be read: it may be a path, whatever the others say.
+    pub fn add_unread_rule(&mut self, rule: &str) {
+        let path = PathIn {
+            kind: PathKind::Unread,
+            interface: String::new(),
+            enters: String::new(),
+            leads_to: String::new(),
+            sources: "any".to_owned(),
+            rule: rule.to_owned(),
+            passed_by: None,
+            managed: false,
+            certain: false,
+            caps: None,
+        };
+        let place = if self.state.lets_in() { self.why.len() } else { 0 };
+        let message = format!(
+            "A loaded rule that kmsctl cannot read may let connections in. {}",
+            path.rule_clause()
+        );
+        self.why.insert(place, Warning::new("path-unknown", message));
+        self.paths.push(path);
+        self.state = beside_others(self.state, &self.paths);
+    }
+
     /// Lists the paths that kmsctl does not manage, in one sentence.
     pub fn told_paths(&self) -> String {
-        let clauses: Vec<String> = self.foreign_paths().map(PathIn::path_clause).collect();
-        format!("{}.", clauses.join("; "))
+        let clauses = self.foreign_paths().map(|path| path.path_clause() + &path.caps_clause());
+        format!("{}.", clauses.collect::<Vec<String>>().join("; "))
+    }
+
+    /// Lists, in a clause each, the paths beside the managed pair that let in for certain and cap no source.
+    pub fn uncapped_paths(&self) -> Vec<String> {
+        let uncapped = |path: &&PathIn| path.certain && path.caps.is_none_or(Caps::is_empty);
+        self.foreign_paths().filter(uncapped).map(PathIn::path_clause).collect()
     }
 
     /// Returns the paths that kmsctl does not manage.

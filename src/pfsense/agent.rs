@@ -22,6 +22,9 @@ pub use request::{
 /// A longer answer is not one of ours: a hundred rules are about 90 kB.
 pub const LONGEST_ANSWER: usize = 8 << 20;
 
+/// Most values in an answer: an empty record takes three bytes of text, and hundreds of memory.
+const MOST_VALUES: usize = 300_000;
+
 /// Why there is no configuration to judge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
@@ -119,6 +122,12 @@ pub fn parse_agent_answer(
 /// Reads the answer to an [`AgentRequest`]; each says which type that has.
 pub fn read_reply<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
     let line = answer_line(stdout, nonce)?;
+    let values = line.iter().filter(|byte| b"{[,".contains(byte)).count();
+    if values > MOST_VALUES {
+        return Err(AgentError::Garbled {
+            why: format!("{values} values are more than it ever prints"),
+        });
+    }
     if let Ok(AgentRefusal { error }) = serde_json::from_slice::<AgentRefusal>(line) {
         return Err(AgentError::Refused { kind: error.kind, message: error.message });
     }

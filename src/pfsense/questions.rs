@@ -131,6 +131,10 @@ pub struct Reading {
     pub unread: Vec<(String, Unread)>,
     /// How many more there were.
     pub more_unread: usize,
+    /// The first rule of pf that is among them, or that one may be.
+    pub unread_rule: Option<String>,
+    /// Entries of the overload table are.
+    pub entries_unread: bool,
     /// The exposure that these answers mean, once it was judged.
     pub exposure: OnceLock<Exposure>,
 }
@@ -258,6 +262,7 @@ impl AskedQuestions {
         let program = self.program(question);
         let mut unread =
             Unreads { program, unread: &mut reading.unread, more: &mut reading.more_unread };
+        let unread_rule = &mut reading.unread_rule;
         let table = self.service.table.as_str();
         let checked = |reply: &Gathered, fine: &[i32]| check_exit(reply, fine, program, table);
         match question {
@@ -276,8 +281,9 @@ impl AskedQuestions {
                 add_items(&mut reading.crontab, more);
             }
             Question::Table => {
-                reading.table = checked(&reply, &[0])
-                    .and_then(|()| unread.kept(table::parse_table_entries(&reply.stdout)));
+                let parsed = table::parse_table_entries(&reply.stdout);
+                reading.entries_unread = !parsed.unread.is_empty();
+                reading.table = checked(&reply, &[0]).and_then(|()| unread.kept(parsed));
             }
             Question::AliasTable => {
                 let alias = &self.service.alias;
@@ -290,22 +296,22 @@ impl AskedQuestions {
             }
             Question::Rules => {
                 reading.rules = checked(&reply, &[0])
-                    .and_then(|()| unread.kept(rule::parse_pf_rules(&reply.stdout)));
+                    .and_then(|()| unread.kept_rules(&reply.stdout, unread_rule));
             }
             Question::Translation => {
                 reading.translation = checked(&reply, &[0])
-                    .and_then(|()| unread.kept(rule::parse_pf_rules(&reply.stdout)));
+                    .and_then(|()| unread.kept_rules(&reply.stdout, unread_rule));
             }
             Question::UpnpRules => {
                 if let (Ok(rules), Ok(inside)) =
-                    (&mut reading.rules, parse_upnp_anchor(&reply, &mut unread))
+                    (&mut reading.rules, parse_upnp_anchor(&reply, &mut unread, unread_rule))
                 {
                     enter_upnp_anchor(rules, &inside);
                 }
             }
             Question::UpnpTranslation => {
                 if let (Ok(rules), Ok(inside)) =
-                    (&mut reading.translation, parse_upnp_anchor(&reply, &mut unread))
+                    (&mut reading.translation, parse_upnp_anchor(&reply, &mut unread, unread_rule))
                 {
                     enter_upnp_anchor(rules, &inside);
                 }
@@ -340,12 +346,16 @@ impl AskedQuestions {
 }
 
 /// Takes the rules of UPnP's anchor. One that does not exist has none.
-fn parse_upnp_anchor(reply: &Gathered, unread: &mut Unreads<'_>) -> Answer<Vec<Rule>> {
+fn parse_upnp_anchor(
+    reply: &Gathered,
+    unread: &mut Unreads<'_>,
+    unread_rule: &mut Option<String>,
+) -> Answer<Vec<Rule>> {
     if error::is_no_anchor(reply) {
         return Ok(Vec::new());
     }
     check_exit(reply, &[0], unread.program, "")?;
-    unread.kept(rule::parse_pf_rules(&reply.stdout))
+    unread.kept_rules(&reply.stdout, unread_rule)
 }
 
 /// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.
@@ -427,6 +437,16 @@ struct Unreads<'a> {
 }
 
 impl Unreads<'_> {
+    /// Returns the rules that were understood, and notes a numbered one that was not: what it does is not known.
+    fn kept_rules(&mut self, text: &[u8], unread_rule: &mut Option<String>) -> Answer<Vec<Rule>> {
+        let parsed = rule::parse_pf_rules(text);
+        let mut lines = parsed.unread.iter();
+        let line = lines.find(|line| line.text.starts_with('@')).map(|line| line.text.clone());
+        let left_out = || (parsed.more_unread > 0).then(|| "a line that was left out".to_owned());
+        *unread_rule = unread_rule.take().or(line).or_else(left_out);
+        self.kept(parsed)
+    }
+
     /// Returns what was understood. Nothing understood of something printed is no empty answer.
     fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Answer<T> {
         if let Some(most) = parsed.too_many {
@@ -534,6 +554,8 @@ impl Reading {
             armed: Err(FactError::NotAsked),
             unread: Vec::new(),
             more_unread: 0,
+            unread_rule: None,
+            entries_unread: false,
             exposure: OnceLock::new(),
         }
     }

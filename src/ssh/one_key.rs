@@ -24,7 +24,18 @@ pub(crate) async fn write_keyless_configuration(
     let checked = printed_configuration(&of_file(file.path()), Some(identity)).await;
     let is_same = without_keys(&checked).eq(without_keys(&whole));
     let keys = checked.lines().filter(|line| is_key(line)).count();
-    (is_same && keys == 1).then_some(file)
+    let survive = !text.lines().any(is_ambiguous);
+    (survive && is_same && keys == 1).then_some(file)
+}
+
+/// Options whose value is the rest of the line, or two words that are no paths.
+const SPACED: [&str; 6] =
+    ["include", "match", "proxycommand", "knownhostscommand", "ipqos", "rekeylimit"];
+
+/// Returns whether a value has blanks: `ssh -G` prints two files and one with a blank in its name alike.
+fn is_ambiguous(line: &str) -> bool {
+    let (keyword, value) = line.split_once(' ').unwrap_or((line, ""));
+    value.contains(' ') && !SPACED.contains(&keyword.to_ascii_lowercase().as_str())
 }
 
 /// Returns what differs from ssh's built-in values, for this target alone; its jump hosts have the user's files.
@@ -53,6 +64,20 @@ fn is_key(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_blanks_does_not_survive() {
+        for line in
+            ["userknownhostsfile /k/my files/known_hosts", "setenv A=b c", "certificatefile /a b"]
+        {
+            assert!(is_ambiguous(line), "{line}");
+        }
+        for line in
+            ["userknownhostsfile /k/known_hosts", "proxycommand nc %h %p", "Include \"/c d\""]
+        {
+            assert!(!is_ambiguous(line), "{line}");
+        }
+    }
 
     #[test]
     fn only_what_differs_is_said_and_no_key() {

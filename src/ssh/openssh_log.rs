@@ -69,10 +69,13 @@ pub fn recorded_key(log: &str) -> Option<Recorded> {
     })
 }
 
-/// Reads `… ID "NAME" CA ALGORITHM FINGERPRINT valid …`. The name is the certificate's, so the last one counts.
+/// Reads `… ID "NAME" CA ALGORITHM FINGERPRINT valid …`. The name is the certificate's, so the last one counts; ssh cuts
+/// a line at 1,024 bytes, so that a long name may have pushed that one out.
 fn certificate_authority(log: &str) -> Option<HostKey> {
+    const LONGEST: usize = 1_000;
     let words = before_login(log).find_map(|line| line.strip_prefix(CERTIFICATE))?;
-    let mut words = words.rsplit_once("\" CA ")?.1.split(' ');
+    let (_, authority) = words.rsplit_once("\" CA ").filter(|_| words.len() < LONGEST)?;
+    let mut words = authority.split(' ');
     Some(HostKey { algorithm: words.next()?.to_owned(), fingerprint: words.next()?.to_owned() })
 }
 

@@ -235,6 +235,49 @@ fn revoke_does_not_wait_for_silence() {
     }
 }
 
+/// A shell that ends with such an answer, or one that is none of ours, keeps nothing open either.
+#[test]
+fn revoke_survives_a_shell_that_breaks() {
+    let breaks = ["kill -9 $PPID", "head -c 3000000 /dev/zero | tr '\\0' x"];
+    for (transport, breaking) in TRANSPORTS.into_iter().zip(breaks) {
+        for asked in ["-vvss", "*virusprot*", "-vsi"] {
+            let Some(live) = LiveBox::start(transport) else {
+                return;
+            };
+            live.answer_pfctl(transport, &format!("{asked}) {breaking} ;;"));
+            let run = live.environment.run(&["expose", "revoke", "--yes", "--timeout", "12s"]);
+            let case = format!("{transport}, {asked}, {breaking}: {run:?}");
+            assert!(!live.redirected(), "{case}");
+            assert!([Some(0), Some(7)].contains(&run.code), "{case}");
+        }
+    }
+}
+
+/// What a rule does that cannot be read is not known, also where it is the last of its kind.
+#[test]
+fn a_rule_that_cannot_be_read_closes_nothing() {
+    let rules = [("rdr pass", "$(printf %070000d 0)"), ("frob", "")].map(|(action, end)| {
+        format!(
+            "@$n {action} on vtnet0 inet proto tcp from any to any port = 1688 -> 10.0.20.202 {end}"
+        )
+    });
+    for (transport, rule) in TRANSPORTS.into_iter().zip(rules) {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        let run = |words: &[&str]| live.environment.run(words);
+        let again = "\"$PFCTL\" \"$@\"; n=$(\"$PFCTL\" \"$@\" | grep -c '^@[0-9]* .*rdr')";
+        live.answer_pfctl(transport, &format!("*-vvPsn*) {again}; echo \"{rule}\"\necho '  [ Evaluations: 0         Packets: 0         Bytes: 0           States: 0     ]' ;;"));
+        let revoked = run(&["expose", "revoke", "--yes"]);
+        assert!(!live.redirected(), "{revoked:?}");
+        assert_eq!(revoked.code, Some(7), "{transport}, {rule}: {revoked:?}");
+        let shown = run(&["expose", "show", "--expect", "closed"]);
+        assert!(shown.code != Some(0), "{transport}, {rule}: {shown:?}");
+        let status = run(&["status", "--expect", "closed"]);
+        assert!(status.code != Some(0), "{transport}, {rule}: {status:?}");
+    }
+}
+
 /// Whom the caps of a plan would cut is not known then, and that is said.
 #[test]
 fn caps_do_not_hide_unread_connections() {

@@ -99,17 +99,11 @@ pub(super) fn other_paths(
         .take(NAMED)
         .map(|path| {
             let code = if path.certain { "other-path" } else { "path-unknown" };
-            let clause = path.path_clause();
-            let caps = match path.caps {
-                Some(caps) if !caps.is_empty() => format!(", with {caps} per source"),
-                _ => ", and no source is capped".to_owned(),
-            };
+            let (clause, caps) = (path.path_clause(), path.caps_clause());
+            let rule = path.rule_clause();
             Warning::new(
                 code,
-                format!(
-                    "A path that kmsctl does not manage: {clause}{caps}. {}",
-                    path.rule_clause()
-                ),
+                format!("A path that kmsctl does not manage: {clause}{caps}. {rule}"),
             )
         })
         .collect();

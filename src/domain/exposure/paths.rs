@@ -82,6 +82,8 @@ pub enum PathKind {
     Routed,
     /// A port forward in UPnP's anchor: a machine inside has asked for it.
     Upnp,
+    /// A loaded rule that could not be read: what it does is not known.
+    Unread,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -123,6 +125,9 @@ impl PathIn {
             PathKind::OneToOne => "1:1 NAT",
             PathKind::Routed => "the routed address",
             PathKind::Upnp => "a port opened by UPnP",
+            PathKind::Unread => {
+                return "a loaded rule that kmsctl cannot read may let connections in".to_owned();
+            }
         };
         let sources =
             if self.sources == "any" { String::new() } else { format!(" for {}", self.sources) };
@@ -131,6 +136,15 @@ impl PathIn {
             "{kind} on {} at {} {may} to {}{sources}",
             self.interface, self.enters, self.leads_to
         )
+    }
+
+    /// Says how its sources are capped, to follow [`Self::path_clause`].
+    pub fn caps_clause(&self) -> String {
+        match self.caps {
+            _ if self.kind == PathKind::Unread => String::new(),
+            Some(caps) if !caps.is_empty() => format!(", with {caps} per source"),
+            _ => ", and no source is capped".to_owned(),
+        }
     }
 }
 

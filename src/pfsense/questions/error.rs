@@ -112,6 +112,7 @@ pub(super) fn is_no_anchor(reply: &Gathered) -> bool {
 pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {
+        None if reply.broke => Err(FactError::Garbled { program }),
         None if reply.cut => Err(FactError::Endless { program, mebibytes: MOST_ARRIVED >> 20 }),
         None => Err(reply.given_up_after.map_or(FactError::NotReached, |patience| {
             FactError::Late { program, seconds: patience.as_secs().max(1) }

@@ -39,6 +39,8 @@ pub(super) struct Gathered {
     pub(super) cut: bool,
     /// How long its end was waited for, in vain.
     pub(super) given_up_after: Option<Duration>,
+    /// The shell ended with it, or it was none of ours.
+    pub(super) broke: bool,
     /// A reload of the ruleset changed it while it was read, again and again.
     pub(super) raced: bool,
     /// How many bytes arrived on both streams.
@@ -68,6 +70,7 @@ impl Gathered {
             status: None,
             cut: false,
             given_up_after: None,
+            broke: false,
             raced: false,
             arrived: 0,
             most: MOST_BYTES,

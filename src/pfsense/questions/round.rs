@@ -121,8 +121,8 @@ fn names_upnp_anchor(replies: &[Gathered]) -> bool {
     replies.iter().any(|reply| finder.find(&reply.stdout).is_some())
 }
 
-/// Runs these commands for a part of the time that is left: an answer that has not come to its end then, silent or not, is
-/// given up, and the shell with it. Says whether the round came to its end.
+/// Runs these commands for a part of the time that is left: an answer that has not come to its end then, silent or not, or
+/// with which the shell broke, is given up, and the shell with it. Says whether the round came to its end.
 async fn run_for_a_while(
     shell: &mut Shell,
     commands: &[usize],
@@ -132,12 +132,15 @@ async fn run_for_a_while(
         return run_commands(shell, commands, replies).await;
     };
     let patience = left / DISPENSABLE_PART;
-    if let Ok(ended) = timeout(patience, run_commands(shell, commands, replies)).await {
-        return ended;
-    }
+    let broke = match timeout(patience, run_commands(shell, commands, replies)).await {
+        Ok(Ok(ended)) => return Ok(ended),
+        Ok(Err(_)) => true,
+        Err(_) => false,
+    };
     let statuses = shell.statuses().to_vec();
     let unended = commands.get(statuses.len()).and_then(|index| replies.get_mut(*index));
     if let Some(reply) = unended {
+        reply.broke = broke;
         reply.given_up_after = Some(patience);
     }
     note_statuses(commands, statuses, replies);

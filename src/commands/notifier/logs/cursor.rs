@@ -94,15 +94,21 @@ impl LogCursor {
 pub(super) struct TailSeam {
     last: VecDeque<Vec<u8>>,
     catching: Option<Vec<Vec<u8>>>,
+    /// How many bytes these have.
+    caught: usize,
 }
 
 impl TailSeam {
     /// How many lines must be asked for after a cut.
     pub(super) const AGAIN: usize = 5_000;
 
+    /// Most bytes of lines that are held while the place is looked for.
+    const HELD: usize = 16 << 20;
+
     /// Notes that the last [`TailSeam::AGAIN`] lines come again.
     pub(super) fn reopen(&mut self) {
         self.catching = (!self.last.is_empty()).then(Vec::new);
+        self.caught = 0;
     }
 
     /// Returns whether the place was not found again yet.
@@ -118,13 +124,14 @@ impl TailSeam {
             return (vec![line.to_vec()], true);
         };
         lines.push(line.to_vec());
+        self.caught += line.len();
         let place = lines.len().checked_sub(self.last.len());
         let end = place.and_then(|place| lines.get(place..));
         if end.is_some_and(|end| end.iter().eq(self.last.iter())) {
             self.catching = None;
             return (Vec::new(), true);
         }
-        if lines.len() < Self::AGAIN {
+        if lines.len() < Self::AGAIN && self.caught < Self::HELD {
             return (Vec::new(), true);
         }
         (self.give_up(), false)
