@@ -94,6 +94,9 @@ pub struct Global {
     /// Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]
     #[arg(long, global = true, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// Fit what is printed to so many columns, also into a pipe
+    #[arg(long, global = true, hide = true, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..))]
+    pub width: Option<u16>,
 }
 
 /// Accepts the name of a scenario, or nothing for the one that there is.

@@ -8,6 +8,9 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+/// The connections of vantages, in the directory of the history.
+pub const SPENT_CONNECTIONS: &str = "vantages.json";
+
 /// Returns the id of the user that this process acts as.
 pub fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()

@@ -194,8 +194,10 @@ fn build_context(
         let color = ColorChoice::named(&settings.color).unwrap_or_default();
         Terminal::new(mode, color, no_color, quiet, verbose)
     };
-    let terminal =
-        terminal.carrying(carried(global, &environment, demo)).paging(pager(global, &environment));
+    let terminal = terminal
+        .fitted_to(global.width)
+        .carrying(carried(global, &environment, demo))
+        .paging(pager(global, &environment));
     if let Some(failure) = problem
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())

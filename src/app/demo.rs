@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Context, Session};
+use crate::domain::virusprot::block_log::BlockEvent;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::settings::target::{Target, Transport};
@@ -70,6 +71,12 @@ impl Context {
     pub fn demo_birth(&self) -> Timestamp {
         let scenario = self.demo_scenario().ok().flatten();
         simulator::birth(&self.demo_directory(), scenario, self.clock)
+    }
+
+    /// Returns what an exporter beside the simulated firewall would have recorded.
+    pub fn demo_block_events(&self) -> Vec<BlockEvent> {
+        let scenario = self.demo_scenario().ok().flatten();
+        simulator::block_events(&self.demo_directory(), scenario, self.clock)
     }
 
     pub fn public_address(&self) -> Option<IpAddr> {

@@ -427,6 +427,10 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         let left = format_span(age_seconds(now.clock.now, at));
         human.field("Reverts", format!("by itself in {left}, at {at}"), Tone::Plain);
     }
+    let left_out = plan.change.risks.iter().find(|risk| risk.code == "for-left-out");
+    if let Some(risk) = left_out.filter(|_| finish.took_effect()) {
+        human.field("Reverts", format!("never. {}", risk.message), Tone::Warning);
+    }
     if let Some(rows) = &report.entries {
         rows_table(human, rows);
     }

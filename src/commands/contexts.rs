@@ -17,7 +17,7 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::read_bounded;
 use crate::settings::{Layers, Settings};
-use crate::terminal::human::text_column;
+use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Mode, View};
 use crate::vantage::join_in_order;
 
@@ -236,17 +236,30 @@ async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> 
     }
 }
 
-/// Adds the answers for people, one block each.
+/// Adds the answers for people: a row for each, and then each whole.
 fn list_answers(view: &mut View, answers: &[ContextAnswer]) {
-    for (place, answer) in answers.iter().enumerate() {
-        if place > 0 {
-            view.human.gap();
+    let firewall = |answer: &ContextAnswer| answer.firewall.clone().unwrap_or_else(|| "?".into());
+    let columns = vec![
+        text_column("CONTEXT"),
+        text_column("FIREWALL"),
+        number_column("EXIT CODE"),
+        text_column("BEGINS WITH"),
+    ];
+    let rows = answers.iter().map(|answer| {
+        let first = answer.text.lines().next().or(answer.said.first().map(String::as_str));
+        let words: Vec<&str> = first.unwrap_or_default().split_whitespace().collect();
+        let code = answer.exit_code.to_string();
+        vec![answer.context.clone(), firewall(answer), code, words.join(" ")]
+    });
+    view.human.table(columns, rows.collect());
+    for answer in answers {
+        let (name, code) = (&answer.context, answer.exit_code);
+        view.human.gap().line(format!("== {name} ({}), exit code {code}", firewall(answer)));
+        // It is laid out already.
+        for line in answer.text.lines() {
+            view.human.verbatim(line);
         }
-        let firewall = answer.firewall.as_deref().unwrap_or("?");
-        view.human
-            .line(format!("== {} ({firewall}), exit code {}", answer.context, answer.exit_code));
-        let said = answer.said.iter().map(String::as_str);
-        for line in answer.text.lines().chain(said) {
+        for line in &answer.said {
             view.human.line(line);
         }
     }
@@ -259,8 +272,8 @@ fn own_words() -> Vec<OsString> {
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--all-contexts" | "--no-pager" | "--alone") => {}
-            Some("--context") => drop(words.next()),
-            Some(word) if word.starts_with("--context=") => {}
+            Some("--context" | "--width") => drop(words.next()),
+            Some(word) if word.starts_with("--context=") || word.starts_with("--width=") => {}
             _ => kept.push(word),
         }
     }
@@ -286,6 +299,7 @@ async fn run_words(
     let mut command = Command::new(program);
     command
         .args(["--context", &row.name, "--no-pager"])
+        .args(context.terminal.width.map(|width| format!("--width={width}")))
         .args(row.paired.then_some("--alone"))
         .args(words)
         .stdin(Stdio::null())

@@ -98,6 +98,11 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     let visit = visit?;
     let mut findings = doctor::login_findings(&visit.login);
     findings.extend(of_firewall(context, &visit));
+    findings.extend(
+        visit.reading.as_ref().ok().and_then(|reading| {
+            doctor::overdue(reading.configured.as_ref().ok()?, reading.clock.now)
+        }),
+    );
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
     findings.extend(cluster.findings);
     findings.push(journal_finding(context));
@@ -113,8 +118,10 @@ fn conclude_checks(findings: &[Finding]) -> Result<()> {
     match (proven.len(), unread.len()) {
         (0, 0) => Ok(()),
         (0, _) => {
-            let unknown = count_findings(findings, CheckResult::Unknown) + unread.len();
-            let message = format!("Not known: {unknown} of {all} checks, as they cannot be read.");
+            let (wrong, unknown) = (unread.len(), count_findings(findings, CheckResult::Unknown));
+            let message = format!(
+                "Wrong: {wrong}, unknown: {unknown}, of {all} checks: something cannot be read, and nothing else is proven to be wrong."
+            );
             Err(Failure::new(FailureKind::Inconclusive, message))
         }
         (proven, unread) => Err(Failure::new(

@@ -128,30 +128,26 @@ impl ArmedRow {
     }
 }
 
+/// Says what is in force for a while only, and until when.
+fn temporary_words(armed: &ArmedRow, now: Timestamp) -> String {
+    let until = match armed.reverts_at {
+        None => "for a while".to_owned(),
+        Some(at) if at <= now => format!("until {at}, which is past"),
+        Some(at) => format!("until {at}, for another {}", format_span(age_seconds(now, at))),
+    };
+    let what = armed.what.trim_end_matches('.');
+    format!("{what} (port {} on {}), {until}", armed.port, armed.interface)
+}
+
 pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
-    let when = armed.reverts_at.map_or_else(
-        || "soon".to_owned(),
-        |at| format!("in {}", format_span(age_seconds(now, at))),
-    );
-    format!(
-        "{} by {}, by itself {when}: {} (port {} on {})",
-        armed.id, armed.who, armed.what, armed.port, armed.interface
-    )
+    format!("{}; {} by {}", temporary_words(armed, now), armed.id, armed.who)
 }
 
 /// Renders what is armed with the commands that take it back now, or keep it.
 pub fn armed_commands(armed: &ArmedRow, now: Timestamp) -> String {
     let id = &armed.id;
-    let when = armed.reverts_at.map_or_else(
-        || "soon".to_owned(),
-        |at| format!("in {}, at {at}", format_span(age_seconds(now, at))),
-    );
-    format!(
-        "by itself {when}: {} (port {} on {}). At once: `kmsctl undo {id}`; never: `kmsctl keep {id}`",
-        armed.what.trim_end_matches('.'),
-        armed.port,
-        armed.interface
-    )
+    let words = temporary_words(armed, now);
+    format!("{words}. To take it back at once: `kmsctl undo {id}`; to keep it: `kmsctl keep {id}`")
 }
 
 /// Asks the firewall how a change ended, and notes it.

@@ -244,6 +244,9 @@ fn for_people(human: &mut Human, data: &Ratelimit) {
     let standing = &data.standing;
     let tone = if standing.in_force { Tone::Good } else { Tone::Warning };
     human.field("Caps", standing.caps_sentence(), tone);
+    for path in &standing.uncapped_paths {
+        human.field("Uncapped", format!("No source is capped where {path}."), Tone::Warning);
+    }
     // Where nothing is loaded the sentence names the configured ones.
     if standing.configured.is_some()
         && standing.loaded.is_some()

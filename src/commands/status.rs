@@ -222,7 +222,7 @@ fn without_doubles(warnings: &mut Vec<Warning>) {
 fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {
     for armed in armed {
         let line = armed_commands(armed, reading.clock.now);
-        human.field("Reverts", line, Tone::Warning);
+        human.field("Temporary", line, Tone::Warning);
     }
 }
 

@@ -100,8 +100,8 @@ fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
     };
     let Some(id) = id.or(last.as_ref().map(ChangeId::as_str)) else {
         let firewall = context.firewall_name();
-        return Err(Failure::new(FailureKind::Failed, format!("Nothing on {firewall} can be taken back: nothing was changed from here, or all of it was taken back."))
-            .hint("See what was changed: `kmsctl history`"));
+        return Err(Failure::new(FailureKind::Failed, format!("There is nothing to take back: no change made from here is known to be in force on {firewall}."))
+            .hint("See how each change ended: `kmsctl history`"));
     };
     let entries = report::entries_meant(context, id)?;
     let entry = history::find_entry(&entries, id)?;

@@ -182,18 +182,22 @@ pub struct Standing {
     pub preset: Option<String>,
     /// Connections pass, and each source is capped.
     pub in_force: bool,
+    /// Where connections pass by the managed pair, the paths beside it that cap no source.
+    pub uncapped_paths: Vec<String>,
     /// Why they are in force, or are not.
     pub why: String,
 }
 
 pub fn judge_caps(exposure: &Exposure, presets: &[Preset]) -> Standing {
     let caps = exposure.caps.loaded.or(exposure.caps.configured);
-    let in_force = exposure.state == State::Open;
+    let passes = exposure.state == State::Open;
+    let uncapped_paths = if passes { exposure.uncapped_paths() } else { Vec::new() };
     Standing {
         configured: exposure.caps.configured,
         loaded: exposure.caps.loaded,
         preset: caps.and_then(|caps| preset_of(presets, caps)).map(|preset| preset.name.clone()),
-        in_force,
+        in_force: passes && uncapped_paths.is_empty(),
+        uncapped_paths,
         why: exposure.why.first().map(|finding| finding.message.clone()).unwrap_or_default(),
     }
 }
@@ -205,6 +209,9 @@ impl Standing {
         let name = preset.map_or("no preset".into(), |preset| format!("preset {preset}"));
         match (self.in_force, self.loaded) {
             (true, Some(caps)) => format!("in force: {caps} per source ({name})"),
+            (false, Some(caps)) if !self.uncapped_paths.is_empty() => {
+                format!("by the managed rule only: {caps} per source ({name})")
+            }
             (false, Some(caps)) if caps.is_empty() => {
                 "NOT in force: the loaded rule caps no source".to_owned()
             }
@@ -424,7 +431,8 @@ mod tests {
         let caps = Preset::built_in()[0].caps;
         let sentence = |in_force, loaded, configured| {
             let (preset, why) = (Some("default".to_owned()), String::new());
-            Standing { configured, loaded, preset, in_force, why }.caps_sentence()
+            let uncapped_paths = Vec::new();
+            Standing { configured, loaded, preset, in_force, uncapped_paths, why }.caps_sentence()
         };
         let text = "max-src-conn 50, max-src-conn-rate 10/60 per source (preset default)";
         assert_eq!(sentence(true, Some(caps), None), format!("in force: {text}"));

@@ -2,9 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::cluster::is_client;
+use super::world::World;
 use crate::domain::virusprot::block_log::{BlockChange, BlockEvent};
+use crate::text::whole_second;
 
-/// Address, minutes ago that it was blocked, for how many minutes, states at the end, a customer.
+/// Address, minutes before the box came to be that it was blocked, for how many minutes, states at the end, a customer.
 const DAY: [(&str, i64, i64, u64, bool); 6] = [
     ("203.0.113.9", 1_370, 110, 0, false),
     ("203.0.113.65", 1_024, 64, 2, true),
@@ -14,9 +17,10 @@ const DAY: [(&str, i64, i64, u64, bool); 6] = [
     ("203.0.113.9", 251, 71, 0, false),
 ];
 
-/// Returns its events, oldest first.
-pub fn past_block_events(now: Timestamp) -> Vec<BlockEvent> {
-    let ago = |minutes: i64| now.saturating_sub(SignedDuration::from_mins(minutes)).unwrap_or(now);
+/// Returns the events of that day, oldest first.
+pub fn past_block_events(birth: Timestamp) -> Vec<BlockEvent> {
+    let ago =
+        |minutes: i64| birth.saturating_sub(SignedDuration::from_mins(minutes)).unwrap_or(birth);
     let mut events: Vec<BlockEvent> = DAY
         .into_iter()
         .flat_map(|(address, began, lasted, connections, customer)| {
@@ -32,6 +36,29 @@ pub fn past_block_events(now: Timestamp) -> Vec<BlockEvent> {
                 event(BlockChange::Blocked, ago(began)),
                 event(BlockChange::Released, ago(began - lasted)),
             ]
+        })
+        .collect();
+    events.sort_by_key(|event| event.at);
+    events
+}
+
+/// Returns when those that are blocked now were, oldest first.
+pub fn present_block_events(world: &World) -> Vec<BlockEvent> {
+    let table = world.pf.table("virusprot");
+    let entries = table.iter().flat_map(|table| &table.entries);
+    let mut events: Vec<BlockEvent> = entries
+        .filter_map(|(net, since)| {
+            let at = whole_second(Timestamp::from_millisecond(*since).ok()?);
+            let is_host = net.prefix_len() == net.max_prefix_len();
+            let address = if is_host { net.addr().to_string() } else { net.to_string() };
+            Some(BlockEvent {
+                at,
+                event: BlockChange::Blocked,
+                customer: Some(is_client(&address)),
+                address,
+                since: Some(at),
+                connections: 0,
+            })
         })
         .collect();
     events.sort_by_key(|event| event.at);

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 mod notifier;
 mod timeline;
 
+pub use timeline::is_client;
+
 const SERVICE: &str = include_str!("cluster/service.json");
 const PODS: &str = include_str!("cluster/pods.json");
 const ENDPOINT_SLICES: &str = include_str!("cluster/endpointslices.json");

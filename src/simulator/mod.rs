@@ -35,12 +35,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::domain::virusprot::block_log::BlockEvent;
 use crate::error::{Failure, FailureKind};
 use crate::text::whole_second;
-pub use block_history::past_block_events;
 pub use scenario::Scenario;
 use server::SharedWorld;
-use store::{CLIENT_KEY, HOST_KEY, WorldStore};
+use store::{CLIENT_KEY, HOST_KEY, SavedBirth, WorldStore};
 use world::World;
 
 /// The seed of every box, so that equal moments show equal boxes.
@@ -255,19 +255,30 @@ pub fn reset_simulator(directory: &Path) -> Result<bool, SimulatorError> {
 
 /// Returns the condition of the saved box, or that of a new one.
 pub fn saved_scenario(directory: &Path) -> Scenario {
-    store::saved_birth(directory).map_or_else(Scenario::default, |saved| saved.scenario)
+    store::saved_world(directory).map_or_else(Scenario::default, |saved: SavedBirth| saved.scenario)
 }
 
 /// Returns when the saved box came to be, in whole seconds; now where none would be taken up.
 pub fn birth(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Timestamp {
     let now = clock.now();
-    let saved = store::saved_birth(directory);
+    let saved: Option<SavedBirth> = store::saved_world(directory);
     let saved = saved.filter(|saved| {
         let is_asked = scenario.is_none_or(|scenario| scenario == saved.scenario);
         is_asked && saved.born > 0 && saved.now <= now.as_millisecond() + AHEAD
     });
     let born = saved.and_then(|saved| Timestamp::from_millisecond(saved.born).ok());
     whole_second(born.unwrap_or(now))
+}
+
+/// Returns what an exporter beside the box would have recorded, oldest first: the day before it came to be, and who is
+/// blocked now.
+pub fn block_events(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Vec<BlockEvent> {
+    let now = clock.now().as_millisecond();
+    let saved = usable_world(store::saved_world(directory), scenario, now);
+    let mut world = saved.unwrap_or_else(|scenario| World::fresh_world(scenario, SEED, now));
+    world.advance_to(now);
+    let past = block_history::past_block_events(birth(directory, scenario, clock));
+    past.into_iter().chain(block_history::present_block_events(&world)).collect()
 }
 
 /// Forgets a history of another box than the one that would be started now: nothing in it ever happened to

@@ -9,14 +9,14 @@ use std::time::Duration;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::SimulatorError;
 use super::scenario::Scenario;
 use super::world::World;
 use crate::journal::Journal;
-use crate::own_files::{make_private_directory, replace_private_file};
+use crate::own_files::{SPENT_CONNECTIONS, make_private_directory, replace_private_file};
 use crate::plain_file;
 
 /// The form of the state file; raised when an older kmsctl could not read it.
@@ -181,10 +181,9 @@ pub struct SavedBirth {
     pub born: i64,
 }
 
-/// Reads these of the saved world; `None` without one that can be read.
-pub fn saved_birth(directory: &Path) -> Option<SavedBirth> {
-    let saved: SavedWorld<SavedBirth> =
-        serde_json::from_slice(&read_state(directory).ok()?).ok()?;
+/// Reads the saved world, or a part of it, while another may have it; `None` without one that can be read.
+pub fn saved_world<T: DeserializeOwned>(directory: &Path) -> Option<T> {
+    let saved: SavedWorld<T> = serde_json::from_slice(&read_state(directory).ok()?).ok()?;
     Some(saved.world)
 }
 
@@ -219,7 +218,10 @@ pub fn reset_store(directory: &Path) -> Result<bool, SimulatorError> {
 fn forget_history(directory: &Path) -> Result<(), SimulatorError> {
     let journal = Journal::at(directory);
     let forgotten = journal.forget();
-    forgotten.map_err(|why| error_at(journal.path(), std::io::Error::other(why)))
+    forgotten.map_err(|why| error_at(journal.path(), std::io::Error::other(why)))?;
+    // Its vantages have not connected to the next box.
+    let _ = fs::remove_file(directory.join(SPENT_CONNECTIONS));
+    Ok(())
 }
 
 /// Takes the lock if it is free.

@@ -106,6 +106,13 @@ impl Terminal {
         }
     }
 
+    /// Fits tables and lines to a width although they go into a pipe: another kmsctl shows them.
+    #[must_use]
+    pub fn fitted_to(mut self, width: Option<u16>) -> Self {
+        self.width = width.or(self.width);
+        self
+    }
+
     /// Sends what is longer than the screen through a pager, where there is a person at a terminal.
     #[must_use]
     pub fn paging(mut self, pager: Option<&'static Pager>) -> Self {

@@ -70,7 +70,7 @@ pub enum Permit {
 impl Budget {
     /// Names the file in the state directory; nothing is made yet.
     pub fn new(state_directory: &Path) -> Self {
-        Self { path: state_directory.join("vantages.json") }
+        Self { path: state_directory.join(own_files::SPENT_CONNECTIONS) }
     }
 
     /// Returns whether so many connections of a vantage may be made now, and counts none.

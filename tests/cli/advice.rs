@@ -78,13 +78,13 @@ fn nothing_to_do_is_not_said_behind_a_shadow() {
 }
 
 #[test]
-fn only_loosening_advises_to_free_everybody() {
+fn only_loosening_advises_to_free_customers() {
     let environment = TestEnvironment::new();
     let advises = |words: &[&str]| {
         let plan = environment.demo(&[&["ratelimit"], words, &["--dry-run"]].concat());
         let plan = plan.success();
         assert!(plan.contains("stay blocked"), "{words:?}: {plan}");
-        plan.contains("virusprot flush")
+        plan.contains("Free those that are customers: `kmsctl --demo virusprot show`")
     };
     for words in [
         &["set", "--rate", "5/60"][..],

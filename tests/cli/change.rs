@@ -359,6 +359,15 @@ fn a_closing_ends_a_temporary_opening_for_good() {
 }
 
 #[test]
+fn a_timer_left_out_is_said_when_quiet() {
+    let environment = TestEnvironment::new();
+    let run = |words: &[&str]| environment.demo(&[words, &["-q", "--yes"]].concat()).success();
+    run(&["ratelimit", "tighten", "--for", "1h"]);
+    let told = run(&["expose", "revoke", "--for", "2h"]);
+    assert!(told.contains("Reverts") && told.contains("never. --for is left out"), "{told}");
+}
+
+#[test]
 fn what_is_urgent_does_not_wait_for_the_gui() {
     for command in CHANGES {
         let outcome = scenario("drifted").demo(&[command, &["--yes"][..]].concat());

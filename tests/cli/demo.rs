@@ -78,7 +78,7 @@ fn a_history_belongs_to_its_firewall_and_goes_with_it() {
     assert!(restored.contains("put back the rules"), "{restored}");
     told(&environment, &["demo", "reset"]);
     assert!(told(&environment, &["history"]).contains("Nothing was changed yet"));
-    assert!(environment.demo(&["undo", "--yes"]).fails_with(1).contains("can be taken back"));
+    assert!(environment.demo(&["undo", "--yes"]).fails_with(1).contains("nothing to take back"));
     assert!(
         told(&environment, &["expose", "restore", "--yes"])
             .contains("Nothing to do: the exposure is open")
@@ -86,7 +86,7 @@ fn a_history_belongs_to_its_firewall_and_goes_with_it() {
     // Another scenario is another firewall: what was deleted on the first was never on the second.
     told(&environment, &["expose", "revoke", "--delete", "--yes"]);
     let environment = environment.variable("KMSCTL_DEMO_SCENARIO", "absent");
-    assert!(environment.demo(&["undo", "--yes"]).fails_with(1).contains("can be taken back"));
+    assert!(environment.demo(&["undo", "--yes"]).fails_with(1).contains("nothing to take back"));
     let restored = told(&environment, &["expose", "restore", "--dry-run"]);
     assert!(restored.contains("built from kmsctl's configuration"), "{restored}");
 }

@@ -83,7 +83,7 @@ fn every_change_is_taken_back_once() {
         assert!(told.contains("taken back already"), "{change:?}: {told}");
     }
     let told = environment.demo(&["undo", "--yes"]).fails_with(1);
-    assert!(told.contains("can be taken back"), "{told}");
+    assert!(told.contains("nothing to take back"), "{told}");
     environment.demo(&["history", "--verify"]).success();
 }
 

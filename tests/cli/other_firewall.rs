@@ -66,7 +66,7 @@ fn nothing_is_applied_to_another_box() {
                 assert!(named, "both are named: {said}");
             }
             let said = environment.run(&["undo", "--yes"]).fails_with(1);
-            assert!(said.contains("can be taken back"), "{said}");
+            assert!(said.contains("nothing to take back"), "{said}");
             assert_eq!(second.firewall.config(), before);
         }
         // The same box by another name.

@@ -549,7 +549,7 @@ fn a_plan_shows_what_pf_runs_now() {
     assert!(shown.contains("none. config.xml stays as it is") && shown.contains(back), "{shown}");
     environment.demo(&[&apply[..], &["--yes"]].concat()).success();
     let said = environment.demo(&["undo", "--yes"]).fails_with(1);
-    assert!(said.contains("can be taken back"), "{said}");
+    assert!(said.contains("nothing to take back"), "{said}");
 }
 
 /// A title, and the word about the way back, name the rules that a change touches and no other.

@@ -121,6 +121,45 @@ fn who_would_be_cut_is_told_before() {
     );
 }
 
+/// Whoever trips caps trips tighter ones as well, and a plan says the same as the preview.
+#[test]
+fn who_was_blocked_trips_tighter_caps_too() {
+    let environment = TestEnvironment::new();
+    let cut = |words: &[&str]| {
+        let seen = environment.demo(&[&["ratelimit", "preview"], words, &["-o", "json"]].concat());
+        let data = seen.json()["data"].clone();
+        let count = |key: &str| data[key].as_u64().expect("a number");
+        assert!(count("customers") <= count("cut"), "{data:#}");
+        count("cut")
+    };
+    let (loaded, tighter) = (cut(&[]), cut(&["tighten"]));
+    assert!(loaded > 0 && loaded <= tighter, "{loaded} {tighter}");
+    let said = format!("blocked {tighter} sources in 1d");
+    for words in [["ratelimit", "preview", "tighten"], ["ratelimit", "tighten", "--dry-run"]] {
+        let told = environment.demo(&words);
+        assert!((told.stdout.clone() + &told.stderr).contains(&said), "{told}");
+    }
+}
+
+#[test]
+fn a_path_without_caps_is_named_beside_the_caps() {
+    for scenario in ["second-wan", "routed"] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let shown = environment.demo(&["ratelimit", "show", "-o", "json"]).json();
+        assert_eq!(shown["data"]["in_force"], false, "{shown:#}");
+        assert_eq!(shown["data"]["uncapped_paths"].as_array().map(Vec::len), Some(1), "{shown:#}");
+        for words in [&["status"][..], &["ratelimit", "tighten", "--dry-run"]] {
+            let told = environment.demo(words);
+            assert!((told.stdout.clone() + &told.stderr).contains("no source is capped"), "{told}");
+        }
+        let hops = environment.demo(&["verify", "-o", "json"]);
+        let hops: Value = serde_json::from_str(&hops.stdout).expect("JSON");
+        let hops = hops["data"]["hops"].as_array().expect("hops").clone();
+        let caps = hops.iter().find(|hop| hop["check"] == "caps").expect("caps");
+        assert_eq!(caps["result"], "wrong", "{caps:#}");
+    }
+}
+
 /// Without an id the only armed change is meant; once more is nothing to do.
 #[test]
 fn keep_without_an_id_means_the_only_armed() {
@@ -161,14 +200,16 @@ fn a_temporary_change_reverts_by_itself_unless_it_is_kept() {
     for command in ["status", "history"] {
         let shown = at(one, &[command]);
         assert!(
-            shown.contains("Reverts  ") && shown.contains(&id) && shown.contains("in 1h"),
+            shown.contains("Temporary  ")
+                && shown.contains(&id)
+                && shown.contains("until 2026-03-02T14:00:00Z, for another 1h"),
             "{shown}"
         );
     }
     assert!(at(one, &["ratelimit", "show"]).contains("preset tighten"));
     assert!(at(late, &["ratelimit", "show"]).contains("preset default"));
     assert!(at(late, &["history"]).contains("reverted by itself"));
-    assert!(!at(late, &["status"]).contains("Reverts"));
+    assert!(!at(late, &["status"]).contains("Temporary"));
     let done: Value = serde_json::from_str(&at(
         late,
         &["ratelimit", "loosen", "--for", "1h", "--yes", "-o", "json"],
@@ -190,7 +231,7 @@ fn a_preview_names_the_customers_it_would_cut() {
     let shown = preview(&["tighten", "-o", "json"]).json();
     assert_eq!(shown["schema"], "kmsctl/ratelimit.preview/v1");
     let data = &shown["data"];
-    assert_eq!((&data["cut"], &data["customers"]), (&2.into(), &2.into()), "{data:#}");
+    assert_eq!((&data["cut"], &data["customers"]), (&14.into(), &3.into()), "{data:#}");
     assert_eq!(data["lower_bound"], true, "others were blocked then");
     for source in data["sources"].as_array().expect("sources") {
         assert_eq!(source["by"], "rate", "{source}");
@@ -199,7 +240,7 @@ fn a_preview_names_the_customers_it_would_cut() {
         assert!(source["blocked_seconds"].as_u64() > Some(3_600), "{source}");
     }
     let told = preview(&["tighten"]).success();
-    assert!(told.contains("blocked 2 sources in 1d: 2 customers ("), "{told}");
+    assert!(told.contains("blocked 14 sources in 1d: 11 scanners, 3 customers ("), "{told}");
     assert!(told.contains('|'), "a sparkline: {told}");
     let csv = preview(&["tighten", "-o", "csv"]).success();
     assert_eq!(csv.lines().count(), 3, "{csv}");
@@ -212,7 +253,7 @@ fn a_preview_names_the_customers_it_would_cut() {
     preview(&["tighten", "--rate", "3/60"]).fails_with(2);
     preview(&["tighten", "--since", "long"]).fails_with(2);
     let plan = environment.demo(&["ratelimit", "tighten", "--dry-run"]).success();
-    assert!(plan.contains("These caps would have blocked 2 sources"), "{plan}");
+    assert!(plan.contains("These caps would have blocked 14 sources"), "{plan}");
     let plan = environment.demo(&["ratelimit", "loosen", "--dry-run"]).success();
     assert!(plan.contains("Refused connections are not in the log"), "{plan}");
 }

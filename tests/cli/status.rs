@@ -132,7 +132,16 @@ fn the_schemas_have_their_keys() {
     assert_eq!(keys(&["states", "--all"], "/data"), ["cap", "notifier", "sources", "states"]);
     assert_eq!(
         keys(&["ratelimit", "show"], "/data"),
-        ["configured", "in_force", "loaded", "near", "near_rate", "preset", "why"]
+        [
+            "configured",
+            "in_force",
+            "loaded",
+            "near",
+            "near_rate",
+            "preset",
+            "uncapped_paths",
+            "why"
+        ]
     );
     assert_eq!(keys(&["ratelimit", "show"], "/data/loaded"), ["max_src_conn", "rate"]);
     assert_eq!(

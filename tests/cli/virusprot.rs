@@ -395,7 +395,7 @@ fn blocking_by_hand_warns_of_customers_and_vantages() {
         .expect("a customer in the demo");
     let customer = customer["address"].as_str().expect("an address");
     environment.demo(&["virusprot", "delete", customer, "--yes"]).success();
-    let network = format!("{}0/24", &customer[..=customer.rfind('.').expect("IPv4")]);
+    let network = format!("{}64/26", &customer[..=customer.rfind('.').expect("IPv4")]);
     environment.demo(&["virusprot", "flush", "--yes"]).success();
     for address in [customer, &network] {
         let planned = environment.demo(&["virusprot", "add", address, "--dry-run", "-o", "json"]);
@@ -431,4 +431,32 @@ fn the_history_says_of_when_it_is() {
     assert!(!shown.contains("none is any more"), "{shown}");
     let data = environment.demo(&["virusprot", "history", "-o", "json"]).json();
     assert!(data["data"]["last_event_at"].is_string(), "{data:#}");
+}
+
+/// The demo's history of blocked addresses and its table are one story, at any moment.
+#[test]
+fn the_record_holds_who_is_blocked_now() {
+    let environment = TestEnvironment::new();
+    let listed = |words: &[&str], list: &str| -> Vec<String> {
+        let shown = environment.demo(&[words, &["-o", "json"]].concat()).json();
+        let rows = shown["data"][list].as_array().expect("rows").clone();
+        let still = rows.iter().filter(|row| row["released_at"].is_null());
+        let mut names: Vec<String> =
+            still.map(|row| row["address"].as_str().expect("an address").to_owned()).collect();
+        names.sort();
+        names
+    };
+    let now = listed(&["virusprot", "show"], "entries");
+    assert!(now.len() >= 3, "{now:?}");
+    assert_eq!(listed(&["virusprot", "history"], "periods"), now);
+    environment.demo(&["virusprot", "delete", &now[0], "--yes"]).success();
+    assert_eq!(listed(&["virusprot", "history"], "periods"), now[1..]);
+}
+
+#[test]
+fn the_services_own_address_is_never_blocked() {
+    for address in ["203.0.113.10", "203.0.113.0/28"] {
+        let told = TestEnvironment::new().demo(&["virusprot", "add", address, "--yes"]);
+        assert!(told.fails_with(6).contains("clients reach the service at that address"));
+    }
 }

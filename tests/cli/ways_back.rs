@@ -86,7 +86,7 @@ fn undo_asks_the_firewall_what_reverted_and_notes_it() {
     let tighten = ["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"];
     let first = id(&at(&environment, NOON, &tighten).json());
     let told = at(&environment, LATE, &["undo", "--yes"]).fails_with(1);
-    assert!(told.contains("can be taken back"), "{told}");
+    assert!(told.contains("nothing to take back"), "{told}");
     let local = at(&environment, LATE, &["history", &first, "--local", "-o", "json"]).json();
     let noted = &local["data"]["finish"]["outcome"]["reverted"];
     assert_eq!(noted["result"], "done", "{local:#}");

@@ -144,7 +144,14 @@ pub(super) fn history_view(
         view.empty = Some("Nothing was changed yet.".to_owned());
     }
     let reasons = data.entries.iter().any(|row| row.reason.is_some());
-    let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(text_column).into_iter();
+    let columns = [
+        text_column("AT"),
+        text_column("ID"),
+        text_column("WHO").droppable(1),
+        text_column("WHAT"),
+        text_column("OUTCOME"),
+    ];
+    let columns = columns.into_iter();
     let contexts = data.entries.iter().any(|row| row.context.is_some());
     let columns = columns.chain(contexts.then(|| text_column("CONTEXT")));
     let columns = columns.chain(reasons.then(|| text_column("REASON")));
@@ -153,7 +160,7 @@ pub(super) fn history_view(
         data.entries.iter().map(|row| history_cells(row, contexts, reasons)).collect(),
     );
     for armed in &data.armed {
-        view.human.field("Reverts", armed_line(armed, now), Tone::Warning);
+        view.human.field("Temporary", armed_line(armed, now), Tone::Warning);
     }
     Ok(view)
 }

@@ -11,7 +11,6 @@ use crate::change::{ChangeFlags, Temporary};
 use crate::domain::pf::rule::Rate;
 use crate::domain::plan;
 use crate::domain::plan::{Planned, WantedCaps};
-use crate::domain::ratelimit::preview::SeenConnections;
 use crate::domain::ratelimit::{self, Caps, preset_of};
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
@@ -149,7 +148,7 @@ async fn change_caps(
     terms.with_pending |= urgent;
     let command = temporary.add_flags(command);
     let has_log = context.settings.service.speaks_kms && inside::inside_kubectl(context).is_some();
-    let seen: Cell<Option<Result<SeenConnections>>> = Cell::new(None);
+    let evidence: Cell<Option<Result<preview::Evidence>>> = Cell::new(None);
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
         let present = situation.present()?;
@@ -159,7 +158,7 @@ async fn change_caps(
         let mut planned = plan::plan_caps(&present, &WantedCaps { caps, preset }, terms)?;
         if let (true, Planned::Change(draft)) = (has_log, &mut planned) {
             let now = now.unwrap_or_default();
-            let risk = preview::preview_risk(context, reading, seen.take(), caps, now);
+            let risk = preview::preview_risk(context, reading, evidence.take(), caps, now);
             draft.risks.push(risk);
         }
         Ok(planned)
@@ -171,7 +170,7 @@ async fn change_caps(
     // The log is looked at beside the firewall's answers, and nothing waits for it.
     let looks = async {
         let fetched = tokio::time::timeout(PATIENCE, preview::fetch_for_plan(context)).await;
-        seen.set(fetched.ok());
+        evidence.set(fetched.ok());
         std::future::pending::<()>().await;
     };
     tokio::select! {

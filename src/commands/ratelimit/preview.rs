@@ -27,7 +27,7 @@ use crate::domain::pf::table::TableName;
 use crate::domain::plan;
 use crate::domain::plan::Risk;
 use crate::domain::ratelimit::preview::{
-    ConnectionReader, CutSource, SeenConnections, cuts_sentence, preview_caps,
+    BlockedSource, ConnectionReader, CutSource, SeenConnections, cuts_sentence, preview_caps,
 };
 use crate::domain::ratelimit::{Caps, is_wider, preset_of};
 use crate::domain::virusprot::block_log::{BlockEvent, periods_between};
@@ -78,7 +78,10 @@ struct Preview {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     connections: usize,
+    /// Sources that would have been blocked: by the log, and where these caps let no more through than those that are
+    /// loaded also who was in the table.
     cut: usize,
+    /// How many of them were activated.
     customers: usize,
     borderline: usize,
     /// Where the log has no line for long.
@@ -87,6 +90,9 @@ struct Preview {
     lower_bound: bool,
     /// Who was in the table in that time, and would not have been cut by the log alone.
     blocked: Vec<BlockedSource>,
+    /// Whoever the loaded caps have blocked trips these as well.
+    #[serde(skip)]
+    includes_blocked: bool,
     /// No cron job frees an address, for people.
     #[serde(skip)]
     never_freed: bool,
@@ -94,15 +100,6 @@ struct Preview {
     #[serde(skip)]
     span: String,
     sources: Vec<CutSource>,
-}
-
-/// A source that was in the table.
-#[derive(Debug, Serialize)]
-struct BlockedSource {
-    /// The address, or the network with its prefix length.
-    address: String,
-    /// It was activated: no scanner.
-    customer: bool,
 }
 
 /// A time of which the log has no line.
@@ -150,11 +147,7 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     plan::check_caps(typed)?;
     let mut warnings = Vec::new();
     let reads = async { context.read(QUESTIONS).await };
-    let record = async {
-        let place = RecordPlace::default();
-        let read = Box::pin(read_record(context, &place)).await;
-        read.ok().and_then(|(record, _)| record).unwrap_or_default()
-    };
+    let record = Box::pin(read_blocked(context));
     let (reading, seen, record) = if let Some(file) = &arguments.log {
         let seen = read_saved_log(context, file)?;
         let (reading, record) = tokio::join!(Box::pin(reads), record);
@@ -244,6 +237,11 @@ fn make_preview(
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
     drop_cut_sources(&mut blocked, &sources);
     let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
+    let includes_blocked = !widens && !terms.caps.is_empty();
+    let also = if includes_blocked { blocked.as_slice() } else { &[] };
+    let sure = sources.iter().filter(|cut| cut.cuts > 0);
+    let trips = sure.map(|cut| cut.customer).chain(also.iter().map(|source| source.customer));
+    let trips: Vec<bool> = trips.collect();
     let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
     if lower_bound {
         warnings.push(Warning::new(
@@ -259,8 +257,8 @@ fn make_preview(
         since: at(terms.from.max(first)),
         until: at(until),
         connections: seen.len(),
-        cut: sources.iter().filter(|cut| cut.cuts > 0).count(),
-        customers: (sources.iter().filter(|cut| cut.cuts > 0 && cut.customer)).count(),
+        cut: trips.len(),
+        customers: trips.iter().filter(|customer| **customer).count(),
         borderline: sources.iter().filter(|cut| cut.borderline).count(),
         gaps: (gaps.iter())
             .filter_map(|(from, until)| {
@@ -270,6 +268,7 @@ fn make_preview(
             .collect(),
         lower_bound,
         blocked,
+        includes_blocked,
         never_freed: reading.is_some_and(|reading| {
             let table = &context.settings.service.table;
             let items = reading.crontab.as_ref().ok();
@@ -324,14 +323,21 @@ fn drop_cut_sources(blocked: &mut Vec<BlockedSource>, cut: &[CutSource]) {
     blocked.retain(|source| !is_cut(source));
 }
 
-/// Says in a sentence without full stop who was in the table; `None` is that none was.
-fn blocked_sentence(blocked: &[BlockedSource], table: &TableName) -> Option<String> {
+/// Says in a sentence without full stop who was in the table; `None` is that none was. Whether they are counted among
+/// those who would have been blocked is `included`.
+fn blocked_sentence(
+    blocked: &[BlockedSource],
+    included: bool,
+    table: &TableName,
+) -> Option<String> {
     let customers = blocked.iter().filter(|source| source.customer);
     let customers: Vec<String> = customers.map(|source| source.address.clone()).collect();
-    let (verb, count) = match blocked.len() {
-        0 => return None,
-        1 => ("was", "1 more source".to_owned()),
-        count => ("were", format!("{count} more sources")),
+    let (verb, count) = match (blocked.len(), included) {
+        (0, _) => return None,
+        (1, true) => ("was", "1 of these".to_owned()),
+        (count, true) => ("were", format!("{count} of these")),
+        (1, false) => ("was", "1 more source".to_owned()),
+        (count, false) => ("were", format!("{count} more sources")),
     };
     let among = match customers.as_slice() {
         [] => String::new(),
@@ -516,7 +522,8 @@ fn preview_view(
     view.warnings.extend(warnings);
     let name = preview.preset.clone();
     let name = name.unwrap_or_else(|| preview.caps.to_string());
-    let sum = cuts_sentence(&preview.sources, &preview.span);
+    let also = if preview.includes_blocked { preview.blocked.as_slice() } else { &[] };
+    let sum = cuts_sentence(&preview.sources, also, &preview.span);
     let tone = if preview.customers > 0 { Tone::Warning } else { Tone::Plain };
     let sentence = if preview.caps.is_empty() {
         "without caps no source is blocked".to_owned()
@@ -525,7 +532,7 @@ fn preview_view(
     };
     view.human.field("Preview", sentence, tone);
     let table = &context.settings.service.table;
-    if let Some(sentence) = blocked_sentence(&preview.blocked, table) {
+    if let Some(sentence) = blocked_sentence(&preview.blocked, preview.includes_blocked, table) {
         view.human.field("Blocked", sentence, Tone::Plain);
     }
     view.human.field(
@@ -565,23 +572,37 @@ fn preview_view(
         text_column("BY").droppable(4),
         number_column("BLOCKED FOR"),
         number_column("REFUSED").droppable(5),
-        text_column("TIMELINE").droppable(1),
+        text_column("TIMELINE").droppable(6),
         text_column("FLAGS"),
     ];
     view.human.table(columns, rows.collect());
     Ok(view)
 }
 
-/// What is in the log, for a plan: collected beside the firewall's answers.
-pub(super) async fn fetch_for_plan(context: &Context) -> Result<SeenConnections> {
-    read_pods(context).await.map(|(seen, _)| seen)
+/// What is known beside the firewall: the KMS server's log, and the exporter's record.
+pub(super) struct Evidence {
+    seen: SeenConnections,
+    record: Vec<BlockEvent>,
+}
+
+/// Collects for a plan, beside the firewall's answers.
+pub(super) async fn fetch_for_plan(context: &Context) -> Result<Evidence> {
+    let pods = Box::pin(read_pods(context));
+    let (read, record) = tokio::join!(pods, Box::pin(read_blocked(context)));
+    read.map(|(seen, _)| Evidence { seen, record })
+}
+
+/// Reads who was blocked, as far as an exporter's record says.
+async fn read_blocked(context: &Context) -> Vec<BlockEvent> {
+    let read = read_record(context, &RecordPlace::default()).await;
+    read.ok().and_then(|(record, _)| record).unwrap_or_default()
 }
 
 /// Says in a plan who the caps would have cut in the last day; `None` is that it did not come in time.
 pub(super) fn preview_risk(
     context: &Context,
     reading: &Reading,
-    seen: Option<Result<SeenConnections>>,
+    fetched: Option<Result<Evidence>>,
     caps: Caps,
     present: Caps,
 ) -> Risk {
@@ -591,10 +612,10 @@ pub(super) fn preview_risk(
         );
         Risk::new("preview-unknown", message)
     };
-    let mut seen = match seen {
+    let Evidence { mut seen, record } = match fetched {
         None => return unknown("the cluster did not answer while the firewall did."),
         Some(Err(failure)) => return unknown(&failure.message),
-        Some(Ok(seen)) => seen,
+        Some(Ok(fetched)) => fetched,
     };
     if let Err(failure) = check_sources(&seen) {
         return unknown(&failure.message);
@@ -606,20 +627,22 @@ pub(super) fn preview_risk(
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
-    let mut blocked = blocked_sources(Some(reading), Vec::new(), &seen, (now - DAY, now));
+    let mut blocked = blocked_sources(Some(reading), record, &seen, (now - DAY, now));
     drop_cut_sources(&mut blocked, &would);
     let widens = is_wider(caps, present);
     let lower_bound = is_lower_bound(caps, widens, &blocked);
     let mut sentences = Vec::new();
+    let included = !widens && !caps.is_empty();
     if !caps.is_empty() {
-        sentences.push(format!("These caps would have {}.", cuts_sentence(&would, &span)));
+        let also = if included { blocked.as_slice() } else { &[] };
+        sentences.push(format!("These caps would have {}.", cuts_sentence(&would, also, &span)));
     }
     if widens {
         let before = cut_sources(context, Some(reading), &mut seen, present);
-        let before = cuts_sentence(&before, &span);
+        let before = cuts_sentence(&before, &[], &span);
         sentences.push(format!("By the log the present caps would have {before}."));
     }
-    let blocked = blocked_sentence(&blocked, &context.settings.service.table);
+    let blocked = blocked_sentence(&blocked, included, &context.settings.service.table);
     sentences.extend(blocked.map(|blocked| format!("{blocked}.")));
     if lower_bound {
         sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());

@@ -132,7 +132,9 @@ fn hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Find
         Err(failure) => Some(failure.message),
     };
     let unkept = unkept.map(|why| doctor::unkept_history(&why));
-    let found = [limits, space].into_iter().chain(configured.map(doctor::leftovers)).chain(unkept);
+    let overdue = configured.and_then(|configured| doctor::overdue(configured, reading.clock.now));
+    let found = overdue.into_iter().chain([limits, space]);
+    let found = found.chain(configured.map(doctor::leftovers)).chain(unkept);
     found.filter(|finding| finding.result == CheckResult::Wrong)
 }
 

@@ -17,7 +17,6 @@ use crate::exporter::block_record::{BlockRecord, MOST_EVENTS};
 use crate::kubectl::{Kubectl, PodFilter, PodPart};
 use crate::settings::exporter::Exporter;
 use crate::settings::values;
-use crate::simulator::past_block_events;
 use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
 use crate::text::{format_span, whole_second};
@@ -91,9 +90,7 @@ pub(in crate::commands) async fn read_record(
     })?;
     let record = match record {
         Some(record) => Some(record),
-        None if context.demo && !place.is_named() => {
-            Some(past_block_events(whole_second(context.clock.now())))
-        }
+        None if context.demo && !place.is_named() => Some(context.demo_block_events()),
         None if place.is_named() => None,
         None => read_pod_record(context, settings.selector).await?,
     };

@@ -266,6 +266,16 @@ fn caps_risks(
             "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
         ));
     }
+    let beside = present.exposure.uncapped_paths();
+    if !beside.is_empty() {
+        risks.push(Risk::new(
+            "other-path",
+            format!(
+                "The caps are the managed rule's: no source is capped where {}.",
+                beside.join(", or where ")
+            ),
+        ));
+    }
     if let Some(lower) = lower_limit(&present.exposure.other_limits, wanted) {
         risks.push(Risk::new("other-limit", format!("{lower} It stays as it is.")));
     }
@@ -287,7 +297,11 @@ fn caps_risks(
     }
     if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
         let loosens = ratelimit::is_wider(wanted, now) && !ratelimit::is_wider(now, wanted);
-        let hint = if loosens { " Free them: `kmsctl virusprot flush`" } else { "" };
+        let hint = if loosens {
+            " Free those that are customers: `kmsctl virusprot show` names them."
+        } else {
+            ""
+        };
         risks.push(Risk::new(
             "stay-blocked",
             format!(
@@ -326,9 +340,9 @@ fn sources_above(present: &PlanBasis<'_>, limit: u32) -> Option<Risk> {
         })
         .collect();
     let (verb, then) = if over.len() == 1 {
-        ("holds", "It keeps these, and is cut and blocked as it connects again.")
+        ("holds", "It keeps these, and the caps count only what it opens after the reload.")
     } else {
-        ("hold", "They keep these, and are cut and blocked as they connect again.")
+        ("hold", "They keep these, and the caps count only what they open after the reload.")
     };
     (!over.is_empty()).then(|| {
         Risk::new(

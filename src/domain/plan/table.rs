@@ -118,7 +118,8 @@ impl SourceCounts {
                 risks.push(Risk::new("counts-kept", message));
             }
         };
-        kept(busy, "connections to the service are live (`kmsctl states kill` ends them)");
+        let live = format!("connections to the service are live ({})", ending_clause(&busy));
+        kept(busy, &live);
         let late: Vec<String> = late.iter().map(IpAddr::to_string).collect();
         kept(late, "too many at once");
         (forget, risks)
@@ -343,6 +344,7 @@ pub fn block(
     if new.is_empty() {
         return Ok(Planned::NothingToDo(format!("Nothing to do: {already}")));
     }
+    let blocked: Vec<String> = new.iter().map(ToString::to_string).collect();
     let mut risks = vec![
         Risk::new(
             "every-service",
@@ -357,7 +359,7 @@ pub fn block(
         ),
         Risk::new(
             "connections-stay",
-            "Connections that stand go on: `kmsctl states kill` ends those of the service.",
+            format!("Connections that stand go on: {}.", ending_clause(&blocked)),
         ),
     ];
     if !there.is_empty() {
@@ -462,6 +464,15 @@ fn address_words<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> String
     }
 }
 
+/// Says how connections of these addresses to the service are ended.
+fn ending_clause(addresses: &[String]) -> String {
+    const NAMED: usize = 3;
+    if addresses.len() > NAMED {
+        return "`kmsctl states` shows which those of the service are".to_owned();
+    }
+    format!("`kmsctl states kill {}` ends those of the service", addresses.join(" "))
+}
+
 /// Says why an address or network must not be blocked by hand.
 fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
     let flags = around.flags_of(&address.net);
@@ -473,7 +484,10 @@ fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
         (Flag::Private, "it is a private address"),
     ];
     let reason = reasons.iter().find(|(flag, _)| flags.contains(flag));
-    reason.map(|(_, why)| *why).or_else(|| {
+    let is_ours = |public: &IpAddr| address.net.contains(&canonical_address(*public));
+    let ours = around.public.as_ref().is_some_and(is_ours);
+    let public = ours.then_some("clients reach the service at that address");
+    reason.map(|(_, why)| *why).or(public).or_else(|| {
         touches_special(&address.net).then_some("it touches addresses that are not public")
     })
 }

@@ -370,18 +370,29 @@ fn draw_sparkline(own: &[SeenConnection], cut: i64) -> String {
     line
 }
 
-/// Says in a sentence without full stop who would have been cut: `blocked 14 sources in 24h: 12 scanners, 2 customers (…)`.
-pub fn cuts_sentence(cuts: &[CutSource], span: &str) -> String {
+/// A source that was in the table.
+#[derive(Debug, Serialize)]
+pub struct BlockedSource {
+    /// The address, or the network with its prefix length.
+    pub address: String,
+    /// It was activated: no scanner.
+    pub customer: bool,
+}
+
+/// Says in a clause whom caps would have blocked: by the log, and `also` who is known to trip them and is not in it.
+pub fn cuts_sentence(cuts: &[CutSource], also: &[BlockedSource], span: &str) -> String {
     const NAMED: usize = 5;
-    let is_sure = |cut: &&CutSource| cut.cuts > 0;
-    let sure: Vec<&CutSource> = cuts.iter().filter(is_sure).collect();
-    let customers: Vec<String> =
-        sure.iter().filter(|cut| cut.customer).map(|cut| cut.address.to_string()).collect();
+    let sure = cuts.iter().filter(|cut| cut.cuts > 0);
+    let mut sources: Vec<(String, bool)> =
+        sure.map(|cut| (cut.address.to_string(), cut.customer)).collect();
+    sources.extend(also.iter().map(|source| (source.address.clone(), source.customer)));
+    let customers = sources.iter().filter(|(_, customer)| *customer);
+    let customers: Vec<&str> = customers.map(|(address, _)| address.as_str()).collect();
     let counted = |count: usize, one: &str| match count {
         1 => format!("1 {one}"),
         count => format!("{count} {one}s"),
     };
-    let mut text = match sure.len() {
+    let mut text = match sources.len() {
         0 => format!("blocked no source in {span}"),
         all => {
             let scanners = all - customers.len();
@@ -396,7 +407,9 @@ pub fn cuts_sentence(cuts: &[CutSource], span: &str) -> String {
             format!("blocked {} in {span}: {}", counted(all, "source"), kinds.join(", "))
         }
     };
-    let maybe = cuts.iter().filter(|cut| cut.borderline).count();
+    let is_also =
+        |cut: &CutSource| also.iter().any(|source| source.address == cut.address.to_string());
+    let maybe = cuts.iter().filter(|cut| cut.borderline && !is_also(cut)).count();
     if maybe > 0 {
         text.push_str(&format!("; {maybe} borderline"));
     }

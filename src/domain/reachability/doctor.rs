@@ -1,12 +1,15 @@
 //! kmsctl's assumptions about the way to the firewall and about the firewall itself, each judged alone. A missing
 //! piece of evidence costs the checks that rest on it and no other.
 
+use jiff::Timestamp;
+
 use super::finding::Finding;
 use super::path;
 use super::path::{Known, Trouble, rounded_time};
 use super::whole::{IDLE_CAPS, PASSES, SET_WHOLE, absent_fault, half_fault};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{Info, Limits};
+use crate::domain::pfsense::change::Armed;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::freebsd::Carp;
 use crate::domain::pfsense::managed::ManagedPair;
@@ -519,6 +522,19 @@ pub fn leftovers(configured: &Configured) -> Finding {
         format!("Left behind: {}.{waits}", stale.join("; ")),
         "Remove them with `kmsctl doctor --clean`; what is pending stays.",
     )
+}
+
+/// Finds a temporary change that should be over and is not; nothing where cron may still be about to end it.
+pub fn overdue(configured: &Configured, now: Timestamp) -> Option<Finding> {
+    const GRACE: i64 = 180;
+    let is_late = |armed: &&Armed| armed.reverts_at.saturating_add(GRACE) < now.as_second();
+    let Armed { id, what, reverts_at, .. } = configured.armed.iter().find(is_late)?;
+    let at = Timestamp::from_second(*reverts_at).unwrap_or_default();
+    let evidence = format!(
+        "The temporary change {id} ({what}) was to be taken back at {at}, and is still in force: cron on the firewall does not run it."
+    );
+    let by_hand = format!("Take it back by hand: `kmsctl undo {id}`");
+    Some(Finding::wrong("timer", evidence, by_hand))
 }
 
 fn armed_finding(facts: &Facts<'_>) -> Finding {

@@ -698,6 +698,14 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
                 if passes { whole::PASSES } else { whole::SET_CAPS },
             )
         }
+        State::Open if !exposure.uncapped_paths().is_empty() => Finding::wrong(
+            "caps",
+            format!(
+                "In force by the managed rule only: {loaded}. No source is capped where {}.",
+                exposure.uncapped_paths().join(", or where ")
+            ),
+            whole::FOREIGN,
+        ),
         State::Open => match exposure.caps.configured {
             Some(configured) if Some(configured) != exposure.caps.loaded => Finding::wrong(
                 "caps",

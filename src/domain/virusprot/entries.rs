@@ -39,6 +39,8 @@ pub struct Surroundings {
     /// The address our own session comes from.
     pub operator: Option<IpAddr>,
     pub protected: Vec<IpNet>,
+    /// Where clients reach the service from outside, as far as it is known.
+    pub public: Option<IpAddr>,
     /// Vantages by name, with the addresses that they connect from.
     pub vantages: Vec<(String, IpAddr)>,
     /// When each client was activated last, within 24 hours, as far as the notifier was asked.

@@ -129,6 +129,11 @@ fn hasty_moments(moment: &Moment) -> impl Iterator<Item = Moment> + use<> {
     })
 }
 
+/// Returns whether the address is a client's, and no scanner's.
+pub fn is_client(address: &str) -> bool {
+    CLIENTS.iter().any(|(client, _, _)| *client == address)
+}
+
 fn client_of(slot: i64) -> usize {
     usize::try_from(mix_number(slot ^ 0x5bd1).rem_euclid(5)).unwrap_or_default()
 }

@@ -115,17 +115,17 @@ fn the_sum_names_customers_and_what_is_borderline() {
     }
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
     assert_eq!(
-        cuts_sentence(&cuts, "24h"),
+        cuts_sentence(&cuts, &[], "24h"),
         "blocked 14 sources in 24h: 12 scanners, 2 customers (203.0.113.13, 203.0.113.14)"
     );
-    assert_eq!(cuts_sentence(&[], "24h"), "blocked no source in 24h");
+    assert_eq!(cuts_sentence(&[], &[], "24h"), "blocked no source in 24h");
     let last = source(200);
     for at in [0, 0, 0, 55] {
         all.add_connection(last, START + at, START + at);
     }
     // A count that decays lets it through, a window does not.
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
-    assert!(cuts_sentence(&cuts, "24h").ends_with("; 1 borderline"), "{cuts:?}");
+    assert!(cuts_sentence(&cuts, &[], "24h").ends_with("; 1 borderline"), "{cuts:?}");
 }
 
 #[test]
