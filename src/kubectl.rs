@@ -34,7 +34,7 @@ const MOST_BYTES: u64 = 16 << 20;
 const MOST_VALUES: usize = 300_000;
 
 /// After so many lines others have their turn.
-const LINES_A_TURN: u64 = 4_096;
+const LINES_A_TURN: u64 = 65_536;
 
 /// Most bytes of what it says on stderr that are taken.
 const MOST_TALK: u64 = 16 << 10;

@@ -45,7 +45,10 @@ pub(super) fn contradiction(
         Some(false) if state.lets_in() => {
             return Some(format!("The rules are gone, but the service is still {state}: {why}"));
         }
-        Some(false) if promised.is_some_and(|promised| promised != state) => {
+        Some(false)
+            if matches!(promised, Some(State::Closed | State::Absent))
+                && is_half_loaded(exposure) =>
+        {
             return Some(format!("The rules are written, but the exposure is {state}: {why}"));
         }
         _ => {}
@@ -57,6 +60,12 @@ pub(super) fn contradiction(
     let loaded = exposure.caps.loaded.unwrap_or_default();
     (exposure.filter.loaded && loaded != caps)
         .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
+}
+
+/// Returns whether pf still has a rule of the pair that config.xml has switched off, or a forward that it has no more.
+fn is_half_loaded(exposure: &Exposure) -> bool {
+    let Exposure { nat, filter, .. } = exposure;
+    nat.loaded && nat.enabled != Some(true) || filter.loaded && filter.enabled == Some(false)
 }
 
 /// Says which of the caps that a plan to put records back names pf does not run: what is put back comes from a history,
@@ -163,16 +172,22 @@ mod tests {
 
     #[test]
     fn a_closing_that_leaves_a_half_is_not_what_was_promised() {
-        let filter = [fixtures::block_table(), fixtures::default_deny()];
-        let half = seen(&filter, &[fixtures::rdr()]);
-        assert_eq!(half.state, State::Half);
-        for change in [ConfigurationEdit::Disable, ConfigurationEdit::Delete] {
-            assert_eq!(
-                contradiction(&change, CLOSES, &shut()).is_none(),
-                shut().state == State::Closed
-            );
-            assert!(contradiction(&change, CLOSES, &half).is_some(), "{change:?}");
-            assert_eq!(contradiction(&change, Some((State::Open, State::Half)), &half), None);
+        let mut configured = fixtures::configured();
+        configured.nat.iter_mut().for_each(|forward| forward.disabled = true);
+        configured.filter.iter_mut().for_each(|rule| rule.disabled = true);
+        let judged = |filter: &[Rule], nat: &[Rule]| {
+            let loaded = Loaded { filter, nat, enabled: true };
+            exposure::judge(Some(&configured), loaded, &fixtures::service())
+        };
+        let shut = [fixtures::block_table(), fixtures::default_deny()];
+        let kept = [fixtures::block_table(), fixtures::pass(), fixtures::default_deny()];
+        let halves = [judged(&shut, &[fixtures::rdr()]), judged(&kept, &[])];
+        assert_eq!(contradiction(&ConfigurationEdit::Disable, CLOSES, &judged(&shut, &[])), None);
+        for half in halves {
+            assert_eq!(half.state, State::Half);
+            assert!(contradiction(&ConfigurationEdit::Disable, CLOSES, &half).is_some());
+            let promised = Some((State::Open, State::Half));
+            assert_eq!(contradiction(&ConfigurationEdit::Disable, promised, &half), None);
         }
     }
 

@@ -271,14 +271,15 @@ pub fn birth(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Time
 }
 
 /// Returns what an exporter beside the box would have recorded, oldest first: the day before it came to be, and who is
-/// blocked now.
+/// blocked now, where there is a box already.
 pub fn block_events(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Vec<BlockEvent> {
     let now = clock.now().as_millisecond();
-    let saved = usable_world(store::saved_world(directory), scenario, now);
-    let mut world = saved.unwrap_or_else(|scenario| World::fresh_world(scenario, SEED, now));
-    world.advance_to(now);
-    let past = block_history::past_block_events(birth(directory, scenario, clock));
-    past.into_iter().chain(block_history::present_block_events(&world)).collect()
+    let mut events = block_history::past_block_events(birth(directory, scenario, clock));
+    if let Ok(mut world) = usable_world(store::saved_world(directory), scenario, now) {
+        world.advance_to(now);
+        events.extend(block_history::present_block_events(&world));
+    }
+    events
 }
 
 /// Forgets a history of another box than the one that would be started now: nothing in it ever happened to

@@ -325,7 +325,8 @@ fn an_unread_anchor_is_a_note() {
             let shown = exposure(&live);
             assert!(has_code(&shown, "anchor-unread"), "{line}: {shown:#}");
             assert_eq!(shown["state"], "open", "{line}");
-            assert_eq!(run(&live, "expose revoke").code, Some(0), "{line}");
+            let closed = run(&live, "expose revoke");
+            assert_eq!(closed.code, Some(0), "{line}: {closed}");
         }
     }
 }

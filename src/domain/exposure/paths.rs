@@ -143,7 +143,7 @@ impl PathIn {
         match self.caps {
             _ if self.kind == PathKind::Unread => String::new(),
             Some(caps) if !caps.is_empty() => format!(", with {caps} per source"),
-            _ => ", and no source is capped".to_owned(),
+            _ => ", uncapped".to_owned(),
         }
     }
 }

@@ -88,7 +88,7 @@ pub(super) async fn ask_round(
             if last.is_empty() {
                 break;
             }
-            ended = run_for_a_while(shell, &last, &mut replies).await?;
+            ended = run_for_a_while(shell, &last, before > 0, &mut replies).await?;
             last.clear();
             continue;
         }
@@ -98,6 +98,9 @@ pub(super) async fn ask_round(
                 if let Some(reply) = replies.get_mut(index) {
                     reply.raced = true;
                 }
+            }
+            if !last.is_empty() {
+                run_for_a_while(shell, &last, before > 0, &mut replies).await?;
             }
             break;
         }
@@ -126,6 +129,7 @@ fn names_upnp_anchor(replies: &[Gathered]) -> bool {
 async fn run_for_a_while(
     shell: &mut Shell,
     commands: &[usize],
+    after_change: bool,
     replies: &mut [Gathered],
 ) -> Result<bool, LinkError> {
     let Ok(left) = RUNNING_TIMEOUT.try_with(|running| running.time_left()) else {
@@ -134,6 +138,10 @@ async fn run_for_a_while(
     let patience = left / DISPENSABLE_PART;
     let broke = match timeout(patience, run_commands(shell, commands, replies)).await {
         Ok(Ok(ended)) => return Ok(ended),
+        // What became of a change is asked again over a new connection, where that one is lost.
+        Ok(Err(error)) if after_change && !matches!(error, LinkError::Garbled { .. }) => {
+            return Err(error);
+        }
         Ok(Err(_)) => true,
         Err(_) => false,
     };
