@@ -13,7 +13,7 @@ use crate::domain::cluster::objects::{KubernetesEvent, is_pod_name};
 use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::error::{Failure, FailureKind};
 use crate::settings::resolved;
-use crate::text::{format_span, shorten_words};
+use crate::text::{MOST_VALUES, format_span, has_too_many_values, shorten_words};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
@@ -29,9 +29,6 @@ use tokio::task::JoinHandle;
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
 const MOST_BYTES: u64 = 16 << 20;
-
-/// Most values in an answer: an empty object takes two bytes of text, and hundreds of memory. A pod has some hundred.
-const MOST_VALUES: usize = 300_000;
 
 /// After so many lines others have their turn.
 const LINES_A_TURN: u64 = 65_536;
@@ -185,8 +182,7 @@ impl Kubectl {
     async fn get<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, KubectlError> {
         let words = [words, &["-o", "json"]].concat();
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
-        let values = output.iter().filter(|byte| b"{[,".contains(byte)).count();
-        if values > MOST_VALUES {
+        if has_too_many_values(&output) {
             return Err(KubectlError::TooLarge);
         }
         serde_json::from_slice(&output).map_err(|error| KubectlError::Garbled {

@@ -153,6 +153,15 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
+/// Most values in JSON from elsewhere: an empty object takes two bytes of text, and hundreds of memory. A pod or a rule
+/// has some hundred.
+pub const MOST_VALUES: usize = 300_000;
+
+/// Returns whether JSON may hold more than [`MOST_VALUES`]; what stands in strings is counted along.
+pub fn has_too_many_values(json: &[u8]) -> bool {
+    json.iter().filter(|byte| b"{[,".contains(byte)).count() > MOST_VALUES
+}
+
 /// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
 pub fn format_span(seconds: u64) -> String {
     let (days, hours, minutes, rest) =

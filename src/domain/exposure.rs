@@ -176,6 +176,12 @@ impl Exposure {
         self.foreign_paths().filter(uncapped).map(PathIn::path_clause).collect()
     }
 
+    /// Returns where no source is capped, in a clause; `None` where no such path stands beside the managed pair.
+    pub fn uncapped_clause(&self) -> Option<String> {
+        let paths = self.uncapped_paths();
+        (!paths.is_empty()).then(|| paths.join(", or where "))
+    }
+
     /// Returns the paths that kmsctl does not manage.
     pub fn foreign_paths(&self) -> impl Iterator<Item = &PathIn> {
         self.paths.iter().filter(|path| !path.managed)

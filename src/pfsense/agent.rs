@@ -12,6 +12,7 @@ use crate::domain::pfsense::configured::Configured;
 use crate::domain::shell_word::ShellWord;
 use crate::error::Failure;
 use crate::ssh::script::{Nonce, ScriptCommand};
+use crate::text::{MOST_VALUES, has_too_many_values};
 
 mod request;
 
@@ -21,9 +22,6 @@ pub use request::{
 
 /// A longer answer is not one of ours: a hundred rules are about 90 kB.
 pub const LONGEST_ANSWER: usize = 8 << 20;
-
-/// Most values in an answer: an empty record takes three bytes of text, and hundreds of memory.
-const MOST_VALUES: usize = 300_000;
 
 /// Why there is no configuration to judge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,10 +120,9 @@ pub fn parse_agent_answer(
 /// Reads the answer to an [`AgentRequest`]; each says which type that has.
 pub fn read_reply<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
     let line = answer_line(stdout, nonce)?;
-    let values = line.iter().filter(|byte| b"{[,".contains(byte)).count();
-    if values > MOST_VALUES {
+    if has_too_many_values(line) {
         return Err(AgentError::Garbled {
-            why: format!("{values} values are more than it ever prints"),
+            why: format!("more than {MOST_VALUES} values are more than it ever prints"),
         });
     }
     if let Ok(AgentRefusal { error }) = serde_json::from_slice::<AgentRefusal>(line) {

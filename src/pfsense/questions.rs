@@ -133,8 +133,6 @@ pub struct Reading {
     pub more_unread: usize,
     /// The first rule of pf that is among them, or that one may be.
     pub unread_rule: Option<String>,
-    /// Entries of the overload table are.
-    pub entries_unread: bool,
     /// The exposure that these answers mean, once it was judged.
     pub exposure: OnceLock<Exposure>,
 }
@@ -281,9 +279,8 @@ impl AskedQuestions {
                 add_items(&mut reading.crontab, more);
             }
             Question::Table => {
-                let parsed = table::parse_table_entries(&reply.stdout);
-                reading.entries_unread = !parsed.unread.is_empty();
-                reading.table = checked(&reply, &[0]).and_then(|()| unread.kept(parsed));
+                reading.table = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(table::parse_table_entries(&reply.stdout)));
             }
             Question::AliasTable => {
                 let alias = &self.service.alias;
@@ -555,7 +552,6 @@ impl Reading {
             unread: Vec::new(),
             more_unread: 0,
             unread_rule: None,
-            entries_unread: false,
             exposure: OnceLock::new(),
         }
     }

@@ -28,6 +28,7 @@ use crate::domain::plan;
 use crate::domain::plan::Risk;
 use crate::domain::ratelimit::preview::{
     BlockedSource, ConnectionReader, CutSource, SeenConnections, cuts_sentence, preview_caps,
+    tripping_sources,
 };
 use crate::domain::ratelimit::{Caps, is_wider, preset_of};
 use crate::domain::virusprot::block_log::{BlockEvent, periods_between};
@@ -239,9 +240,7 @@ fn make_preview(
     let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
     let includes_blocked = !widens && !terms.caps.is_empty();
     let also = if includes_blocked { blocked.as_slice() } else { &[] };
-    let sure = sources.iter().filter(|cut| cut.cuts > 0);
-    let trips = sure.map(|cut| cut.customer).chain(also.iter().map(|source| source.customer));
-    let trips: Vec<bool> = trips.collect();
+    let trips = tripping_sources(&sources, also);
     let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
     if lower_bound {
         warnings.push(Warning::new(
@@ -258,7 +257,7 @@ fn make_preview(
         until: at(until),
         connections: seen.len(),
         cut: trips.len(),
-        customers: trips.iter().filter(|customer| **customer).count(),
+        customers: trips.iter().filter(|(_, customer)| *customer).count(),
         borderline: sources.iter().filter(|cut| cut.borderline).count(),
         gaps: (gaps.iter())
             .filter_map(|(from, until)| {

@@ -266,16 +266,11 @@ fn caps_risks(
             "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
         ));
     }
-    let beside = present.exposure.uncapped_paths();
-    if !beside.is_empty() {
-        risks.push(Risk::new(
-            "other-path",
-            format!(
-                "The caps are the managed rule's: no source is capped where {}.",
-                beside.join(", or where ")
-            ),
-        ));
-    }
+    risks.extend(present.exposure.uncapped_clause().map(|paths| {
+        let message =
+            format!("The caps are the managed rule's: no source is capped where {paths}.");
+        Risk::new("other-path", message)
+    }));
     if let Some(lower) = lower_limit(&present.exposure.other_limits, wanted) {
         risks.push(Risk::new("other-limit", format!("{lower} It stays as it is.")));
     }

@@ -379,13 +379,18 @@ pub struct BlockedSource {
     pub customer: bool,
 }
 
-/// Says in a clause whom caps would have blocked: by the log, and `also` who is known to trip them and is not in it.
+/// Lists whom caps would have blocked, and whether each is a customer: by the log, and `also` who is known to trip them and is
+/// not in it.
+pub fn tripping_sources(cuts: &[CutSource], also: &[BlockedSource]) -> Vec<(String, bool)> {
+    let sure = cuts.iter().filter(|cut| cut.cuts > 0);
+    let sure = sure.map(|cut| (cut.address.to_string(), cut.customer));
+    sure.chain(also.iter().map(|source| (source.address.clone(), source.customer))).collect()
+}
+
+/// Says in a clause whom caps would have blocked: [`tripping_sources`].
 pub fn cuts_sentence(cuts: &[CutSource], also: &[BlockedSource], span: &str) -> String {
     const NAMED: usize = 5;
-    let sure = cuts.iter().filter(|cut| cut.cuts > 0);
-    let mut sources: Vec<(String, bool)> =
-        sure.map(|cut| (cut.address.to_string(), cut.customer)).collect();
-    sources.extend(also.iter().map(|source| (source.address.clone(), source.customer)));
+    let sources = tripping_sources(cuts, also);
     let customers = sources.iter().filter(|(_, customer)| *customer);
     let customers: Vec<&str> = customers.map(|(address, _)| address.as_str()).collect();
     let counted = |count: usize, one: &str| match count {

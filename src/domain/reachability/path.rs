@@ -684,6 +684,12 @@ fn part_words(what: &str, part: &Part) -> String {
 /// Judges whether each source is capped; shared with `doctor`.
 pub fn caps_hop(exposure: &Exposure) -> Finding {
     let loaded = exposure.caps.loaded.map(|caps| caps.to_string()).unwrap_or_default();
+    if let (State::Open, Some(paths)) = (exposure.state, exposure.uncapped_clause()) {
+        let evidence = format!(
+            "In force by the managed rule only: {loaded}. No source is capped where {paths}."
+        );
+        return Finding::wrong("caps", evidence, whole::FOREIGN);
+    }
     match exposure.state {
         State::Uncapped if exposure.elsewhere_filter.loaded => Finding::wrong(
             "caps",
@@ -698,14 +704,6 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
                 if passes { whole::PASSES } else { whole::SET_CAPS },
             )
         }
-        State::Open if !exposure.uncapped_paths().is_empty() => Finding::wrong(
-            "caps",
-            format!(
-                "In force by the managed rule only: {loaded}. No source is capped where {}.",
-                exposure.uncapped_paths().join(", or where ")
-            ),
-            whole::FOREIGN,
-        ),
         State::Open => match exposure.caps.configured {
             Some(configured) if Some(configured) != exposure.caps.loaded => Finding::wrong(
                 "caps",
