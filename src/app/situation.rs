@@ -60,13 +60,7 @@ impl<'a> Situation<'a> {
             nat,
             enabled: reading.info.as_ref().map_or(true, |info| info.enabled),
         };
-        let judge = || {
-            let mut judged = exposure::judge(configured, loaded, self.service);
-            if let Some(rule) = &reading.unread_rule {
-                judged.add_unread_rule(rule);
-            }
-            judged
-        };
+        let judge = || exposure::judge(configured, loaded, self.service);
         Ok(reading.exposure.get_or_init(judge))
     }
 

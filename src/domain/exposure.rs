@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::pf::rule::Rule;
+use super::pf::rule::{Action, Rule};
 use super::pfsense::change::ConfigurationEdit;
 use super::pfsense::config::{ReadRequest, single_port_of};
 use super::pfsense::configured::{Configured, FilterRule, NatRule};
@@ -141,7 +141,7 @@ impl Exposure {
     }
 
     /// Counts a loaded rule that could not be read: it may be a path, whatever the others say.
-    pub fn add_unread_rule(&mut self, rule: &str) {
+    fn add_unread_rule(&mut self, rule: &str) {
         let path = PathIn {
             kind: PathKind::Unread,
             interface: String::new(),
@@ -374,7 +374,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     }
     why.extend(differences::anchors_unread(loaded, service));
     remove_repeats(&mut why);
-    Exposure {
+    let mut exposure = Exposure {
         state,
         why,
         nat,
@@ -391,7 +391,14 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         exit_block: exit_block.map(|(rule, keeps_all)| (rule.text.clone(), keeps_all)),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
         closing: closing_step(configured.zip(pair.as_ref()), service),
+    };
+    let mut rules = loaded.nat.iter().chain(loaded.filter);
+    if let Some(unread) =
+        rules.find(|rule| rule.action == Action::Unread).filter(|_| loaded.enabled)
+    {
+        exposure.add_unread_rule(&unread.text);
     }
+    exposure
 }
 
 /// Says what closes the exposure. That the pair can be disabled is asked of the edit itself.

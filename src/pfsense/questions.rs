@@ -22,7 +22,7 @@ use super::agent::{self, ReadRequest};
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::upnp::enter_upnp_anchor;
 use crate::domain::pf::info::{self, Info, Limits};
-use crate::domain::pf::rule::{self, Rule};
+use crate::domain::pf::rule::{self, Action, Rule};
 use crate::domain::pf::source::{self, SourceNode};
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::{self, Entry, Marked};
@@ -131,8 +131,6 @@ pub struct Reading {
     pub unread: Vec<(String, Unread)>,
     /// How many more there were.
     pub more_unread: usize,
-    /// The first rule of pf that is among them, or that one may be.
-    pub unread_rule: Option<String>,
     /// The exposure that these answers mean, once it was judged.
     pub exposure: OnceLock<Exposure>,
 }
@@ -260,7 +258,6 @@ impl AskedQuestions {
         let program = self.program(question);
         let mut unread =
             Unreads { program, unread: &mut reading.unread, more: &mut reading.more_unread };
-        let unread_rule = &mut reading.unread_rule;
         let table = self.service.table.as_str();
         let checked = |reply: &Gathered, fine: &[i32]| check_exit(reply, fine, program, table);
         match question {
@@ -292,23 +289,23 @@ impl AskedQuestions {
                     .and_then(|()| unread.kept(table::parse_test(&reply.stdout)));
             }
             Question::Rules => {
-                reading.rules = checked(&reply, &[0])
-                    .and_then(|()| unread.kept_rules(&reply.stdout, unread_rule));
+                reading.rules =
+                    checked(&reply, &[0]).and_then(|()| unread.kept_rules(&reply.stdout));
             }
             Question::Translation => {
-                reading.translation = checked(&reply, &[0])
-                    .and_then(|()| unread.kept_rules(&reply.stdout, unread_rule));
+                reading.translation =
+                    checked(&reply, &[0]).and_then(|()| unread.kept_rules(&reply.stdout));
             }
             Question::UpnpRules => {
                 if let (Ok(rules), Ok(inside)) =
-                    (&mut reading.rules, parse_upnp_anchor(&reply, &mut unread, unread_rule))
+                    (&mut reading.rules, parse_upnp_anchor(&reply, &mut unread))
                 {
                     enter_upnp_anchor(rules, &inside);
                 }
             }
             Question::UpnpTranslation => {
                 if let (Ok(rules), Ok(inside)) =
-                    (&mut reading.translation, parse_upnp_anchor(&reply, &mut unread, unread_rule))
+                    (&mut reading.translation, parse_upnp_anchor(&reply, &mut unread))
                 {
                     enter_upnp_anchor(rules, &inside);
                 }
@@ -343,16 +340,12 @@ impl AskedQuestions {
 }
 
 /// Takes the rules of UPnP's anchor. One that does not exist has none.
-fn parse_upnp_anchor(
-    reply: &Gathered,
-    unread: &mut Unreads<'_>,
-    unread_rule: &mut Option<String>,
-) -> Answer<Vec<Rule>> {
+fn parse_upnp_anchor(reply: &Gathered, unread: &mut Unreads<'_>) -> Answer<Vec<Rule>> {
     if error::is_no_anchor(reply) {
         return Ok(Vec::new());
     }
     check_exit(reply, &[0], unread.program, "")?;
-    unread.kept_rules(&reply.stdout, unread_rule)
+    unread.kept_rules(&reply.stdout)
 }
 
 /// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.
@@ -434,14 +427,13 @@ struct Unreads<'a> {
 }
 
 impl Unreads<'_> {
-    /// Returns the rules that were understood, and notes a numbered one that was not: what it does is not known.
-    fn kept_rules(&mut self, text: &[u8], unread_rule: &mut Option<String>) -> Answer<Vec<Rule>> {
-        let parsed = rule::parse_pf_rules(text);
-        let mut lines = parsed.unread.iter();
-        let line = lines.find(|line| line.text.starts_with('@')).map(|line| line.text.clone());
-        let left_out = || (parsed.more_unread > 0).then(|| "a line that was left out".to_owned());
-        *unread_rule = unread_rule.take().or(line).or_else(left_out);
-        self.kept(parsed)
+    /// Returns the rules. Where none could be read at all, they were not read.
+    fn kept_rules(&mut self, text: &[u8]) -> Answer<Vec<Rule>> {
+        let nothing = |rules: &[Rule]| rules.iter().all(|rule| rule.action == Action::Unread);
+        self.kept(
+            rule::parse_pf_rules(text)
+                .map(|rules| if nothing(&rules) { Vec::new() } else { rules }),
+        )
     }
 
     /// Returns what was understood. Nothing understood of something printed is no empty answer.
@@ -551,7 +543,6 @@ impl Reading {
             armed: Err(FactError::NotAsked),
             unread: Vec::new(),
             more_unread: 0,
-            unread_rule: None,
             exposure: OnceLock::new(),
         }
     }

@@ -278,6 +278,26 @@ fn a_rule_that_cannot_be_read_closes_nothing() {
     }
 }
 
+/// Wherever it stands, it is no gap: the emergency goes through, and the rule is named.
+#[test]
+fn a_rule_that_cannot_be_read_stops_no_closing() {
+    let shapes = [
+        ("*-vvPsr*", "s/^@7 [a-z]*/@7 frob/"),
+        ("*-vvPsr*", "s/^@1 [a-z]*/@1 frob/"),
+        ("*-vvPsn*", "s/^@1 [a-z-]*/@1 frob/"),
+    ];
+    for (transport, (list, script)) in TRANSPORTS.into_iter().cycle().zip(shapes) {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        live.answer_pfctl(transport, &format!("{list}) \"$PFCTL\" \"$@\" | sed '{script}' ;;"));
+        let revoked = live.environment.run(&["expose", "revoke", "--yes"]);
+        assert!(!live.redirected(), "{script}: {revoked:?}");
+        assert_eq!(revoked.code, Some(7), "{transport}, {script}: {revoked:?}");
+        assert!(revoked.stderr.contains("frob"), "{script}: {revoked:?}");
+    }
+}
+
 /// Whom the caps of a plan would cut is not known then, and that is said.
 #[test]
 fn caps_do_not_hide_unread_connections() {

@@ -30,8 +30,8 @@ impl Completeness {
         let rules = || main().filter(|rule| !is_scrub(rule));
         if filter.is_empty() {
             Self::Empty
-        } else if !has_all_numbers(main().filter(|rule| is_scrub(rule)))
-            || !has_all_numbers(rules())
+        } else if !has_all_numbers(main(), is_scrub)
+            || !has_all_numbers(main(), |rule| !is_scrub(rule) && rule.action != Action::Unread)
         {
             Self::Gap
         } else if rules().any(|rule| is_anchor(rule, &["tftp-proxy/*"])) {
@@ -51,9 +51,8 @@ impl Completeness {
 pub fn looks_complete_translation(nat: &[Rule]) -> bool {
     let main = || nat.iter().filter(|rule| rule.depth == 0);
     let kinds = ["nat", "rdr", "binat"];
-    let numbered = kinds
-        .iter()
-        .all(|kind| has_all_numbers(main().filter(|rule| translation_kind(rule) == *kind)));
+    let numbered =
+        kinds.iter().all(|kind| has_all_numbers(main(), |rule| translation_kind(rule) == *kind));
     let counted = |rule: &Rule| rule.counters.is_some();
     let first = "no nat proto carp";
     let begun = main()
@@ -82,12 +81,22 @@ pub fn looks_complete(filter: &[Rule]) -> bool {
     !matches!(Completeness::from_rules(filter), Completeness::Cut | Completeness::Gap)
 }
 
-/// Whether the rules carry the numbers 0, 1, 2, …; pfctl without `-vv` prints none.
-fn has_all_numbers<'a>(rules: impl Iterator<Item = &'a Rule>) -> bool {
-    let numbers: Vec<Option<u32>> = rules.map(|rule| rule.number).collect();
-    let unnumbered = numbers.iter().all(Option::is_none);
-    let counted = |(number, place): (&Option<u32>, u32)| *number == Some(place);
-    unnumbered || numbers.iter().zip(0..).all(counted)
+/// Whether the rules of a kind carry the numbers 0, 1, 2, …; pfctl without `-vv` prints none. A rule that cannot be read is
+/// of the kind that lacks its number.
+fn has_all_numbers<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+    is_of_kind: impl Fn(&Rule) -> bool,
+) -> bool {
+    let (mut next, mut is_numbered, mut is_whole) = (0, false, true);
+    for rule in rules {
+        let fills = || rule.action == Action::Unread && rule.number == Some(next);
+        if is_of_kind(rule) || fills() {
+            is_numbered |= rule.number.is_some();
+            is_whole &= rule.number == Some(next);
+            next += 1;
+        }
+    }
+    is_whole || !is_numbered
 }
 
 fn is_scrub(rule: &Rule) -> bool {

@@ -117,6 +117,14 @@ impl<T> Bounded<T> {
 ///
 /// Text that is not UTF-8 is decoded lossily; a line longer than [`Unread::LONGEST`] is not offered.
 pub(super) fn gather_lines(text: &[u8], mut understand: impl FnMut(&str) -> bool) -> GatheredLines {
+    gather_line_heads(text, |head, is_whole| is_whole && understand(head))
+}
+
+/// The same, with the head of a line that is longer than [`Unread::LONGEST`], and whether the line is whole.
+pub(super) fn gather_line_heads(
+    text: &[u8],
+    mut understand: impl FnMut(&str, bool) -> bool,
+) -> GatheredLines {
     let mut gathered = GatheredLines::default();
     let mut rest = text;
     let mut number = 0;
@@ -127,7 +135,8 @@ pub(super) fn gather_lines(text: &[u8], mut understand: impl FnMut(&str) -> bool
         if line.is_empty() {
             continue;
         }
-        if line.len() > Unread::LONGEST || !understand(&String::from_utf8_lossy(line)) {
+        let head = line.get(..Unread::LONGEST).unwrap_or(line);
+        if !understand(&String::from_utf8_lossy(head), head.len() == line.len()) {
             gathered.add_line(number, line);
         }
     }

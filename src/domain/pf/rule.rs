@@ -123,6 +123,8 @@ pub enum Action {
         /// The name between the quotes.
         name: String,
     },
+    /// What kmsctl cannot read: it may do anything.
+    Unread,
 }
 
 /// The direction of a rule or a state.

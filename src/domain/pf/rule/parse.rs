@@ -1,21 +1,22 @@
 //! `-sr` and `-sn` in all their verbosities → rules. Lines: rules, `[ … ]` lines below them, closing braces.
 
-use super::super::lines::{self, Bounded, Parsed};
+use super::super::lines::{self, Bounded, Parsed, Unread};
 use super::super::text::{is_closed, parse_ctime, take_digits, take_labelled, whole_number};
 use super::labels::{self, Parts};
 use super::tokens::{Tokens, without_counts};
-use super::{Endpoint, Rule, RuleCounters, StateOptions, body};
+use super::{Action, Endpoint, Rule, RuleCounters, StateOptions, body};
 
 /// More rules than this are not looked at: pfSense takes minutes to load as many.
 const MOST_RULES: usize = 10_000;
 
 /// Parses `-sr` or `-sn` with any of `-v`, `-vv`, `-g`, `-P` and `-a '*'`.
 ///
-/// A rule with a word unknown to us is in the value, and its line is among the unread.
+/// A rule with a word unknown to us is in the value, and its line is among the unread; so is a numbered one of which not
+/// even the action is known, as [`Action::Unread`].
 pub fn parse_pf_rules(text: &[u8]) -> Parsed<Vec<Rule>> {
     let mut rules = Bounded::new(MOST_RULES);
     let mut depth = 0_u32;
-    let gathered = lines::gather_lines(text, |line| {
+    let gathered = lines::gather_line_heads(text, |line, is_whole| {
         let trimmed = line.trim_start_matches(' ');
         if let Some(counters) = trimmed.strip_prefix("[ ") {
             let rule = rules.last_mut();
@@ -29,7 +30,8 @@ pub fn parse_pf_rules(text: &[u8]) -> Parsed<Vec<Rule>> {
         if rules.is_full() {
             return true;
         }
-        let Some(rule) = rule_line(trimmed, depth) else {
+        let readable = if is_whole { rule_line(trimmed, depth) } else { None };
+        let Some(rule) = readable.or_else(|| unread_rule(trimmed, depth)) else {
             return false;
         };
         depth += u32::from(rule.block);
@@ -96,6 +98,14 @@ fn rule_line(line: &str, depth: u32) -> Option<Rule> {
     Some(Rule { number, depth, block, ..rule })
 }
 
+/// Takes a numbered line that is no rule we know for what it is: a rule, and its place among the others.
+fn unread_rule(line: &str, depth: u32) -> Option<Rule> {
+    let (number, _, text) = split_rule_number(line)?;
+    let head = text.chars().take(Unread::SHOWN).collect();
+    let rule = Rule { number, depth, is_understood: false, ..blank_rule(head, Action::Unread) };
+    number.map(|_| rule)
+}
+
 /// Splits `@N ` or `@N(ID) ` off.
 fn split_rule_number(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
     let Some(rest) = line.strip_prefix('@') else {
@@ -116,12 +126,26 @@ fn rule_text(text: &str) -> Option<Rule> {
     let (head, head_target) = split_target(head);
     let (tail, tail_target) = split_target(tail);
     let mut words = Tokens::new(head);
+    let action = body::parse_action(&mut words)?;
     let mut rule = Rule {
+        labels: labels.into_iter().map(str::to_owned).collect(),
+        target: tail_target.or(head_target).map(without_counts),
+        ..blank_rule(text.to_owned(), action)
+    };
+    for mut words in [words, Tokens::new(tail)] {
+        rule.is_understood &= body::parse_conditions(&mut rule, &mut words);
+    }
+    Some(rule)
+}
+
+/// Returns a rule without conditions.
+fn blank_rule(text: String, action: Action) -> Rule {
+    Rule {
         number: None,
         depth: 0,
         block: false,
-        text: text.to_owned(),
-        action: body::parse_action(&mut words)?,
+        text,
+        action,
         direction: None,
         quick: false,
         interface: None,
@@ -132,16 +156,12 @@ fn rule_text(text: &str) -> Option<Rule> {
         to: any_endpoint(),
         keep: None,
         state_options: StateOptions::default(),
-        labels: labels.into_iter().map(str::to_owned).collect(),
+        labels: Vec::new(),
         ridentifier: None,
-        target: tail_target.or(head_target).map(without_counts),
+        target: None,
         counters: None,
         is_understood: true,
-    };
-    for mut words in [words, Tokens::new(tail)] {
-        rule.is_understood &= body::parse_conditions(&mut rule, &mut words);
     }
-    Some(rule)
 }
 
 fn any_endpoint() -> Endpoint {
