@@ -21,6 +21,8 @@ use crate::plain_file;
 
 /// The largest plan, in bytes: a hundred thousand addresses are about ten million.
 const LARGEST: u64 = 64 << 20;
+/// So many of what moved since a plan are named.
+const MOST_NAMED: usize = 5;
 
 /// Writes a plan to a file that must not exist, readable by its owner only.
 pub(super) fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
@@ -95,6 +97,9 @@ async fn apply_checked(
         moved.push("a field of the rules or separators that is not listed here".to_owned());
     }
     if !moved.is_empty() {
+        let more = moved.len().saturating_sub(MOST_NAMED);
+        moved.truncate(MOST_NAMED);
+        moved.extend((more > 0).then(|| format!("and {more} more")));
         return Err(Failure::new(
             FailureKind::Conflict,
             format!(

@@ -113,13 +113,13 @@ fn show_configuration(context: &Context) -> Result<()> {
 fn show_configuration_path(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Found {
-        path: PathBuf,
+        path: String,
         exists: bool,
     }
     let path = configuration_path(context)?;
-    let found = Found { exists: path.exists(), path };
+    let found = Found { exists: path.exists(), path: path.display().to_string() };
     let mut view = View::new("config.path", context.clock.now(), &found)?;
-    view.human.line(found.path.display().to_string());
+    view.human.line(&found.path);
     context.terminal.show(&view)?;
     if !found.exists {
         context.terminal.hint("There is no file yet; `kmsctl config init` writes one.");

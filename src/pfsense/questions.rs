@@ -131,6 +131,8 @@ pub struct Reading {
     pub unread: Vec<(String, Unread)>,
     /// How many more there were.
     pub more_unread: usize,
+    /// How many of them stood in the overload table.
+    pub table_unread: usize,
     /// The exposure that these answers mean, once it was judged.
     pub exposure: OnceLock<Exposure>,
 }
@@ -276,8 +278,9 @@ impl AskedQuestions {
                 add_items(&mut reading.crontab, more);
             }
             Question::Table => {
-                reading.table = checked(&reply, &[0])
-                    .and_then(|()| unread.kept(table::parse_table_entries(&reply.stdout)));
+                let parsed = table::parse_table_entries(&reply.stdout);
+                reading.table_unread = parsed.unread.len() + parsed.more_unread;
+                reading.table = checked(&reply, &[0]).and_then(|()| unread.kept(parsed));
             }
             Question::AliasTable => {
                 let alias = &self.service.alias;
@@ -543,6 +546,7 @@ impl Reading {
             armed: Err(FactError::NotAsked),
             unread: Vec::new(),
             more_unread: 0,
+            table_unread: 0,
             exposure: OnceLock::new(),
         }
     }

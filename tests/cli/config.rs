@@ -138,3 +138,18 @@ fn an_unreadable_file_names_what_helps() {
         assert_eq!(said.contains("config init"), name == "missing", "{name}: {said}");
     }
 }
+
+#[test]
+fn a_home_that_is_no_text_is_shown_too() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let environment = TestEnvironment::new();
+    let odd = std::ffi::OsString::from_vec(b"/nowhere/h\xff".to_vec());
+    let run = |words: &[&str]| {
+        environment.command(words).env("HOME", &odd).env_remove("XDG_CONFIG_HOME").output().unwrap()
+    };
+    for words in [&["config", "path"][..], &["config", "path", "-o", "json"], &["config", "check"]]
+    {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+}

@@ -690,3 +690,13 @@ fn keep_checks_a_record_as_undo_does() {
         assert!(said.contains("altered"), "{command:?}: {said}");
     }
 }
+
+/// However much moved since a plan, what is said of it can be read.
+#[test]
+fn a_stale_plan_names_a_few() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["virusprot", "flush", "--plan-out", "flush.json"]).success();
+    environment.demo(&["virusprot", "expire", "--older-than", "1s", "--yes"]).success();
+    let said = environment.demo(&["apply", "flush.json", "--yes"]).fails_with(6);
+    assert!(said.contains("; and ") && said.matches("blocked since").count() == 5, "{said}");
+}

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::boxes::{Fixture, Version};
 use crate::support::environment::TestEnvironment;
-use crate::support::live::{LiveBox, until};
+use crate::support::live::{LiveBox, program, until};
 use crate::support::sshd::{Login, Options};
 
 const TRANSPORTS: [&str; 2] = ["openssh", "russh"];
@@ -309,4 +309,40 @@ fn caps_do_not_hide_unread_connections() {
     assert_eq!(run.code, Some(0), "{run:?}");
     let said = run.stdout.clone() + &run.stderr;
     assert!(said.contains("Connections: not read"), "{run:?}");
+}
+
+/// An entry that was not understood may be the one that is meant.
+#[test]
+fn an_unread_entry_is_not_missing() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.answer_pfctl(
+        "russh",
+        "*virusprot*show*) echo '   203.0.113.200'; echo '   192.0.2.9@frob'; exit 0 ;;",
+    );
+    for words in [&["delete", "192.0.2.9"][..], &["delete", "192.0.2.0/24"], &["expire"]] {
+        let said =
+            live.environment.run(&[&["virusprot"], words, &["--yes"]].concat()).fails_with(1);
+        assert!(said.contains("1 line of virusprot cannot be read"), "{words:?}: {said}");
+    }
+    live.environment.run(&["virusprot", "delete", "203.0.113.200", "--dry-run"]).success();
+}
+
+/// A configuration that never comes holds no command up for longer than it was given.
+#[test]
+fn no_silence_outlasts_the_timeout() {
+    for (transport, unended) in TRANSPORTS.into_iter().zip(NEVER_ENDS) {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        program(&live.firewall.file("php-at-login"), &format!("#!/bin/sh\n{unended}\n"));
+        for words in [&["status"][..], &["expose", "revoke", "--yes"]] {
+            let begun = Instant::now();
+            let run = live.environment.run(&[words, &["--timeout", "4s"]].concat());
+            let spent = begun.elapsed();
+            assert_eq!(run.code, Some(5), "{transport}: {run:?}");
+            assert!(spent < Duration::from_secs(10), "{transport}, {spent:?}: {run:?}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::settings::values::TypedNetwork;
-use crate::text::format_span;
+use crate::text::{counted, format_span};
 
 /// The longest list of addresses on stdin, in bytes.
 const LONGEST_LIST: u64 = 32 << 20;
@@ -203,6 +203,9 @@ async fn change_entries(
             if keep_count { SourceCounts::Kept } else { change::source_counts(context, reading) };
         let now = reading.clock.now;
         Ok(match plan_freeing(entries, &choice, table, now, &counts)? {
+            Planned::NothingToDo(_) if reading.table_unread > 0 => {
+                return Err(unknown_entries(reading.table_unread, table));
+            }
             Planned::NothingToDo(sentence) => {
                 let job = pointless_clause(reading, &choice, table);
                 Planned::NothingToDo(sentence + &job.unwrap_or_default())
@@ -211,6 +214,16 @@ async fn change_entries(
         })
     };
     change::make_change(context, flags, &command, &questions, plan).await
+}
+
+/// Refuses to say that there is nothing to do where an entry was not understood.
+fn unknown_entries(count: usize, table: &TableName) -> Failure {
+    let table = table.as_str();
+    let lines = counted(count, "line", "lines");
+    Failure::failed(format!(
+        "{lines} of {table} cannot be read, so it is not known whether there is something to do."
+    ))
+    .hint(format!("See every entry on the firewall: `pfctl -t {table} -T show`"))
 }
 
 /// Says where entries never get as old as those that are to be freed: a cron job frees them before.
