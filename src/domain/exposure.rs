@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::pf::rule::{Action, Rule};
+use super::pf::rule::Rule;
 use super::pfsense::change::ConfigurationEdit;
 use super::pfsense::config::{ReadRequest, single_port_of};
 use super::pfsense::configured::{Configured, FilterRule, NatRule};
@@ -393,9 +393,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         closing: closing_step(configured.zip(pair.as_ref()), service),
     };
     let mut rules = loaded.nat.iter().chain(loaded.filter);
-    if let Some(unread) =
-        rules.find(|rule| rule.action == Action::Unread).filter(|_| loaded.enabled)
-    {
+    if let Some(unread) = rules.find(|rule| rule.is_unread()).filter(|_| loaded.enabled) {
         exposure.add_unread_rule(&unread.text);
     }
     exposure

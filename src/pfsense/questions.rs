@@ -22,7 +22,7 @@ use super::agent::{self, ReadRequest};
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::upnp::enter_upnp_anchor;
 use crate::domain::pf::info::{self, Info, Limits};
-use crate::domain::pf::rule::{self, Action, Rule};
+use crate::domain::pf::rule::{self, Rule};
 use crate::domain::pf::source::{self, SourceNode};
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::{self, Entry, Marked};
@@ -348,7 +348,7 @@ fn parse_upnp_anchor(reply: &Gathered, unread: &mut Unreads<'_>) -> Answer<Vec<R
         return Ok(Vec::new());
     }
     check_exit(reply, &[0], unread.program, "")?;
-    unread.kept_rules(&reply.stdout)
+    unread.kept(rule::parse_pf_rules(&reply.stdout))
 }
 
 /// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.
@@ -430,13 +430,13 @@ struct Unreads<'a> {
 }
 
 impl Unreads<'_> {
-    /// Returns the rules. Where none could be read at all, they were not read.
+    /// Returns the rules of the main list. Where none could be read at all, they were not read.
     fn kept_rules(&mut self, text: &[u8]) -> Answer<Vec<Rule>> {
-        let nothing = |rules: &[Rule]| rules.iter().all(|rule| rule.action == Action::Unread);
-        self.kept(
-            rule::parse_pf_rules(text)
-                .map(|rules| if nothing(&rules) { Vec::new() } else { rules }),
-        )
+        let mut parsed = rule::parse_pf_rules(text);
+        if parsed.value.iter().all(Rule::is_unread) {
+            parsed.value.clear();
+        }
+        self.kept(parsed)
     }
 
     /// Returns what was understood. Nothing understood of something printed is no empty answer.

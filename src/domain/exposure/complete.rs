@@ -31,7 +31,7 @@ impl Completeness {
         if filter.is_empty() {
             Self::Empty
         } else if !has_all_numbers(main(), is_scrub)
-            || !has_all_numbers(main(), |rule| !is_scrub(rule) && rule.action != Action::Unread)
+            || !has_all_numbers(main(), |rule| !is_scrub(rule) && !rule.is_unread())
         {
             Self::Gap
         } else if rules().any(|rule| is_anchor(rule, &["tftp-proxy/*"])) {
@@ -89,7 +89,7 @@ fn has_all_numbers<'a>(
 ) -> bool {
     let (mut next, mut is_numbered, mut is_whole) = (0, false, true);
     for rule in rules {
-        let fills = || rule.action == Action::Unread && rule.number == Some(next);
+        let fills = || rule.is_unread() && rule.number == Some(next);
         if is_of_kind(rule) || fills() {
             is_numbered |= rule.number.is_some();
             is_whole &= rule.number == Some(next);

@@ -36,7 +36,8 @@ pub fn enter_upnp_anchor(list: &mut Vec<Rule>, inside: &[Rule]) {
         let kind = kind.strip_prefix("anchor").unwrap_or(&kind);
         list.push(rule);
         if is_anchor {
-            let here = inside.iter().filter(|rule| translation_kind(rule) == kind);
+            let is_here = |rule: &&Rule| rule.is_unread() || translation_kind(rule) == kind;
+            let here = inside.iter().filter(is_here);
             list.extend(here.map(|rule| Rule {
                 depth: 1,
                 // States refer to the rules of the main list by these numbers.

@@ -64,6 +64,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Returns whether not even its action is known.
+    pub fn is_unread(&self) -> bool {
+        self.action == Action::Unread
+    }
+
     /// Returns pfSense's tracker: the ridentifier, else the number in a label `id:N` or `id=N`.
     pub fn tracker(&self) -> Option<u32> {
         let from_label = || {

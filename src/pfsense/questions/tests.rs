@@ -184,8 +184,12 @@ fn the_rules_of_the_anchor_stand_behind_it() {
     let (_, gap) = rdr.split_once("\n@").unwrap();
     let gap = format!("@{gap}");
     let (cut, _) = rdr.rsplit_once("  [").unwrap();
+    let unread = rdr.replacen("rdr on", "frob", 1);
     for (stdout, stderr, inside) in [
         (rdr.as_str(), "", Some(2)),
+        (&unread, "", Some(2)),
+        (&counted(0, "frob all"), "", Some(1)),
+        ("frob\n", "", None),
         ("", "", Some(0)),
         ("", "pfctl: DIOCGETRULES: Invalid argument\n", Some(0)),
         ("", "pfctl: Anchor does not exist.\n", Some(0)),
