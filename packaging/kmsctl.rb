@@ -1,4 +1,8 @@
 # Formula for Homebrew. `tests/release` fills in the version and the sums, and leaves out the archives that it did not build.
+# Homebrew installs from taps only, not from a file: put it into the folder Formula of one.
+#   brew tap-new --no-git local/kmsctl
+#   cp kmsctl.rb "$(brew --repository local/kmsctl)/Formula/"
+#   brew install local/kmsctl/kmsctl
 class Kmsctl < Formula
   desc "Manage the public exposure of a KMS service behind pfSense"
   homepage "https://github.com/viktorbarzin/kmsctl"

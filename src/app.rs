@@ -5,7 +5,6 @@ mod last_reading;
 pub mod situation;
 pub mod watch;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -340,6 +339,15 @@ impl Context {
             interfaces: reading.interfaces.clone(),
             gateways: reading.gateway.into_iter().collect(),
             operator: reading.client,
+            expiry: (reading.crontab.as_ref().ok())
+                .map(|items| Expiry::find(items, &self.settings.service.table)),
+            ..self.configured_surroundings()
+        }
+    }
+
+    /// Returns what is known of them before any connection.
+    pub fn configured_surroundings(&self) -> Surroundings {
+        Surroundings {
             protected: self.settings.networks.protected.clone(),
             public: self.public_address(),
             vantages: self
@@ -347,10 +355,7 @@ impl Context {
                 .into_iter()
                 .filter_map(|vantage| vantage.known_address().map(|at| (vantage.name, at)))
                 .collect(),
-            customers: BTreeMap::new(),
-            customers_unknown: None,
-            expiry: (reading.crontab.as_ref().ok())
-                .map(|items| Expiry::find(items, &self.settings.service.table)),
+            ..Surroundings::default()
         }
     }
 

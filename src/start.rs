@@ -47,22 +47,15 @@ pub fn print_parser_answer(mut error: clap::Error, words: &[String]) -> u8 {
     let error = &error;
     let help = matches!(error.kind(), DisplayHelp | DisplayVersion);
     let environment = Environment::of_process();
-    let mut forms = words.iter().enumerate().filter_map(|(place, word)| {
-        if word == "-o" || word == "--output" {
-            return words.get(place + 1).map(String::as_str);
-        }
-        let short = word.strip_prefix("-o");
-        word.strip_prefix("--output=").or_else(|| Some(short?.trim_start_matches('=')))
-    });
-    let mode = forms
-        .next_back()
+    let mode = typed_value(words, "--output", Some("-o"))
         .or_else(|| environment.variable("KMSCTL_OUTPUT"))
         .and_then(Mode::named)
         .unwrap_or_default();
+    let color = color_choice(typed_value(words, "--color", None), &environment);
+    let terminal = Terminal::new(mode, color, lacks_color(&environment), false, false);
     if !help && matches!(mode, Mode::Json | Mode::Ndjson) {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
         let failure = match nearest(error) {
             Some(command) => Failure::usage(message).hint(did_you_mean(&command)),
             None => Failure::usage(message),
@@ -70,31 +63,55 @@ pub fn print_parser_answer(mut error: clap::Error, words: &[String]) -> u8 {
         terminal.fail(&failure.hint("Run the command with --help."));
         return FailureKind::Usage.exit_code();
     }
+    let rendered = |colored: bool| {
+        let styled = error.render();
+        if colored { styled.ansi().to_string() } else { styled.to_string() }
+    };
     if help {
-        let mut stdout = anstream::stdout();
-        let written = write!(stdout, "{}", error.render().ansi()).and_then(|()| stdout.flush());
+        let written = terminal.write(&rendered(terminal.stdout_color));
         return match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
-                let failure = Failure::failed(format!("The output cannot be written: {error}."));
+            Err(failure) if failure.kind != FailureKind::ReaderGone => {
                 terminal.fail(&failure);
                 failure.kind.exit_code()
             }
             Ok(()) | Err(_) => 0,
         };
     }
-    if words.iter().any(|word| word.len() > 200 || word.chars().any(text::acts_on_terminal)) {
-        let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
+    let is_hostile = |word: &String| word.len() > 200 || word.chars().any(text::acts_on_terminal);
+    let answer = if words.iter().any(is_hostile) {
+        quoted_safely(error, words)
     } else {
-        let _ = error.print();
-    }
+        rendered(terminal.stderr_color)
+    };
+    let _ = std::io::stderr().write_all(answer.as_bytes());
     // clap knows the commands of one place only.
     let suggested = error.get(ContextKind::SuggestedSubcommand);
     if let Some(command) = nearest(error).filter(|_| suggested.is_none()) {
-        Terminal::new(mode, ColorChoice::Auto, environment.no_color, false, false)
-            .hint(&did_you_mean(&command));
+        terminal.hint(&did_you_mean(&command));
     }
     FailureKind::Usage.exit_code()
+}
+
+/// Finds the value of a flag among words that were not parsed, the last one.
+fn typed_value<'a>(words: &'a [String], long: &str, short: Option<&str>) -> Option<&'a str> {
+    let mut values = words.iter().enumerate().filter_map(|(place, word)| {
+        if word == long || Some(word.as_str()) == short {
+            return words.get(place + 1).map(String::as_str);
+        }
+        let joined = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('='));
+        let close = || Some(word.strip_prefix(short?)?.trim_start_matches('='));
+        joined.or_else(close)
+    });
+    values.next_back()
+}
+
+fn color_choice(typed: Option<&str>, environment: &Environment) -> ColorChoice {
+    let word = typed.or_else(|| environment.variable("KMSCTL_COLOR"));
+    word.and_then(ColorChoice::named).unwrap_or_default()
+}
+
+fn lacks_color(environment: &Environment) -> bool {
+    environment.no_color || environment.dumb_terminal
 }
 
 /// Renders a usage error in which no word of the command line acts on the terminal, looks like a line of its own, or fills
@@ -157,11 +174,12 @@ fn build_context(
     mut environment: Environment,
 ) -> std::result::Result<Context, (Terminal, Failure)> {
     let global = &cli.global;
-    let no_color = environment.no_color || environment.dumb_terminal;
+    let no_color = lacks_color(&environment);
+    let color = color_choice(global.color.as_deref(), &environment);
     let word = global.output.as_deref().or_else(|| environment.variable("KMSCTL_OUTPUT"));
     let early = Terminal::new(
         word.and_then(Mode::named).unwrap_or_default(),
-        ColorChoice::Auto,
+        color,
         no_color,
         false,
         false,
@@ -188,7 +206,7 @@ fn build_context(
         }
     };
     let terminal = if problem.is_some() {
-        Terminal::new(early.mode, ColorChoice::Auto, no_color, quiet, verbose)
+        Terminal::new(early.mode, color, no_color, quiet, verbose)
     } else {
         let mode = Mode::named(&settings.output).unwrap_or_default();
         let color = ColorChoice::named(&settings.color).unwrap_or_default();

@@ -68,7 +68,6 @@ pub async fn apply_saved_plan(
     plan: &Plan,
 ) -> Result<()> {
     context.require_configuration()?;
-    flags.someone_can_confirm(context.terminal)?;
     if super::report::entry_of_id(context, plan.id.as_str())?.is_some() {
         return Err(Failure::new(
             FailureKind::Conflict,
@@ -76,6 +75,7 @@ pub async fn apply_saved_plan(
         )
         .hint(format!("See how it ended: `kmsctl history {}`", plan.id)));
     }
+    flags.someone_can_confirm(context.terminal)?;
     let mut session = context.connect().await?;
     let how = How { flags, command, options: Options::default() };
     let worked = Box::pin(apply_checked(context, &mut session, how, plan)).await;

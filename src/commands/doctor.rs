@@ -21,7 +21,7 @@ use crate::domain::reachability::doctor::Facts;
 use crate::domain::reachability::doctor::Login;
 use crate::domain::reachability::finding::{CheckResult, Finding, count_findings};
 use crate::domain::reachability::path;
-use crate::domain::reachability::path::{Evidence, Known, Resolution, Trouble};
+use crate::domain::reachability::path::{Evidence, Known, Resolution};
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
@@ -74,6 +74,8 @@ struct Visit {
     round_trip: Duration,
     /// The firewall's clock minus ours, in seconds.
     clock_offset: i64,
+    /// Why there is no reading: its kind is the exit code, as of every other command.
+    failure: Option<Failure>,
 }
 
 /// Runs `kmsctl doctor`.
@@ -107,11 +109,16 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     findings.extend(cluster.findings);
     findings.push(journal_finding(context));
     context.terminal.show(&doctor_view(context, &visit, &findings, arguments)?)?;
-    conclude_checks(&findings)
+    conclude_checks(&findings, visit.failure.as_ref())
 }
 
-/// Decides the exit code: where all that is wrong is that something cannot be read, nothing else is proven, as `verify` has it.
-fn conclude_checks(findings: &[Finding]) -> Result<()> {
+/// Decides the exit code: of a firewall that was not read, that of the failure; where all that is wrong is that something cannot be read, nothing else is proven, as `verify` has it.
+fn conclude_checks(findings: &[Finding], unread: Option<&Failure>) -> Result<()> {
+    if let Some(failure) = unread {
+        let message =
+            "The firewall was not read: the finding `ssh-login` says why, and what to do.";
+        return Err(Failure::new(failure.kind, message));
+    }
     let wrong = findings.iter().filter(|finding| finding.result == CheckResult::Wrong);
     let (unread, proven): (Vec<&Finding>, Vec<&Finding>) = wrong.partition(|found| found.unread);
     let all = findings.len();
@@ -185,9 +192,10 @@ async fn visit_firewall(context: &Context) -> Result<Visit> {
         FailureKind::Interrupted => Err(failure),
         _ => Ok(Visit {
             login: Err(verify::trouble_of_failure(&failure)),
-            reading: Err(Trouble::new("there is no login")),
+            reading: Err(doctor::no_login()),
             round_trip: Duration::ZERO,
             clock_offset: 0,
+            failure: Some(failure),
         }),
     };
     let mut opened = match context.open(QUESTIONS).await {
@@ -215,6 +223,7 @@ async fn visit_firewall(context: &Context) -> Result<Visit> {
         clock_offset: clock_offset(reading.clock.now, before, after),
         reading: Ok(reading),
         round_trip,
+        failure: None,
     })
 }
 

@@ -355,7 +355,7 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
         number_column("IN").droppable(3),
         number_column("OUT").droppable(3),
         number_column("OLDEST").droppable(1),
-        text_column(""),
+        text_column("FLAGS"),
     ];
     if rates.is_some() {
         columns.insert(6, number_column("RATE").droppable(2));

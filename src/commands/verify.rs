@@ -195,60 +195,97 @@ fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement)
 
 pub const COLUMNS: &[&str] = &["check", "result", "evidence", "fix"];
 
-/// Adds findings for people: what was found, and below it what to do. What one cause keeps from being seen, or makes
-/// pointless, is one line with the number of checks; `failure` is said elsewhere.
+/// Adds findings for people: what was found, and below it what to do. What is wrong comes first; what one cause explains, or
+/// keeps from being seen, is one line with the number of checks below that cause. `failure` is said elsewhere.
 pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Failure>) {
-    let of_cause = |finding: &Finding| -> Vec<&'static str> {
-        let same = findings.iter().filter(|other| {
-            (other.result, &other.evidence, &other.fix)
-                == (finding.result, &finding.evidence, &finding.fix)
-        });
-        same.map(|other| other.check).collect()
-    };
-    for finding in findings {
-        let (mut finding, mut label) = (finding.clone(), finding.check.to_owned());
-        let seen = matches!(finding.result, CheckResult::Ok | CheckResult::Wrong);
-        let checks = of_cause(&finding);
-        if !seen && checks.len() > 1 {
-            if checks.first() != Some(&finding.check) {
-                continue;
-            }
-            let why = finding.evidence.trim_end_matches('.').to_owned();
-            let cause = why.strip_prefix("Unknown: ").unwrap_or(&why);
-            let is_shown = findings
-                .iter()
-                .any(|wrong| wrong.result == CheckResult::Wrong && wrong.evidence.contains(cause));
-            let elsewhere = match failure.filter(|failure| failure.message.contains(cause)) {
-                Some(_) => Some("The firewall was not read"),
-                None => is_shown.then_some("For the same reason"),
-            };
-            finding.fix = finding.fix.filter(|_| elsewhere.is_none());
-            let why = elsewhere.unwrap_or(&why);
-            finding.evidence = format!("{why} ({}).", checks.join(", "));
-            label = format!("{} checks", checks.len());
-        }
-        let finding = &finding;
-        let tone = match finding.result {
-            CheckResult::Ok => Tone::Good,
-            CheckResult::Wrong => Tone::Bad,
-            CheckResult::Unknown => Tone::Warning,
-            CheckResult::Skipped => Tone::Plain,
+    let mut sorted: Vec<(&Finding, Option<Cause<'_>>)> =
+        findings.iter().map(|finding| (finding, cause_of(finding, findings, failure))).collect();
+    let place_of = |check: &str| findings.iter().position(|other| other.check == check);
+    sorted.sort_by_key(|(finding, cause)| match (cause, finding.result) {
+        (Some(Cause::Check(leader)), _) => (0, place_of(leader), true),
+        (_, CheckResult::Wrong) => (0, place_of(finding.check), false),
+        (_, CheckResult::Unknown) => (1, None, false),
+        (_, CheckResult::Ok | CheckResult::Skipped) => (2, None, false),
+    });
+    let mut fixes: Vec<&Finding> = Vec::new();
+    for (place, (finding, cause)) in sorted.iter().enumerate() {
+        let is_same = |(other, its): &&(&Finding, Option<Cause<'_>>)| {
+            cause.is_some() && (other.result, its) == (finding.result, cause)
         };
-        let word = match finding.result {
-            CheckResult::Wrong => "WRONG",
-            other => other.name(),
-        };
-        human.field(&label, format!("{word:<9}{}", finding.evidence), tone);
-        if let Some(fix) = &finding.fix {
-            human.field("", format!("Fix: {fix}"), Tone::Plain);
+        if sorted.iter().take(place).any(|other| is_same(&other)) {
+            continue;
         }
+        let checks: Vec<&str> =
+            sorted.iter().filter(is_same).map(|(other, _)| other.check).collect();
+        let many = checks.len() > 1;
+        let label =
+            if many { format!("{} checks", checks.len()) } else { finding.check.to_owned() };
+        let why = match cause {
+            Some(Cause::Check(_)) => "For the same reason.",
+            Some(Cause::Failure) => "The firewall was not read.",
+            Some(Cause::Words(..)) | None => finding.evidence.as_str(),
+        };
+        let evidence = if many {
+            format!("{} ({}).", why.trim_end_matches('.'), checks.join(", "))
+        } else {
+            why.to_owned()
+        };
+        let (word, tone) = match finding.result {
+            CheckResult::Ok => ("ok", Tone::Good),
+            CheckResult::Wrong => ("WRONG", Tone::Bad),
+            CheckResult::Unknown => ("unknown", Tone::Warning),
+            CheckResult::Skipped => ("skipped", Tone::Plain),
+        };
+        human.field(&label, format!("{word:<9}{evidence}"), tone);
+        let is_said = matches!(cause, Some(Cause::Check(_) | Cause::Failure));
+        let Some(fix) = finding.fix.as_ref().filter(|_| !is_said) else {
+            continue;
+        };
+        let first = fixes.iter().find(|other| other.fix.as_ref() == Some(fix));
+        let fix = first.map_or_else(|| fix.clone(), |first| format!("as of {}.", first.check));
+        human.field("", format!("Fix: {fix}"), Tone::Plain);
+        fixes.push(finding);
+    }
+}
+
+/// What several checks have in common.
+#[derive(PartialEq)]
+enum Cause<'a> {
+    /// This check is wrong.
+    Check(&'static str),
+    /// The firewall was not read.
+    Failure,
+    /// The same words.
+    Words(&'a str, Option<&'a str>),
+}
+
+/// Finds what a finding follows from, where it is none of its own.
+fn cause_of<'a>(
+    finding: &'a Finding,
+    findings: &[Finding],
+    failure: Option<&Failure>,
+) -> Option<Cause<'a>> {
+    let words = finding.evidence.trim_end_matches('.');
+    let words = words.strip_prefix("Unknown: ").unwrap_or(words);
+    let is_unknown = finding.result == CheckResult::Unknown;
+    let leader = findings.iter().filter(|other| other.result == CheckResult::Wrong).find(|other| {
+        finding.follows == Some(other.check) || is_unknown && other.evidence.contains(words)
+    });
+    let is_seen = matches!(finding.result, CheckResult::Ok | CheckResult::Wrong);
+    match leader {
+        Some(leader) => Some(Cause::Check(leader.check)),
+        None if is_seen => None,
+        None if is_unknown && failure.is_some_and(|failure| failure.message.contains(words)) => {
+            Some(Cause::Failure)
+        }
+        None => Some(Cause::Words(&finding.evidence, finding.fix.as_deref())),
     }
 }
 
 /// Finds the outside interface's addresses; its name is known from the configuration alone.
 pub fn find_wan(reading: &Reading) -> Known<Wan> {
     let configured = reading.configured.as_ref().map_err(|error| {
-        Trouble::new(format!("which interface is outside is not known, as {error}"))
+        Trouble::new(format!("which interface is outside is not known, as {error}")).follows("php")
     })?;
     let device = configured.interface.as_ref().and_then(|interface| interface.device.as_deref());
     let device = device
@@ -266,6 +303,7 @@ pub fn trouble_of_failure(failure: &Failure) -> Trouble {
         why: failure.message.trim_end_matches('.').to_owned(),
         fix: failure.hints.first().cloned(),
         fault: false,
+        follows: None,
     }
 }
 
@@ -275,6 +313,7 @@ pub fn known_fact<T>(fact: &Answer<T>) -> Known<&T> {
         why: error.to_string(),
         fix: Failure::from(error).hints.into_iter().next(),
         fault: error.is_fault(),
+        follows: None,
     })
 }
 
@@ -331,7 +370,10 @@ fn conclude_verdict(judgement: &Judgement) -> Result<()> {
         Some(true) => Ok(()),
         Some(false) => {
             let wrong = judgement.hops.iter().filter(|hop| hop.result == CheckResult::Wrong);
-            let names: Vec<&str> = wrong.map(|hop| hop.check).collect();
+            let is_led = |hop: &&Finding| {
+                matches!(cause_of(hop, &judgement.hops, None), Some(Cause::Check(_)))
+            };
+            let names: Vec<&str> = wrong.filter(|hop| !is_led(hop)).map(|hop| hop.check).collect();
             let which = if names.is_empty() {
                 String::new()
             } else {

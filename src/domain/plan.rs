@@ -41,7 +41,7 @@ pub use facts::{configuration_facts, entry_facts, state_facts};
 pub use opening::{SavedRecords, plan_restore};
 pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
 pub use states::{Live, PlannedState, StatesChoice, plan_kill, rule_labels};
-pub use table::{SourceCounts, TableChoice, block, plan_freeing};
+pub use table::{SourceCounts, TableChoice, block, check_blockable, plan_freeing};
 pub use undo::{Past, plan_keep, plan_undo};
 
 /// The schema this program writes; it reads this one and no newer.

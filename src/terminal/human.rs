@@ -45,6 +45,8 @@ pub struct TableColumn {
     right: bool,
     /// Left out on narrow terminals, highest first; 0 always stays.
     dropped: u8,
+    /// Says below the table how to read it.
+    legend: Option<&'static str>,
 }
 
 impl TableColumn {
@@ -54,14 +56,20 @@ impl TableColumn {
         self.dropped = order;
         self
     }
+
+    #[must_use]
+    pub fn explained(mut self, legend: &'static str) -> Self {
+        self.legend = Some(legend);
+        self
+    }
 }
 
 pub fn text_column(title: &'static str) -> TableColumn {
-    TableColumn { title, right: false, dropped: 0 }
+    TableColumn { title, right: false, dropped: 0, legend: None }
 }
 
 pub fn number_column(title: &'static str) -> TableColumn {
-    TableColumn { title, right: true, dropped: 0 }
+    TableColumn { title, right: true, dropped: 0, legend: None }
 }
 
 /// What a view shows to people.
@@ -276,6 +284,8 @@ fn render_table(
         }
     }
     let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let legends = shown.iter().filter_map(|(index, _)| columns.get(*index)?.legend);
+    text.extend(legends.map(|legend| wrap_text(legend, width, 0)));
     let is_shown = |place: &usize| shown.iter().any(|(index, _)| index == place);
     let left_out = (0..columns.len()).filter(|place| !is_shown(place));
     let left_out = left_out.filter_map(|place| columns.get(place)).map(|column| column.title);
@@ -310,6 +320,8 @@ fn render_stacked(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u
             }
         }
     }
+    let legends = columns.iter().filter_map(|column| column.legend);
+    text.extend(legends.map(|legend| wrap_text(legend, width, 0)));
     text
 }
 

@@ -67,7 +67,8 @@ pub struct Terminal {
     pub interactive: bool,
     /// Standard output is coloured.
     pub stdout_color: bool,
-    stderr_color: bool,
+    /// Talk is coloured.
+    pub stderr_color: bool,
     /// Width that talk is wrapped to; `None` into a pipe.
     talk_width: Option<u16>,
     /// What printed commands carry. One a process, so that the terminal stays a plain value.

@@ -87,6 +87,10 @@ async fn greet_from_inside(context: &Context) -> (ServiceConnection, Option<Bind
         let (connection, answer) = simulator::inside::simulated_greeting(context.demo_condition());
         return (connection, answer.filter(|_| target.speaks_kms));
     }
+    // The built-in address beside a firewall of the operator's is that of another network.
+    if context.layers.name_a_firewall() && !context.layers.names_key("service.address") {
+        return (ServiceConnection::NotNamed, None);
+    }
     greet_service((target.address, target.port).into(), target.speaks_kms).await
 }
 
@@ -115,6 +119,7 @@ pub fn known_answer<T>(answer: Result<T, KubectlError>) -> Known<T> {
         why: error.to_string(),
         fix: Some(error.fix().to_owned()),
         fault: false,
+        follows: None,
     })
 }
 

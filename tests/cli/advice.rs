@@ -339,3 +339,159 @@ fn a_screen_says_an_outcome_once() {
     let piped = demo_in("load-fails").demo(&["expose", "revoke", "--yes"]);
     assert!(piped.stderr.contains(cause) && piped.stdout.contains(cause), "{piped}");
 }
+
+/// A cause stands in front, once; the checks that it took with it are counted below it, and each is in the JSON.
+#[test]
+fn one_cause_is_said_first_and_once() {
+    let verify = ["announcement", "endpoints", "connect", "speaks"];
+    let php = ["pfsense-version", "pending-changes", "ha", "pair", "association", "wan", "alias"];
+    for (scenario, command, cause, followers) in [
+        ("backend-dead", "verify", "pod", &verify[..]),
+        ("backend-dead", "doctor", "pod", &verify[..2]),
+        ("php-missing", "doctor", "php", &php),
+        ("denied", "doctor", "pf", &["table", "caps", "alias"]),
+    ] {
+        let environment = demo_in(scenario);
+        let shown = environment.demo(&[command]);
+        let mut lines = shown.stdout.lines().filter(|line| !line.starts_with("Verdict"));
+        let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        assert!(first.starts_with(cause) && first.contains("WRONG"), "{scenario}: {shown}");
+        for check in followers {
+            assert!(labelled(&shown.stdout, &format!("{check} ")).is_empty(), "{check}: {shown}");
+            let listed = [format!("({check}"), format!(", {check}")];
+            assert!(listed.iter().any(|listed| shown.stdout.contains(listed)), "{check}: {shown}");
+        }
+        assert!(shown.stdout.contains("For the same reason ("), "{shown}");
+        let data = environment.demo(&[command, "-o", "json"]).stdout;
+        for check in followers {
+            assert!(data.contains(&format!("\"check\": \"{check}\"")), "{check}: {data}");
+        }
+    }
+    let dead = demo_in("backend-dead").demo(&["verify"]);
+    assert!(dead.stderr.contains("Wrong: pod."), "{dead}");
+}
+
+#[test]
+fn no_fix_is_said_twice() {
+    for scenario in ["absent", "drifted", "half", "old-target", "one-to-one", "pass-association"] {
+        for command in ["verify", "doctor"] {
+            let shown = demo_in(scenario).demo(&[command]);
+            let mut fixes = labelled(shown.stdout.trim(), " ");
+            fixes.retain(|line| line.contains("Fix: ") && !line.contains("Fix: as of "));
+            let all = fixes.len();
+            fixes.sort_unstable();
+            fixes.dedup();
+            assert_eq!(fixes.len(), all, "{scenario}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_pair_hides_no_path_without_caps() {
+    for scenario in ["one-to-one", "second-wan", "upnp"] {
+        let environment = demo_in(scenario);
+        environment.demo(&["expose", "revoke", "--yes"]).fails_with(7);
+        for command in ["verify", "doctor"] {
+            let shown = environment.demo(&[command]);
+            assert!(!shown.stdout.contains("Nothing gets in"), "{scenario}: {shown}");
+        }
+    }
+    let off = demo_in("pf-disabled").demo(&["doctor"]);
+    assert!(!off.stdout.contains("Nothing gets in"), "{off}");
+}
+
+#[test]
+fn nothing_to_do_names_what_lets_in_beside() {
+    for (scenario, beside) in [
+        ("one-to-one", "1:1 NAT on wan"),
+        ("second-wan", "a port forward on opt2"),
+        ("upnp", "a port opened by UPnP"),
+        ("open", ""),
+    ] {
+        let environment = demo_in(scenario);
+        for words in [
+            &["expose", "apply", "--yes"][..],
+            &["expose", "restore", "--yes"],
+            &["ratelimit", "default", "--yes"],
+        ] {
+            let told = environment.demo(words).success();
+            assert!(told.starts_with("Nothing to do"), "{scenario} {words:?}: {told}");
+            assert!(told.contains(beside), "{scenario} {words:?}: {told}");
+            assert_eq!(told.contains("leads to"), scenario != "open", "{words:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_closing_advises_nothing_that_opens() {
+    let mut refused = 0;
+    for scenario in UNWILLING {
+        for words in [&["expose", "revoke"][..], &["expose", "revoke", "--delete"]] {
+            let outcome = demo_in(scenario).demo(&[words, &["--yes", "--timeout", "2s"]].concat());
+            if outcome.code == Some(0) {
+                continue;
+            }
+            refused += 1;
+            let hints = outcome.stderr.split("hint: ").skip(1);
+            for hint in hints.filter(|hint| !hint.contains("puts ")) {
+                for opens in ["expose apply", "expose restore", "ratelimit loosen"] {
+                    assert!(!hint.contains(opens), "{scenario} {words:?}: {outcome}");
+                }
+            }
+        }
+    }
+    assert!(refused > 5, "only {refused} were refused");
+}
+
+#[test]
+fn paths_of_one_rule_are_one_warning() {
+    let plan = demo_in("group-forward").demo(&["expose", "revoke", "--dry-run"]).success();
+    assert_eq!(plan.matches("does not manage").count(), 1, "{plan}");
+    for place in ["192.168.1.2:21688", "203.0.113.2:21688"] {
+        assert!(plan.contains(place), "{plan}");
+    }
+}
+
+/// Where only the firewall is named, the built-in service is that of another network: it is not contacted.
+#[test]
+fn a_service_that_is_not_named_is_not_tried() {
+    let away = crate::support::stubs::closed_port();
+    let environment = TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_PORT", away.to_string())
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+        .variable("KMSCTL_SERVICE_HOST", "");
+    let filed = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
+    filed.write_config(&format!(
+        "[firewall]\nhost = \"127.0.0.1\"\nport = {away}\ntransport = \"russh\"\n[service]\nhost = \"\"\n"
+    ));
+    for environment in [environment, filed] {
+        let verified = environment.run(&["verify", "-o", "json"]);
+        assert_eq!(verified.code, Some(5), "{verified}");
+        let data: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+        let hops = data["data"]["hops"].as_array().expect("hops");
+        let connect = hops.iter().find(|hop| hop["check"] == "connect").expect("the hop");
+        assert_eq!(connect["result"], "unknown", "{connect}");
+        let evidence = connect["evidence"].as_str().expect("text");
+        assert!(evidence.starts_with("Not tried: "), "{connect}");
+        let fix = connect["fix"].as_str().expect("text");
+        assert!(fix.contains("service.address"), "{connect}");
+        let named = environment.variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1");
+        let named = named.variable("KMSCTL_SERVICE_PORT", away.to_string());
+        let verified = named.run(&["verify"]);
+        assert!(!verified.stdout.contains("Not tried"), "{verified}");
+    }
+}
+
+/// `status`, `verify` and `doctor` give one answer to a firewall that cannot be reached.
+#[test]
+fn a_firewall_that_is_away_has_one_exit_code() {
+    let environment = TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_PORT", crate::support::stubs::closed_port().to_string())
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+        .variable("KMSCTL_SERVICE_HOST", "");
+    for command in ["status", "verify", "doctor"] {
+        let away = environment.run(&[command]);
+        assert_eq!(away.code, Some(5), "{away}");
+        assert!(away.stderr.contains("error: "), "{away}");
+    }
+}

@@ -127,7 +127,7 @@ fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
     };
     let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
     let results = results(&outcome, "findings");
-    assert_eq!(outcome.code, Some(3), "{outcome}");
+    assert_eq!(outcome.code, Some(5), "{outcome}");
     for (check, result) in [
         ("ssh-login", "wrong"),
         ("ssh-host-key", "unknown"),

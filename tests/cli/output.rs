@@ -5,6 +5,7 @@ use std::fs::File;
 use std::process::Output;
 
 use crate::support::environment::TestEnvironment;
+use crate::support::screen::at_terminal;
 
 /// What a terminal would act on, with a line that looks like an error of its own.
 const ODD: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\u{9b}31m\u{200b}\r\nerror: fine";
@@ -166,4 +167,38 @@ fn a_user_name_of_any_kind_stops_no_change() {
         assert!(who.len() < 80 && who.ends_with("@demo"), "{who}");
         assert!(!who.chars().any(char::is_control), "{who}");
     }
+}
+
+/// What the parser says, and what is wrong before anything is parsed through, has the colour that was asked for.
+#[test]
+fn usage_errors_and_help_have_the_colour_asked_for() {
+    let colored = |environment: &TestEnvironment, words: &str| {
+        at_terminal(environment, 80, 24, words).contains("\u{1b}[")
+    };
+    let lines = [
+        "no-such-command",
+        "status --no-such-flag",
+        "ratelimit set --rate x",
+        "--help",
+        "status -h",
+        "--config /nonexistent status",
+        "statsu",
+    ];
+    let plain = TestEnvironment::new();
+    for line in lines {
+        for never in [format!("--color never {line}"), format!("{line} --color=never")] {
+            assert!(!colored(&plain, &never), "{never}");
+        }
+        assert!(colored(&plain, line), "{line}");
+    }
+    for (name, value) in [("NO_COLOR", "1"), ("KMSCTL_COLOR", "never"), ("TERM", "dumb")] {
+        let environment = TestEnvironment::new().variable(name, value);
+        for line in lines {
+            assert!(!colored(&environment, line), "{name}: {line}");
+        }
+    }
+    // Into a pipe only what was asked for.
+    let piped = plain.run(&["--color", "always", "no-such-command"]);
+    assert!(piped.stderr.contains("\u{1b}["), "{piped}");
+    assert!(!plain.run(&["no-such-command"]).stderr.contains("\u{1b}["));
 }

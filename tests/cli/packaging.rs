@@ -74,11 +74,40 @@ fn packages_name_files_that_exist() {
             "usr/share/fish/vendor_completions.d/kmsctl.fish",
             "usr/share/doc/kmsctl/runbooks/",
             "usr/share/doc/kmsctl/examples/",
+            "usr/lib/systemd/system/kmsctl-exporter.service",
         ] {
             assert!(
                 files.iter().any(|(_, to)| to.starts_with(place)),
                 "{kind} puts nothing into {place}"
             );
+        }
+    }
+}
+
+/// The unit is there for whoever wants it: without scripts of its own a package enables and starts nothing.
+#[test]
+fn no_package_starts_the_exporter() {
+    let metadata = metadata();
+    for scripts in ["maintainer-scripts", "systemd-units"] {
+        assert!(metadata["deb"].get(scripts).is_none(), "{scripts}");
+    }
+    let rpm = metadata["generate-rpm"].as_table().expect("a table");
+    assert!(!rpm.keys().any(|key| key.contains("script")), "{rpm:?}");
+    let unit = read("deploy/exporter.service");
+    assert!(unit.contains("ExecStart=/usr/bin/kmsctl "), "{unit}");
+    assert!(unit.contains("systemctl enable --now kmsctl-exporter\n"), "{unit}");
+}
+
+/// Homebrew refuses a formula that lies in no tap.
+#[test]
+fn the_formula_is_installed_from_a_tap() {
+    for file in ["README.md", "packaging/kmsctl.rb"] {
+        let text = read(file);
+        assert!(!text.contains("brew install ./"), "{file}");
+        for step in
+            ["brew tap-new --no-git local/kmsctl", "/Formula/", "brew install local/kmsctl/kmsctl"]
+        {
+            assert!(text.contains(step), "{file}: {step}");
         }
     }
 }

@@ -371,3 +371,16 @@ fn a_preview_of_a_file_needs_no_cluster() {
     let told = environment.run(&["ratelimit", "preview", "tighten"]).fails_with(2);
     assert!(told.contains("--log FILE"), "{told}");
 }
+
+#[test]
+fn a_preview_says_how_to_read_its_timeline() {
+    let environment = TestEnvironment::new();
+    let preview = |width: &str| {
+        let words = ["ratelimit", "preview", "tighten", "--width", width];
+        environment.demo(&words).success()
+    };
+    let wide = preview("140");
+    assert!(wide.contains("TIMELINE: a mark is 5 minutes"), "{wide}");
+    let narrow = preview("60");
+    assert!(!narrow.contains("TIMELINE: a mark"), "{narrow}");
+}

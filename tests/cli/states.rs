@@ -92,3 +92,11 @@ fn clients_are_named_by_network_and_by_what_is_printed() {
     let left = sources(&[]);
     assert_eq!(left.len(), all.len() - within.len(), "{left:?}");
 }
+
+/// Each cell stands below a title, also that of who is blocked.
+#[test]
+fn no_column_of_states_is_nameless() {
+    let shown = TestEnvironment::new().demo(&["states"]).success();
+    let head = shown.lines().find(|line| line.starts_with("SOURCE")).expect("titles");
+    assert!(head.ends_with("FLAGS"), "{shown}");
+}

@@ -460,3 +460,36 @@ fn the_services_own_address_is_never_blocked() {
         assert!(told.fails_with(1).contains("clients reach the service at that address"));
     }
 }
+
+/// What is wrong with the words is said before that there is no terminal to confirm at.
+#[test]
+fn words_are_judged_before_the_terminal() {
+    let environment = TestEnvironment::new();
+    for address in ["10.0.0.5", "192.168.0.0/16", "127.0.0.1", "224.0.0.1", "fe80::1", "0.0.0.0/0"]
+    {
+        let refused = environment.demo(&["virusprot", "add", address]).fails_with(1);
+        assert!(refused.contains("is not blocked:"), "{address}: {refused}");
+        assert!(!refused.contains("no terminal"), "{address}: {refused}");
+    }
+    for command in ["add", "delete"] {
+        let mut listed = environment.command(&["--demo", "virusprot", command, "-"]);
+        let list = environment.home().join("list");
+        std::fs::write(&list, "203.0.113.250\nkms.example\n").expect("a list");
+        let list = std::fs::File::open(&list).expect("a list");
+        let output = listed.stdin(list).output().expect("kmsctl runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("line 2: kms.example"), "{told}");
+    }
+    let plan = environment.home().join("plan").display().to_string();
+    environment.demo(&["ratelimit", "tighten", "--plan-out", &plan]).success();
+    environment.demo(&["apply", &plan, "--yes"]).success();
+    let again = environment.demo(&["apply", &plan]).fails_with(6);
+    assert!(again.contains("carried out already"), "{again}");
+    for words in
+        [&["virusprot", "add", "203.0.113.250"][..], &["virusprot", "delete", "203.0.113.250"]]
+    {
+        let refused = environment.demo(words).fails_with(4);
+        assert!(refused.contains("no terminal"), "{refused}");
+    }
+}

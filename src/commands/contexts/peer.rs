@@ -72,13 +72,13 @@ async fn change_both_tables(
     flags: &ChangeFlags,
     global: &[OsString],
 ) -> Result<()> {
-    flags.someone_can_confirm(context.terminal)?;
     let words = own_words();
     if flags.plan_out.is_some() || words.iter().any(|word| word == "-") {
         return Err(Failure::usage(
             "On a pair there is a plan for each node, and addresses are arguments: --plan-out and - need --alone.",
         ));
     }
+    flags.someone_can_confirm(context.terminal)?;
     if flags.dry_run {
         return super::look_in_contexts(context, rows).await;
     }

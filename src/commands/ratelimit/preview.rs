@@ -27,8 +27,8 @@ use crate::domain::pf::table::TableName;
 use crate::domain::plan;
 use crate::domain::plan::Risk;
 use crate::domain::ratelimit::preview::{
-    BlockedSource, ConnectionReader, CutSource, SeenConnections, cuts_sentence, preview_caps,
-    tripping_sources,
+    BlockedSource, ConnectionReader, CutSource, SPARKLINE_LEGEND, SeenConnections, cuts_sentence,
+    preview_caps, tripping_sources,
 };
 use crate::domain::ratelimit::{Caps, is_wider, preset_of};
 use crate::domain::virusprot::block_log::{BlockEvent, periods_between};
@@ -571,7 +571,7 @@ fn preview_view(
         text_column("BY").droppable(4),
         number_column("BLOCKED FOR"),
         number_column("REFUSED").droppable(5),
-        text_column("TIMELINE").droppable(6),
+        text_column("TIMELINE").droppable(6).explained(SPARKLINE_LEGEND),
         text_column("FLAGS"),
     ];
     view.human.table(columns, rows.collect());

@@ -1,7 +1,7 @@
 //! `kmsctl virusprot add|delete|expire|flush`: blocks or frees addresses. What is planned is `domain::plan`'s, how it is done the
 //! procedure's.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use clap::Args as ClapArgs;
 
@@ -10,7 +10,9 @@ use crate::change;
 use crate::change::ChangeFlags;
 use crate::commands::log_side;
 use crate::domain::pf::table::TableName;
-use crate::domain::plan::{Address, Planned, SourceCounts, TableChoice, block, plan_freeing};
+use crate::domain::plan::{
+    Address, Planned, SourceCounts, TableChoice, block, check_blockable, plan_freeing,
+};
 use crate::domain::virusprot::entries::Surroundings;
 use crate::domain::virusprot::expiry::Expiry;
 use crate::error::{Failure, Result};
@@ -105,6 +107,8 @@ pub(super) async fn delete_addresses(context: &Context, arguments: &Delete) -> R
 /// Runs `kmsctl virusprot add`.
 pub(super) async fn block_addresses(context: &Context, arguments: &Add) -> Result<()> {
     let addresses = meant_addresses(context, &arguments.flags, &arguments.addresses)?;
+    check_blockable(&addresses, &context.configured_surroundings())?;
+    arguments.flags.someone_can_confirm(context.terminal)?;
     let command = command_line("virusprot add", &addresses);
     let heard = Box::pin(log_side::fetch_kms_activity(context)).await;
     let unknown: Vec<&str> =
@@ -128,8 +132,6 @@ fn meant_addresses(
     flags: &ChangeFlags,
     words: &[TableWord],
 ) -> Result<Vec<Address>> {
-    // Before stdin is read: an operator who typed `-` at a terminal should not type a list for nothing.
-    flags.someone_can_confirm(context.terminal)?;
     let mut addresses = Vec::new();
     for word in words {
         match word {
@@ -137,7 +139,13 @@ fn meant_addresses(
                 context.say_dropped_ports(&[*typed]);
                 addresses.push(Address::new(typed.net));
             }
-            TableWord::Stdin => addresses.extend(listed_addresses()?),
+            TableWord::Stdin => {
+                // An operator who typed `-` at a terminal should not type a list for nothing.
+                if std::io::stdin().is_terminal() {
+                    flags.someone_can_confirm(context.terminal)?;
+                }
+                addresses.extend(listed_addresses()?);
+            }
         }
     }
     Ok(addresses)

@@ -40,6 +40,22 @@ pub(super) fn nothing_to_do(
     Ok(Planned::NothingToDo(format!("Nothing to do: {why}{more}")))
 }
 
+/// Says that what lets the service in is as wanted, and names what lets in beside it.
+pub(super) fn nothing_to_open(
+    present: &PlanBasis<'_>,
+    terms: ChangeOptions,
+    why: &str,
+) -> Result<Planned, Refusal> {
+    let exposure = present.exposure;
+    let others = exposure.foreign_paths().next().map(|_| {
+        format!(
+            " Beside the managed pair, {} kmsctl names such paths and never changes them: `kmsctl expose show`",
+            exposure.told_paths()
+        )
+    });
+    nothing_to_do(present, terms, &format!("{why}{}", others.unwrap_or_default()))
+}
+
 fn timer_sentence(armed: &Armed) -> String {
     let Armed { id, what, who, .. } = armed;
     let at = time_words(armed.reverts_at);

@@ -2,7 +2,7 @@
 //! and only that is changed. The differences are those of `pfsense::edit`, field by field. Who may connect is
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
-use super::armed::{nothing_to_do, refuse_crossing};
+use super::armed::{nothing_to_open, refuse_crossing};
 use super::effect::{listed_kinds, touched_kinds};
 use super::exposure::{ChangeOptions, PlanBasis, draft_change, ready_pair, switching_title};
 use super::opening::{promised_exposure, refuse_shadowed, refuse_taken, state_of_caps};
@@ -36,7 +36,7 @@ pub fn plan_apply(
     };
     if draft.differences.is_empty() && as_wanted {
         let words = limited.map(|words| format!(" {words}")).unwrap_or_default();
-        return nothing_to_do(
+        return nothing_to_open(
             present,
             terms,
             &format!("the firewall is what the configuration says.{words}"),
@@ -78,10 +78,11 @@ pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
         called_rule("the port forward", nat.descr.as_ref()),
         quoted(target),
     );
-    Refusal::new(RefusalKind::Conflict, message).hint(
-        "`kmsctl expose apply --dry-run` shows what it takes to lead it to the service; or remove it in the GUI.",
-    )
+    Refusal::new(RefusalKind::Conflict, message)
 }
+
+/// Where the port could lead to the service instead.
+pub(super) const LEAD_HERE: &str = "`kmsctl expose apply --dry-run` shows what it takes to lead it to the service; or remove it in the GUI.";
 
 fn called_rule(what: &str, description: Option<&String>) -> String {
     match description.filter(|text| !text.is_empty()) {
@@ -165,7 +166,7 @@ pub(super) fn draft_building(
     };
     let other = pair.forward_elsewhere();
     if let Some(other) = other.filter(|_| !alias) {
-        return Err(leads_elsewhere(other, service));
+        return Err(leads_elsewhere(other, service).hint(LEAD_HERE));
     }
     let aliases = present.configured.aliases.as_slice();
     let is_wider =

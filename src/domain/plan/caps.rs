@@ -1,6 +1,6 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
-use super::armed::{nothing_to_do, refuse_crossing};
+use super::armed::{nothing_to_open, refuse_crossing};
 use super::exposure::{ChangeOptions, PlanBasis, not_recorded, ready_pair};
 use super::opening::state_of_caps;
 use super::{
@@ -99,7 +99,7 @@ pub fn plan_caps(
             Caps { max_src_conn: None, rate: None } => "no caps are set already.".to_owned(),
             now => format!("the caps are {now} already{name}."),
         };
-        return nothing_to_do(present, terms, &why);
+        return nothing_to_open(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
     let mut differences = caps_differences(now, wanted.caps);

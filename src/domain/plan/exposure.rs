@@ -12,7 +12,7 @@ use super::{
 use crate::domain::address::is_private;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::pair::pair_findings;
-use crate::domain::exposure::paths::PathKind;
+use crate::domain::exposure::paths::{PathIn, PathKind};
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
 use crate::domain::pfsense::config::ReadRequest;
@@ -369,15 +369,19 @@ fn draft_closing(
 /// Names the paths that are left once the pair is closed, and what the exposure is then.
 fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
     let left = &present.exposure.left_open;
-    for path in left {
-        let clause = path.path_clause();
+    // One rule may be several paths.
+    for rule in left.chunk_by(|one, next| one.rule_clause() == next.rule_clause()) {
+        let Some(path) = rule.first() else { continue };
+        let clauses: Vec<String> = rule.iter().map(PathIn::path_clause).collect();
         let remedy = match path.kind {
             PathKind::Upnp => "take it back in pfSense (Status > UPnP & NAT-PMP)",
             _ => "switch it off in pfSense",
         };
+        let that = if clauses.len() == 1 { "that path" } else { "these paths" };
+        let it = if clauses.len() == 1 { "it" } else { "them" };
         draft.risks.push(Risk::new(
             "other-path",
-            format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; {remedy}. {}", path.rule_clause()),
+            format!("The service is not closed by this: {}. kmsctl does not manage {that} and leaves {it}; {remedy}. {}", clauses.join("; "), path.rule_clause()),
         ));
     }
     let unread = present.exposure.unread_anchors();
@@ -543,7 +547,9 @@ fn no_rules(
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
     {
-        return Err(leads_elsewhere(other, present.service));
+        // What leads it here opens the service; what closes it is said by hand.
+        let look = "See what is in force, and where it leads: `kmsctl expose show`";
+        return Err(leads_elsewhere(other, present.service).hint(look));
     }
     Ok(None)
 }

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::armed::{nothing_to_do, refuse_crossing};
-use super::build::{draft_building, leads_elsewhere, limited_clause};
+use super::armed::{nothing_to_open, refuse_crossing};
+use super::build::{LEAD_HERE, draft_building, leads_elsewhere, limited_clause};
 use super::effect::lost_fields;
 use super::exposure::{
     ChangeOptions, PlanBasis, draft_change, pair_runs, planned_swap, ready_pair, switching_title,
@@ -110,13 +110,13 @@ pub fn plan_restore(
             ""
         };
         let why = format!("the exposure is {state}.{uncapped}");
-        return nothing_to_do(present, terms, &why);
+        return nothing_to_open(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
     {
-        return Err(leads_elsewhere(other, present.service));
+        return Err(leads_elsewhere(other, present.service).hint(LEAD_HERE));
     }
     refuse_taken(present, nat)?;
     if complete {

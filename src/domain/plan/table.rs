@@ -307,6 +307,20 @@ fn is_network(address: &Address) -> bool {
     address.net.prefix_len() < address.net.max_prefix_len()
 }
 
+/// Refuses addresses that must not be blocked by hand, as far as it is known what lies around.
+pub fn check_blockable(wanted: &[Address], around: &Surroundings) -> Result<(), Refusal> {
+    for address in wanted {
+        if let Some(why) = keeps_out(address, around) {
+            return Err(Refusal::new(
+                RefusalKind::Impossible,
+                format!("{address} is not blocked: {why}."),
+            )
+            .hint("An entry blocks on every interface and for every service. A rule in pfSense can block one service alone."));
+        }
+    }
+    Ok(())
+}
+
 /// Plans to block addresses by hand. What would lock out the operator, the firewall's neighbours or clients behind a router is
 /// refused, and so is everything where the firewall's own networks are not known.
 pub fn block(
@@ -323,15 +337,7 @@ pub fn block(
         )
         .hint("See what cannot be read: `kmsctl doctor --problems`"));
     }
-    for address in wanted {
-        if let Some(why) = keeps_out(address, around) {
-            return Err(Refusal::new(
-                RefusalKind::Impossible,
-                format!("{address} is not blocked: {why}."),
-            )
-            .hint("An entry blocks on every interface and for every service. A rule in pfSense can block one service alone."));
-        }
-    }
+    check_blockable(wanted, around)?;
     let mut wanted: Vec<Address> = wanted.to_vec();
     wanted.sort_unstable();
     wanted.dedup();

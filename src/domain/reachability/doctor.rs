@@ -281,7 +281,7 @@ pub fn limits(
     if let (Some(ours), Some(limit)) = (ours, limits.get("table-entries").copied().flatten()) {
         let table = service.table.as_str();
         numbers.push(format!(
-            "table-entries unknown of {limit} ({table} alone has {ours}; other tables count, too, and were not asked)"
+            "table-entries {ours} in {table} alone, of {limit} for all tables together"
         ));
         if ours.saturating_mul(10) >= limit.saturating_mul(9) {
             full.push("table-entries");
@@ -293,7 +293,10 @@ pub fn limits(
     }
     Finding::wrong(
         "limits",
-        format!("{evidence} Nearly full: {}.", full.join(", ")),
+        format!(
+            "Nearly full, and pf refuses what is beyond: {}. Counted: {evidence}",
+            full.join(", ")
+        ),
         "Raise them in pfSense: System > Advanced > Firewall & NAT.",
     )
 }
@@ -572,6 +575,11 @@ pub struct Login {
     pub sudo: bool,
 }
 
+/// Says why nothing is known of a firewall that could not be logged in to.
+pub fn no_login() -> Trouble {
+    Trouble::new("there is no login").follows("ssh-login")
+}
+
 pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
     let login = match login {
         Ok(login) => login,
@@ -580,8 +588,7 @@ pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
             let mut findings =
                 vec![Finding::wrong("ssh-login", format!("No login: {}.", trouble.why), fix)];
             let rest = CHECKS.into_iter().skip(1);
-            findings
-                .extend(rest.map(|check| Finding::unknown(check, "Unknown: there is no login.")));
+            findings.extend(rest.map(|check| no_login().finding(check)));
             return findings;
         }
     };
@@ -793,7 +800,7 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         "filter-missing",
     ];
     if found == (None, None) {
-        return Finding::unknown("pair", "Unknown: config.xml was not read.");
+        return Finding::unknown("pair", "Unknown: config.xml was not read.").follows("php");
     }
     if let Ok(exposure) = facts.exposure
         && found == (Some(false), Some(false))

@@ -30,11 +30,14 @@ pub struct Finding {
     /// It is wrong that this cannot be read: of what would be read nothing is proven.
     #[serde(skip)]
     pub unread: bool,
+    /// The check that explains this one where it is wrong: people read of both as of one.
+    #[serde(skip)]
+    pub follows: Option<&'static str>,
 }
 
 impl Finding {
     pub fn new(check: &'static str, result: CheckResult, evidence: impl Into<String>) -> Self {
-        Self { check, result, evidence: evidence.into(), fix: None, unread: false }
+        Self { check, result, evidence: evidence.into(), fix: None, unread: false, follows: None }
     }
 
     pub fn ok(check: &'static str, evidence: impl Into<String>) -> Self {
@@ -54,6 +57,12 @@ impl Finding {
     /// Makes one that does not apply.
     pub fn skipped(check: &'static str, evidence: impl Into<String>) -> Self {
         Self::new(check, CheckResult::Skipped, evidence)
+    }
+
+    #[must_use]
+    pub fn follows(mut self, check: &'static str) -> Self {
+        self.follows = Some(check);
+        self
     }
 
     #[must_use]

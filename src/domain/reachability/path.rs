@@ -38,18 +38,27 @@ pub struct Trouble {
     pub fix: Option<String>,
     /// It is proven to be a fault of the very thing that was looked at, and not only of our sight.
     pub fault: bool,
+    /// The check that says why, where one does.
+    pub follows: Option<&'static str>,
 }
 
 impl Trouble {
     /// Makes one without advice.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), fix: None, fault: false }
+        Self { why: why.into(), fix: None, fault: false, follows: None }
+    }
+
+    #[must_use]
+    pub fn follows(mut self, check: &'static str) -> Self {
+        self.follows = Some(check);
+        self
     }
 
     /// Makes the finding of a check that rests on the missing evidence.
     pub fn finding(&self, check: &'static str) -> Finding {
         Finding {
             fix: self.fix.clone(),
+            follows: self.follows,
             ..Finding::unknown(check, format!("Unknown: {}.", self.why))
         }
     }
@@ -374,7 +383,8 @@ fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
                     "No node announces {address}: with externalTrafficPolicy Local only a node with a Ready endpoint does."
                 ),
                 "Make a pod Ready; then look at MetalLB's speakers.",
-            );
+            )
+            .follows("pod");
         }
         [(_, node)] => *node,
         several => {
@@ -452,6 +462,7 @@ fn endpoints_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
         sentence,
         "Look at the pods, and whether the Service's selector fits their labels.",
     )
+    .follows("pod")
 }
 
 /// Most pods that a sentence names.
@@ -720,9 +731,26 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
         State::Unknown => {
             Finding::unknown("caps", "Unknown: it is not clear whether connections get in.")
         }
-        State::Closed | State::Half | State::Absent => {
-            Finding::skipped("caps", "Nothing gets in that could be capped.")
+        State::Closed | State::Half | State::Absent => idle_caps(exposure),
+    }
+}
+
+/// Judges the caps where the managed pair lets nothing in: other paths may.
+fn idle_caps(exposure: &Exposure) -> Finding {
+    let check = "caps";
+    if let Some(paths) = exposure.uncapped_clause() {
+        let evidence = format!("No source is capped where {paths}.");
+        return Finding::wrong(check, evidence, whole::FOREIGN);
+    }
+    match exposure.lets_in() {
+        _ if !exposure.filtering => {
+            Finding::skipped(check, "pf is disabled, so no cap is in force.").follows("pf")
         }
+        Some(false) => Finding::skipped(check, "Nothing gets in that could be capped."),
+        Some(true) | None => Finding::skipped(
+            check,
+            "The managed pair lets nothing in that could be capped; other paths have caps of their own.",
+        ),
     }
 }
 
@@ -769,7 +797,7 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
         "Make {wanted} the only member of the alias (Firewall > Aliases), or correct service.address."
     );
     match (alias.configured, alias.as_expected) {
-        (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read."),
+        (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read.").follows("php"),
         (Some(false), _) => Finding::wrong(
             "alias",
             format!("The alias {name} does not exist: pfSense loads neither rule."),
@@ -988,6 +1016,8 @@ pub enum ServiceConnection {
     Silent {
         seconds: u64,
     },
+    /// Its address is the built-in one, and the firewall is another.
+    NotNamed,
     /// This machine could not even send.
     NoWay {
         reason: String,
@@ -997,7 +1027,16 @@ pub enum ServiceConnection {
 /// Judges the hops `connect` and `speaks`.
 pub fn service_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
     let place = format!("{}:{}", evidence.service.address, evidence.service.port);
-    vec![connect_hop(evidence, &place), speaks_hop(evidence)]
+    let pods = evidence.cluster.and_then(|cluster| cluster.pods.as_ref().ok());
+    let is_dead = pods.is_some_and(|pods| !pods.items.iter().any(Pod::is_ready));
+    let connect = connect_hop(evidence, &place);
+    let answered = !matches!(
+        evidence.connection,
+        ServiceConnection::Refused | ServiceConnection::Silent { .. }
+    );
+    let cause = if is_dead && !answered { "pod" } else { "connect" };
+    let connect = if cause == "pod" { connect.follows(cause) } else { connect };
+    vec![connect, speaks_hop(evidence, cause)]
 }
 
 fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
@@ -1011,12 +1050,14 @@ fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
         ),
         ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {}.", format_span(*seconds)))
             .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that no node announces the address."),
+        ServiceConnection::NotNamed => Finding::unknown("connect", format!("Not tried: {place} is the built-in service.address, and the configuration names a firewall without saying where its service is."))
+            .fix("Set service.address in the configuration (or KMSCTL_SERVICE_ADDRESS) to the address that the firewall leads to; `kmsctl config init` reads it off the firewall."),
         ServiceConnection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
             .fix("Run it inside (LAN or VPN)."),
     }
 }
 
-fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
+fn speaks_hop(evidence: &Evidence<'_>, unconnected: &'static str) -> Finding {
     let check = "speaks";
     let another =
         "Is that the KMS server? Compare service.address and service.port with what is deployed.";
@@ -1029,7 +1070,7 @@ fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
         );
     }
     let Some(answer) = evidence.answer else {
-        return Finding::unknown(check, "Unknown, as there is no connection.");
+        return Finding::unknown(check, "Unknown, as there is no connection.").follows(unconnected);
     };
     match answer {
         BindAnswer::Kms => Finding::ok(
