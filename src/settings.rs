@@ -19,4 +19,4 @@ pub mod window;
 
 pub use environment::Environment;
 pub use layers::{Layers, Origin};
-pub use resolved::Settings;
+pub use resolved::{Cluster, Settings};

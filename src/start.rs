@@ -6,8 +6,8 @@ use crate::app::Context;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::error::{Failure, FailureKind, Result};
-use crate::settings::{Environment, Layers, Settings};
-use crate::terminal::{Carried, ColorChoice, Mode, Pager, Terminal};
+use crate::settings::{Cluster, Environment, Layers, Settings};
+use crate::terminal::{Carried, CarriedFlags, ColorChoice, Mode, Pager, Terminal};
 use crate::text;
 
 /// Runs a parsed command line and returns the exit code.
@@ -191,7 +191,7 @@ fn build_context(
     let verbose = switched(global.verbose, "KMSCTL_VERBOSE")?;
     let demo = switched(global.demo.is_some(), "KMSCTL_DEMO")?;
     choose_scenario(global, &mut environment);
-    let early = early.carrying(carried(global, &environment, demo));
+    let early = early.carrying(carried(global, &environment, demo, None));
     let (layers, mut problem) = read_layers(global, &environment, demo);
     let settings = match Settings::resolve(&layers, &environment) {
         Ok(mut settings) => {
@@ -212,9 +212,10 @@ fn build_context(
         let color = ColorChoice::named(&settings.color).unwrap_or_default();
         Terminal::new(mode, color, no_color, quiet, verbose)
     };
+    let one_cluster = Some(&settings.cluster).filter(|_| !global.all_contexts);
     let terminal = terminal
         .fitted_to(global.width)
-        .carrying(carried(global, &environment, demo))
+        .carrying(carried(global, &environment, demo, one_cluster))
         .paging(pager(global, &environment));
     if let Some(failure) = problem
         .as_ref()
@@ -273,11 +274,15 @@ fn read_layers(
     Layers::read(read_by, global.config.as_deref(), &global.layers())
 }
 
-/// Returns the flags of this run that the commands it prints must carry.
+/// Commands of kubectl that messages name.
+const KUBECTL_COMMANDS: &str = "cluster-info config delete describe get logs patch rollout top";
+
+/// Returns the flags that the commands it prints must carry: those of this run, and the cluster's place once it is known.
 fn carried(
     global: &cli::Global,
     environment: &Environment,
     demo: bool,
+    cluster: Option<&Cluster>,
 ) -> Option<&'static Carried> {
     let named = global.config.as_ref().map(|path| path.to_string_lossy());
     let variable = environment.variable("KMSCTL_CONFIG").filter(|_| !demo);
@@ -291,13 +296,24 @@ fn carried(
     let scenario = global.demo.as_deref().filter(|name| !name.is_empty());
     let scenario = scenario.map(|scenario| format!("--demo={scenario}"));
     flags.extend(demo.then(|| (scenario.as_deref().unwrap_or("--demo"), None)));
-    if flags.is_empty() {
-        return None;
-    }
     let tree = cli::command_tree();
     let commands = tree.get_subcommands().map(|command| command.get_name().to_owned());
+    let kmsctl = CarriedFlags::new("kmsctl", &flags, commands.collect());
+    let kubectl = cluster.filter(|cluster| cluster.configured || demo).map(|cluster| {
+        let file = cluster.kubeconfig.as_ref().map(|path| path.to_string_lossy());
+        let mut place = Vec::new();
+        place.extend(file.as_deref().map(|path| ("--kubeconfig", Some(path))));
+        place.extend(cluster.context.as_deref().map(|name| ("--context", Some(name))));
+        place.push(("-n", Some(&cluster.namespace)));
+        CarriedFlags::new(
+            "kubectl",
+            &place,
+            KUBECTL_COMMANDS.split(' ').map(str::to_owned).collect(),
+        )
+    });
     // One for the whole run, as the run itself is one.
-    Carried::new(&flags, commands.collect()).map(|carried| &*Box::leak(Box::new(carried)))
+    let carried = Carried::new([kmsctl].into_iter().chain(kubectl));
+    carried.map(|carried| &*Box::leak(Box::new(carried)))
 }
 
 /// Returns the operator's pager, unless it is not wanted.

@@ -32,6 +32,10 @@ const PUZZLING: u64 = 5;
 const PUZZLED: Duration = Duration::from_secs(20);
 /// By how many seconds more the stamps must be off to be reported again.
 const SKEW_CHANGE: i64 = 30 * 60;
+/// Seconds over which the stamps of lines are spread, at most, that were written between two looks.
+const SPREAD: i64 = 3;
+/// How long a clock that had agreed must be seen to be another one: old lines that someone appends come once.
+const WITNESSED: Duration = Duration::from_secs(2);
 /// How long the loss of a generation is not reported again.
 const AGAIN: Duration = Duration::from_secs(60);
 /// How long ago the last look must have found nothing, for a line to have been written since.
@@ -87,7 +91,11 @@ struct Round {
     stamps: SenderTrouble,
     wrapped: SenderTrouble,
     /// By how much the stamps were off when that was reported.
-    told_skew: i64,
+    reported_skew: i64,
+    /// By how much they were off as far as that is sure.
+    sure_skew: Option<i64>,
+    /// By how much they are off lately instead, and since when.
+    other_skew: Option<(i64, Instant)>,
     overflow: SenderTrouble,
     /// How many messages the outbox had dropped at the last look.
     dropped: u64,
@@ -100,6 +108,24 @@ struct Round {
     /// When the last look found nothing new to read.
     caught_up: Option<Instant>,
     counted: (u64, u64, u64),
+}
+
+impl Round {
+    /// Returns whether the stamps are off by so much: as before, or for longer than one look.
+    fn is_skew_sure(&mut self, skew: i64) -> bool {
+        let near = |other: i64| (skew - other).abs() <= CLOCKS_AGREE;
+        let sure = self.sure_skew.is_none_or(near)
+            || self
+                .other_skew
+                .is_some_and(|(other, since)| near(other) && since.elapsed() >= WITNESSED);
+        if sure {
+            self.sure_skew = Some(skew);
+            self.other_skew = None;
+        } else if !self.other_skew.is_some_and(|(other, _)| near(other)) {
+            self.other_skew = Some((skew, Instant::now()));
+        }
+        sure
+    }
 }
 
 impl Engine {
@@ -116,7 +142,9 @@ impl Engine {
             saving: SenderTrouble::default(),
             stamps: SenderTrouble::default(),
             wrapped: SenderTrouble::default(),
-            told_skew: self.skew,
+            reported_skew: self.skew,
+            sure_skew: (self.skew != 0).then_some(self.skew),
+            other_skew: None,
             overflow: SenderTrouble::default(),
             dropped: self.outbox.lock().dropped,
             lost: None,
@@ -150,9 +178,14 @@ impl Engine {
         let stamp = self.log.tally.last_line;
         let wrapping = self.log.wrapper.wrapping;
         let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
-        let looked = self
-            .tail
-            .look_once(|bytes| lines.feed_chunk(bytes, |line| log.read_line(line, events)));
+        let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
+        let looked = self.tail.look_once(|bytes| {
+            lines.feed_chunk(bytes, |line| {
+                log.read_line(line, events);
+                earliest = earliest.min(log.tally.last_line);
+                latest = latest.max(log.tally.last_line);
+            });
+        });
         let now = self.clock.now().as_second();
         self.metrics.note_beat(now, self.has_log(), looked.is_ok());
         let look = match looked {
@@ -191,7 +224,7 @@ impl Engine {
             && self.log.tally.last_line != stamp
             && self.log.wrapper.strange_row == 0
         {
-            self.compare_clocks(round, now);
+            self.compare_clocks(round, now, latest.saturating_sub(earliest) <= SPREAD);
         }
         if self.log.wrapper.wrapping != wrapping {
             self.report_wrapping(round);
@@ -271,25 +304,27 @@ impl Engine {
         self.metrics.understood.set(i64::from(round.strange.is_over()));
     }
 
-    /// Compares the stamp of a line that was just written with the clock here. A line that may have waited says nothing.
-    fn compare_clocks(&mut self, round: &mut Round, now: i64) {
-        if round.caught_up.is_none_or(|then| then.elapsed() >= FRESH) {
+    /// Compares the stamp of a line that was just written with the clock here. A line that may have waited says nothing,
+    /// nor do lines of another day (`at_once` says that they are not).
+    fn compare_clocks(&mut self, round: &mut Round, now: i64, at_once: bool) {
+        let fresh = round.caught_up.is_some_and(|then| then.elapsed() < FRESH);
+        let skew = self.log.tally.last_line - now;
+        if !fresh || !at_once || !round.is_skew_sure(skew) {
             return;
         }
-        let skew = self.log.tally.last_line - now;
         self.metrics.clock_skew.set(skew);
         if skew.abs() <= CLOCKS_AGREE {
             self.skew = 0;
-            round.told_skew = 0;
+            round.reported_skew = 0;
             if round.stamps.end_trouble() {
                 (self.say)("The server's clock agrees with this one again.");
             }
             return;
         }
         self.skew = skew;
-        let changed = (skew - round.told_skew).abs() > SKEW_CHANGE;
+        let changed = (skew - round.reported_skew).abs() > SKEW_CHANGE;
         if round.stamps.is_news(if skew < 0 { "behind" } else { "ahead" }) || changed {
-            round.told_skew = skew;
+            round.reported_skew = skew;
             (self.say)(&clocks_differ(skew));
         }
     }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_clock_that_steps_harms_nobody() {
+    fn a_wall_clock_that_steps_harms_no_client() {
         let metrics = Metrics::default();
         metrics.note_beat(4_000_000_000, true, true);
         assert_eq!(metrics.check_health(Instant::now()), Ok(()));

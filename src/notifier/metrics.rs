@@ -99,7 +99,7 @@ metrics_page! {
     pub configured: Gauge = "kms_slack_configured",
         "1 where the notifier was started with a webhook; 0 where it only counts and posts nothing";
     pub last_rejected: Gauge = "kms_slack_last_rejected_timestamp_seconds",
-        "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since";
+        "Time of the last message that Slack refused for good, 0 before the first and once the webhook's file has another address; later than the last success while no message was taken since";
     pub last_dropped: Gauge = "kms_slack_last_dropped_timestamp_seconds",
         "Time at which the outbox last had no room for an activation, 0 before the first";
     pub lines: Counter = "kms_log_lines",
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_ends_the_later_has_the_later_time_whatever_the_clock_does() {
+    fn of_two_ends_the_later_has_the_later_time() {
         let metrics = Metrics::default();
         let refused_last = || metrics.last_rejected.get() > metrics.last_success.get();
         metrics.note_ending(true, 100);

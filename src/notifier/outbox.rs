@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shared_window_has_not_cleared_does_not_go_and_holds_up_nobody() {
+    fn what_a_shared_window_has_not_cleared_holds_up_no_other() {
         let mut outbox = outbox(true, 3);
         let now = Instant::now();
         assert!(outbox.take_message(4, now).is_none());

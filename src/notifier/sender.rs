@@ -112,6 +112,8 @@ pub struct Sender {
     since: Instant,
     /// The webhook's file as it was when it was last read.
     read: Option<Stamp>,
+    /// The address at which Slack refused the last message for good, as long as no other is in the webhook's file.
+    refused_at: Option<String>,
 }
 
 /// By what a file is known to be another, or to be written again: device, inode, time of change, size.
@@ -157,6 +159,7 @@ impl Sender {
             trouble: SenderTrouble::default(),
             since: Instant::now(),
             read: None,
+            refused_at: None,
         }
     }
 
@@ -176,10 +179,12 @@ impl Sender {
             let (result, end) = match tried {
                 SendAttempt::Sent => {
                     self.failures = 0;
+                    self.refused_at = None;
                     self.report_recovery(message.posts.len());
                     ("ok", Some(ended(true)))
                 }
                 SendAttempt::Refused(status, words) => {
+                    self.refused_at = self.read_webhook().ok().map(|(url, _)| url);
                     let words = format!("Slack refuses messages for good: {status} {words}");
                     self.report_trouble(
                         &Cause::new(words),
@@ -263,7 +268,13 @@ impl Sender {
                     }
                     return Some(message);
                 }
+                let settled = outbox.ended.is_none();
                 outbox = shared.wait(outbox, LOOK);
+                if settled && self.refused_at.is_some() {
+                    drop(outbox);
+                    self.note_renewed_webhook();
+                    outbox = shared.lock();
+                }
                 continue;
             }
             // No thread waits for a disk with the outbox in hand.
@@ -277,6 +288,26 @@ impl Sender {
             if !early.is_zero() && !outbox.stop {
                 outbox = shared.wait(outbox, early.min(LOOK));
             }
+        }
+    }
+
+    /// Takes the refusal back once another address is in the webhook's file: on a quiet day the message that would
+    /// prove it may be hours away, and there is nothing more for anyone to do.
+    fn note_renewed_webhook(&mut self) {
+        let stamp = self.webhook_stamp();
+        if stamp == self.read {
+            return;
+        }
+        let Ok((url, _)) = self.read_webhook() else {
+            return;
+        };
+        self.read = stamp;
+        if self.refused_at.as_ref() != Some(&url) {
+            self.refused_at = None;
+            self.metrics.last_rejected.set(0);
+            (self.say)(
+                "There is another address in the webhook's file; the next message goes there.",
+            );
         }
     }
 
@@ -345,7 +376,8 @@ impl Sender {
         let cause = Cause::from_answer(status, asked);
         match status {
             200..=299 if body.trim() == "ok" => SendAttempt::Sent,
-            200..=299 => SendAttempt::Later("error", None, Cause::from_foreign(status, &body)),
+            // Slack redirects no message: where it is sent elsewhere, a portal wants a login.
+            200..=399 => SendAttempt::Later("error", wait, Cause::from_foreign(status, &body)),
             429 => SendAttempt::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
             400..=499 if !PASSING.contains(&status) => match final_word(&body) {
                 Some(word) => SendAttempt::Refused(status, word),
@@ -525,7 +557,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_once_and_so_is_the_end() {
+    fn each_kind_and_the_end_are_reported_once() {
         let mut trouble = SenderTrouble::default();
         assert!(!trouble.end_trouble(), "there was none");
         let kinds = ["refused", "refused", "timeout", "refused", "timeout"];

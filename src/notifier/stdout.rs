@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_nobody_reads_costs_lines_and_never_stops_the_writer() {
+    fn a_stream_without_a_reader_costs_lines_and_stops_no_writer() {
         let (allow, gate) = channel();
         let (sent, written) = channel();
         let aside = Aside::start(Gate(gate, sent));

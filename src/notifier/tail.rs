@@ -637,7 +637,7 @@ impl LogPosition {
         })
     }
 
-    /// Lists the uncompressed files whose names begin with the log's, without the log: oldest first, at offset 0.
+    /// Lists the uncompressed files whose names say that they are the log's generations: oldest first, at offset 0.
     pub fn sibling_generations(&self) -> Vec<FoundGeneration> {
         let Some((folder, name)) = self.0.parent().zip(self.0.file_name()) else {
             return Vec::new();
@@ -647,8 +647,7 @@ impl LogPosition {
             return Vec::new();
         };
         let beside = entries.flatten().filter(|entry| {
-            entry.file_name() != name
-                && entry.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes())
+            is_generation_name(entry.file_name().as_encoded_bytes(), name.as_encoded_bytes())
         });
         let mut found: Vec<FoundGeneration> = beside
             .map(|entry| entry.path())
@@ -661,6 +660,23 @@ impl LogPosition {
         });
         found
     }
+}
+
+/// Returns whether a generation of a log has this name: the log's with more behind it, or, as logrotate's `extension` has
+/// it, with a number or a date before its ending (`vlmcsd-20261129.log`, `vlmcsd.1.log`). A name with other words there is
+/// another log's.
+fn is_generation_name(name: &[u8], log: &[u8]) -> bool {
+    if let Some(behind) = name.strip_prefix(log) {
+        return !behind.is_empty();
+    }
+    let Some(dot) = memchr::memrchr(b'.', log).filter(|dot| *dot > 0) else {
+        return false;
+    };
+    let (stem, ending) = log.split_at(dot);
+    let between = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending));
+    let of_date = |byte: &u8| byte.is_ascii_digit() || b"-._:TZ".contains(byte);
+    matches!(between, Some([b'-' | b'.' | b'_', first, rest @ ..])
+        if first.is_ascii_digit() && rest.iter().all(of_date))
 }
 
 fn is_packed(path: &Path) -> bool {

@@ -70,6 +70,50 @@ fn a_renamed_generation_is_read_to_its_end_and_missed_ones_are_found() {
     assert_eq!(all(&mut tail), "b\nlate\nc\nd\n");
 }
 
+/// logrotate's `extension .log` puts number or date before the ending.
+#[test]
+fn generations_are_known_by_their_names() {
+    for name in [
+        "vlmcsd-20261129.log",
+        "vlmcsd-20261129-13.log",
+        "vlmcsd-2026-11-29T13:05:00Z.log",
+        "vlmcsd-1795953600.log",
+        "vlmcsd.1.log",
+        "vlmcsd-1.log",
+        "vlmcsd_1.log",
+        "vlmcsd.log.1",
+        "vlmcsd.log-20261129",
+        "vlmcsd.log.old",
+    ] {
+        assert!(is_generation_name(name.as_bytes(), b"vlmcsd.log"), "{name}");
+        let place = Room::new();
+        place.write("vlmcsd.log", "a\n");
+        let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
+        assert_eq!(all(&mut tail), "a\n");
+        let (position, seen) =
+            (tail.position().expect("a position").clone(), tail.read_generations());
+        drop(tail);
+        place.write("vlmcsd.log", "b\n");
+        place.rename("vlmcsd.log", name);
+        place.write("vlmcsd.log", "c\n");
+        let mut again = Tail::new(&place.log(), position, seen);
+        assert_eq!(all(&mut again), "b\nc\n", "{name}");
+    }
+    for other in [
+        "vlmcsd.log",
+        "vlmcsd-debug.log",
+        "vlmcsd-2nd.log",
+        "vlmcsd1.log",
+        "vlmcsd-.log",
+        "vlmcsd-20261129.log.gz",
+        "other-20261129.log",
+        "vlmcsd-20261129.txt",
+    ] {
+        assert!(!is_generation_name(other.as_bytes(), b"vlmcsd.log"), "{other}");
+    }
+    assert!(is_generation_name(b"vlmcsd-1", b"vlmcsd") && !is_generation_name(b"1.log", b".log"));
+}
+
 /// What a first read left in the log goes along into a copy; what is written after the cut is new, also where the cut came
 /// while the notifier was down and something new was read before.
 #[test]
@@ -180,7 +224,7 @@ fn a_checkpoint_goes_on_in_the_file_it_was_made_for() {
 }
 
 #[test]
-fn what_was_rotated_while_nobody_looked_is_read_once() {
+fn what_was_rotated_between_two_runs_is_read_once() {
     for vanished in [false, true] {
         let place = Room::new();
         place.write("vlmcsd.log", "a\n");
@@ -214,7 +258,7 @@ fn what_was_rotated_while_nobody_looked_is_read_once() {
 }
 
 #[test]
-fn what_was_copied_and_cut_while_nobody_looked_is_read_from_the_copies() {
+fn what_was_cut_between_two_runs_is_read_from_copies() {
     let place = Room::new();
     place.write("vlmcsd.log", "a\n");
     let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
@@ -250,7 +294,7 @@ fn an_empty_log_that_is_filled_copied_and_cut_between_two_looks_loses_nothing() 
 }
 
 #[test]
-fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_nothing() {
+fn an_empty_log_filled_cut_and_renamed_unseen_loses_nothing() {
     let place = Room::new();
     place.write("vlmcsd.log", "");
     let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
@@ -272,7 +316,7 @@ fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_n
 }
 
 #[test]
-fn a_copy_that_somebody_made_and_a_name_that_comes_back_are_not_read_twice() {
+fn a_copy_and_a_name_that_returns_are_read_once() {
     let place = Room::new();
     let long = format!("{}\n", "x".repeat(super::HEAD));
     place.write("vlmcsd.log", &long);

@@ -21,7 +21,7 @@ pub use human::{Human, Tone};
 pub use interrupt::wait_for_interrupt;
 pub use markdown::render_markdown;
 pub use pager::Pager;
-pub use pasted::Carried;
+pub use pasted::{Carried, CarriedFlags};
 pub use view::View;
 
 use crate::domain::warning::Warning;

@@ -1,5 +1,6 @@
-//! Commands in what kmsctl prints can be pasted: each carries `--config`, `--context` and `--demo` as this run had
-//! them. This is the only place that puts them there; messages name commands without them.
+//! Commands in what kmsctl prints can be pasted: each of kmsctl carries `--config`, `--context` and `--demo` as this run had
+//! them, each of kubectl its context and namespace as configured. This is the only place that puts them there; messages name
+//! commands without them.
 
 use std::borrow::Cow;
 
@@ -7,9 +8,14 @@ use indexmap::IndexMap;
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
-/// The flags that a printed command must carry, and which words after `kmsctl` make one.
+/// The flags that printed commands must carry, by program.
 #[derive(Debug)]
-pub struct Carried {
+pub struct Carried(Vec<CarriedFlags>);
+
+/// The flags that the commands of one program must carry, and which words after its name make one.
+#[derive(Debug)]
+pub struct CarriedFlags {
+    program: &'static str,
     flags: String,
     commands: Vec<String>,
 }
@@ -17,26 +23,31 @@ pub struct Carried {
 /// Fields of data that hold a command, or a sentence with one.
 const FIELDS: &[&str] = &["fix", "hint", "hints", "message", "next", "undo"];
 
-impl Carried {
+impl CarriedFlags {
     /// Takes flags and their values, in order; the values are quoted for a shell. `commands` are the top commands.
-    pub fn new(flags: &[(&str, Option<&str>)], commands: Vec<String>) -> Option<Self> {
+    pub fn new(
+        program: &'static str,
+        flags: &[(&str, Option<&str>)],
+        commands: Vec<String>,
+    ) -> Self {
         let written = flags.iter().map(|(flag, value)| match value {
             Some(value) => format!("{flag} {}", quoted_for_shell(value)),
             None => (*flag).to_owned(),
         });
         let flags: Vec<String> = written.collect();
-        (!flags.is_empty()).then(|| Self { flags: flags.join(" "), commands })
+        Self { program, flags: flags.join(" "), commands }
     }
 
     /// Puts the flags into every command of a text. One that has flags of its own keeps to those.
-    pub fn put_into_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        const NAME: &str = "kmsctl ";
+    fn put_into_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut carried = String::new();
         let mut copied = 0;
-        for (start, _) in text.match_indices(NAME) {
+        for (start, _) in text.match_indices(self.program) {
             let before = text.get(..start).and_then(|before| before.chars().next_back());
-            let after = start + NAME.len();
-            let rest = text.get(after..).unwrap_or_default();
+            let after = start + self.program.len() + 1;
+            let Some(rest) = text.get(after - 1..).and_then(|rest| rest.strip_prefix(' ')) else {
+                continue;
+            };
             if before.is_none_or(|before| !is_of_word(before)) && self.begins_with_command(rest) {
                 carried.push_str(text.get(copied..after).unwrap_or_default());
                 carried.push_str(&self.flags);
@@ -54,6 +65,25 @@ impl Carried {
     fn begins_with_command(&self, rest: &str) -> bool {
         let word = rest.split(|character| !is_of_word(character)).next();
         word.is_some_and(|word| self.commands.iter().any(|command| command == word))
+    }
+}
+
+impl Carried {
+    /// Takes the flags of each program; without any there is nothing to carry.
+    pub fn new(programs: impl IntoIterator<Item = CarriedFlags>) -> Option<Self> {
+        let programs = programs.into_iter().filter(|program| !program.flags.is_empty());
+        let programs: Vec<_> = programs.collect();
+        (!programs.is_empty()).then_some(Self(programs))
+    }
+
+    /// Puts the flags into every command of a text.
+    pub fn put_into_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.iter().fold(Cow::Borrowed(text), |text, program| {
+            match program.put_into_text(&text) {
+                Cow::Owned(carried) => Cow::Owned(carried),
+                Cow::Borrowed(_) => text,
+            }
+        })
     }
 }
 
@@ -121,14 +151,21 @@ mod tests {
     use super::*;
 
     fn carried() -> Carried {
-        let commands = ["history", "keep", "status", "undo"].map(str::to_owned);
-        Carried::new(&[("--config", Some("my file.toml")), ("--demo", None)], commands.to_vec())
-            .unwrap()
+        let flags = [("--config", Some("my file.toml")), ("--demo", None)];
+        let kmsctl = ["history", "keep", "status", "undo"].map(str::to_owned).to_vec();
+        let place = [("--context", Some("home lab")), ("-n", Some("kms"))];
+        let kubectl = ["describe", "logs"].map(str::to_owned).to_vec();
+        Carried::new([
+            CarriedFlags::new("kmsctl", &flags, kmsctl),
+            CarriedFlags::new("kubectl", &place, kubectl),
+        ])
+        .unwrap()
     }
 
     #[test]
     fn every_command_of_a_text_carries_flags() {
         let flags = "--config 'my file.toml' --demo";
+        let place = "--context 'home lab' -n kms";
         for (text, wanted) in [
             ("kmsctl status", format!("kmsctl {flags} status")),
             (
@@ -136,6 +173,12 @@ mod tests {
                 format!("Keep it: kmsctl {flags} keep 7; or `kmsctl {flags} undo 7`."),
             ),
             ("(kmsctl history)", format!("(kmsctl {flags} history)")),
+            (
+                "`kmsctl history`, or `kubectl logs POD -c x`; `kubectl describe pod POD`",
+                format!(
+                    "`kmsctl {flags} history`, or `kubectl {place} logs POD -c x`; `kubectl {place} describe pod POD`"
+                ),
+            ),
         ] {
             let put = carried().put_into_text(text).into_owned();
             assert_eq!(put, wanted);
@@ -153,6 +196,8 @@ mod tests {
             "notkmsctl status",
             "kmsctl",
             "kmsctl status-page",
+            "kubectl is not installed",
+            "kubectl -n other logs POD",
         ] {
             assert_eq!(carried().put_into_text(text), text);
         }

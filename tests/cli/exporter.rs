@@ -239,14 +239,14 @@ fn activation(address: &str) -> String {
 }
 
 #[track_caller]
-fn told_by(slack: &FakeSlack, count: usize) -> Vec<String> {
+fn texts_posted_to(slack: &FakeSlack, count: usize) -> Vec<String> {
     let begin = Instant::now();
-    while slack.told().len() < count && begin.elapsed() < PATIENCE {
+    while slack.posted_texts().len() < count && begin.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let told = slack.told();
-    assert_eq!(told.len(), count, "{told:?}");
-    told
+    let posted = slack.posted_texts();
+    assert_eq!(posted.len(), count, "{posted:?}");
+    posted
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_blocked_customer_is_posted_once() {
     drop(running);
     slack.answer(OK);
     let running = Running::start(&environment, &[]);
-    let told = told_by(&slack, 1);
+    let told = texts_posted_to(&slack, 1);
     let command = format!("kmsctl virusprot delete {address}");
     assert!(told[0].contains(&command) && told[0].contains("customer"), "{told:?}");
     running.page_with("kmsctl_blocked_customers 1");
@@ -288,7 +288,7 @@ fn a_blocked_customer_is_posted_once() {
     let running = Running::start(&environment, &[]);
     running.page_with("kmsctl_blocked_customers 1");
     std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(slack.told().len(), 1);
+    assert_eq!(slack.posted_texts().len(), 1);
     drop(running);
     // The command of the message frees it.
     environment.run(&["virusprot", "delete", &address, "--yes"]).success();

@@ -513,3 +513,21 @@ esac
         assert!(talk.contains("did not end within 2s") && talk.contains("--timeout"), "{talk}");
     }
 }
+
+/// What leaves every line out is named, and not the notifier's own `--echo`, which it runs with.
+#[test]
+fn an_empty_answer_names_the_flags_that_emptied_it() {
+    for (flags, words) in [
+        (&["--include", "no such line"][..], "lines that were read fits --include."),
+        (&["--exclude", "."], "lines that were read fits --exclude."),
+        (&["--until", "2001-01-01T00:00:00Z"], "lines that were read fits --until."),
+        (
+            &["--source", "external", "--include", "no such line"],
+            "lines that were read fits --include and --source.",
+        ),
+    ] {
+        let shown = TestEnvironment::new().demo(&[&["notifier", "logs"], flags].concat());
+        let text = format!("{}{}", shown.stdout, shown.stderr);
+        assert!(text.contains(words) && !text.contains("--echo"), "{flags:?}: {text}");
+    }
+}

@@ -88,6 +88,28 @@ fn a_missing_right_hides_nothing_else() {
     }
 }
 
+/// Each command of kubectl that is printed can be pasted: it names file, context and namespace as configured.
+#[test]
+fn kubectl_commands_carry_context_and_namespace() {
+    for (scenario, command) in
+        [("crashloop", "logs "), ("no-pod", "rollout status "), ("etp-cluster", "patch service ")]
+    {
+        let Some(cluster) = FakeCluster::start(&["--scenario", scenario]) else {
+            return;
+        };
+        let file = cluster.kubeconfig().display().to_string();
+        let shown = TestEnvironment::new()
+            .without("KMSCTL_DEMO_NOW")
+            .variable("KMSCTL_CLUSTER_KUBECONFIG", file.clone())
+            .variable("KMSCTL_CLUSTER_CONTEXT", "fake")
+            .run(&["notifier", "status", "-o", "json"])
+            .stdout;
+        let wanted = format!("`kubectl --kubeconfig {file} --context fake -n kms {command}");
+        assert!(shown.contains(&wanted), "{scenario}: {wanted} in {shown}");
+        assert!(!shown.contains(&format!("kubectl {command}")), "{shown}");
+    }
+}
+
 #[test]
 fn a_crash_is_seen_without_the_right_to_list_pods() {
     for scenario in ["notready", "crashloop"] {

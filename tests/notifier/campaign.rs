@@ -97,7 +97,7 @@ impl Writer {
                 std::fs::remove_file(&log).expect("a removal");
                 self.rotations.deleted += 1;
             }
-            _ => panic!("nobody reads the log"),
+            _ => panic!("no notifier reads the log"),
         }
         // Generations follow each other no faster than the clock of a file system ticks.
         std::thread::sleep(Duration::from_millis(5));
@@ -132,12 +132,13 @@ impl Writer {
         let aside = self.folder.join("written.new");
         std::fs::write(&aside, counts).expect("a report");
         std::fs::rename(&aside, self.folder.join("written")).expect("a report");
-        let told = || -> u32 {
-            let text = std::fs::read_to_string(self.folder.join("told")).unwrap_or_default();
+        let posted = || -> u32 {
+            let text = std::fs::read_to_string(self.folder.join("posted")).unwrap_or_default();
             text.trim().parse().unwrap_or_default()
         };
-        let near = within(Duration::from_secs(120), &mut || self.activations < told() + MOST_AHEAD);
-        assert!(near, "Slack stands still at {}", told());
+        let near =
+            within(Duration::from_secs(120), &mut || self.activations < posted() + MOST_AHEAD);
+        assert!(near, "Slack stands still at {}", posted());
     }
 }
 
@@ -218,9 +219,9 @@ fn no_rotation_and_no_kill_loses_an_event() {
         }
     };
     let publish = || {
-        let told = slack.clients();
-        std::fs::write(home.join("told"), told.len().to_string()).expect("a report");
-        told
+        let posted = slack.clients();
+        std::fs::write(home.join("posted"), posted.len().to_string()).expect("a report");
+        posted
     };
     while kills < rounds {
         let before = checkpoint_time(&home);
@@ -261,17 +262,17 @@ fn no_rotation_and_no_kill_loses_an_event() {
     if !all {
         keep(&home, &running);
     }
-    // Whatever came twice would come now.
+    // What is posted twice would be posted by now.
     std::thread::sleep(Duration::from_millis(1_500));
     let (code, _, err) = running.stop();
     note(&err);
-    let told = publish();
+    let posted = publish();
     let lost: Vec<u32> = (0..u32::try_from(counts[0]).expect("small"))
-        .filter(|number| !told.contains_key(&client(*number)))
+        .filter(|number| !posted.contains_key(&client(*number)))
         .collect();
-    let twice: usize = told.values().map(|count| count - 1).sum();
+    let twice: usize = posted.values().map(|count| count - 1).sum();
     eprintln!(
-        "campaign, seed {seed}: {} activations and {} probes written; {} rotations ({} renamed, {} copied and cut, {} deleted); {kills} kills; {} lost, {twice} told twice; {:.0} s",
+        "campaign, seed {seed}: {} activations and {} probes written; {} rotations ({} renamed, {} copied and cut, {} deleted); {kills} kills; {} lost, {twice} posted twice; {:.0} s",
         counts[0],
         counts[1],
         counts[2] + counts[3] + counts[4],
@@ -283,7 +284,7 @@ fn no_rotation_and_no_kill_loses_an_event() {
     );
     eprintln!("said: {complaints:?}");
     assert_eq!(code, Some(0));
-    assert_eq!((lost, told.len()), (vec![], counts[0]), "nobody is lost, nobody is invented");
-    assert!(twice <= usize::try_from(kills).expect("small"), "{twice} told twice");
+    assert_eq!((lost, posted.len()), (vec![], counts[0]), "no client is lost, none is invented");
+    assert!(twice <= usize::try_from(kills).expect("small"), "{twice} posted twice");
     assert!(complaints.is_empty(), "{complaints:?}");
 }

@@ -46,6 +46,50 @@ fn a_wrong_server_clock_stops_no_post() {
     }
 }
 
+/// Lines of another day, or of an hour ago, that someone appends to the log: posted, and no clock is off. One that is set while
+/// the notifier runs is off as soon as a second line bears it out.
+#[test]
+fn old_lines_in_a_followed_log_are_no_clock() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    std::fs::write(pod.log(), "").expect("a log");
+    let running = pod.start();
+    running.wait_metric("kms_log_open", |open| is(open, 1));
+    activate_at(&pod.log(), 1, 0);
+    slack.wait_for(1);
+    activate_at(&pod.log(), 2, -7_200);
+    slack.wait_for(2);
+    let day: String = (0..24_i64)
+        .flat_map(|hour| {
+            let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(48 - hour);
+            let stamp = at.strftime("%Y-%m-%d %H:%M:%S: ").to_string();
+            activation(3).into_iter().map(move |line| format!("{stamp}{line}\n"))
+        })
+        .collect();
+    let file = std::fs::OpenOptions::new().append(true).open(pod.log());
+    file.expect("the log").write_all(day.as_bytes()).expect("lines");
+    slack.wait_for(3);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    activate_at(&pod.log(), 4, 0);
+    slack.wait_for(4);
+    let skew = running.metric("kms_log_clock_skew_seconds").expect("a number");
+    assert!(skew.abs() < 60.0, "{skew}");
+    for number in 5..7 {
+        activate_at(&pod.log(), number, -7_200);
+        std::thread::sleep(std::time::Duration::from_secs(3));
+    }
+    running.wait_metric("kms_log_clock_skew_seconds", |skew| (skew + 7_200.0).abs() < 60.0);
+    for number in 7..9 {
+        activate_at(&pod.log(), number, 0);
+        std::thread::sleep(std::time::Duration::from_secs(3));
+    }
+    running.wait_metric("kms_log_clock_skew_seconds", |skew| skew.abs() < 60.0);
+    let (_, _, err) = running.stop();
+    assert_eq!(err.matches("The server's clock is ").count(), 1, "{err}");
+    assert!(err.contains("The server's clock is 2h behind; its stamps are not used."), "{err}");
+    assert_eq!(err.matches("The server's clock agrees with this one again.").count(), 1, "{err}");
+}
+
 /// What is printed and shown of a server whose clock is behind carries the time here, after a restart as well.
 #[test]
 fn a_wrong_server_clock_is_set_right_in_what_is_shown() {
@@ -101,7 +145,11 @@ fn a_lost_checkpoint_is_a_first_start() {
         running.wait_metric("kms_requests_total{result=\"answered\"}", |count| is(count, 3));
         let (_, _, err) = running.stop();
         assert!(err.contains(words), "{err}");
-        assert!(slack.told().iter().all(|text| !text.contains("PC-2")), "{:?}", slack.told());
+        assert!(
+            slack.posted_texts().iter().all(|text| !text.contains("PC-2")),
+            "{:?}",
+            slack.posted_texts()
+        );
     }
 }
 

@@ -84,7 +84,7 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
     let Some(prometheus) = Prometheus::start(folder.path(), &ports) else {
         return;
     };
-    // The first part: rotations and kills. A third of the clients comes to both servers.
+    // The first part: rotations and kills. A third of the clients asks both servers.
     let mut random = Random(7);
     let (mut kills, mut rotations) = (0, 0);
     let mut written = [0_u32; 2];
@@ -124,9 +124,9 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
     std::thread::sleep(Duration::from_millis(600));
     let twice: usize = slack.clients().values().map(|count| count - 1).sum();
     eprintln!(
-        "pipeline: {CLIENTS} clients, {written:?} activations in two logs, {rotations} rotations, {kills} kills: 0 lost, {twice} told twice"
+        "pipeline: {CLIENTS} clients, {written:?} activations in two logs, {rotations} rotations, {kills} kills: 0 lost, {twice} posted twice"
     );
-    assert!(twice <= kills, "{twice} told twice after {kills} kills");
+    assert!(twice <= kills, "{twice} posted twice after {kills} kills");
     // The second part: fresh counters, no kills, and everything adds up wherever one looks.
     for at in 0..2 {
         if let Some(one) = running[at].take() {
@@ -134,7 +134,7 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
         }
         running[at] = Some(pods[at].start());
     }
-    let before = slack.told().len();
+    let before = slack.posted_texts().len();
     for number in 0..CLIENTS + 30 {
         for pod in &pods {
             activate(&pod.log(), number);
@@ -148,7 +148,7 @@ fn the_books_balance_from_log_to_slack_and_prometheus() {
             .all(|one| one.metric("kms_log_lines_total") == Some(f64::from((CLIENTS + 30) * 24)))
     }));
     assert!(eventually(|| empty(&running)));
-    assert_eq!(slack.told().len(), before + 30, "known clients are not told again");
+    assert_eq!(slack.posted_texts().len(), before + 30, "known clients are not posted again");
     let events = f64::from((CLIENTS + 30) * 2);
     for (query, wanted) in [
         ("sum(kms_requests_total)", events),

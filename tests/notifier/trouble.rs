@@ -31,7 +31,7 @@ fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
         let (code, _, err) = running.stop();
         assert!(code == Some(0) && err.contains("the one before it is used"), "{err}");
     }
-    assert_eq!(slack.told().len(), 1, "the window was not forgotten");
+    assert_eq!(slack.posted_texts().len(), 1, "the window was not forgotten");
     std::fs::write(&newest, "x").expect("a write");
     std::fs::write(&previous, "y").expect("a write");
     // What happened long ago is counted and not posted.
@@ -46,14 +46,14 @@ fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
     slack.wait_for(2);
     let (code, _, err) = running.stop();
     assert!(code == Some(0) && err.contains("Both checkpoints are broken"), "{err}");
-    assert!(slack.told().iter().all(|text| !text.contains("PC-2")), "too old to tell");
+    assert!(slack.posted_texts().iter().all(|text| !text.contains("PC-2")), "too old to post");
     // A folder in the checkpoint's place cannot be written over: said, counted, and no end.
     std::fs::remove_file(&newest).expect("a removal");
     let _ = std::fs::remove_file(pod.state().join("checkpoint.new"));
     std::fs::create_dir_all(pod.state().join("checkpoint.new/x")).expect("a folder");
     let running = pod.start();
     activate(&pod.log(), 3);
-    assert!(eventually(|| slack.told().iter().any(|text| text.contains("PC-3"))));
+    assert!(eventually(|| slack.posted_texts().iter().any(|text| text.contains("PC-3"))));
     running.wait_metric("kms_checkpoint_failures_total", |count| count > 0.0);
     let (code, _, err) = running.stop();
     assert!(code == Some(1) && err.matches("cannot be written").count() == 1, "{err}");
@@ -112,6 +112,7 @@ fn a_full_disk_stops_no_message_and_heals_when_there_is_room() {
     let (code, _, err) = running.stop();
     assert_eq!(code, Some(0));
     assert_eq!(err.matches("checkpoint cannot be written").count(), 1, "{err}");
+    assert_eq!(err.matches("The checkpoint is written again.").count(), 1, "{err}");
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn a_log_that_comes_late_is_waited_for_aloud() {
     activate(&pod.log(), 1);
     slack.wait_for(1);
     assert_eq!(status("/readyz"), "HTTP/1.1 200");
-    // A rotation leaves no log for a while, which is nothing to tell.
+    // A rotation leaves no log for a while, which is not reported.
     std::fs::rename(pod.log(), folder.join("vlmcsd.log.1")).expect("a rotation");
     std::thread::sleep(Duration::from_millis(700));
     activate(&pod.log(), 2);
@@ -167,7 +168,7 @@ fn a_log_that_comes_late_is_waited_for_aloud() {
 }
 
 #[test]
-fn a_log_that_is_no_file_is_told_and_never_opened() {
+fn a_log_that_is_no_file_is_reported_and_never_opened() {
     let slack = FakeSlack::start(&[]);
     for pipe in [true, false] {
         let pod = Pod::new(&slack);
@@ -194,7 +195,7 @@ fn a_log_that_is_no_file_is_told_and_never_opened() {
         } else {
             std::fs::remove_dir(pod.log()).expect("a removal");
         }
-        let before = slack.told().len();
+        let before = slack.posted_texts().len();
         activate(&pod.log(), 1);
         slack.wait_for(before + 1);
         assert_eq!(open(&running), Some(1.0));
@@ -317,9 +318,9 @@ fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
     running.wait_metric("kms_log_lines_total", |lines| is(lines, 264.0));
     let (code, out, _) = running.stop();
     assert_eq!(code, Some(0));
-    let told = slack.told();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[1].contains("KMS: 10 activations while"), "{told:?}");
+    let posted = slack.posted_texts();
+    assert_eq!(posted.len(), 2, "{posted:?}");
+    assert!(posted[1].contains("KMS: 10 activations while"), "{posted:?}");
     let events: Vec<serde_json::Value> =
         out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(events.len(), 11);
@@ -333,12 +334,12 @@ fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
 }
 
 #[test]
-fn a_pipe_nobody_reads_stops_neither_messages_nor_the_end() {
+fn a_pipe_without_a_reader_stops_no_message_and_no_end() {
     let slack = FakeSlack::start(&[]);
     let pod = Pod::new(&slack);
     for round in 0..2 {
         let mut running = pod.start_quickly(pod.command(&["--echo=all"]));
-        let before = slack.told().len();
+        let before = slack.posted_texts().len();
         let mut text = String::new();
         for number in 0..12_000_u32 {
             let peer = format!("203.0.113.{}:{}", number % 250, 1_024 + number);
@@ -372,7 +373,7 @@ fn the_demo_has_no_notifier_and_touches_nothing() {
 }
 
 #[test]
-fn the_state_is_nobody_elses_to_read() {
+fn no_other_account_may_read_the_state() {
     use std::os::unix::fs::PermissionsExt as _;
     let slack = FakeSlack::start(&[]);
     let pod = Pod::new(&slack);
@@ -453,27 +454,6 @@ fn a_kill_beside_a_stalled_reader_loses_no_echoed_line() {
     assert_eq!(missing.count(), 0);
 }
 
-#[test]
-fn a_log_that_is_moved_away_is_told_and_found_again() {
-    let slack = FakeSlack::start(&[]);
-    let pod = Pod::new(&slack);
-    let running = pod.start();
-    activate(&pod.log(), 1);
-    slack.wait_for(1);
-    running.wait_metric("kms_log_open", |open| is(open, 1));
-    let away = pod.state().with_file_name("away");
-    std::fs::rename(pod.log(), away).expect("a rename");
-    running.wait_metric("kms_log_open", |open| is(open, 0));
-    activate(&pod.log(), 2);
-    slack.wait_for(2);
-    running.wait_metric("kms_log_open", |open| is(open, 1));
-    let (_, _, err) = running.stop();
-    assert!(
-        err.contains("is gone; waiting for it.") && err.contains("is there now and is read."),
-        "{err}"
-    );
-}
-
 /// The server's own lines, and then those of another program under the same name.
 #[test]
 fn a_log_that_another_server_goes_on_with_is_named() {
@@ -501,24 +481,65 @@ fn a_log_that_another_server_goes_on_with_is_named() {
 }
 
 #[test]
-fn a_deleted_log_is_told_and_found_again() {
+fn a_log_without_its_name_is_reported_and_found_again() {
+    let deleted: fn(&Path) = |log| std::fs::remove_file(log).expect("a removal");
+    let moved: fn(&Path) = |log| {
+        let elsewhere = log.parent().expect("a folder").with_file_name("away");
+        std::fs::rename(log, elsewhere).expect("a rename");
+    };
+    for take_away in [deleted, moved] {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        slack.wait_for(1);
+        running.wait_metric("kms_log_open", |open| is(open, 1));
+        take_away(&pod.log());
+        running.wait_metric("kms_log_open", |open| is(open, 0));
+        assert!(running.get("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 503")));
+        activate(&pod.log(), 2);
+        slack.wait_for(2);
+        running.wait_metric("kms_log_open", |open| is(open, 1));
+        let (_, _, err) = running.stop();
+        assert!(
+            err.contains("is gone; waiting for it.") && err.contains("is there now and is read."),
+            "{err}"
+        );
+    }
+}
+
+/// Generations that were rotated while the notifier was away, of which one goes before its turn: logrotate keeps too few.
+#[test]
+fn a_generation_that_goes_unread_is_reported() {
     let slack = FakeSlack::start(&[]);
     let pod = Pod::new(&slack);
     let running = pod.start();
     activate(&pod.log(), 1);
-    running.wait_metric("kms_log_open", |open| is(open, 1));
     slack.wait_for(1);
-    std::fs::remove_file(pod.log()).expect("a removal");
-    running.wait_metric("kms_log_open", |open| is(open, 0));
-    assert!(running.get("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 503")));
-    activate(&pod.log(), 2);
+    assert_eq!(running.stop().0, Some(0));
+    std::fs::rename(pod.log(), pod.log().with_extension("log.1")).expect("a rename");
+    // Long enough to be read for a while.
+    let probe = |number: u32| {
+        let peer = format!("203.0.113.{}:{}", number % 250, 1_024 + number % 60_000);
+        let (stamp, connection) = (stamp(), "IPv4 connection");
+        format!("{stamp}{connection} accepted: {peer}.\n{stamp}{connection} closed: {peer}.\n")
+    };
+    let long: String = (0..200_000).map(probe).collect();
+    std::fs::write(pod.log().with_extension("log.2"), long).expect("a log");
+    let unread = pod.log().with_extension("log.3");
+    activate(&unread, 2);
+    activate(&pod.log(), 3);
+    let running = pod.start();
+    running.wait_metric("kms_log_lines_total", |lines| lines > 100.0);
+    std::fs::remove_file(unread).expect("a removal");
     slack.wait_for(2);
-    running.wait_metric("kms_log_open", |open| is(open, 1));
+    running.wait_metric("kms_log_rotations_total{kind=\"missing\"}", |count| is(count, 1));
     let (_, _, err) = running.stop();
-    assert!(
-        err.contains("is gone; waiting for it.") && err.contains("is there now and is read."),
-        "{err}"
-    );
+    let words = "was gone before it was read to its end: what else was in it is lost.";
+    assert_eq!(err.matches(words).count(), 1, "{err}");
+    assert!(err.contains("`delaycompress`"), "{err}");
+    let posted = slack.posted_texts();
+    assert!(posted[1].contains("PC-3") && posted.len() == 2, "{posted:?}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn the_lease_of_a_killed_holder_runs_out_and_its_own_return_does_not_wait_for_th
     // The one that is free is not held up by the one that is not; the lease is kept up meanwhile.
     assert!(works.wait_for(1)[0].contains("PC-2"));
     std::thread::sleep(Duration::from_millis(2_500));
-    assert_eq!(works.told().len(), 1, "the holder lives");
+    assert_eq!(works.posted_texts().len(), 1, "the holder lives");
     killed.kill();
     assert!(works.wait_for(2)[1].contains("PC-1"));
     running.stop();
@@ -101,10 +101,14 @@ fn the_lease_of_a_killed_holder_runs_out_and_its_own_return_does_not_wait_for_th
     killed.kill();
     hangs.answer(OK);
     let running = holder.start();
-    assert!(eventually(|| hangs.told().iter().any(|text| text.contains("PC-3"))));
+    assert!(eventually(|| hangs.posted_texts().iter().any(|text| text.contains("PC-3"))));
     assert!(eventually(|| held(&redis, 3).contains("sent")));
     // What the other posted while this one lay dead is not posted again.
-    assert!(!hangs.told().iter().any(|text| text.contains("PC-1")), "{:?}", hangs.told());
+    assert!(
+        !hangs.posted_texts().iter().any(|text| text.contains("PC-1")),
+        "{:?}",
+        hangs.posted_texts()
+    );
     running.stop();
 }
 
@@ -125,7 +129,7 @@ fn a_message_refused_for_good_gives_its_key_back() {
     running.stop();
 }
 
-/// Appends a request that comes to another end than an answer: a refusal, or none at all.
+/// Appends a request that ends otherwise than with an answer: with a refusal, or with nothing.
 fn ask_in_vain(pod: &Pod, number: u32, refusal: Option<&str>) {
     let lines = activation(number);
     append(&pod.log(), &lines[..14]);
@@ -143,17 +147,17 @@ fn ask_in_doubt(pod: &Pod, number: u32) {
     append(&pod.log(), &other("closed"));
 }
 
-/// Returns how often a client was told: in all, as refused, as not answered, as a guess.
-fn told(slack: &FakeSlack, number: u32) -> [usize; 4] {
+/// Returns how often a client was posted: in all, as refused, as not answered, as a guess.
+fn count_posts(slack: &FakeSlack, number: u32) -> [usize; 4] {
     let client = format!("`{}`", client(number));
-    let all: Vec<String> = slack.told();
+    let all: Vec<String> = slack.posted_texts();
     let of_client = all.iter().filter(|text| text.contains(&client));
     let count = |word: &str| of_client.clone().filter(|text| text.contains(word)).count();
     ["", "refused", "not answered", "client uncertain"].map(count)
 }
 
 #[test]
-fn an_activation_is_told_whatever_went_before_it() {
+fn an_activation_is_posted_after_refusals_and_guesses() {
     let Some(redis) = Redis::start(None) else {
         return;
     };
@@ -174,16 +178,16 @@ fn an_activation_is_told_whatever_went_before_it() {
         }
         (1..=4).for_each(|number| activate(&place.log(), number));
         slack.wait_for(7);
-        // The same again is nothing new; a guess may be another client, of whom nothing was told.
+        // The same again is nothing new; a guess may be another client, who was not posted.
         in_vain();
         ask_in_doubt(&place, 4);
         (1..=4).for_each(|number| activate(&place.log(), number));
         running.wait_metric(SKIPPED, |count| is(count, 6.0));
         running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
         assert_eq!(running.stop().0, Some(0));
-        let books = [1, 2, 3, 4].map(|number| told(&slack, number));
+        let books = [1, 2, 3, 4].map(|number| count_posts(&slack, number));
         let wanted = [[2, 1, 0, 0], [2, 0, 1, 0], [2, 0, 0, 1], [2, 0, 0, 1]];
-        assert_eq!(books, wanted, "{store}: {:?}", slack.told());
+        assert_eq!(books, wanted, "{store}: {:?}", slack.posted_texts());
     }
 }
 
@@ -204,7 +208,7 @@ fn a_guess_of_one_notifier_silences_no_client_of_another() {
     ask_in_doubt(&pods[1], 2);
     running[1].wait_metric(ACTIVATIONS, |count| is(count, 2.0));
     running[1].wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
-    let posted = || [1, 2].map(|number| told(&slack, number));
+    let posted = || [1, 2].map(|number| count_posts(&slack, number));
     assert!(eventually(|| posted() == [[2, 0, 0, 1], [2, 0, 0, 1]]), "{:?}", posted());
     for one in running {
         assert_eq!(one.stop().0, Some(0));
@@ -266,7 +270,7 @@ fn what_is_owed_to_a_server_that_is_away_survives_a_kill() {
     redis.up();
     let running = place.start();
     assert!(eventually(|| held(&redis, 1).contains("sent")), "{}", held(&redis, 1));
-    assert_eq!(slack.told().len(), 1);
+    assert_eq!(slack.posted_texts().len(), 1);
     running.stop();
 }
 
@@ -278,7 +282,7 @@ fn passwords_come_from_address_file_or_environment_and_are_never_printed() {
     let slack = FakeSlack::start(&[]);
     let at = |login: &str| format!("redis://{login}127.0.0.1:{}/2", redis.port);
     let mut printed = String::new();
-    // Wrong or none: told by the server's own word, and messages go all the same.
+    // Wrong or none: reported in the server's own word, and messages go all the same.
     for (number, (login, word)) in [("u:hunter3@", "WRONGPASS"), ("", "NOAUTH")].iter().enumerate()
     {
         let place = pod(&slack, &at(login));

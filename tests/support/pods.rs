@@ -81,7 +81,7 @@ impl FakeSlack {
         self.inside().resetting = resetting;
     }
 
-    /// Tells whether a message that has begun to arrive is to be cut off. The kernel sends a reset where a connection
+    /// Returns whether a message that has begun to arrive is to be cut off. The kernel sends a reset where a connection
     /// is closed with something unread.
     fn cuts(&self, reader: &BufReader<TcpStream>) -> bool {
         let _ = reader.get_ref().peek(&mut [0; 1]);
@@ -133,7 +133,7 @@ impl FakeSlack {
     }
 
     /// Returns the texts of the messages that were answered with 200.
-    pub fn told(&self) -> Vec<String> {
+    pub fn posted_texts(&self) -> Vec<String> {
         let taken = self.taken().into_iter();
         taken.filter(|taken| taken.status == 200).map(|taken| taken.text).collect()
     }
@@ -141,15 +141,15 @@ impl FakeSlack {
     /// Waits until so many messages were answered with 200 and returns them.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<String> {
-        let enough = eventually(|| self.told().len() >= count);
+        let enough = eventually(|| self.posted_texts().len() >= count);
         assert!(enough, "{count} messages are wanted: {:?}", self.taken());
-        self.told()
+        self.posted_texts()
     }
 
-    /// Returns how often each client was told, digests left out.
+    /// Returns how often each client was posted, digests left out.
     pub fn clients(&self) -> BTreeMap<Ipv4Addr, usize> {
         let mut clients = BTreeMap::new();
-        for text in self.told() {
+        for text in self.posted_texts() {
             let client = text.lines().find_map(|line| {
                 line.strip_prefix("• *Client:* `")?.split('`').next()?.parse().ok()
             });
@@ -212,12 +212,12 @@ pub fn slack_with_private_certificate(folder: &Path) -> String {
     format!("https://localhost:{port}/services/SECRET")
 }
 
-/// Waits up to half a minute for something to be true; tells whether it was.
+/// Waits up to half a minute for something to be true; returns whether it was.
 pub fn eventually(mut holds: impl FnMut() -> bool) -> bool {
     within(Duration::from_secs(60), &mut holds)
 }
 
-/// Waits for something to be true; tells whether it was.
+/// Waits for something to be true; returns whether it was.
 pub fn within(most: Duration, holds: &mut impl FnMut() -> bool) -> bool {
     let end = Instant::now() + most;
     loop {
@@ -231,12 +231,12 @@ pub fn within(most: Duration, holds: &mut impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Tells whether a metric is a whole number.
+/// Returns whether a metric is a whole number.
 pub fn is(value: f64, wanted: impl Into<f64>) -> bool {
     (value - wanted.into()).abs() < 0.1
 }
 
-/// Tells whether a line of stderr only says that the log is not there yet, or is there.
+/// Returns whether a line of stderr only says that the log is not there yet, or is there.
 pub fn is_presence(line: &str) -> bool {
     [
         " does not exist yet; waiting.",
@@ -362,7 +362,7 @@ impl Running {
         assert!(reached, "{name} is {:?}", self.metric(name));
     }
 
-    /// Tells whether it has ended by itself.
+    /// Returns whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }

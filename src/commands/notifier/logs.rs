@@ -235,7 +235,9 @@ async fn print_logs_once(
     let tail = arguments.tail.unwrap_or(if chosen { MOST } else { NEWEST });
     let older = entries.len().saturating_sub(tail);
     entries.drain(..older);
-    let empty = no_lines_message(&names, arguments, &context.settings.cluster.names.selector);
+    let lines = read.values().sum();
+    let empty =
+        no_lines_message(&names, lines, arguments, &context.settings.cluster.names.selector);
     let is_empty = entries.is_empty();
     printer.print_all(&names, &entries, warnings, empty)?;
     if table && !is_empty && older > 0 && arguments.tail.is_none() {
@@ -284,20 +286,38 @@ fn older_lines_warning(left_out: u64, full: bool) -> Vec<Warning> {
     [left_out, full].into_iter().flatten().collect()
 }
 
-fn no_lines_message(pods: &[String], arguments: &Args, selector: &str) -> String {
+/// Says why nothing is shown: by the flags that left lines out, where there were lines.
+fn no_lines_message(pods: &[String], lines: usize, arguments: &Args, selector: &str) -> String {
     if pods.is_empty() {
         return format!(
             "There is no pod with the label {selector}. `kmsctl notifier status` shows more."
         );
     }
+    let by_text = [
+        (!arguments.include.is_empty(), "--include"),
+        (!arguments.exclude.is_empty(), "--exclude"),
+        (arguments.since.is_some(), "--since"),
+        (arguments.until.is_some(), "--until"),
+    ];
+    let by_event =
+        [(arguments.source.is_some(), "--source"), (arguments.activations, "--activations")];
+    let given = by_text.iter().chain(&by_event).filter(|(given, _)| *given);
+    let given: Vec<&str> = given.map(|(_, flag)| *flag).collect();
+    let flags = given.join(" and ");
+    let says = match lines {
+        _ if lines == 0 || given.is_empty() => "There is nothing of that kind.".to_owned(),
+        1 => format!("The only line that was read does not fit {flags}."),
+        _ => format!("None of the {lines} lines that were read fits {flags}."),
+    };
     let hint = match (arguments.server, arguments.probes) {
         (true, _) => "",
+        _ if lines > 0 && by_text.iter().any(|(given, _)| *given) => "",
         (false, true) => {
             " The notifier echoes probes only when it runs with --echo=all; --server reads them from the server's own file."
         }
         (false, false) => " The notifier prints events only when it runs with --echo.",
     };
-    format!("There is nothing of that kind.{hint}")
+    says + hint
 }
 
 /// Reads the last lines of the server's own file in a pod, at most [`MOST_LINES`].

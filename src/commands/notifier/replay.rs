@@ -113,7 +113,7 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
             FailureKind::Inconclusive,
             format!("No line of {} is the KMS server's.", file.display()),
         )
-        .hint("Give it the file that vlmcsd writes with `-l`, or what `kubectl logs` and `docker logs` print of it."));
+        .hint("Give it the file that vlmcsd writes with `-l`, or what `logs` of kubectl and docker prints of it."));
     }
     Ok(())
 }

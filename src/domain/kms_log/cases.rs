@@ -102,7 +102,7 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
 
 /// A request whose name closes another's connection in a forged line, while it may be taken for that one's own.
 #[test]
-fn a_forged_end_takes_nobodys_activation_away() {
+fn a_forged_end_takes_no_activation_away() {
     let request = |time: &'static str, name: &'static str| {
         [
             "<<< Incoming KMS request",
@@ -276,7 +276,7 @@ fn a_log_that_begins_in_the_middle_is_certain_of_nothing_at_first() {
     assert_eq!(is_last_certain(&later), (true, true));
 }
 
-/// A machine that is seen at one address again and again asks from there, whoever else is silent; elsewhere it is in doubt.
+/// A machine that is seen at one address again and again asks from there, whichever other is silent; elsewhere it is in doubt.
 #[test]
 fn a_settled_machine_is_certain_beside_silent_connections() {
     let mut lines = vec![("13:00:00", STARTED.to_owned())];

@@ -41,7 +41,7 @@ impl Wrapping {
         match self {
             Self::Bare => "nothing",
             Self::Compose => "the prefix of docker compose",
-            Self::Prefix => "the prefix of `kubectl logs --prefix`",
+            Self::Prefix => "the prefix of kubectl's `logs --prefix`",
             Self::Stamped => "a container's time stamp",
             Self::Cri => "the container runtime's prefix (CRI)",
             Self::JsonFile => "Docker's JSON",

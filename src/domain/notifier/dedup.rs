@@ -247,7 +247,7 @@ mod tests {
 
     /// Two clients, the address of both guessed to be one: neither is held back by the other, nor by that address.
     #[test]
-    fn a_guessed_address_holds_nobody_back() {
+    fn a_guessed_address_holds_no_client_back() {
         let request = |name: &str, machine: &[u8], sure| KmsRequest {
             at: 0,
             peer: Peer::parse(b"192.0.2.1:7").unwrap(),

@@ -564,6 +564,13 @@ fn posting_trouble(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Opti
     if refused == 0 {
         return None;
     }
+    if numbers.is_renewed {
+        findings.push(Finding::ok(
+            "posts",
+            format!("Slack refused {refused} for good; the webhook is another one since then, and the next message goes there."),
+        ));
+        return None;
+    }
     let refuses = numbers.last_refusal.map_or(taken == 0, since_taken);
     if !refuses {
         findings.push(Finding::ok(
@@ -991,6 +998,8 @@ pub struct Numbers {
     pub last_post: Option<Timestamp>,
     /// When Slack refused one for good the last time; later than `last_post` while it took none since.
     pub last_refusal: Option<Timestamp>,
+    /// Slack refused none since the webhook's file has this address.
+    pub is_renewed: bool,
     /// When the outbox had no room the last time.
     pub last_drop: Option<Timestamp>,
     pub posts: BTreeMap<String, u64>,
@@ -1042,6 +1051,7 @@ impl Numbers {
             configured: count("kms_slack_configured").map(|one| one > 0),
             last_post: time("kms_slack_last_success_timestamp_seconds"),
             last_refusal: time("kms_slack_last_rejected_timestamp_seconds"),
+            is_renewed: count("kms_slack_last_rejected_timestamp_seconds") == Some(0),
             last_drop: time("kms_slack_last_dropped_timestamp_seconds"),
             posts: labelled("kms_slack_posts_total", "result"),
             let_through: or_none(count("kms_activations_total")),

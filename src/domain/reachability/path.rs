@@ -321,7 +321,10 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
         return Finding::wrong(
             "address",
             sentence,
-            "Look at `kubectl describe service`: the pool may be empty, or the address taken by another Service.",
+            format!(
+                "Look at `kubectl describe service {}`: the pool may be empty, or the address taken by another Service.",
+                evidence.names.service
+            ),
         );
     }
     if given != [expected] {
@@ -505,8 +508,8 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
             "pod",
             format!("No pod is Ready. {sentence}"),
             format!(
-                "Look at `kubectl describe pod`; a pod with one sick container, be it {}, takes no connection at all.",
-                names.notifier
+                "Look at `kubectl describe pod -l {}`; a pod with one sick container, be it {}, takes no connection at all.",
+                names.selector, names.notifier
             ),
         );
     }

@@ -2,7 +2,7 @@
 //! be had again. Uses nothing but the standard library and can be put into any test or bench by its path.
 //!
 //! The form of every line follows the server's source (Wind4's vlmcsd and its forks). What is assumed, because no
-//! source tells it: between `accepted` and the first request of a connection pass 50–450 ms, evenly spread and the
+//! source says it: between `accepted` and the first request of a connection pass 50–450 ms, evenly spread and the
 //! same for everybody; lines of one request follow each other after 15–60 µs, one in two hundred after 1–4 ms; a
 //! tenth of the connections bring another request 0.1–0.5 s later; seven in ten clients keep quiet until the
 //! server's idle time-out of 30 s, the others hang up 0.1–5 s after their answer; a probe lasts less than 10 ms.

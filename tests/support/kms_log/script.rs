@@ -72,7 +72,7 @@ impl Script {
         script
     }
 
-    /// Writes a line, unless the server is gone; tells whether it did.
+    /// Writes a line, unless the server is gone; returns whether it did.
     fn write(&mut self, text: &[u8]) -> bool {
         if self.now >= self.end {
             return false;
@@ -206,7 +206,7 @@ impl Script {
                 _ if whole => Outcome::Answered,
                 _ => Outcome::Unanswered,
             };
-            self.told(client, &name, product, status, outcome, written);
+            self.note_request(client, &name, product, status, outcome, written);
         }
         if whole && refusal.is_none() && verbose {
             self.answer(random, client);
@@ -215,7 +215,7 @@ impl Script {
         whole
     }
 
-    fn told(
+    fn note_request(
         &mut self,
         client: &Client,
         name: &[u8],

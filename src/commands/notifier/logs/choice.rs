@@ -1,7 +1,10 @@
 //! Which of the printed lines an operator wants, by regular expressions and time, and what is marked in them.
 
+use std::ops::Range;
+
 use jiff::{SignedDuration, Timestamp};
 use regex::{Regex, RegexSet};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::error::{Failure, Result};
 use crate::settings::values;
@@ -72,21 +75,29 @@ impl Choice {
     }
 }
 
-/// Reads one pattern. Of a wrong one the library shows the fault, with a caret under it.
+/// Reads one pattern. A wrong one is shown with a caret under the fault.
 fn compile_pattern(flag: &str, pattern: &str) -> Result<Regex> {
-    Regex::new(pattern).map_err(|error| {
-        let text = error.to_string();
-        let why = text.lines().last().unwrap_or_default();
-        let shown = text.lines().skip(1);
-        let shown = shown.filter(|line| !line.starts_with("error: "));
-        let failure = Failure::usage(format!(
-            "{flag}: `{}` is no regular expression: {}.",
-            clean_text(pattern),
-            why.trim_start_matches("error: ")
-        ));
-        let failure = shown.fold(failure, Failure::hint);
-        failure.hint("A character with a meaning, such as ( [ { * + ? . |, is meant itself after a backslash.")
-    })
+    let Err(error) = regex_syntax::parse(pattern) else {
+        return Regex::new(pattern).map_err(|error| {
+            Failure::usage(format!("{flag}: `{}` cannot be used.", clean_text(pattern)))
+                .with_cause(error)
+                .hint("Give a shorter one, or one that repeats less.")
+        });
+    };
+    let (fault, why) = match &error {
+        regex_syntax::Error::Parse(error) => (error.span(), error.kind().to_string()),
+        regex_syntax::Error::Translate(error) => (error.span(), error.kind().to_string()),
+        error => return Err(Failure::usage(format!("{flag}: {error}."))),
+    };
+    let width = |range: Range<usize>| clean_text(pattern.get(range).unwrap_or_default()).width();
+    let before = " ".repeat(width(0..fault.start.offset));
+    let carets = "^".repeat(width(fault.start.offset..fault.end.offset).max(1));
+    let failure = Failure::usage(format!("{flag} is no regular expression: {why}."));
+    let failure =
+        failure.hint(format!("    {}", clean_text(pattern))).hint(format!("    {before}{carets}"));
+    Err(failure.hint(
+        "A character with a meaning, such as ( [ { * + ? . |, is meant itself after a backslash.",
+    ))
 }
 
 /// Reads a time: RFC 3339, or how long ago.
@@ -103,6 +114,7 @@ pub(super) fn parse_moment(flag: &str, text: &str, now: Timestamp) -> Result<Tim
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::FailureKind;
 
     fn choice(include: &[&str], exclude: &[&str], highlight: &[&str]) -> Result<Choice> {
         let [include, exclude, highlight] = [include, exclude, highlight]
@@ -123,14 +135,39 @@ mod tests {
         assert_eq!(marked, format!("é {} x", Tone::Warning.paint("PC-1", true)));
     }
 
+    /// The caret stands under the fault in the cells of a terminal: a character may have two, or none.
     #[test]
-    fn a_wrong_pattern_has_a_caret() {
-        for wrong in ["a(", "[z-a]", "x{2,1}", "\\p{Nothing}"] {
-            let failure = choice(&[wrong], &[], &[]).expect_err(wrong);
-            assert!(
-                failure.hints.iter().any(|hint| hint.trim() == "^" || hint.contains("^^")),
-                "{failure:?}"
-            );
+    fn a_wrong_pattern_has_a_caret_under_its_fault() {
+        for (wrong, shown, caret) in [
+            ("a(", "a(", " ^"),
+            ("[z-a]", "[z-a]", " ^^^"),
+            ("x{2,1}", "x{2,1}", " ^^^^^"),
+            ("\\p{Nothing}", "\\p{Nothing}", "^^^^^^^^^^^"),
+            ("é(", "é(", " ^"),
+            ("日本(", "日本(", "    ^"),
+            ("e\u{301}(", "e\u{301}(", " ^"),
+            ("\t(", "\\x09(", "    ^"),
+            ("two\nli(nes", "two\\x0ali(nes", "         ^"),
+            ("(?<n>a)(?<n>b)", "(?<n>a)(?<n>b)", "          ^"),
+            ("", "", ""),
+        ] {
+            for flag in ["--include", "--exclude", "--highlight"] {
+                let given = |own: &str| if own == flag { vec![wrong] } else { Vec::new() };
+                let chosen =
+                    choice(&given("--include"), &given("--exclude"), &given("--highlight"));
+                if wrong.is_empty() {
+                    assert!(chosen.is_ok());
+                    continue;
+                }
+                let failure = chosen.expect_err(wrong);
+                assert_eq!(failure.kind, FailureKind::Usage);
+                assert!(failure.message.starts_with(flag), "{failure:?}");
+                let hints: Vec<_> = failure.hints.iter().map(String::as_str).collect();
+                let wanted = [format!("    {shown}"), format!("    {caret}")];
+                assert_eq!(&hints[..2], &wanted, "{wrong}");
+            }
         }
+        let large = choice(&["a{99999}{99999}"], &[], &[]).expect_err("too large");
+        assert!(large.message.ends_with("` cannot be used."), "{large:?}");
     }
 }

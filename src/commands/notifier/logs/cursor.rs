@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_no_longer_reaches_back_is_told() {
+    fn a_log_that_no_longer_reaches_back_is_reported() {
         let mut seam = LogCursor::default();
         assert!(seam.is_new(at(0), b"a"));
         assert_eq!(seam.readings_meet(), None);

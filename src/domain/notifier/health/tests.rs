@@ -205,6 +205,13 @@ fn the_last_answer_of_slack_decides() {
     assert_eq!(wrong(&report_of(ago(7_200), 0, ago(7_100))), ["posts"]);
     assert_eq!(wrong(&report_of(ago(30), 0, ago(60))), ["posts"], "just now");
     assert!(wrong(&report_of(ago(7_000), 0, ago(7_100))).is_empty(), "over");
+    // The webhook's file has another address since, and no message was taken yet.
+    let renewed = [
+        ("kms_slack_posts_total{result=\"ok\"}", 0),
+        ("kms_slack_posts_total{result=\"rejected\"}", 2),
+        ("kms_slack_last_rejected_timestamp_seconds", 0),
+    ];
+    assert!(wrong(&with(&renewed)).is_empty());
     // An older notifier has counters only.
     let refused = ("kms_slack_posts_total{result=\"rejected\"}", 2);
     assert!(wrong(&with(&[refused])).is_empty());
@@ -402,4 +409,19 @@ fn the_log_side_adds_the_pods_up() {
     assert_eq!(side.last_activation_at, Some(now()));
     assert_eq!(side.last_day.map(|day| day.activations), Some(1));
     assert_eq!(side.unknown, ["The notifier's numbers: no."]);
+}
+
+#[test]
+fn a_clock_is_off_by_hours_or_days() {
+    for (skew, words) in [
+        (-7_200, "2h behind"),
+        (20_700, "5h 45m ahead"),
+        (-3 * 86_400 - 40_000, "3 days behind"),
+        (400 * 86_400, "400 days ahead"),
+    ] {
+        assert_eq!(
+            clocks_differ(skew),
+            format!("The server's clock is {words}; its stamps are not used.")
+        );
+    }
 }
