@@ -28,7 +28,9 @@ pub fn plan_apply(
     let pair = ready_pair(present, terms)?;
     let mut draft = draft_building(present, &pair, caps, true, terms)?;
     let exposure = present.exposure;
-    let (nat, filter) = (pair.first_forward(), pair.passes.first().copied());
+    // A rule that blocks is made one that passes, and then counts as such: pfSense reads its gateway.
+    let passing = pair.passes.first().map(|rule| FilterRule { kind: None, ..(*rule).clone() });
+    let (nat, filter) = (pair.first_forward(), passing.as_ref());
     let limited = limited_clause(nat, filter);
     let as_wanted = match &limited {
         None => exposure.state == State::Open && exposure.caps.loaded == Some(caps),

@@ -180,9 +180,8 @@ impl SimulatedPf {
             } else {
                 "10.0.10.0/24"
             };
-            self.nat
-                .iter()
-                .position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
+            let wanted = format!(" from {network} to any -> ");
+            self.nat.iter().position(|rule| rule.text.contains(&wanted))
         });
         let rule = self.rule(passage.exit_rule);
         self.count_evaluations(rule.unwrap_or(usize::MAX), passage.interfaces.1, Direction::Out);

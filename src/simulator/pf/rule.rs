@@ -132,8 +132,9 @@ impl LoadedRule {
 
     /// Says whether it is one of the user's: those are quick, floating ones too, and carry a label of their own.
     pub fn is_users(&self) -> bool {
-        self.text.contains(" quick ")
-            && self.labels.iter().any(|label| label.starts_with("USER_RULE"))
+        // The labels first: every packet is held against every rule.
+        self.labels.iter().any(|label| label.starts_with("USER_RULE"))
+            && self.text.contains(" quick ")
     }
 
     /// Returns the protocol, if it names one.

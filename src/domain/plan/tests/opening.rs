@@ -177,6 +177,12 @@ fn what_depends_on_more_than_the_rules_say_is_not_promised() {
         before.configured.all_filter.splice(0..0, [pass, block]);
         unsaid(restored(&before, None), "the filter rule \"first\"");
     }
+    // What is made a rule that passes keeps its gateway, which counts then.
+    let blocking = Box_::closed().changed(|configured| {
+        configured.filter[0].kind = Some("block".into());
+        configured.filter[0].conditions = vec![("gateway", "WAN2GW".to_owned())];
+    });
+    unsaid(applied(&blocking), "gateway WAN2GW");
     // What leaves for the service may be led to a gateway.
     let mut leaving = Box_::closed();
     leaving.configured.all_filter.push(FilterRule {
