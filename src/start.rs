@@ -358,3 +358,6 @@ fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
     let _ = std::io::stdout().flush();
     result
 }
+
+#[cfg(test)]
+mod tests;
