@@ -196,6 +196,10 @@ fn build_context(
     let settings = match Settings::resolve(&layers, &environment) {
         Ok(mut settings) => {
             settings.firewall.peer.take_if(|_| global.alone);
+            // The demo's service has that name.
+            if !demo && layers.leaves_built_in("service.host") {
+                settings.service.host.clear();
+            }
             settings
         }
         Err(failure) => {

@@ -156,6 +156,11 @@ impl Layers {
         self.file.is_some() || self.names_key("firewall.host")
     }
 
+    /// Returns whether a value about the service is the built-in one beside another firewall: that of another network.
+    pub fn leaves_built_in(&self, path: &str) -> bool {
+        self.name_a_firewall() && !self.names_key(path)
+    }
+
     /// Sets values that were answered to `config init`.
     pub fn set_answers(&mut self, answers: &[(String, String)]) -> Result<()> {
         for (path, text) in answers {

@@ -452,17 +452,17 @@ fn paths_of_one_rule_are_one_warning() {
     }
 }
 
-/// Where only the firewall is named, the built-in service is that of another network: it is not contacted.
+/// Where only the firewall is named, the built-in service is that of another network: neither its address nor its name is
+/// tried.
 #[test]
 fn a_service_that_is_not_named_is_not_tried() {
     let away = crate::support::stubs::closed_port();
     let environment = TestEnvironment::new()
         .variable("KMSCTL_FIREWALL_PORT", away.to_string())
-        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
-        .variable("KMSCTL_SERVICE_HOST", "");
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh");
     let filed = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
     filed.write_config(&format!(
-        "[firewall]\nhost = \"127.0.0.1\"\nport = {away}\ntransport = \"russh\"\n[service]\nhost = \"\"\n"
+        "[firewall]\nhost = \"127.0.0.1\"\nport = {away}\ntransport = \"russh\"\n"
     ));
     for environment in [environment, filed] {
         let verified = environment.run(&["verify", "-o", "json"]);
@@ -475,6 +475,10 @@ fn a_service_that_is_not_named_is_not_tried() {
         assert!(evidence.starts_with("Not tried: "), "{connect}");
         let fix = connect["fix"].as_str().expect("text");
         assert!(fix.contains("service.address"), "{connect}");
+        for check in ["dns", "dns-aaaa"] {
+            let hop = hops.iter().find(|hop| hop["check"] == check).expect("the hop");
+            assert_eq!(hop["result"], "skipped", "{hop}");
+        }
         let named = environment.variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1");
         let named = named.variable("KMSCTL_SERVICE_PORT", away.to_string());
         let verified = named.run(&["verify"]);
@@ -487,8 +491,7 @@ fn a_service_that_is_not_named_is_not_tried() {
 fn a_firewall_that_is_away_has_one_exit_code() {
     let environment = TestEnvironment::new()
         .variable("KMSCTL_FIREWALL_PORT", crate::support::stubs::closed_port().to_string())
-        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
-        .variable("KMSCTL_SERVICE_HOST", "");
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh");
     for command in ["status", "verify", "doctor"] {
         let away = environment.run(&[command]);
         assert_eq!(away.code, Some(5), "{away}");

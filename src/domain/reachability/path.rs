@@ -830,7 +830,8 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
 /// Judges the hops `dns`, `dns-aaaa` and `wan`.
 pub fn name_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
     let names = if evidence.service.host.is_empty() {
-        let nameless = |check| Finding::skipped(check, "service.host names no public name.");
+        let nameless =
+            |check| Finding::skipped(check, "No public name is configured (service.host).");
         ["dns", "dns-aaaa"].map(nameless)
     } else {
         [addresses_hop(evidence), strays_hop(evidence)]
