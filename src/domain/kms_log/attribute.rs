@@ -114,19 +114,19 @@ impl Log {
             }
         };
         let is_new = |score: CandidateScore| score.believed && score.free && score.recent;
-        let (new, older): (Vec<_>, Vec<_>) =
-            self.young_connections(block).partition(|(_, connection)| is_recent(block, connection));
         // The first accepted comes first: none that is as new and says nothing is before it.
-        for candidate in new.into_iter().rev() {
-            let (_, connection) = candidate;
-            let silent = connection.machine.is_none() && !seen.contains(&connection.peer.address);
-            if !silent || !best.is_some_and(|(best, _)| is_new(best) && best.unknown) {
-                weigh(&mut best, candidate);
-            }
+        let mut new = self.new_connections(block);
+        while let Some(candidate) = new.next()
+            && !best.is_some_and(|(best, _)| is_new(best) && best.unknown)
+        {
+            weigh(&mut best, candidate);
+        }
+        for candidate in self.new_speakers(block) {
+            weigh(&mut best, candidate);
         }
         // What is not new is behind any new one, unless something connects it with the machine.
         if !best.is_some_and(|(best, _)| is_new(best)) {
-            for candidate in older {
+            for candidate in self.young_connections(block) {
                 weigh(&mut best, candidate);
             }
         }
@@ -134,6 +134,23 @@ impl Log {
             weigh(&mut best, candidate);
         }
         best.map(|(_, number)| number)
+    }
+
+    /// Walks the connections that were accepted a moment before a request, oldest first.
+    fn new_connections(
+        &self,
+        block: &RequestBlock,
+    ) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let since = self.open.accepted_since(block.started - PROMPT_SECONDS);
+        since.filter(|(_, connection)| is_recent(block, connection))
+    }
+
+    /// Walks those of them that have asked.
+    fn new_speakers(&self, block: &RequestBlock) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let first = self.new_connections(block).next().map_or(u64::MAX, |(number, _)| number);
+        let speakers = self.open.last_speakers().filter(move |number| *number >= first);
+        let speakers = speakers.filter_map(|number| Some((number, self.open.get(number)?)));
+        speakers.filter(|(_, connection)| is_recent(block, connection))
     }
 
     /// Walks the newest connections of any kind, and the young as far as a flood of them allows.
@@ -353,7 +370,7 @@ mod tests {
     /// Chooses of the connections that are weighed, each of them weighed.
     fn choose_plainly(log: &Log, block: &RequestBlock) -> Option<u64> {
         let seen = log.seen_addresses(block);
-        let young = log.young_connections(block);
+        let young = log.new_connections(block).chain(log.young_connections(block));
         let weighed = young.chain(log.connected_with(block, &seen));
         let allowed = weighed.filter(|(number, connection)| {
             *number <= block.limit && (!connection.busy || block.connection == Some(*number))

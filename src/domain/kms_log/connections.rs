@@ -15,6 +15,9 @@ pub const MOST: usize = 4_096;
 /// How many of those that asked last are remembered as such; more than are listed for any request.
 const MOST_SPEAKERS: usize = 64;
 
+/// Of how many of the last seconds it is known which connection was the first.
+const MOST_SECONDS: usize = 8;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenConnection {
     pub peer: Peer,
@@ -67,6 +70,8 @@ pub struct Open {
     unsettled: BTreeSet<u64>,
     /// Which asked last, newest last.
     last_speakers: VecDeque<u64>,
+    /// Stamps of acceptance, each with the first connection in a row that has it; newest last.
+    arrivals: VecDeque<(i64, u64)>,
 }
 
 impl Open {
@@ -127,6 +132,12 @@ impl Open {
         }
         if connection.requests > 0 {
             self.note_speaker(number);
+        }
+        if self.arrivals.back().is_none_or(|(at, _)| *at != connection.opened) {
+            self.arrivals.push_back((connection.opened, number));
+            if self.arrivals.len() > MOST_SECONDS {
+                self.arrivals.pop_front();
+            }
         }
         self.connections.insert(number, connection);
     }
@@ -214,6 +225,14 @@ impl Open {
     /// Walks the connections that asked last, newest first.
     pub fn last_speakers(&self) -> impl Iterator<Item = u64> {
         self.last_speakers.iter().rev().copied()
+    }
+
+    /// Walks the connections from the first on that was accepted at this second or later, oldest first: each of a whole
+    /// flood would cost too much where the first is enough.
+    pub fn accepted_since(&self, second: i64) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let first = self.arrivals.iter().filter(|(at, _)| *at >= second).map(|(_, first)| *first);
+        let from = first.min().unwrap_or(u64::MAX);
+        self.connections.range(from..).map(|(number, connection)| (*number, connection))
     }
 
     /// Returns the number of the oldest that is open.
