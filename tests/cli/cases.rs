@@ -542,6 +542,7 @@ fn shapes() -> Vec<Shape> {
         ("<protocol>tcp</protocol>", ""),
     ];
     let some = ("<source><any/></source>", "<source><address>198.51.100.0/24</address></source>");
+    let all_but = ("<source><any/>", "<source><not></not><address>198.51.100.0/24</address>");
     let uncapped = |text: String| {
         with(
             &text,
@@ -845,6 +846,24 @@ fn shapes() -> Vec<Shape> {
             )
         },
         Shape::new("for some only", &[FORWARD], &[&with(PASS, &[some])]),
+        Shape::new("for all but some", &[FORWARD], &[&with(PASS, &[all_but])]),
+        Shape::new("all but some blocked above", &[FORWARD], &[&block(&[all_but]), PASS]),
+        Shape::new(
+            "empty rules",
+            &["<rule></rule>", FORWARD, "<rule/>"],
+            &["<rule></rule>", PASS, "<rule/>"],
+        ),
+        Shape {
+            codes: [6, 0, 0],
+            ..Shape::new(
+                "its network passed above",
+                &[FORWARD],
+                &[
+                    &other_pass(&[("<address>k8s_kms_lb</address>", "<network>opt2</network>")]),
+                    PASS,
+                ],
+            )
+        },
         Shape::new(
             "tcp/udp",
             &[&with(FORWARD, &[("<protocol>tcp<", "<protocol>tcp/udp<")])],
