@@ -77,6 +77,14 @@ pub fn belongs_to_another(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| is_foreign(&found))
 }
 
+/// Refuses what is neither this user's nor root's.
+///
+/// # Errors
+/// `PermissionDenied` with a sentence.
+pub fn check_not_foreign(found: &Metadata) -> io::Result<()> {
+    if is_foreign(found) { Err(foreign_owner(found)) } else { Ok(()) }
+}
+
 fn is_foreign(found: &Metadata) -> bool {
     found.uid() != own_user() && found.uid() != 0
 }

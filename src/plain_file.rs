@@ -6,6 +6,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use crate::own_files;
+
 /// Reads a plain file, up to so many bytes.
 ///
 /// # Errors
@@ -25,12 +27,40 @@ pub fn read_plain_text(path: &Path, most: u64) -> io::Result<String> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// Reads a file of kmsctl's own, up to so many bytes.
+///
+/// # Errors
+/// As [`open_own_file`].
+pub fn read_own_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_own_file(path, OpenOptions::new().read(true))?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file that kmsctl itself has made: neither a link nor another user's, who could have planted it before the
+/// directory was closed to others, or in one that is open to all as Kubernetes' volumes are.
+///
+/// # Errors
+/// As [`open_plain_file`]; `PermissionDenied` where it is another user's.
+pub fn open_own_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = open_without_waiting(path, options, libc::O_NOFOLLOW).map_err(|error| {
+        let is_link = error.raw_os_error() == Some(libc::ELOOP);
+        if is_link { io::Error::new(io::ErrorKind::InvalidInput, "it is a link") } else { error }
+    })?;
+    own_files::check_not_foreign(&file.metadata()?)?;
+    Ok(file)
+}
+
 /// Opens a file with these options, without waiting, and refuses all but plain files.
 ///
 /// # Errors
 /// Those of the operating system; `InvalidInput` for a pipe, a socket, a device or a directory.
 pub fn open_plain_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    open_without_waiting(path, options, 0)
+}
+
+fn open_without_waiting(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {

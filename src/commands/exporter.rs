@@ -30,6 +30,7 @@ use crate::settings::exporter::Exporter as Settings;
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::values;
 use crate::ssh::error::LinkError;
+use crate::text::escape_json;
 
 /// How often the cluster is asked who was activated.
 const CUSTOMERS_EVERY: Duration = Duration::from_secs(60);
@@ -363,7 +364,7 @@ impl Exporter<'_> {
         let terminal = self.context.terminal;
         for event in events.iter().take(MOST_EVENTS) {
             if let Ok(line) = serde_json::to_string(event) {
-                let _ = terminal.write(&format!("{line}\n"));
+                let _ = terminal.write(&format!("{}\n", escape_json(line)));
             }
         }
         if events.len() > MOST_EVENTS {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::virusprot::block_log::BlockEvent;
 use crate::own_files::{check_own_directory, make_private_directory};
-use crate::plain_file::open_plain_file;
+use crate::plain_file::open_own_file;
 
 const FILE: &str = "blocks.jsonl";
 const OLDER: &str = "blocks.1.jsonl";
@@ -56,7 +56,7 @@ impl BlockRecord {
         }
         let mut options = OpenOptions::new();
         options.create(true).append(true).mode(0o600);
-        open_plain_file(&path, &mut options)?.write_all(&lines)
+        open_own_file(&path, &mut options)?.write_all(&lines)
     }
 
     /// Reads the events of a directory, oldest first; `None` where there is no record. A line that is none, such as one cut
@@ -72,7 +72,7 @@ impl BlockRecord {
         let mut events = None;
         for name in [OLDER, FILE] {
             let path = directory.join(name);
-            let file = match open_plain_file(&path, OpenOptions::new().read(true)) {
+            let file = match open_own_file(&path, OpenOptions::new().read(true)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
             };
@@ -123,6 +123,26 @@ mod tests {
         let events = BlockRecord::read(&directory).expect("read").expect("events");
         assert!(events.len() >= 10_000);
         assert_eq!(events.last(), batch.last());
+    }
+
+    /// Somebody else may have put them there before the directory was closed to others.
+    #[test]
+    fn a_planted_record_is_neither_read_nor_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut record = BlockRecord::open(folder.path()).expect("a record");
+        let (path, precious) = (folder.path().join(FILE), folder.path().join("precious"));
+        fs::write(&precious, "kept").expect("written");
+        std::os::unix::fs::symlink(&precious, &path).expect("a link");
+        assert!(record.add_events(&[event(1)]).is_err());
+        assert!(BlockRecord::read(folder.path()).is_err());
+        assert_eq!(fs::read(&precious).expect("read"), b"kept");
+        if crate::own_files::own_user() == 0 {
+            fs::remove_file(&path).expect("a removal");
+            record.add_events(&[event(1)]).expect("appended");
+            std::os::unix::fs::chown(&path, Some(65534), None).expect("root may");
+            assert!(record.add_events(&[event(2)]).is_err());
+            assert!(BlockRecord::read(folder.path()).is_err());
+        }
     }
 
     #[test]

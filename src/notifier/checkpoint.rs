@@ -15,7 +15,8 @@ use super::tail::Position;
 use crate::domain::kms_log::checkpoint::SavedLog;
 use crate::domain::notifier::decide::Post;
 use crate::domain::notifier::dedup::DedupKey;
-use crate::plain_file::read_plain_file;
+use crate::own_files::directory_problem;
+use crate::plain_file::{open_own_file, read_own_file};
 use crate::text::hexadecimal;
 
 /// Everything the notifier must not forget.
@@ -81,7 +82,7 @@ pub fn machine_uptime() -> Option<(String, u64)> {
 }
 
 /// Largest checkpoint that is read, in bytes; a full one is about 2 MiB.
-const LARGEST: u64 = 64 * 1024 * 1024;
+const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// Where checkpoints are kept; holds the lock on the directory as long as it lives.
 #[derive(Debug)]
@@ -114,13 +115,14 @@ impl CheckpointStore {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(folder.to_owned(), error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(folder.join("lock"))
-            .map_err(unusable)?;
+        if let Some(problem) = directory_problem(folder) {
+            return Err(unusable(io::Error::new(io::ErrorKind::PermissionDenied, problem)));
+        }
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let path = folder.join("lock");
+        let lock = open_own_file(&path, &mut options)
+            .map_err(|error| StoreError::Unusable(path, error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::Taken(folder.to_owned())),
@@ -163,8 +165,13 @@ impl CheckpointStore {
 }
 
 fn write_checkpoint(path: &Path, body: &[u8]) -> io::Result<()> {
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // What is left of a run that was killed, or lies there for us to write through.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = File::options();
+    let mut file = open_own_file(path, options.write(true).create_new(true).mode(0o600))?;
     file.write_all(hexadecimal(&Sha256::digest(body)).as_bytes())?;
     file.write_all(b"\n")?;
     file.write_all(body)?;
@@ -178,7 +185,7 @@ enum Read {
 }
 
 fn read_checkpoint(path: &Path) -> Read {
-    let bytes = match read_plain_file(path, LARGEST) {
+    let bytes = match read_own_file(path, LARGEST) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Nothing,
         Err(_) => return Read::Broken,
@@ -220,6 +227,46 @@ mod tests {
         );
         fs::write(folder.path().join("checkpoint.previous"), b"x").expect("a write");
         assert!(matches!(store.load(), LoadedCheckpoint::Broken));
+    }
+
+    /// In a directory that is, or was, open to others anything may lie where kmsctl writes.
+    #[test]
+    fn what_others_put_into_the_state_is_not_used() {
+        use rustix::fs::{FileType, Mode};
+        use std::os::unix::fs::{chown, symlink};
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let precious = at("precious");
+        fs::write(&precious, "kept").expect("a write");
+        let fifo = |path: &Path| {
+            let (kind, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).expect("a pipe");
+        };
+        for plant in
+            [&|path: &Path| symlink(&precious, path).expect("a link"), &fifo as &dyn Fn(&Path)]
+        {
+            plant(&at("lock"));
+            assert!(CheckpointStore::open(folder.path()).is_err());
+            fs::remove_file(at("lock")).expect("a removal");
+        }
+        let store = CheckpointStore::open(folder.path()).expect("a store");
+        for plant in
+            [&|path: &Path| symlink(&precious, path).expect("a link"), &fifo as &dyn Fn(&Path)]
+        {
+            plant(&at("checkpoint.new"));
+            store.save(&Checkpoint::default()).expect("a save");
+            assert!(matches!(store.load(), LoadedCheckpoint::Newest(_)));
+        }
+        assert_eq!(fs::read(&precious).expect("a read"), b"kept");
+        if crate::own_files::own_user() == 0 {
+            for name in ["checkpoint", "checkpoint.previous"] {
+                chown(at(name), Some(65534), None).expect("root may");
+            }
+            assert!(matches!(store.load(), LoadedCheckpoint::Broken));
+            drop(store);
+            chown(folder.path(), Some(65534), None).expect("root may");
+            assert!(CheckpointStore::open(folder.path()).is_err());
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::domain::kms_log::Anomaly;
 use crate::domain::notifier::source::ClientSource;
 use crate::notifier::http::Pages;
+use crate::text::acts_on_terminal;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -202,9 +203,9 @@ impl Metrics {
         if products.len() >= PRODUCTS {
             return "other".to_owned();
         }
-        // A control character, such as a carriage return in a forged name, would only confuse readers of the page.
+        // A carriage return or a change of direction in a forged name would only confuse readers of the page.
         let name: String =
-            name.chars().filter(|character| !character.is_control()).take(100).collect();
+            name.chars().filter(|character| !acts_on_terminal(*character)).take(100).collect();
         products.insert(name.clone());
         name
     }

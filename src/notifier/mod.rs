@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::window::Window;
-use crate::text::clean_text;
+use crate::text::{clean_text, escape_json};
 use checkpoint::{Checkpoint, CheckpointStore, LoadedCheckpoint, StoreError, machine_uptime};
 use engine::{Echo, Engine};
 use metrics::Metrics;
@@ -204,7 +204,10 @@ fn build_engine(
     };
     if echo != Echo::No {
         let unwritten = std::mem::take(&mut checkpoint.echo);
-        let lost = unwritten.lines().filter(|line| !stdout.add_line(line)).count();
+        let lost = unwritten
+            .lines()
+            .filter(|line| !stdout.add_line(&escape_json((*line).to_owned())))
+            .count();
         metrics.echo_dropped.inc_by(lost as u64);
     }
     metrics.clock_skew.set(checkpoint.skew);

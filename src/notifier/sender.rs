@@ -5,10 +5,11 @@ use super::backoff::backoff_after;
 use super::metrics::Metrics;
 use super::outbox::{Claim, Message, PostEnding, SharedOutbox, WaitingPost};
 use crate::domain::notifier::slack;
+use crate::own_files;
 use crate::plain_file;
 use crate::settings::notifier::{Webhook, is_local};
 use crate::text::format_span;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
@@ -394,8 +395,13 @@ impl Sender {
             Webhook::File(path) => {
                 let mut text = String::new();
                 let name = path.display();
-                plain_file::open_plain_file(path, OpenOptions::new().read(true))
-                    .and_then(|file| file.take(LONGEST_URL).read_to_string(&mut text))
+                let read = |file: File| {
+                    let problem = own_files::configuration_problem(&file.metadata()?);
+                    file.take(LONGEST_URL).read_to_string(&mut text)?;
+                    Ok(problem)
+                };
+                let problem = plain_file::open_plain_file(path, OpenOptions::new().read(true))
+                    .and_then(read)
                     .map_err(|error| match error.kind() {
                         ErrorKind::NotFound => format!("The webhook's file {name} does not exist"),
                         ErrorKind::PermissionDenied => {
@@ -404,6 +410,9 @@ impl Sender {
                         ErrorKind::InvalidData => format!("The webhook's file {name} is no text"),
                         _ => format!("The webhook's file {name} cannot be read: {error}"),
                     })?;
+                if let Some(problem) = problem {
+                    return Err(format!("The webhook's file {name} is not used: {problem}"));
+                }
                 if text.trim().is_empty() {
                     return Err(format!("The webhook's file {name} is empty"));
                 }

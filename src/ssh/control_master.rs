@@ -421,8 +421,10 @@ impl ControlDirectory {
 
     /// Returns the master behind the socket, if it answers and its host key was verified.
     async fn live_master(&self, target: &Target) -> Option<Master> {
-        let verified =
-            Verified::of_text(&plain_file::read_plain_text(&self.verified, LARGEST_FACTS).ok()?)?;
+        // Somebody else may have put either there while the directory was open to others.
+        own_files::check_not_foreign(&fs::symlink_metadata(&self.socket).ok()?).ok()?;
+        let facts = plain_file::read_own_file(&self.verified, LARGEST_FACTS).ok()?;
+        let verified = Verified::of_text(&String::from_utf8(facts).ok()?)?;
         if target
             .fingerprint
             .as_ref()
@@ -449,7 +451,7 @@ impl ControlDirectory {
         let local = |source| LinkError::Local { doing: "Locking the socket directory", source };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
-        let file = plain_file::open_plain_file(&self.lock, &mut options).map_err(local)?;
+        let file = plain_file::open_own_file(&self.lock, &mut options).map_err(local)?;
         let deadline = Instant::now() + OTHER_RUN;
         while Instant::now() < deadline {
             match file.try_lock() {
@@ -489,7 +491,7 @@ fn prepare_directory(path: &Path) -> Result<Option<io::Error>, LinkError> {
     own_files::check_own_directory(path).map_err(|error| bad(error.to_string()))?;
     if found.mode() & 0o077 != 0 {
         return Err(bad(format!(
-            "others have access to it (mode {:o}); make it 700",
+            "others have access to it (mode {:o}) and may have put something into it; remove it, and kmsctl makes it anew",
             found.mode() & 0o777
         )));
     }

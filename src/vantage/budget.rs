@@ -80,8 +80,7 @@ impl Budget {
         now: Timestamp,
         connections: usize,
     ) -> io::Result<Permit> {
-        let mut file = match plain_file::open_plain_file(&self.path, OpenOptions::new().read(true))
-        {
+        let mut file = match plain_file::open_own_file(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Permit::Granted),
             Err(error) => return Err(error),
@@ -103,7 +102,7 @@ impl Budget {
         }
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
-        let mut file = plain_file::open_plain_file(&self.path, &mut options)?;
+        let mut file = plain_file::open_own_file(&self.path, &mut options)?;
         take_lock(&file)?;
         let now = now.as_millisecond();
         let mut spent = read_spent(&mut file, now)?;
@@ -152,7 +151,7 @@ fn read_spent(file: &mut File, now: i64) -> io::Result<Vec<Spent>> {
     let mut text = Vec::new();
     file.take(LARGEST).read_to_end(&mut text)?;
     let mut spent: Vec<Spent> = serde_json::from_slice(&text).unwrap_or_default();
-    spent.retain(|spent| (0..WINDOW).contains(&(now - spent.at)));
+    spent.retain(|spent| (0..WINDOW).contains(&now.saturating_sub(spent.at)));
     Ok(spent)
 }
 
@@ -247,6 +246,11 @@ mod tests {
             assert_eq!(budget.take(&by("vps"), at(0)).unwrap(), Permit::Granted);
         }
         assert_eq!(budget.take(&by("vps"), at(-86_400)).unwrap(), Permit::Granted);
+        for never in [i64::MIN, i64::MAX] {
+            let spent: Vec<Spent> = (0..MOST).map(|_| Spent { at: never, by: by("vps") }).collect();
+            fs::write(&budget.path, serde_json::to_vec(&spent).unwrap()).unwrap();
+            assert_eq!(budget.look(&by("vps"), at(0), 1).unwrap(), Permit::Granted, "{never}");
+        }
     }
 
     #[test]

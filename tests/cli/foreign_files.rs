@@ -2,12 +2,13 @@
 //! for "there is no configuration". Other users' files need root, and are skipped aloud without.
 
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::environment::TestEnvironment;
+use crate::support::live::LiveBox;
 
 const ANOTHER: u32 = 65534;
 
@@ -516,5 +517,31 @@ fn planted_sockets_in_tmp_are_refused() {
         }
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains("/tmp/kmsctl-0") && said.contains("another user"), "{said}");
+    }
+}
+
+/// A master, or what is known of its host key, that somebody else has put into the directory before it was closed to others.
+#[test]
+fn a_planted_master_is_not_used() {
+    let Some(live) = LiveBox::start("openssh").filter(|_| is_root()) else {
+        return;
+    };
+    let owners = || {
+        let folder = std::fs::read_dir(live.environment.home().join("r/kmsctl")).expect("a folder");
+        let files = folder.map(|file| file.expect("a file"));
+        let named: Vec<(PathBuf, u32)> = files
+            .map(|file| (file.path(), file.metadata().expect("a file").uid()))
+            .filter(|(path, _)| path.extension().is_none_or(|suffix| suffix == "key"))
+            .collect();
+        named
+    };
+    live.environment.run(&["virusprot", "show"]).success();
+    let kept = owners();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    for (path, _) in &kept {
+        lchown(path, Some(ANOTHER), None).expect("root may");
+        live.environment.run(&["virusprot", "show"]).success();
+        let now = owners();
+        assert!(now.len() == 2 && now.iter().all(|(_, owner)| *owner == 0), "{path:?}: {now:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -108,7 +109,13 @@ fn a_webhook_file_without_an_address_is_named() {
     let no_file: fn(&Path) = |_| {};
     let empty: fn(&Path) = |file| std::fs::write(file, "\n").expect("a file");
     let device: fn(&Path) = |file| std::os::unix::fs::symlink("/dev/zero", file).expect("a link");
+    let open_to_all: fn(&Path) = |file| {
+        std::fs::write(file, "https://127.0.0.1:1/nobody").expect("a file");
+        let mode = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(file, mode).expect("it is ours");
+    };
     for (place, words) in [
+        (open_to_all, "is not used: others may write it (mode 666)"),
         (empty, "is empty; messages wait"),
         (no_file, "does not exist; messages wait"),
         (make_pipe, "it is not a plain file; messages wait"),
