@@ -25,7 +25,7 @@ use super::pfsense::questions::{Question, Reading};
 use crate::domain::history::{EndedAs, Finish, HistoryEvent};
 use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind, Undo};
 use crate::error::{Failure, FailureKind, Result};
-use crate::journal::Appended;
+use crate::journal::{Appended, SideRecord};
 use crate::terminal::prompt;
 
 pub use config::CHANGING;
@@ -375,13 +375,11 @@ fn note_ending(context: &Context, plan: &Plan, carried: &Execution) {
     }
 }
 
-/// Says where a record is that could not go into the history yet.
+/// Says where a record is that could not go into the history yet, and why.
 fn say_aside(context: &Context, appended: &Appended) {
-    if let Some(path) = &appended.aside {
-        context.terminal.caution(&format!(
-            "Another process keeps the history locked. The record is in {}; the next change takes it in.",
-            path.display()
-        ));
+    if let Some(SideRecord { path, why, until }) = &appended.aside {
+        let path = path.display();
+        context.terminal.caution(&format!("{why}. The record is in {path}; {until}."));
     }
 }
 

@@ -32,10 +32,17 @@ use crate::own_files;
 use crate::plain_file;
 use crate::text::counted;
 use head::Head;
+use line::LARGEST_NUMBER;
 pub use line::{JournalLine, LONGEST_LINE};
 
 /// A file is closed before it grows larger than this; some thousands of changes.
 pub const FULL: u64 = 32 << 20;
+/// No file of the history is larger: a new one begins with at most one record of the greatest length, and as much that waited.
+const LARGEST_FILE: u64 = FULL + 2 * LONGEST_LINE as u64;
+/// More than that in all files together is not read, as nothing is heard meanwhile; some hundred thousands of changes.
+const LARGEST_HISTORY: u64 = 1 << 30;
+/// The number of the last file that is closed.
+const LAST_CLOSED: u32 = 999_999;
 /// How often a lock that another process holds is tried.
 const POLL: Duration = Duration::from_millis(20);
 /// So many broken places are named; a file of other things has one in each line.
@@ -58,6 +65,14 @@ pub enum JournalError {
         /// Why.
         source: io::Error,
     },
+    /// A file, or all of them up to this one, is larger than what kmsctl writes; nothing of it is read.
+    #[error("{} is not read: up to its end the history has {bytes} bytes, more than kmsctl writes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        bytes: u64,
+    },
     /// An event is longer than a line may be.
     #[error("the record would have {0} bytes, and {LONGEST_LINE} is the most")]
     TooLong(usize),
@@ -75,10 +90,18 @@ impl From<JournalError> for Failure {
                 matches!(source.kind(), InvalidInput | IsADirectory | PermissionDenied)
                     || source.raw_os_error() == Some(libc::ELOOP)
             }
+            JournalError::TooLarge { .. } => true,
             _ => false,
         };
         let kind = if unusable { FailureKind::Usage } else { FailureKind::Failed };
-        Self::new(kind, format!("The history cannot be kept: {error}.")).with_cause(error)
+        let failure = Self::new(kind, format!("The history cannot be kept: {error}."));
+        match &error {
+            JournalError::TooLarge { path, .. } => {
+                let next = format!("Look at {}, and move it away", path.display());
+                failure.hint(next).with_cause(error)
+            }
+            _ => failure.with_cause(error),
+        }
     }
 }
 
@@ -135,8 +158,19 @@ impl Default for Chain {
 pub struct Appended {
     /// Bytes of a torn last line, left by a machine that died while writing, that were taken out of the file and recorded.
     pub torn: usize,
-    /// The file of its own that the record is in, as another process kept the lock.
-    pub aside: Option<PathBuf>,
+    /// The file of its own that the record is in, where the history could not take it.
+    pub aside: Option<SideRecord>,
+}
+
+/// A record in a file of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SideRecord {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it is not in the history, as a sentence without a full stop.
+    pub why: String,
+    /// When it will be, as a clause.
+    pub until: &'static str,
 }
 
 /// The history of one operator on one machine.
@@ -176,7 +210,7 @@ impl Journal {
         {
             waiting.remove();
         }
-        for path in self.closed_files()? {
+        for path in self.list_closed_files()? {
             removed(&path)?;
         }
         removed(&Head::path_in(self.directory()))?;
@@ -203,6 +237,7 @@ impl Journal {
         // Before the records: what is written meanwhile makes it late, and never early.
         let head = Head::read(self.directory());
         chain.expected = head.as_ref().ok().cloned().flatten();
+        let closed = self.closed_files()?;
         let current = match self.open_current(OpenOptions::new().read(true), Lock::Shared) {
             Ok((file, _)) => Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -218,7 +253,7 @@ impl Journal {
             }
             each(at, event, broken);
         };
-        for path in self.closed_files()? {
+        for path in closed {
             let file = Self::open_closed(&path)?;
             self.scan_file(&file, &mut chain, &mut each_once)?;
             if std::mem::take(&mut chain.torn) > 0 {
@@ -271,12 +306,33 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(self.io("Opening", error)),
         };
-        Ok(before + waiting.len() as u64)
+        Ok(before.saturating_add(waiting.len() as u64))
     }
 
     /// Appends one event and returns when it is on the disk: in the history, or in a file of its own where another process
-    /// keeps the lock. A torn last line is taken out of the file first and recorded as such.
+    /// keeps the lock, or where its files are larger than any. A torn last line is taken out of the file first and recorded as such.
     pub fn append(&self, now: Timestamp, event: &HistoryEvent) -> Result<Appended, JournalError> {
+        let (why, until) = match self.append_in_turn(now, event) {
+            Ok(Some(torn)) => return Ok(Appended { torn, aside: None }),
+            Ok(None) => {
+                let why = "Another process keeps the history locked".to_owned();
+                (why, "the next change takes it in")
+            }
+            Err(error @ JournalError::TooLarge { .. }) => {
+                (error.to_string(), "a change takes it in once that file is moved away")
+            }
+            Err(error) => return Err(error),
+        };
+        let path = aside::write_aside(self.directory(), now, event)?;
+        Ok(Appended { torn: 0, aside: Some(SideRecord { path, why, until }) })
+    }
+
+    /// Returns how many bytes of a torn last line were taken out; `None` where another process keeps the lock.
+    fn append_in_turn(
+        &self,
+        now: Timestamp,
+        event: &HistoryEvent,
+    ) -> Result<Option<usize>, JournalError> {
         own_files::make_private_directory(self.directory()).map_err(|source| JournalError::Io {
             doing: "Making",
             path: self.directory().to_owned(),
@@ -288,8 +344,7 @@ impl Journal {
             .open_current(&mut options, Lock::Exclusive)
             .map_err(|error| self.io("Opening", error))?;
         if !locked {
-            let path = aside::write_aside(self.directory(), now, event)?;
-            return Ok(Appended { torn: 0, aside: Some(path) });
+            return Ok(None);
         }
         self.make_private(&file)?;
         let last = self.last_line(&file)?;
@@ -323,8 +378,11 @@ impl Journal {
         }
         let hash = line::push_chained_line(&mut text, seq, &head, now, event)?;
         let mut end = last.end;
-        if end > 0 && end + text.len() as u64 > FULL {
-            file = self.close_and_begin(&file, end, &mut options)?;
+        if end > 0
+            && end + text.len() as u64 > FULL
+            && let Some(closed) = self.next_closed_file()?
+        {
+            file = self.close_and_begin(&file, end, &closed, &mut options)?;
             end = 0;
         }
         self.write(&mut file, end, &text)?;
@@ -338,7 +396,7 @@ impl Journal {
             // The record is on the disk; a head that stays behind misses the last ones, and accuses none.
             let _ = Head { seq, hash }.write(self.directory());
         }
-        Ok(Appended { torn: usize::try_from(last.torn).unwrap_or(usize::MAX), aside: None })
+        Ok(Some(usize::try_from(last.torn).unwrap_or(usize::MAX)))
     }
 
     /// Returns whether the record that the head names is there. Where it is not the last one, all are looked at.
@@ -378,7 +436,7 @@ impl Journal {
         let directory = self.directory();
         let mut paths = vec![directory.to_owned(), self.path.clone()];
         paths.push(Head::path_in(directory));
-        paths.extend(self.closed_files().unwrap_or_default());
+        paths.extend(self.list_closed_files().unwrap_or_default());
         let modes = paths.into_iter().filter_map(|path| {
             let mode = fs::metadata(&path).ok()?.permissions().mode() & 0o777;
             (mode & 0o077 != 0).then_some((path, mode))
@@ -455,8 +513,22 @@ impl Journal {
         })
     }
 
-    /// Returns the closed files, oldest first.
+    /// Returns the closed files, oldest first, before anything is read of them or of the current one; where they are larger than
+    /// any history they are refused.
     fn closed_files(&self) -> Result<Vec<PathBuf>, JournalError> {
+        let files = self.list_closed_files()?;
+        let mut together: u64 = 0;
+        for path in files.iter().chain([&self.path]) {
+            let bytes = fs::metadata(path).map_or(0, |found| found.len());
+            together = together.saturating_add(bytes);
+            if bytes > LARGEST_FILE || together > LARGEST_HISTORY {
+                return Err(JournalError::TooLarge { path: path.clone(), bytes: together });
+            }
+        }
+        Ok(files)
+    }
+
+    fn list_closed_files(&self) -> Result<Vec<PathBuf>, JournalError> {
         let names = match fs::read_dir(self.directory()) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -470,19 +542,25 @@ impl Journal {
         Ok(files)
     }
 
+    /// Returns the path that a full file gets, while there is a number for it.
+    fn next_closed_file(&self) -> Result<Option<PathBuf>, JournalError> {
+        let last = self.list_closed_files()?.last().and_then(|path| closed_number(path));
+        let number = last.unwrap_or_default() + 1;
+        let name = format!("journal.{number:06}.jsonl");
+        Ok((number <= LAST_CLOSED).then(|| self.directory().join(name)))
+    }
+
     /// Closes a full file and begins another, whose lock is taken before it is there.
     fn close_and_begin(
         &self,
         file: &File,
         end: u64,
+        closed: &Path,
         options: &mut OpenOptions,
     ) -> Result<File, JournalError> {
         // A torn line is in the new file as a record.
         file.set_len(end).map_err(|error| self.io("Writing", error))?;
-        let last = self.closed_files()?.last().and_then(|path| closed_number(path));
-        let name = format!("journal.{:06}.jsonl", last.unwrap_or_default() + 1);
-        fs::rename(&self.path, self.directory().join(name))
-            .map_err(|error| self.io("Closing", error))?;
+        fs::rename(&self.path, closed).map_err(|error| self.io("Closing", error))?;
         let begun =
             open_own_file(&self.path, options).map_err(|error| self.io("Opening", error))?;
         begun.lock().map_err(|error| self.io("Locking", error))?;
@@ -493,8 +571,8 @@ impl Journal {
     /// change in an emergency: the chain goes on from what it claims, and `--verify` names it.
     fn last_line(&self, file: &File) -> Result<LastLine, JournalError> {
         let reading = |error| self.io("Reading", error);
-        let mut tail = tail::find_tail(file).map_err(reading)?;
         let closed = self.closed_files()?;
+        let mut tail = tail::find_tail(file).map_err(reading)?;
         if tail.last.is_none()
             && tail.end == 0
             && let Some(path) = closed.last()
@@ -676,7 +754,7 @@ impl Chain {
 
     fn line(&mut self, bytes: &[u8], each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>)) {
         self.lines += 1;
-        self.seq += 1;
+        self.seq = self.seq.saturating_add(1);
         let line = match JournalLine::parse(bytes) {
             Ok(line) => line,
             Err(what) => {
@@ -693,12 +771,12 @@ impl Chain {
                 "it does not follow the line before: something was removed, inserted or reordered"
                     .to_owned(),
             )
-        } else if line.seq != self.seq {
+        } else if line.seq != self.seq || line.seq > LARGEST_NUMBER {
             Some(format!("its number is {}, not {}", line.seq, self.seq))
         } else {
             None
         };
-        if line.whole {
+        if line.whole && line.seq <= LARGEST_NUMBER {
             // What follows a gap is whole in itself.
             self.seq = line.seq;
         }

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 
-use super::{BEGINNING, JournalError, JournalLine, LONGEST_LINE, line, sync};
+use super::{BEGINNING, JournalError, JournalLine, LONGEST_LINE, line, open_own_file, sync};
 use crate::domain::history::HistoryEvent;
-use crate::plain_file;
 
 /// As many are looked at; the rest waits for the next run.
 const MOST: usize = 1000;
@@ -26,7 +25,7 @@ impl Aside {
     /// Reads the record; the error is a sentence without a full stop.
     pub(super) fn read(&self) -> Result<JournalLine, String> {
         let mut bytes = Vec::new();
-        plain_file::open_plain_file(&self.0, OpenOptions::new().read(true))
+        open_own_file(&self.0, OpenOptions::new().read(true))
             .and_then(|file| file.take(LONGEST_LINE as u64 + 2).read_to_end(&mut bytes))
             .map_err(|error| format!("it cannot be read: {error}"))?;
         JournalLine::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::line::LARGEST_NUMBER;
 use super::open_own_file;
 
 /// The file's name.
@@ -41,7 +42,12 @@ impl Head {
         };
         let mut text = Vec::new();
         file.take(LONGEST).read_to_end(&mut text)?;
-        Ok(Some(serde_json::from_slice(&text)?))
+        let head: Self = serde_json::from_slice(&text)?;
+        if head.seq > LARGEST_NUMBER {
+            let what = format!("its number is {}, and no history has as many records", head.seq);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(Some(head))
     }
 
     /// Puts it in the place of the one before, whole or not at all.

@@ -11,6 +11,9 @@ use crate::text::{hexadecimal, whole_second};
 /// The longest line, in bytes: a flush of the largest table that pfSense lets pf have, 400,000 entries, fits.
 pub const LONGEST_LINE: usize = 64 << 20;
 
+/// No history has as many records: what claims a larger number is not as kmsctl wrote it, and nothing is added to it.
+pub(super) const LARGEST_NUMBER: u64 = 1 << 53;
+
 const OPENING: &[u8] = br#"{"hash":""#;
 const CLOSING: &[u8] = br#"","#;
 const HASH_LENGTH: usize = 64;
@@ -91,14 +94,14 @@ pub(super) fn claimed_hash(line: &[u8]) -> Option<String> {
     split_hash(line).map(|(hash, _)| hash)
 }
 
-/// Returns the number a line claims to have.
+/// Returns the number a line claims to have, if a history can have as many.
 pub(super) fn claimed_seq(line: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Numbered {
         seq: u64,
     }
     let numbered: Numbered = serde_json::from_slice(line).ok()?;
-    Some(numbered.seq)
+    Some(numbered.seq).filter(|seq| *seq <= LARGEST_NUMBER)
 }
 
 fn split_hash(line: &[u8]) -> Option<(String, &[u8])> {

@@ -28,7 +28,7 @@ pub(super) fn find_tail(mut file: &File) -> io::Result<Tail> {
     loop {
         let start = length.saturating_sub(window);
         file.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(usize::try_from(length - start).unwrap_or_default());
         file.take(length - start).read_to_end(&mut bytes)?;
         let end = memchr::memrchr(b'\n', &bytes);
         let (whole, torn) = bytes.split_at(end.map_or(0, |end| end + 1));

@@ -251,7 +251,7 @@ fn a_held_lock_stops_no_record() {
     holder.lock().unwrap();
     for number in [2, 3] {
         let aside = journal.append(now(), &event(number)).unwrap().aside.unwrap();
-        let mode = aside.metadata().unwrap().permissions().mode();
+        let mode = aside.path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     let waiting = read(&journal);
@@ -350,4 +350,111 @@ fn another_users_directory_is_refused() {
     let error = journal.append(now(), &event(1)).unwrap_err();
     assert!(error.to_string().contains("another user"), "{error}");
     assert_eq!(Failure::from(error).kind, FailureKind::Usage);
+}
+
+#[test]
+fn another_users_waiting_record_is_not_taken_in() {
+    if own_files::own_user() != 0 {
+        eprintln!("SKIPPED: another user's file needs root");
+        return;
+    }
+    let (_home, journal) = with_events(1);
+    let path = aside::write_aside(journal.directory(), now(), &event(7)).unwrap();
+    std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+    for number in 1..3 {
+        journal.append(now(), &event(number)).unwrap();
+        let contents = read(&journal);
+        assert!(contents.events.iter().all(|(_, found)| *found != event(7)));
+        let breaks = contents.chain.breaks;
+        let named = path.display().to_string();
+        let is_named = |what: &str| what.contains(&named) && what.contains("another user");
+        assert!(breaks.iter().any(|found| is_named(&found.what)), "{breaks:?}");
+        assert!(path.exists());
+    }
+    std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+    journal.append(now(), &event(3)).unwrap();
+    assert!(read(&journal).events.iter().any(|(_, found)| *found == event(7)), "it was a record");
+}
+
+/// The last number that a history of one record claims, in its line, in its head, and in both.
+#[test]
+fn no_number_is_too_large_to_be_counted_on() {
+    for number in [u64::MAX, u64::MAX - 1, i64::MAX as u64, (1 << 53) + 1, 1 << 53] {
+        for (in_line, in_head) in [(true, false), (false, true), (true, true)] {
+            let (_home, journal) = with_events(1);
+            let mut line = Vec::new();
+            let claimed = if in_line { number } else { 1 };
+            let hash =
+                line::push_chained_line(&mut line, claimed, BEGINNING, now(), &event(0)).unwrap();
+            fs::write(journal.path(), line).unwrap();
+            if in_head {
+                Head { seq: number, hash }.write(journal.directory()).unwrap();
+            } else {
+                fs::remove_file(Head::path_in(journal.directory())).unwrap();
+            }
+            for next in 1..4 {
+                journal.count().unwrap();
+                assert_eq!(journal.append(now(), &event(next)).unwrap(), Appended::default());
+            }
+            let contents = read(&journal);
+            let what = format!("{number} {in_line} {in_head}: {:?}", contents.chain.breaks);
+            assert!(!contents.chain.breaks.is_empty(), "{what}");
+            for next in 0..4 {
+                assert!(contents.events.iter().any(|(_, found)| *found == event(next)), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_history_larger_than_any_is_not_read_and_stops_no_record() {
+    for name in ["journal.jsonl", "journal.000001.jsonl", "journal.000002.jsonl"] {
+        let (_home, journal) = with_events(1);
+        let large = journal.directory().join(name);
+        let options = &mut OpenOptions::new();
+        let file = options.create(true).append(true).mode(0o600).open(&large).unwrap();
+        file.set_len(60 << 30).unwrap();
+        let began = Instant::now();
+        assert!(matches!(journal.count(), Err(JournalError::TooLarge { .. })));
+        let error = journal.scan(&mut |_, _, _| {}).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(Failure::from(error).kind, FailureKind::Usage);
+        let aside = journal.append(now(), &event(1)).unwrap().aside.expect("a record beside it");
+        assert!(aside.why.contains(name), "{aside:?}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
+        // Once it is out of the way, what waited is taken in.
+        fs::remove_file(&large).unwrap();
+        journal.append(now(), &event(2)).unwrap();
+        let contents = read(&journal);
+        assert!(contents.events.iter().any(|(_, found)| *found == event(1)), "{name}");
+        assert!(!aside.path.exists());
+    }
+}
+
+#[test]
+fn many_files_are_no_longer_history_than_one() {
+    let (_home, journal) = with_events(1);
+    for number in 1..=LARGEST_HISTORY / LARGEST_FILE + 1 {
+        let path = journal.directory().join(format!("journal.{number:06}.jsonl"));
+        File::create(path).unwrap().set_len(LARGEST_FILE).unwrap();
+    }
+    let began = Instant::now();
+    let scanned = journal.scan(&mut |_, _, _| {});
+    assert!(matches!(scanned, Err(JournalError::TooLarge { .. })), "{scanned:?}");
+    assert!(journal.append(now(), &event(1)).unwrap().aside.is_some());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    journal.forget().unwrap();
+    assert_eq!(fs::read_dir(journal.directory()).unwrap().count(), 0);
+}
+
+#[test]
+fn where_no_number_is_left_the_file_is_not_closed() {
+    let (_home, journal) = with_events(1);
+    fs::copy(journal.path(), journal.directory().join("journal.999999.jsonl")).unwrap();
+    let long = HistoryEvent::Recovered { bytes: 0, text: "x".repeat(12 << 20) };
+    for _ in 0..4 {
+        journal.append(now(), &long).unwrap();
+    }
+    let events = read(&journal).events;
+    assert_eq!(events.iter().filter(|(_, found)| *found == long).count(), 4);
 }

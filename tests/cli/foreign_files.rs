@@ -339,6 +339,37 @@ fn a_foreign_history_stops_no_revoke() {
     }
 }
 
+/// A record beside the history that another user planted is no offer to undo.
+#[test]
+fn a_foreign_record_beside_the_history_is_not_undone() {
+    if !is_root() {
+        return;
+    }
+    let (environment, history) = changed_demo("journal.jsonl");
+    let directory = history.parent().expect("a directory");
+    let text = std::fs::read_to_string(&history).expect("a history");
+    let planted = text.lines().enumerate().map(|(place, line)| {
+        let path = directory.join(format!("aside-{place}.jsonl"));
+        std::fs::write(&path, format!("{line}\n")).expect("a file");
+        chown(&path, Some(ANOTHER), None).expect("root may");
+        path
+    });
+    let planted: Vec<PathBuf> = planted.collect();
+    for name in ["journal.jsonl", "journal.head"] {
+        std::fs::remove_file(directory.join(name)).expect("it is ours");
+    }
+    let said = environment.demo(&["undo", "--yes"]).stderr;
+    assert!(said.contains("nothing to take back"), "{said}");
+    environment.demo(&["virusprot", "flush", "--yes"]).success();
+    let verified = environment.demo(&["history", "--verify"]);
+    for path in planted {
+        assert!(path.exists(), "{}", path.display());
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        assert!(verified.stdout.contains(name), "{verified}");
+    }
+    assert!(verified.stdout.contains("another user"), "{verified}");
+}
+
 #[test]
 fn a_pipe_as_configuration_never_waits() {
     let environment = TestEnvironment::new();

@@ -190,3 +190,32 @@ fn a_full_disk_stops_no_revoke() {
         assert!(live.redirected(), "it is open again");
     }
 }
+
+/// Files that are far larger than kmsctl lets one become, though they take no room: nothing is heard while one is read.
+#[test]
+fn a_history_larger_than_any_is_named_and_stops_no_revoke() {
+    for name in ["journal.jsonl", "journal.000001.jsonl"] {
+        let environment = TestEnvironment::new();
+        environment.demo(&["ratelimit", "tighten", "--yes"]).success();
+        let large = environment.home().join(".local/state/kmsctl/demo").join(name);
+        let mut options = std::fs::File::options();
+        let file = options.create(true).append(true).open(&large).expect("a file");
+        file.set_len(60 << 30).expect("a sparse file");
+        let began = std::time::Instant::now();
+        for look in [&["history", "--local"][..], &["history", "--verify"], &["undo", "--yes"]] {
+            let said = environment.demo(look).fails_with(2);
+            assert!(said.contains(name) && said.contains("move it away"), "{look:?}: {said}");
+        }
+        let said = environment.demo(&["ratelimit", "loosen", "--yes"]).fails_with(2);
+        assert!(said.contains(name), "{said}");
+        let closed = environment.demo(&["expose", "revoke", "--yes"]);
+        assert_eq!(closed.code, Some(0), "{closed}");
+        assert!(closed.stderr.contains(name) && closed.stderr.contains("aside-"), "{closed}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{name}: {:?}", began.elapsed());
+        environment.demo(&["expose", "show", "--expect", "closed"]).success();
+        // Once it is out of the way, what waited beside it is known.
+        std::fs::remove_file(&large).expect("it is ours");
+        environment.demo(&["undo", "--yes"]).success();
+        environment.demo(&["expose", "show", "--expect", "open"]).success();
+    }
+}
