@@ -12,7 +12,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::ratelimit::Caps;
 use crate::notifier::http::Pages;
-use crate::notifier::metrics::print_registry;
+use crate::notifier::metrics::{own_build_labels, print_registry};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -124,6 +124,8 @@ impl Page {
         let mut page = Self(Registry::with_prefix("kmsctl"));
         let up = seen.sample.is_some() && seen.down.is_none();
         page.gauge("up", "1 while the firewall answers", Some(u64::from(up)));
+        let build = (own_build_labels(), 1);
+        page.gauges("build_info", "Version of kmsctl, and the commit it was built from", [build]);
         page.counter("logins", "Logins that were tried", Some(seen.logins));
         page.counter(
             "looks_unanswered",

@@ -126,13 +126,7 @@ fn register_constants(page: &mut Registry) {
     up.set(1);
     page.register("kms_slack_notifier_up", "1 while the notifier runs", up);
     let build = Family::<Labels, Gauge>::default();
-    build
-        .get_or_create(&build_labels(
-            env!("CARGO_PKG_VERSION"),
-            env!("BUILD_COMMIT"),
-            env!("BUILD_COMMIT_DATE"),
-        ))
-        .set(1);
+    build.get_or_create(&own_build_labels()).set(1);
     page.register(
         "kms_notifier_build_info",
         "Version of the notifier, and the commit it was built from",
@@ -274,6 +268,11 @@ impl Metrics {
         self.window_up.set(1);
         self.understood.set(1);
     }
+}
+
+/// Returns the labels of `build_info`: the version, and the commit where it is known.
+pub fn own_build_labels() -> Labels {
+    build_labels(env!("CARGO_PKG_VERSION"), env!("BUILD_COMMIT"), env!("BUILD_COMMIT_DATE"))
 }
 
 /// Labels of the build; what is not known has no label, as an empty one says no more.

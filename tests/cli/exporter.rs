@@ -107,6 +107,7 @@ fn the_page_shows_what_the_firewall_says() {
     let running = Running::start(&environment, &["--demo"]);
     let page = running.page_with("kmsctl_up 1");
     for line in [
+        concat!("kmsctl_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\""),
         "kmsctl_exposure_state{state=\"open\"} 1",
         "kmsctl_exposure_state{state=\"half\"} 0",
         "kmsctl_cap{cap=\"connections\",side=\"loaded\"} 50",

@@ -54,7 +54,6 @@ fn without_a_terminal_and_without_yes_sshd_never_hears_of_it() {
     over_both(|live| {
         let commands: [&[&str]; 16] = [
             &["virusprot", "delete", "192.0.2.1"],
-            &["virusprot", "delete", "-"],
             &["virusprot", "expire"],
             &["virusprot", "flush"],
             &["states", "kill", "--all"],

@@ -472,14 +472,19 @@ fn words_are_judged_before_the_terminal() {
         assert!(!refused.contains("no terminal"), "{address}: {refused}");
     }
     for command in ["add", "delete"] {
-        let mut listed = environment.command(&["--demo", "virusprot", command, "-"]);
-        let list = environment.home().join("list");
-        std::fs::write(&list, "203.0.113.250\nkms.example\n").expect("a list");
-        let list = std::fs::File::open(&list).expect("a list");
-        let output = listed.stdin(list).output().expect("kmsctl runs");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{told}");
-        assert!(told.contains("line 2: kms.example"), "{told}");
+        for (text, code, words) in [
+            ("203.0.113.250\nkms.example\n", 2, "line 2: kms.example"),
+            ("203.0.113.250\n", 4, "no terminal"),
+        ] {
+            let mut listed = environment.command(&["--demo", "virusprot", command, "-"]);
+            let list = environment.home().join("list");
+            std::fs::write(&list, text).expect("a list");
+            let list = std::fs::File::open(&list).expect("a list");
+            let output = listed.stdin(list).output().expect("kmsctl runs");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{told}");
+            assert!(told.contains(words), "{told}");
+        }
     }
     let plan = environment.home().join("plan").display().to_string();
     environment.demo(&["ratelimit", "tighten", "--plan-out", &plan]).success();
