@@ -380,7 +380,7 @@ fn a_preview_says_how_to_read_its_timeline() {
         environment.demo(&words).success()
     };
     let wide = preview("140");
-    assert!(wide.contains("TIMELINE: a mark is 5 minutes"), "{wide}");
+    assert!(wide.contains("TIMELINE: a mark is 5m"), "{wide}");
     let narrow = preview("60");
     assert!(!narrow.contains("TIMELINE: a mark"), "{narrow}");
 }

@@ -52,7 +52,7 @@ fn until_settled(live: &LiveBox, id: &str) {
 #[test]
 fn without_a_terminal_and_without_yes_sshd_never_hears_of_it() {
     over_both(|live| {
-        let commands: [&[&str]; 16] = [
+        let commands: [&[&str]; 15] = [
             &["virusprot", "delete", "192.0.2.1"],
             &["virusprot", "expire"],
             &["virusprot", "flush"],

@@ -26,7 +26,7 @@ const MOST_GAPS: usize = 1_000;
 const BUCKET: i64 = 300;
 const BUCKETS: i64 = 6;
 /// Says how to read a sparkline.
-pub const SPARKLINE_LEGEND: &str = "TIMELINE: a mark is 5 minutes, the taller the more connections, `.` none: half an hour, then `|`, then the mark of the cut and the rest of another half hour.";
+pub const SPARKLINE_LEGEND: &str = "TIMELINE: a mark is 5m, the taller the more connections, `.` none: 30m, then `|`, then the mark of the cut and the rest of another 30m.";
 const _: () = assert!(BUCKET == 5 * 60 && BUCKETS * BUCKET == 30 * 60);
 
 #[derive(Clone, Copy, Debug)]
