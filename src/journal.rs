@@ -76,6 +76,9 @@ pub enum JournalError {
     /// An event is longer than a line may be.
     #[error("the record would have {0} bytes, and {LONGEST_LINE} is the most")]
     TooLong(usize),
+    /// An event has more values than a line may have.
+    #[error("the record would have more values than are read again")]
+    TooMany,
     /// The event cannot be put into JSON.
     #[error("the record cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -245,12 +248,12 @@ impl Journal {
         };
         let waiting =
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
-        let mut waiting: Vec<_> = waiting.iter().map(|file| (file, file.read(), false)).collect();
-        // One that was taken in, and whose file has outlived a crash, counts once.
+        // One at a time is in memory. One that was taken in, and whose file has outlived a crash, counts once.
+        let mut marks: Vec<Option<Mark>> =
+            waiting.iter().map(|file| Some(Mark::of_line(&file.read().ok()?))).collect();
+        let unreadable: Vec<bool> = marks.iter().map(Option::is_none).collect();
         let mut each_once = |at, event: HistoryEvent, broken| {
-            for (_, line, taken_in) in &mut waiting {
-                *taken_in |= line.as_ref().is_ok_and(|line| line.at == at && line.event == event);
-            }
+            Mark::strike(&mut marks, at, &event);
             each(at, event, broken);
         };
         for path in closed {
@@ -264,8 +267,10 @@ impl Journal {
             self.scan_file(file, &mut chain, &mut each_once)?;
         }
         chain.compare_with_head(&head);
-        for (file, line, _) in waiting.into_iter().filter(|(_, _, taken_in)| !taken_in) {
-            match line {
+        let left: Vec<bool> =
+            marks.iter().zip(unreadable).map(|(mark, unread)| unread || mark.is_some()).collect();
+        for (file, _) in waiting.iter().zip(left).filter(|(_, is_left)| *is_left) {
+            match file.read() {
                 Ok(line) => {
                     let broken = (!line.whole).then_some(chain.lines + 1);
                     if broken.is_some() {
@@ -370,9 +375,9 @@ impl Journal {
             seq += 1;
         }
         let waiting = self.waiting()?;
-        for (_, found) in &waiting {
-            if let Some((at, event)) = found {
-                head = line::push_chained_line(&mut text, seq, &head, *at, event)?;
+        for (file, _) in waiting.iter().filter(|(_, is_new)| *is_new) {
+            if let Ok(line) = file.read() {
+                head = line::push_chained_line(&mut text, seq, &head, line.at, &line.event)?;
                 seq += 1;
             }
         }
@@ -453,27 +458,21 @@ impl Journal {
         if files.is_empty() {
             return Ok(Vec::new());
         }
-        let mut waiting: Vec<Waiting> = files
+        let (files, mut marks): (Vec<_>, Vec<_>) = files
             .into_iter()
             .filter_map(|file| {
                 let line = file.read().ok().filter(|line| line.whole)?;
-                Some((file, Some((line.at, line.event))))
+                Some((file, Some(Mark::of_line(&line))))
             })
-            .collect();
+            .unzip();
         let mut chain = Chain::default();
         for path in self.closed_files()?.iter().chain([&self.path]) {
             let file = Self::open_closed(path)?;
             self.scan_file(&file, &mut chain, &mut |at, event, _| {
-                for (_, found) in &mut waiting {
-                    let same =
-                        found.as_ref().is_some_and(|found| found.0 == at && found.1 == event);
-                    if same {
-                        *found = None;
-                    }
-                }
+                Mark::strike(&mut marks, at, &event);
             })?;
         }
-        Ok(waiting)
+        Ok(files.into_iter().zip(marks.iter().map(Option::is_some)).collect())
     }
 
     /// Opens the file that is written to, and takes its lock if that is to be had in time. Another process may close the
@@ -637,8 +636,37 @@ impl Journal {
     }
 }
 
-/// A record that waits, and what is to be taken in of it.
-type Waiting = (aside::Aside, Option<(Timestamp, HistoryEvent)>);
+/// A record that waits, and whether it is not in the history yet.
+type Waiting = (aside::Aside, bool);
+
+/// What tells a record from others: its time, and the hash of its event.
+struct Mark {
+    at: Timestamp,
+    hash: String,
+}
+
+impl Mark {
+    fn of_line(line: &JournalLine) -> Self {
+        Self { at: line.at, hash: Self::hash_event(&line.event) }
+    }
+
+    fn hash_event(event: &HistoryEvent) -> String {
+        line::hash_hexadecimal(&serde_json::to_vec(event).unwrap_or_default())
+    }
+
+    /// Strikes out the marks that are this record's.
+    fn strike(marks: &mut [Option<Self>], at: Timestamp, event: &HistoryEvent) {
+        if !marks.iter().flatten().any(|mark| mark.at == at) {
+            return;
+        }
+        let hash = Self::hash_event(event);
+        for mark in marks {
+            if mark.as_ref().is_some_and(|mark| mark.at == at && mark.hash == hash) {
+                *mark = None;
+            }
+        }
+    }
+}
 
 #[derive(Clone, Copy)]
 enum Lock {

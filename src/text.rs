@@ -159,7 +159,12 @@ pub const MOST_VALUES: usize = 300_000;
 
 /// Returns whether JSON may hold more than [`MOST_VALUES`]; what stands in strings is counted along.
 pub fn has_too_many_values(json: &[u8]) -> bool {
-    json.iter().filter(|byte| b"{[,".contains(byte)).count() > MOST_VALUES
+    count_values(json) > MOST_VALUES
+}
+
+/// Counts the values in JSON; what stands in strings is counted along.
+pub fn count_values(json: &[u8]) -> usize {
+    json.iter().filter(|byte| b"{[,".contains(byte)).count()
 }
 
 /// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.

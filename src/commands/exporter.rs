@@ -325,7 +325,7 @@ impl Exporter<'_> {
 
     async fn ask_for_customers(&mut self) {
         if let Some(file) = &mut self.activations {
-            let read = file.read_clients(self.context.clock.now());
+            let read = file.read_clients(self.context.clock.now()).await;
             let heard = read.as_ref().map(KmsActivity::from_file).unwrap_or_default();
             self.heard = (Some(Instant::now()), heard);
             let start = "Who is a customer is not known, as the file of events cannot be read";

@@ -16,6 +16,10 @@ use crate::plain_file::open_plain_file;
 
 /// Most clients that are remembered; the newest of more are not.
 const MOST_CLIENTS: usize = 100_000;
+/// Most bytes of one look: about 100,000 activations. What is further behind is passed over.
+const MOST_BEHIND: u64 = 32 << 20;
+/// Bytes that are read between two chances for an interrupt.
+const PIECE: usize = 256 * 1024;
 /// How long an activation makes a customer.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -34,46 +38,60 @@ impl ActivationFile {
         Self { path, place: None, lines: LogLines::default(), clients: BTreeMap::new() }
     }
 
-    /// Reads what has been written since, and returns when each client was activated last, within 24 hours. A file in its
-    /// place, or one that was cut, is read from its start.
+    /// Reads what has been written since, up to the end that the file has now, and returns when each client was activated last,
+    /// within 24 hours. A file in its place, or one that was cut, is read from its start; of one that is further behind than
+    /// [`MOST_BEHIND`], only its end.
     ///
     /// # Errors
     /// Those of the operating system; what was read before stays.
-    pub fn read_clients(&mut self, now: Timestamp) -> io::Result<BTreeMap<IpAddr, Timestamp>> {
-        let mut file = open_plain_file(&self.path, OpenOptions::new().read(true))?;
+    pub async fn read_clients(
+        &mut self,
+        now: Timestamp,
+    ) -> io::Result<BTreeMap<IpAddr, Timestamp>> {
+        let mut file: File = open_plain_file(&self.path, OpenOptions::new().read(true))?;
         let found = file.metadata()?;
         let same = self.place.filter(|(device, inode, read)| {
             (*device, *inode) == (found.dev(), found.ino()) && *read <= found.len()
         });
-        let begin = same.map_or(0, |(.., read)| read);
+        let mut place = same.map_or(0, |(.., read)| read);
         if same.is_none() {
             self.lines.reset();
         }
-        file.seek(SeekFrom::Start(begin))?;
-        let read = self.read_on(&mut file, now)?;
-        self.place = Some((found.dev(), found.ino(), begin + read));
+        let behind = found.len() - place;
+        if behind > MOST_BEHIND {
+            place = found.len() - MOST_BEHIND;
+            self.lines.reset();
+            self.lines.discard_line();
+        }
+        file.seek(SeekFrom::Start(place))?;
+        let mut file = file.take(found.len() - place);
+        let mut piece = vec![0; PIECE];
+        loop {
+            let count = file.read(&mut piece)?;
+            if count == 0 {
+                break;
+            }
+            place += count as u64;
+            // Where this look is given up, the next goes on from here.
+            self.place = Some((found.dev(), found.ino(), place));
+            self.note_piece(piece.get(..count).unwrap_or_default(), now);
+            tokio::task::yield_now().await;
+        }
+        self.place = Some((found.dev(), found.ino(), place));
         self.clients.retain(|_, at| now.duration_since(*at) <= DAY);
         Ok(self.clients.clone())
     }
 
-    fn read_on(&mut self, file: &mut File, now: Timestamp) -> io::Result<u64> {
-        let (mut chunk, mut total) = (vec![0; 64 * 1024], 0);
+    fn note_piece(&mut self, piece: &[u8], now: Timestamp) {
         let Self { lines, clients, .. } = self;
-        loop {
-            let count = file.read(&mut chunk)?;
-            if count == 0 {
-                return Ok(total);
+        lines.feed_chunk(piece, |line| {
+            if let Some((address, at)) = activated_client(line, now)
+                && (clients.len() < MOST_CLIENTS || clients.contains_key(&address))
+            {
+                let newest = clients.entry(address).or_insert(at);
+                *newest = (*newest).max(at);
             }
-            total += count as u64;
-            lines.feed_chunk(chunk.get(..count).unwrap_or_default(), |line| {
-                if let Some((address, at)) = activated_client(line, now)
-                    && (clients.len() < MOST_CLIENTS || clients.contains_key(&address))
-                {
-                    let newest = clients.entry(address).or_insert(at);
-                    *newest = (*newest).max(at);
-                }
-            });
-        }
+        });
     }
 }
 
@@ -91,8 +109,8 @@ mod tests {
     use std::fs;
     use std::io::Write as _;
 
-    fn clients(file: &mut ActivationFile, now: &str) -> Vec<String> {
-        let read = file.read_clients(now.parse().expect("a time"));
+    async fn clients(file: &mut ActivationFile, now: &str) -> Vec<String> {
+        let read = file.read_clients(now.parse().expect("a time")).await;
         let read = read.expect("a file");
         read.keys().map(IpAddr::to_string).collect()
     }
@@ -101,33 +119,79 @@ mod tests {
         format!("{{\"at\":\"{at}\",\"event\":\"{event}\",\"address\":\"{address}\"}}\n")
     }
 
-    #[test]
-    fn clients_are_found_as_the_file_grows() {
+    #[tokio::test]
+    async fn clients_are_found_as_the_file_grows() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("events.jsonl");
         let mut file = ActivationFile::new(path.clone());
         let now = "2026-03-01T12:00:00Z";
-        assert!(file.read_clients(now.parse().unwrap()).is_err(), "not there");
+        assert!(file.read_clients(now.parse().unwrap()).await.is_err(), "not there");
         let old = line("2026-02-28T11:59:59Z", "activation", "203.0.113.1");
         let new = line("2026-02-28T12:00:01Z", "activation", "::ffff:203.0.113.2");
         let probe = line("2026-03-01T11:00:00Z", "probe", "203.0.113.3");
         let half = line("2026-03-01T11:59:00Z", "activation", "2001:db8::4");
         let (head, tail) = half.split_at(30);
         fs::write(&path, [&old, &new, &probe, "no JSON\n", head].concat()).unwrap();
-        assert_eq!(clients(&mut file, now), ["203.0.113.2"]);
+        assert_eq!(clients(&mut file, now).await, ["203.0.113.2"]);
         let mut appended = OpenOptions::new().append(true).open(&path).unwrap();
         appended.write_all(tail.as_bytes()).unwrap();
-        assert_eq!(clients(&mut file, now), ["203.0.113.2", "2001:db8::4"]);
+        assert_eq!(clients(&mut file, now).await, ["203.0.113.2", "2001:db8::4"]);
         // Cut and begun anew, and then another file in its place: who was found stays.
         fs::write(&path, line(now, "activation", "203.0.113.5")).unwrap();
-        assert_eq!(clients(&mut file, now).len(), 3);
+        assert_eq!(clients(&mut file, now).await.len(), 3);
         fs::rename(&path, folder.path().join("older")).unwrap();
         fs::write(&path, line("2030-01-01T00:00:00Z", "activation", "203.0.113.6")).unwrap();
-        assert_eq!(clients(&mut file, now).len(), 4);
+        assert_eq!(clients(&mut file, now).await.len(), 4);
         assert_eq!(
-            clients(&mut file, "2026-03-02T11:59:30Z"),
+            clients(&mut file, "2026-03-02T11:59:30Z").await,
             ["203.0.113.5", "203.0.113.6"],
             "a day later"
         );
+    }
+
+    /// Ordinary lines without end, and a sparse file: the look ends in time and lets others be heard, and the last line counts.
+    #[tokio::test]
+    async fn a_file_without_end_keeps_no_one_waiting() {
+        const NOW: &str = "2026-03-01T12:00:00Z";
+        let folder = tempfile::tempdir().expect("a folder");
+        let many = line(NOW, "activation", "203.0.113.1").repeat(1000);
+        for is_sparse in [true, false] {
+            let path = folder.path().join(format!("events-{is_sparse}.jsonl"));
+            let mut written = File::create(&path).expect("a file");
+            if is_sparse {
+                written.set_len(60 << 30).expect("a sparse file");
+                written.seek(SeekFrom::End(0)).expect("its end");
+                written.write_all(b"\n").expect("a line");
+            } else {
+                let first = line(NOW, "activation", "203.0.113.9");
+                written.write_all(first.as_bytes()).expect("a line");
+                for _ in 0..=(MOST_BEHIND / many.len() as u64) {
+                    written.write_all(many.as_bytes()).expect("lines");
+                }
+            }
+            let last = line(NOW, "activation", "203.0.113.2");
+            written.write_all(last.as_bytes()).expect("a line");
+            let mut file = ActivationFile::new(path);
+            let mut heard = 0;
+            let others = async {
+                loop {
+                    heard += 1;
+                    tokio::task::yield_now().await;
+                }
+            };
+            let read = tokio::select! {
+                read = clients(&mut file, NOW) => read,
+                () = others => unreachable!("it goes on"),
+            };
+            let wanted =
+                if is_sparse { &["203.0.113.2"][..] } else { &["203.0.113.1", "203.0.113.2"] };
+            assert_eq!(read, wanted);
+            let pieces = MOST_BEHIND / PIECE as u64;
+            assert!((pieces..2 * pieces).contains(&heard), "{heard}");
+            // The next look goes on where this one ended.
+            let next = line(NOW, "activation", "203.0.113.3");
+            written.write_all(next.as_bytes()).expect("a line");
+            assert_eq!(clients(&mut file, NOW).await.len(), wanted.len() + 1);
+        }
     }
 }

@@ -10,34 +10,43 @@ use jiff::Timestamp;
 
 use super::{BEGINNING, JournalError, JournalLine, LONGEST_LINE, line, open_own_file, sync};
 use crate::domain::history::HistoryEvent;
+use crate::own_files;
 
-/// As many are looked at; the rest waits for the next run.
+/// As many are looked at, with as many bytes together; the rest stays until those are taken in.
 const MOST: usize = 1000;
+const MOST_BYTES: u64 = LONGEST_LINE as u64 + 1;
 
 /// How many this process has written, so that they keep their order.
 static WRITTEN: AtomicU32 = AtomicU32::new(0);
 
 /// One such file.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Aside(PathBuf);
+pub(super) struct Aside {
+    path: PathBuf,
+    /// There are too many before it.
+    is_over: bool,
+}
 
 impl Aside {
     /// Reads the record; the error is a sentence without a full stop.
     pub(super) fn read(&self) -> Result<JournalLine, String> {
+        if self.is_over {
+            return Err("it stays there until those before it are taken in".to_owned());
+        }
         let mut bytes = Vec::new();
-        open_own_file(&self.0, OpenOptions::new().read(true))
+        open_own_file(&self.path, OpenOptions::new().read(true))
             .and_then(|file| file.take(LONGEST_LINE as u64 + 2).read_to_end(&mut bytes))
             .map_err(|error| format!("it cannot be read: {error}"))?;
         JournalLine::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Removes the file of a record that is in the history.
     pub(super) fn remove(self) {
-        let _ = fs::remove_file(self.0);
+        let _ = fs::remove_file(self.path);
     }
 }
 
@@ -52,11 +61,19 @@ pub(super) fn waiting_asides(directory: &Path) -> io::Result<Vec<Aside>> {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with("aside-"))
     };
-    let mut found: Vec<Aside> =
-        names.filter_map(|entry| Some(entry.ok()?.path())).filter(waits).map(Aside).collect();
-    found.sort();
-    found.truncate(MOST);
-    Ok(found)
+    let mut paths: Vec<PathBuf> =
+        names.filter_map(|entry| Some(entry.ok()?.path())).filter(waits).collect();
+    paths.sort();
+    let (mut count, mut together) = (0, 0);
+    let asides = paths.into_iter().map(|path| {
+        // What is refused anyway is in no other's way.
+        let found = fs::metadata(&path).ok().filter(|found| own_files::check_own(found).is_ok());
+        let bytes = found.map(|found| found.len()).filter(|bytes| *bytes <= MOST_BYTES);
+        count += usize::from(bytes.is_some());
+        together += bytes.unwrap_or_default();
+        Aside { path, is_over: count > MOST || together > MOST_BYTES }
+    });
+    Ok(asides.collect())
 }
 
 /// Writes one record and returns its path when it is on the disk.

@@ -2,17 +2,23 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::JournalError;
 use crate::domain::history::HistoryEvent;
-use crate::text::{hexadecimal, whole_second};
+use crate::text::{MOST_VALUES, count_values, has_too_many_values, hexadecimal, whole_second};
 
 /// The longest line, in bytes: a flush of the largest table that pfSense lets pf have, 400,000 entries, fits.
 pub const LONGEST_LINE: usize = 64 << 20;
 
 /// No history has as many records: what claims a larger number is not as kmsctl wrote it, and nothing is added to it.
 pub(super) const LARGEST_NUMBER: u64 = 1 << 53;
+
+/// Most values of a line with its lists: a flush of the largest table has some five for each entry.
+const MOST_LISTED: usize = 2_500_000;
+/// Most facts that a plan has seen: one for each entry of the largest table.
+const MOST_FACTS: usize = 450_000;
 
 const OPENING: &[u8] = br#"{"hash":""#;
 const CLOSING: &[u8] = br#"","#;
@@ -75,6 +81,9 @@ pub(super) fn push_chained_line(
         *brace = b',';
     }
     let length = text.len() - begin;
+    if has_too_many(text.get(begin..).unwrap_or_default()) {
+        return Err(JournalError::TooMany);
+    }
     if length > LONGEST_LINE {
         return Err(JournalError::TooLong(length));
     }
@@ -82,6 +91,55 @@ pub(super) fn push_chained_line(
     text.splice(place..place + HASH_LENGTH, hash.bytes());
     text.push(b'\n');
     Ok(hash)
+}
+
+/// Returns whether a line has more values than one of kmsctl's: only what a change does and has seen are long lists. Each value may take hundreds
+/// of bytes of memory.
+fn has_too_many(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        event: Event<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        plan: Option<Plan<'a>>,
+        #[serde(borrow)]
+        finish: Option<Finish<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Plan<'a> {
+        #[serde(borrow)]
+        change: Change<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Change<'a> {
+        #[serde(borrow)]
+        operation: &'a RawValue,
+        #[serde(borrow)]
+        seen: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Finish<'a> {
+        #[serde(borrow)]
+        changed: Option<&'a RawValue>,
+    }
+    if !has_too_many_values(line) {
+        return false;
+    }
+    let Ok(Line { event }) = serde_json::from_slice(line) else {
+        return true;
+    };
+    let count =
+        |part: Option<&RawValue>| part.map_or(0, |part| count_values(part.get().as_bytes()));
+    let change = event.plan.map(|plan| plan.change);
+    let seen = count(change.as_ref().map(|change| change.seen));
+    let listed = seen
+        + count(change.as_ref().map(|change| change.operation))
+        + count(event.finish.and_then(|finish| finish.changed));
+    let all = count_values(line);
+    all > MOST_LISTED || seen > MOST_FACTS || all - listed > MOST_VALUES
 }
 
 /// Returns the hash of bytes in hexadecimal.
@@ -121,6 +179,9 @@ impl JournalLine {
         let Some((claimed, rest)) = split_hash(line) else {
             return Err("it is not a record of kmsctl's: it does not begin with a hash".to_owned());
         };
+        if has_too_many(line) {
+            return Err("it has more values than any line of kmsctl's".to_owned());
+        }
         let read: ChainedLine =
             serde_json::from_slice(line).map_err(|error| format!("it cannot be read: {error}"))?;
         Ok(Self {

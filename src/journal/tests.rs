@@ -458,3 +458,58 @@ fn where_no_number_is_left_the_file_is_not_closed() {
     let events = read(&journal).events;
     assert_eq!(events.iter().filter(|(_, found)| *found == long).count(), 4);
 }
+
+/// What takes much more memory than text, as each value has its own: a list that the event does not have, one that it has, and facts.
+#[test]
+fn a_line_of_many_values_is_not_taken_apart() {
+    let line = |event: &str| {
+        let rest = format!(
+            r#""previous":"{BEGINNING}","seq":1,"at":"2026-03-01T12:00:00Z","event":{event}}}"#
+        );
+        format!(r#"{{"hash":"{}",{rest}"#, line::hash_hexadecimal(rest.as_bytes()))
+    };
+    let zeros = vec!["0"; 400_000].join(",");
+    for event in [
+        format!(r#"{{"id":"x","finish":[{zeros}],"event":"ended"}}"#),
+        format!(r#"{{"event":"ended","id":"x","finish":{{"changed":[],"outside":[{zeros}]}}}}"#),
+        format!(
+            r#"{{"event":"started","plan":{{"change":{{"operation":[],"seen":[{zeros},{zeros}]}}}}}}"#
+        ),
+        format!(r#"{{"event":"started","plan":[{zeros}]}}"#),
+    ] {
+        let error = JournalLine::parse(line(&event).as_bytes()).unwrap_err();
+        assert!(error.contains("more values"), "{error}");
+    }
+    // A flush of the largest table is a line of kmsctl's: there it is only the event that does not fit.
+    let entry = r#"{"address":"203.0.113.1","since":null}"#;
+    let entries = vec![entry; 400_000].join(",");
+    let event = format!(
+        r#"{{"event":"ended","id":"x","finish":{{"ended":"done","message":"Done.","changed":[{entries}]}}}}"#
+    );
+    assert!(JournalLine::parse(line(&event).as_bytes()).is_ok_and(|line| line.whole));
+    // What is not read again is not written.
+    let (_home, journal) = with_events(1);
+    let mut finish = Finish::new(EndedAs::Done, ",".repeat(400_000));
+    finish.killed = Some(1);
+    let many = HistoryEvent::Ended { id: "x".to_owned(), finish: Box::new(finish) };
+    assert!(matches!(journal.append(now(), &many), Err(JournalError::TooMany)));
+}
+
+/// Two records that do not fit together: what is over the bound stays, is named, and is taken in by the next change.
+#[test]
+fn records_that_wait_are_taken_in_as_many_as_fit() {
+    let (_home, journal) = with_events(1);
+    let long = |number: u64| HistoryEvent::Recovered { bytes: number, text: "x".repeat(33 << 20) };
+    for number in 0..2 {
+        aside::write_aside(journal.directory(), now(), &long(number)).unwrap();
+    }
+    let waiting = || aside::waiting_asides(journal.directory()).unwrap().len();
+    let contents = read(&journal);
+    assert_eq!((contents.events.len(), contents.chain.breaks.len()), (2, 1), "one fits");
+    journal.append(now(), &event(1)).unwrap();
+    assert_eq!(waiting(), 1);
+    journal.append(now(), &event(2)).unwrap();
+    assert_eq!(waiting(), 0);
+    let contents = read(&journal);
+    assert_eq!((contents.events.len(), contents.chain.breaks.len()), (5, 0));
+}

@@ -110,3 +110,21 @@ fn a_long_history_takes_no_memory() {
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown["data"]["undone_by"], undone["data"]["id"]);
 }
+
+/// One line, in the history and beside it, whose values would take twenty times its text.
+#[test]
+fn a_line_of_many_values_takes_no_memory() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["ratelimit", "tighten", "--yes"]).success();
+    let history = environment.home().join(".local/state/kmsctl/demo/journal.jsonl");
+    let event = format!(r#"{{"id":"x","finish":[0{}],"event":"ended"}}"#, ",0".repeat(20 << 20));
+    for place in [history.clone(), history.with_file_name("aside-1.jsonl")] {
+        Chained::file(&place, BEGINNING.to_owned(), 0).push(&event);
+    }
+    for arguments in [&["history", "--local"][..], &["expose", "revoke", "--yes"]] {
+        let run = measured(environment.command(&[&["--demo"], arguments].concat()));
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.stderr);
+        assert!(run.peak <= 256, "{arguments:?}: {} MiB", run.peak);
+    }
+    environment.demo(&["expose", "show", "--expect", "closed"]).success();
+}
