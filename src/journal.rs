@@ -30,7 +30,7 @@ use crate::domain::history::HistoryEvent;
 use crate::error::{Failure, FailureKind};
 use crate::own_files;
 use crate::plain_file;
-use crate::text::counted;
+use crate::text::{counted, format_span};
 use head::Head;
 use line::LARGEST_NUMBER;
 pub use line::{JournalLine, LONGEST_LINE};
@@ -41,6 +41,8 @@ pub const FULL: u64 = 32 << 20;
 const LARGEST_FILE: u64 = FULL + 2 * LONGEST_LINE as u64;
 /// More than that in all files together is not read, as nothing is heard meanwhile; some hundred thousands of changes.
 const LARGEST_HISTORY: u64 = 1 << 30;
+/// A change waits no longer for the look through all records; its own is in a file of its own then.
+const LOOKED_THROUGH: Duration = Duration::from_secs(3);
 /// The number of the last file that is closed.
 const LAST_CLOSED: u32 = 999_999;
 /// How often a lock that another process holds is tried.
@@ -72,6 +74,12 @@ pub enum JournalError {
         path: PathBuf,
         /// How many there are.
         bytes: u64,
+    },
+    /// There are so many lines that a change would have to wait.
+    #[error("{} is not looked through within {}", path.display(), format_span(LOOKED_THROUGH.as_secs()))]
+    Slow {
+        /// The file.
+        path: PathBuf,
     },
     /// An event is longer than a line may be.
     #[error("the record would have {0} bytes, and {LONGEST_LINE} is the most")]
@@ -133,6 +141,8 @@ pub struct Chain {
     // What the head says, and whether the record was met that it names.
     expected: Option<Head>,
     met_head: bool,
+    // When the scan is given up.
+    until: Option<Instant>,
     // Lines so far, the number of the last one, and its hash.
     lines: u64,
     seq: u64,
@@ -149,6 +159,7 @@ impl Default for Chain {
             is_headless: false,
             expected: None,
             met_head: false,
+            until: None,
             lines: 0,
             seq: 0,
             head: BEGINNING.to_owned(),
@@ -323,7 +334,7 @@ impl Journal {
                 let why = "Another process keeps the history locked".to_owned();
                 (why, "the next change takes it in")
             }
-            Err(error @ JournalError::TooLarge { .. }) => {
+            Err(error @ (JournalError::TooLarge { .. } | JournalError::Slow { .. })) => {
                 (error.to_string(), "a change takes it in once that file is moved away")
             }
             Err(error) => return Err(error),
@@ -410,11 +421,25 @@ impl Journal {
             return Ok(known.seq == last.seq && known.hash == last.head);
         }
         let mut chain = Chain { expected: Some(known.clone()), ..Chain::default() };
+        self.look_through(&mut chain, &mut |_, _, _| {})?;
+        Ok(chain.met_head)
+    }
+
+    /// Scans all files, for no longer than a change may wait.
+    fn look_through(
+        &self,
+        chain: &mut Chain,
+        each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>),
+    ) -> Result<(), JournalError> {
+        chain.until = Some(Instant::now() + LOOKED_THROUGH);
         for path in self.closed_files()?.iter().chain([&self.path]) {
             let file = Self::open_closed(path)?;
-            self.scan_file(&file, &mut chain, &mut |_, _, _| {})?;
+            self.scan_file(&file, chain, each)?;
+            if chain.is_late() {
+                return Err(JournalError::Slow { path: path.clone() });
+            }
         }
-        Ok(chain.met_head)
+        Ok(())
     }
 
     /// Returns the path at which the history cannot be written, and why; nothing is written to find that out.
@@ -465,13 +490,9 @@ impl Journal {
                 Some((file, Some(Mark::of_line(&line))))
             })
             .unzip();
-        let mut chain = Chain::default();
-        for path in self.closed_files()?.iter().chain([&self.path]) {
-            let file = Self::open_closed(path)?;
-            self.scan_file(&file, &mut chain, &mut |at, event, _| {
-                Mark::strike(&mut marks, at, &event);
-            })?;
-        }
+        self.look_through(&mut Chain::default(), &mut |at, event, _| {
+            Mark::strike(&mut marks, at, &event);
+        })?;
         Ok(files.into_iter().zip(marks.iter().map(Option::is_some)).collect())
     }
 
@@ -715,6 +736,10 @@ impl Chain {
         self.breaks.push(Break { line: self.lines, what });
     }
 
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() > until)
+    }
+
     /// Reads and checks lines, of which one at a time is in memory.
     fn scan(
         &mut self,
@@ -723,6 +748,9 @@ impl Chain {
     ) -> io::Result<()> {
         let mut bytes = Vec::new();
         loop {
+            if self.is_late() {
+                return Ok(());
+            }
             bytes.clear();
             let count =
                 text.by_ref().take(LONGEST_LINE as u64 + 1).read_until(b'\n', &mut bytes)?;

@@ -60,10 +60,10 @@ pub fn open_plain_file(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
 }
 
 fn open_without_waiting(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"))
-    }
+    let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file");
+    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path).map_err(|error| {
+        // A pipe that nobody reads, or a socket.
+        if error.raw_os_error() == Some(libc::ENXIO) { other() } else { error }
+    })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(other()) }
 }

@@ -1,6 +1,6 @@
 //! Records in files of their own, written where another process keeps the history's lock, and taken in later.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 
-use super::{BEGINNING, JournalError, JournalLine, LONGEST_LINE, line, open_own_file, sync};
+use super::{BEGINNING, JournalError, JournalLine, LONGEST_LINE, line, sync};
 use crate::domain::history::HistoryEvent;
 use crate::own_files;
+use crate::plain_file;
 
 /// As many are looked at, with as many bytes together; the rest stays until those are taken in.
 const MOST: usize = 1000;
@@ -34,7 +35,7 @@ impl Aside {
             return Err("it stays there until those before it are taken in".to_owned());
         }
         let mut bytes = Vec::new();
-        open_own_file(&self.path, OpenOptions::new().read(true))
+        open_record(&self.path)
             .and_then(|file| file.take(LONGEST_LINE as u64 + 2).read_to_end(&mut bytes))
             .map_err(|error| format!("it cannot be read: {error}"))?;
         JournalLine::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
@@ -66,14 +67,29 @@ pub(super) fn waiting_asides(directory: &Path) -> io::Result<Vec<Aside>> {
     paths.sort();
     let (mut count, mut together) = (0, 0);
     let asides = paths.into_iter().map(|path| {
-        // What is refused anyway is in no other's way.
-        let found = fs::metadata(&path).ok().filter(|found| own_files::check_own(found).is_ok());
-        let bytes = found.map(|found| found.len()).filter(|bytes| *bytes <= MOST_BYTES);
+        // What is no record anyway is in no other's way.
+        let bytes = record_length(&path).filter(|bytes| *bytes <= MOST_BYTES);
         count += usize::from(bytes.is_some());
         together += bytes.unwrap_or_default();
         Aside { path, is_over: count > MOST || together > MOST_BYTES }
     });
     Ok(asides.collect())
+}
+
+/// Returns the length of a file that begins as a record does.
+fn record_length(path: &Path) -> Option<u64> {
+    let file = open_record(path).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    let mut start = [0; line::OPENING.len()];
+    (&file).read_exact(&mut start).ok()?;
+    (start == *line::OPENING).then_some(bytes)
+}
+
+/// Opens a file of this user's, and no link: to which record it leads is another user's choice.
+fn open_record(path: &Path) -> io::Result<File> {
+    let file = plain_file::open_own_file(path, OpenOptions::new().read(true))?;
+    own_files::check_own(&file.metadata()?)?;
+    Ok(file)
 }
 
 /// Writes one record and returns its path when it is on the disk.

@@ -20,7 +20,7 @@ const MOST_LISTED: usize = 2_500_000;
 /// Most facts that a plan has seen: one for each entry of the largest table.
 const MOST_FACTS: usize = 450_000;
 
-const OPENING: &[u8] = br#"{"hash":""#;
+pub(super) const OPENING: &[u8] = br#"{"hash":""#;
 const CLOSING: &[u8] = br#"","#;
 const HASH_LENGTH: usize = 64;
 

@@ -513,3 +513,35 @@ fn records_that_wait_are_taken_in_as_many_as_fit() {
     let contents = read(&journal);
     assert_eq!((contents.events.len(), contents.chain.breaks.len()), (5, 0));
 }
+
+/// What can be no record keeps none that is one from being taken in.
+#[test]
+fn what_is_no_record_holds_no_other_back() {
+    let (home, journal) = with_events(1);
+    let beside = home.path().join("of somebody");
+    File::create(&beside).unwrap().set_len(LONGEST_LINE as u64).unwrap();
+    for number in 0..2 {
+        let link = journal.directory().join(format!("aside-{number}.jsonl"));
+        std::os::unix::fs::symlink(&beside, link).unwrap();
+    }
+    let torn = File::create(journal.directory().join("aside-2.jsonl")).unwrap();
+    torn.set_len(LONGEST_LINE as u64).unwrap();
+    aside::write_aside(journal.directory(), now(), &event(1)).unwrap();
+    assert_eq!(read(&journal).events.len(), 2);
+    journal.append(now(), &event(2)).unwrap();
+    assert_eq!(read(&journal).events.len(), 3);
+    assert_eq!(aside::waiting_asides(journal.directory()).unwrap().len(), 3, "these stay");
+}
+
+/// A change does not wait until all lines are looked at: its record goes beside the history.
+#[test]
+fn many_lines_keep_no_change_waiting() {
+    let (_home, journal) = with_events(1);
+    let mut file =
+        OpenOptions::new().append(true).open(journal.directory().join("journal.jsonl")).unwrap();
+    std::io::Write::write_all(&mut file, &vec![b'\n'; 32 << 20]).unwrap();
+    let began = Instant::now();
+    let aside = journal.append(now(), &event(1)).unwrap().aside.expect("a record beside it");
+    assert!(aside.why.contains("is not looked through"), "{aside:?}");
+    assert!(began.elapsed() < 3 * LOOKED_THROUGH, "{:?}", began.elapsed());
+}

@@ -469,6 +469,11 @@ impl ControlDirectory {
     /// Removes what a dead or unverified master has left; ends it if it still answers.
     async fn clear(&self) {
         let _ = fs::remove_file(&self.verified);
+        // Another user's is not spoken to.
+        let found = fs::symlink_metadata(&self.socket);
+        if found.is_ok_and(|found| own_files::check_not_foreign(&found).is_err()) {
+            let _ = fs::remove_file(&self.socket);
+        }
         stop_master(&self.socket).await;
     }
 }
