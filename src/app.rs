@@ -35,8 +35,9 @@ use crate::terminal::{Terminal, View, prompt};
 use crate::text::{clean_text, format_span};
 pub use last_reading::{LastReading, last_reading, service_name};
 
-/// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a change waits for the history (a lock that another process holds, the look through all records), if --timeout allows
+/// as much.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything a command works with; all of it decided before any connection.
 pub struct Context {
@@ -384,7 +385,7 @@ impl Context {
 
     /// Returns the history: the demo has its own.
     pub fn journal(&self) -> Result<Journal> {
-        let patience = self.settings.timeout.min(LOCK_PATIENCE);
+        let patience = self.settings.timeout.min(HISTORY_PATIENCE);
         Ok(Journal::at(&self.memory_directory()?).with_patience(patience))
     }
 

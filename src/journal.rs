@@ -41,8 +41,6 @@ pub const FULL: u64 = 32 << 20;
 const LARGEST_FILE: u64 = FULL + 2 * LONGEST_LINE as u64;
 /// More than that in all files together is not read, as nothing is heard meanwhile; some hundred thousands of changes.
 const LARGEST_HISTORY: u64 = 1 << 30;
-/// A change waits no longer for the look through all records; its own is in a file of its own then.
-const LOOKED_THROUGH: Duration = Duration::from_secs(3);
 /// The number of the last file that is closed.
 const LAST_CLOSED: u32 = 999_999;
 /// How often a lock that another process holds is tried.
@@ -76,10 +74,12 @@ pub enum JournalError {
         bytes: u64,
     },
     /// There are so many lines that a change would have to wait.
-    #[error("{} is not looked through within {}", path.display(), format_span(LOOKED_THROUGH.as_secs()))]
+    #[error("{} is not looked through within {}", path.display(), format_span(within.as_secs()))]
     Slow {
         /// The file.
         path: PathBuf,
+        /// How long it was looked at.
+        within: Duration,
     },
     /// An event is longer than a line may be.
     #[error("the record would have {0} bytes, and {LONGEST_LINE} is the most")]
@@ -200,7 +200,7 @@ impl Journal {
         Self { path: directory.join("journal.jsonl"), patience: Duration::from_secs(2) }
     }
 
-    /// Waits at most so long for a lock that another process holds.
+    /// A change waits at most so long for a lock that another process holds, and for the look through all records.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -317,7 +317,7 @@ impl Journal {
     pub fn count(&self) -> Result<u64, JournalError> {
         let waiting =
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
-        let before = match open_own_file(&self.path, OpenOptions::new().read(true)) {
+        let before = match open_history_file(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => self.last_line(&file)?.seq,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(self.io("Opening", error)),
@@ -431,12 +431,12 @@ impl Journal {
         chain: &mut Chain,
         each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>),
     ) -> Result<(), JournalError> {
-        chain.until = Some(Instant::now() + LOOKED_THROUGH);
+        chain.until = Some(Instant::now() + self.patience);
         for path in self.closed_files()?.iter().chain([&self.path]) {
             let file = Self::open_closed(path)?;
             self.scan_file(&file, chain, each)?;
             if chain.is_late() {
-                return Err(JournalError::Slow { path: path.clone() });
+                return Err(JournalError::Slow { path: path.clone(), within: self.patience });
             }
         }
         Ok(())
@@ -444,7 +444,7 @@ impl Journal {
 
     /// Returns the path at which the history cannot be written, and why; nothing is written to find that out.
     pub fn unwritable_path(&self) -> Option<(PathBuf, io::Error)> {
-        match open_own_file(&self.path, OpenOptions::new().write(true)) {
+        match open_history_file(&self.path, OpenOptions::new().write(true)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Some((self.path.clone(), error));
             }
@@ -501,7 +501,7 @@ impl Journal {
     fn open_current(&self, options: &mut OpenOptions, lock: Lock) -> io::Result<(File, bool)> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let file = open_own_file(&self.path, options)?;
+            let file = open_history_file(&self.path, options)?;
             let taken = match lock {
                 Lock::Shared => file.try_lock_shared(),
                 Lock::Exclusive => file.try_lock(),
@@ -526,7 +526,7 @@ impl Journal {
     }
 
     fn open_closed(path: &Path) -> Result<File, JournalError> {
-        open_own_file(path, OpenOptions::new().read(true)).map_err(|source| JournalError::Io {
+        open_history_file(path, OpenOptions::new().read(true)).map_err(|source| JournalError::Io {
             doing: "Opening",
             path: path.to_owned(),
             source,
@@ -582,7 +582,7 @@ impl Journal {
         file.set_len(end).map_err(|error| self.io("Writing", error))?;
         fs::rename(&self.path, closed).map_err(|error| self.io("Closing", error))?;
         let begun =
-            open_own_file(&self.path, options).map_err(|error| self.io("Opening", error))?;
+            open_history_file(&self.path, options).map_err(|error| self.io("Opening", error))?;
         begun.lock().map_err(|error| self.io("Locking", error))?;
         Ok(begun)
     }
@@ -660,7 +660,7 @@ impl Journal {
 /// A record that waits, and whether it is not in the history yet.
 type Waiting = (aside::Aside, bool);
 
-/// What tells a record from others: its time, and the hash of its event.
+/// What distinguishes a record: its time, and the hash of its event.
 struct Mark {
     at: Timestamp,
     hash: String,
@@ -710,7 +710,7 @@ struct LastLine {
 }
 
 /// Opens a file of the history; another user's is refused: what it says is offered as this user's own doing.
-fn open_own_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+fn open_history_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = plain_file::open_plain_file(path, options)?;
     own_files::check_own(&file.metadata()?)?;
     Ok(file)

@@ -19,7 +19,8 @@ fn event(number: u32) -> HistoryEvent {
 fn journal() -> (tempfile::TempDir, Journal) {
     let home = tempfile::tempdir().unwrap();
     let journal = Journal::at(&home.path().join("state/kmsctl"));
-    (home, journal)
+    // Long enough on a machine that is busy.
+    (home, journal.with_patience(Duration::from_secs(120)))
 }
 
 /// Everything the history says.
@@ -518,7 +519,7 @@ fn records_that_wait_are_taken_in_as_many_as_fit() {
 #[test]
 fn what_is_no_record_holds_no_other_back() {
     let (home, journal) = with_events(1);
-    let beside = home.path().join("of somebody");
+    let beside = home.path().join("of another user");
     File::create(&beside).unwrap().set_len(LONGEST_LINE as u64).unwrap();
     for number in 0..2 {
         let link = journal.directory().join(format!("aside-{number}.jsonl"));
@@ -537,11 +538,12 @@ fn what_is_no_record_holds_no_other_back() {
 #[test]
 fn many_lines_keep_no_change_waiting() {
     let (_home, journal) = with_events(1);
+    let journal = journal.with_patience(Duration::from_secs(1));
     let mut file =
         OpenOptions::new().append(true).open(journal.directory().join("journal.jsonl")).unwrap();
     std::io::Write::write_all(&mut file, &vec![b'\n'; 32 << 20]).unwrap();
     let began = Instant::now();
     let aside = journal.append(now(), &event(1)).unwrap().aside.expect("a record beside it");
     assert!(aside.why.contains("is not looked through"), "{aside:?}");
-    assert!(began.elapsed() < 3 * LOOKED_THROUGH, "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
