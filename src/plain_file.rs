@@ -13,9 +13,7 @@ use crate::own_files;
 /// # Errors
 /// Those of the operating system; `InvalidInput` for a pipe, a socket, a device or a directory.
 pub fn read_plain_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_plain_file(path, OpenOptions::new().read(true))?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_start(open_plain_file(path, OpenOptions::new().read(true))?, most)
 }
 
 /// Reads a plain file of UTF-8, up to so many bytes.
@@ -32,8 +30,12 @@ pub fn read_plain_text(path: &Path, most: u64) -> io::Result<String> {
 /// # Errors
 /// As [`open_own_file`].
 pub fn read_own_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_start(open_own_file(path, OpenOptions::new().read(true))?, most)
+}
+
+fn read_start(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_own_file(path, OpenOptions::new().read(true))?.take(most).read_to_end(&mut bytes)?;
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -62,7 +64,7 @@ pub fn open_plain_file(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
 fn open_without_waiting(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
     let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file");
     let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path).map_err(|error| {
-        // A pipe that nobody reads, or a socket.
+        // A pipe without a reader, or a socket.
         if error.raw_os_error() == Some(libc::ENXIO) { other() } else { error }
     })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(other()) }

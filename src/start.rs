@@ -300,9 +300,11 @@ fn carried(
     let scenario = global.demo.as_deref().filter(|name| !name.is_empty());
     let scenario = scenario.map(|scenario| format!("--demo={scenario}"));
     flags.extend(demo.then(|| (scenario.as_deref().unwrap_or("--demo"), None)));
-    let tree = cli::command_tree();
-    let commands = tree.get_subcommands().map(|command| command.get_name().to_owned());
-    let kmsctl = CarriedFlags::new("kmsctl", &flags, commands.collect());
+    let kmsctl = (!flags.is_empty()).then(|| {
+        let tree = cli::command_tree();
+        let commands = tree.get_subcommands().map(|command| command.get_name().to_owned());
+        CarriedFlags::new("kmsctl", &flags, commands.collect())
+    });
     let kubectl = cluster.filter(|cluster| cluster.configured || demo).map(|cluster| {
         let file = cluster.kubeconfig.as_ref().map(|path| path.to_string_lossy());
         let mut place = Vec::new();
@@ -316,7 +318,7 @@ fn carried(
         )
     });
     // One for the whole run, as the run itself is one.
-    let carried = Carried::new([kmsctl].into_iter().chain(kubectl));
+    let carried = Carried::new(kmsctl.into_iter().chain(kubectl));
     carried.map(|carried| &*Box::leak(Box::new(carried)))
 }
 

@@ -112,7 +112,8 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     conclude_checks(&findings, visit.failure.as_ref())
 }
 
-/// Decides the exit code: of a firewall that is away, that of the failure; where all that is wrong is that something cannot be read, nothing else is proven, as `verify` has it.
+/// Decides the exit code: of a firewall that is away, that of the failure; where all that is wrong is that something cannot be
+/// read, nothing else is proven, as `verify` has it.
 fn conclude_checks(findings: &[Finding], unread: Option<&Failure>) -> Result<()> {
     if let Some(failure) = unread.filter(|failure| failure.kind == FailureKind::Unreachable) {
         let message =

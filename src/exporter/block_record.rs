@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(events.last(), batch.last());
     }
 
-    /// Somebody else may have put them there before the directory was closed to others.
+    /// Another user may have put them there before the directory was closed to others.
     #[test]
     fn a_planted_record_is_neither_read_nor_written() {
         let folder = tempfile::tempdir().expect("a folder");

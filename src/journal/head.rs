@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::line::LARGEST_NUMBER;
-use super::open_own_file;
+use super::open_history_file;
 
 /// The file's name.
 pub(super) const NAME: &str = "journal.head";
@@ -35,7 +35,7 @@ impl Head {
     /// Reads it; `None` where there is none.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Self>> {
         let path = Self::path_in(directory);
-        let file = match open_own_file(&path, OpenOptions::new().read(true)) {
+        let file = match open_history_file(&path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

@@ -93,8 +93,8 @@ pub(super) fn push_chained_line(
     Ok(hash)
 }
 
-/// Returns whether a line has more values than one of kmsctl's: only what a change does and has seen are long lists. Each value may take hundreds
-/// of bytes of memory.
+/// Returns whether a line has more values than one of kmsctl's: only what a change does and has seen are long lists. Each value
+/// may take hundreds of bytes of memory.
 fn has_too_many(line: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Line<'a> {

@@ -185,7 +185,6 @@ impl Sender {
                     ("ok", Some(ended(true)))
                 }
                 SendAttempt::Refused(status, words) => {
-                    self.refused_at = self.read_webhook().ok().map(|(url, _)| url);
                     let words = format!("Slack refuses messages for good: {status} {words}");
                     self.report_trouble(
                         &Cause::new(words),
@@ -350,9 +349,13 @@ impl Sender {
         let channel = self.settings.channel.as_deref();
         let payload = slack::message_payload(&message.notices, message.dropped, channel);
         match self.read_webhook() {
-            Ok((url, true)) => (self.send_payload(&url, &payload), self.settings.interval),
-            Ok((url, false)) => {
-                (self.send_payload(&url, &payload), self.settings.interval.max(PACE))
+            Ok((url, local)) => {
+                let tried = self.send_payload(&url, &payload);
+                if matches!(tried, SendAttempt::Refused(..)) {
+                    self.refused_at = Some(url);
+                }
+                let pace = self.settings.interval;
+                (tried, if local { pace } else { pace.max(PACE) })
             }
             Err(why) => (SendAttempt::Later("error", None, Cause::new(why)), PACE),
         }

@@ -421,7 +421,7 @@ impl ControlDirectory {
 
     /// Returns the master behind the socket, if it answers and its host key was verified.
     async fn live_master(&self, target: &Target) -> Option<Master> {
-        // Somebody else may have put either there while the directory was open to others.
+        // Another user may have put either there while the directory was open to others.
         own_files::check_not_foreign(&fs::symlink_metadata(&self.socket).ok()?).ok()?;
         let facts = plain_file::read_own_file(&self.verified, LARGEST_FACTS).ok()?;
         let verified = Verified::of_text(&String::from_utf8(facts).ok()?)?;

@@ -71,8 +71,7 @@ impl CarriedFlags {
 impl Carried {
     /// Takes the flags of each program; without any there is nothing to carry.
     pub fn new(programs: impl IntoIterator<Item = CarriedFlags>) -> Option<Self> {
-        let programs = programs.into_iter().filter(|program| !program.flags.is_empty());
-        let programs: Vec<_> = programs.collect();
+        let programs: Vec<_> = programs.into_iter().collect();
         (!programs.is_empty()).then_some(Self(programs))
     }
 

@@ -414,10 +414,10 @@ fn nothing_to_do_names_what_lets_in_beside() {
             &["expose", "restore", "--yes"],
             &["ratelimit", "default", "--yes"],
         ] {
-            let told = environment.demo(words).success();
-            assert!(told.starts_with("Nothing to do"), "{scenario} {words:?}: {told}");
-            assert!(told.contains(beside), "{scenario} {words:?}: {told}");
-            assert_eq!(told.contains("leads to"), scenario != "open", "{words:?}: {told}");
+            let answer = environment.demo(words).success();
+            assert!(answer.starts_with("Nothing to do"), "{scenario} {words:?}: {answer}");
+            assert!(answer.contains(beside), "{scenario} {words:?}: {answer}");
+            assert_eq!(answer.contains("leads to"), scenario != "open", "{words:?}: {answer}");
         }
     }
 }

@@ -553,7 +553,7 @@ fn planted_sockets_in_tmp_are_refused() {
     }
 }
 
-/// A master, or what is known of its host key, that somebody else has put into the directory before it was closed to others.
+/// A master, or what is known of its host key, that another user has put into the directory before it was closed to others.
 #[test]
 fn a_planted_master_is_not_used() {
     let Some(live) = LiveBox::start("openssh").filter(|_| is_root()) else {

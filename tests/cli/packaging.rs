@@ -84,7 +84,7 @@ fn packages_name_files_that_exist() {
     }
 }
 
-/// The unit is there for whoever wants it: without scripts of its own a package enables and starts nothing.
+/// The unit is there for those who want it: without scripts of its own a package enables and starts nothing.
 #[test]
 fn no_package_starts_the_exporter() {
     let metadata = metadata();

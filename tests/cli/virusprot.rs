@@ -481,9 +481,9 @@ fn words_are_judged_before_the_terminal() {
             std::fs::write(&list, text).expect("a list");
             let list = std::fs::File::open(&list).expect("a list");
             let output = listed.stdin(list).output().expect("kmsctl runs");
-            let told = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(code), "{told}");
-            assert!(told.contains(words), "{told}");
+            let answer = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{answer}");
+            assert!(answer.contains(words), "{answer}");
         }
     }
     let plan = environment.home().join("plan").display().to_string();

@@ -110,7 +110,7 @@ fn a_webhook_file_without_an_address_is_named() {
     let empty: fn(&Path) = |file| std::fs::write(file, "\n").expect("a file");
     let device: fn(&Path) = |file| std::os::unix::fs::symlink("/dev/zero", file).expect("a link");
     let open_to_all: fn(&Path) = |file| {
-        std::fs::write(file, "https://127.0.0.1:1/nobody").expect("a file");
+        std::fs::write(file, "https://127.0.0.1:1/other").expect("a file");
         let mode = std::fs::Permissions::from_mode(0o666);
         std::fs::set_permissions(file, mode).expect("it is ours");
     };

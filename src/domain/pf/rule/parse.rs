@@ -100,10 +100,11 @@ fn rule_line(line: &str, depth: u32) -> Option<Rule> {
 
 /// Takes a numbered line that is no rule we know for what it is: a rule, and its place among the others.
 fn unread_rule(line: &str, depth: u32) -> Option<Rule> {
-    let (number, _, text) = split_rule_number(line)?;
+    let (number @ Some(_), _, text) = split_rule_number(line)? else {
+        return None;
+    };
     let head = text.chars().take(Unread::SHOWN).collect();
-    let rule = Rule { number, depth, is_understood: false, ..blank_rule(head, Action::Unread) };
-    number.map(|_| rule)
+    Some(Rule { number, depth, is_understood: false, ..blank_rule(head, Action::Unread) })
 }
 
 /// Splits `@N ` or `@N(ID) ` off.
