@@ -368,10 +368,13 @@ impl Refusal {
         Self { kind, message: message.into(), hints: Vec::new() }
     }
 
-    /// Adds a hint.
+    /// Adds a hint that it does not have.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        let hint = hint.into();
+        if !self.hints.contains(&hint) {
+            self.hints.push(hint);
+        }
         self
     }
 }

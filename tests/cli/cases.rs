@@ -216,6 +216,7 @@ fn another_inside_port_is_open_and_left() {
         assert_eq!(shown["state"], "open", "{shown:#}");
         assert!(has_code(&shown, "other-inside-port"));
         refused(&live, &["ratelimit tighten", "expose apply"], &[port]);
+        refused(&live, &["expose revoke --delete"], &[port, "Close it: `kmsctl expose revoke"]);
         let said = run(&live, "expose revoke");
         assert_eq!(said.code, Some(0), "{said}");
         assert_eq!(exposure(&live)["paths"], Value::Array(Vec::new()));

@@ -505,6 +505,7 @@ impl Draft<'_> {
             return refuse_edit(RefusalCode::NoRules, "there are no such rules");
         }
         self.check_only_ours()?;
+        self.check_inside_port()?;
         self.check_not_astray()?;
         let record = self.rule("filter", self.filter);
         let tracker = record.and_then(|record| record.child_text("tracker"));

@@ -337,7 +337,10 @@ fn draft_closing(
         (ConfigurationEdit::Disable, "disable")
     };
     let title = |swap: &Swap| switching_title(aim, verb, swap, present);
-    let (mut draft, swap) = draft_change(present, terms, change, title)?;
+    let drafted = draft_change(present, terms, change, title);
+    let closing = || present.exposure.closing.clone();
+    let (mut draft, swap) =
+        drafted.map_err(|refusal| if delete { refusal.hint(closing()) } else { refusal })?;
     // The edit leaves a filter rule alone that is not the service's own.
     let stays = swap.before.filter == swap.after.filter;
     let spared = spared_filter(present, pair).filter(|_| stays && !delete);

@@ -336,7 +336,8 @@ fn another_inside_port_closes_by_forward() {
             edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
         assert!(swap.after.nat.unwrap().record.has_child("disabled"));
         assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
-        for change in [caps(), ConfigurationEdit::Enable, build(false), build(true)] {
+        let others = [ConfigurationEdit::Enable, ConfigurationEdit::Delete];
+        for change in others.into_iter().chain([caps(), build(false), build(true)]) {
             let refused = swap_of(&configured, &change);
             assert_eq!(refused, Err(RefusalCode::OtherInsidePort), "{change:?}");
         }
