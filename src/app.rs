@@ -2,6 +2,7 @@
 
 mod demo;
 mod last_reading;
+mod other_context;
 pub mod situation;
 pub mod watch;
 

@@ -11,6 +11,7 @@ mod disproof;
 mod external_proof;
 mod flags;
 mod keep;
+mod peer_proof;
 pub mod report;
 mod saved;
 mod settle;
@@ -198,6 +199,7 @@ async fn from_reading(
     };
     config::note_unread_connections(&mut draft, &reading);
     config::check_edit(context, &reading, &draft)?;
+    peer_proof::plan_for_pair(context, &reading, how.command, &mut draft)?;
     flags.someone_can_confirm(context.terminal)?;
     draft.checks.extend(how.options.outside.map(|proof| proof.check_sentence(context)));
     let author = Author {
@@ -242,6 +244,7 @@ async fn read_for_plan(
     const BETWEEN: Duration = Duration::from_secs(1);
     let begun = Instant::now();
     let mut said = false;
+    let questions = &peer_proof::with_role(context, questions);
     loop {
         let spinner = context.terminal.spinner("Reading the firewall …");
         let reading = context.ask_over(session, questions).await;
@@ -273,10 +276,11 @@ async fn nothing_to_do(
     if let Some(path) = &how.flags.plan_out {
         context.terminal.say(&format!("No plan was saved: {} was not written.", path.display()));
     }
-    let wanted = how.options.outside.filter(|_| !how.flags.shows_only());
-    let Some(wanted) = wanted else {
+    let acts = !how.flags.shows_only();
+    let other = peer_proof::prove_nothing_to_do(context, session, reading, how.command, acts).await;
+    let Some(wanted) = how.options.outside.filter(|_| acts && other.is_ok()) else {
         report::report_nothing_to_do(context, reading, sentence, None);
-        return Ok(());
+        return other;
     };
     let (seen, failure) = external_proof::prove_nothing_to_do(context, session, wanted).await;
     report::report_nothing_to_do(context, reading, sentence, Some(&seen));
@@ -339,6 +343,10 @@ async fn carry_out(
     }
     let mut carried = Box::pin(carry::execute(context, session, plan, &reading, read_at)).await;
     note_ending(context, plan, &carried);
+    if carried.failure.is_none() && peer_proof::is_wanted(context, &plan.change) {
+        peer_proof::prove_on_peer(context, session, &mut carried).await;
+        note_ending(context, plan, &carried);
+    }
     let outside = how.options.outside;
     if let Some(wanted) = outside.filter(|_| carried.failure.is_none()) {
         external_proof::prove_externally(context, session, wanted, &mut carried).await;

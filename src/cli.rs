@@ -202,8 +202,6 @@ impl Command {
             Self::Virusprot(arguments) => {
                 arguments.change_flags().map_or(PairWork::Own, PairWork::ChangesTable)
             }
-            Self::Expose(arguments) if !arguments.only_shows() => PairWork::ChangesRules,
-            Self::Ratelimit(arguments) if arguments.changes_caps() => PairWork::ChangesRules,
             _ => PairWork::Own,
         }
     }

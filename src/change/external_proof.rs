@@ -188,7 +188,7 @@ fn what_to_do(
 }
 
 /// Says that a temporary change still has its way back.
-fn way_back(failure: Failure, finish: &Finish) -> Failure {
+pub(super) fn way_back(failure: Failure, finish: &Finish) -> Failure {
     let at = finish
         .outcome
         .as_ref()

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{ChangeFlags, How, Options, carry_out, config, flags, settle};
+use super::{ChangeFlags, How, Options, carry_out, config, flags, peer_proof, settle};
 use crate::app::{Context, Session, require_answer};
 use crate::domain::history;
 use crate::domain::pfsense::configured::Configured;
@@ -90,7 +90,8 @@ async fn apply_checked(
     plan: &Plan,
 ) -> Result<()> {
     context.check_firewall(plan)?;
-    let reading = context.ask_over(session, questions_of_operation(&plan.change.operation)).await?;
+    let questions = questions_of_operation(&plan.change.operation);
+    let reading = context.ask_over(session, &peer_proof::with_role(context, questions)).await?;
     let now = seen_now(context, plan, &reading)?;
     let mut moved = plan.change.seen.moved(&now.facts);
     if moved.is_empty() && now.fingerprint != plan.change.seen.fingerprint {
@@ -114,8 +115,9 @@ async fn apply_checked(
         flags::parse_reason(reason)
             .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
     }
-    let draft = recheck_plan(context, session, plan, &reading).await?;
+    let mut draft = recheck_plan(context, session, plan, &reading).await?;
     config::check_edit(context, &reading, &draft)?;
+    peer_proof::plan_for_pair(context, &reading, how.command, &mut draft)?;
     check_same_change(plan, &draft)?;
     let planned_as = (how.command != plan.command).then_some(plan.command.as_str());
     let plan = &plan.replanned(draft, context.firewall_name(), how.command);

@@ -16,7 +16,6 @@ use crate::app::{Context, LastReading, last_reading, service_name, work_or_inter
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::read_bounded;
-use crate::settings::{Layers, Settings};
 use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Mode, View};
 use crate::vantage::join_in_order;
@@ -94,7 +93,7 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
     let chosen = context.layers.chosen_context();
     let describe = |name: &String| {
         let is_chosen = chosen == Some(name);
-        let found = context_settings(context, name);
+        let found = context.in_context(name);
         let row = ContextRow {
             name: name.clone(),
             chosen: is_chosen,
@@ -106,21 +105,16 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
             host_key: None,
             paired: false,
         };
-        let (layers, settings) = match found {
+        let found = match found {
             Ok(found) => found,
             Err(failure) => {
                 let problem = Some(failure.message);
                 return ContextRow { problem, ..row };
             }
         };
-        let firewall =
-            if context.demo { layers.demo_name() } else { settings.firewall.target.host.clone() };
-        let directory = if context.demo {
-            Some(context.environment.demo_directory(&firewall))
-        } else {
-            settings.state_directory.clone()
-        };
-        let service = service_name(&settings.service);
+        let firewall = found.firewall_name().to_owned();
+        let service = service_name(&found.settings.service);
+        let directory = found.memory_directory().ok();
         let last: Option<LastReading> =
             directory.and_then(|directory| last_reading(&directory, Some(name), &firewall));
         let host_key = last.as_ref().map(|last| last.host_key.clone());
@@ -132,23 +126,11 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
             state,
             read_at,
             host_key: host_key.filter(|key| !key.is_empty()),
-            paired: settings.firewall.peer.is_some(),
+            paired: found.settings.firewall.peer.is_some(),
             ..row
         }
     };
     context.layers.contexts.keys().map(describe).collect()
-}
-
-fn context_settings(context: &Context, name: &str) -> Result<(Layers, Settings)> {
-    let flags = [("context", "--context", name.to_owned())];
-    let alone = context.demo.then(|| context.environment.without_configuration());
-    let environment = alone.as_ref().unwrap_or(&context.environment);
-    let (layers, problem) = Layers::read(environment, context.config_named.as_deref(), &flags);
-    if let Some(failure) = problem {
-        return Err(failure);
-    }
-    let settings = Settings::resolve(&layers, &context.environment)?;
-    Ok((layers, settings))
 }
 
 /// Says which contexts have one box: by its name, or by the host key that it presented at the last reading.

@@ -166,6 +166,7 @@ const RANKED: &[&str] = &[
     "activates-pending",
     "takes-over",
     "armed",
+    "failover",
     "for-left-out",
     "connections-unread",
     "operator-left-out",

@@ -116,7 +116,7 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "firewall.become" Word(&["", "sudo"]) = r#""""# =>
         "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.";
     "firewall.peer" Text = r#""""# =>
-        "The context of the other node of a CARP pair: looks show both, and virusprot changes the table of both.\nEmpty where this firewall is alone.";
+        "The context of the other node of a CARP pair: looks show both, virusprot changes the table of both, and rules are\nchanged on the primary and proven on both. Empty where this firewall is alone.";
     "firewall.outside" Names = "[]" =>
         "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.";
     "firewall.paths.crontab" RemotePath = r#""/etc/crontab""# =>

@@ -251,20 +251,123 @@ fn table_changes_go_to_both_nodes() {
 }
 
 #[test]
-fn rules_of_a_pair_wait_for_the_operators_word() {
+fn rules_of_an_unclear_primary_are_refused() {
     let pair = Pair::new();
     for words in [
         &["expose", "revoke", "--yes"][..],
         &["ratelimit", "tighten", "--yes"],
         &["ratelimit", "set", "--rate", "3/60", "--dry-run"],
+        // What is as wanted on this node may be otherwise on the primary.
+        &["expose", "restore", "--yes"],
     ] {
         let refused = pair.run(words).fails_with(6);
-        assert!(refused.contains("CARP primary"), "{refused}");
-        assert!(refused.contains("--context home --alone"), "{refused}");
+        assert!(refused.contains("not clear that home is the CARP primary"), "{refused}");
+        let look = "kmsctl --config $HOME/pair.toml --demo --context office --alone doctor";
+        assert!(refused.contains(look), "{refused}");
     }
     pair.run(&["--alone", "expose", "show", "--expect", "open"]).success();
     pair.run(&["--alone", "expose", "revoke", "--yes"]).success();
     pair.run(&["ratelimit", "preview", "tighten"]).success();
+}
+
+/// Two served boxes as a pair, home in this scenario, and a place to look at them from.
+fn served_pair(home: &str) -> (TestEnvironment, [Served; 2]) {
+    let (home, office) = (Served::start(home), Served::start("open"));
+    let environment =
+        TestEnvironment::new().without("KMSCTL_FIREWALL_HOST").without("KMSCTL_DEMO_NOW");
+    environment.write_config(
+        &[
+            home.context("home", "127.0.0.1", "peer = \"office\""),
+            office.context("office", "127.0.0.1", "peer = \"home\""),
+        ]
+        .concat(),
+    );
+    (environment, [home, office])
+}
+
+#[test]
+fn a_rule_change_waits_for_the_secondary() {
+    let (environment, _boxes) = served_pair("ha-peer");
+    let planned = ["--context", "home", "expose", "revoke", "--for", "2h", "--dry-run"];
+    let planned = environment.run(&planned).success();
+    for words in ["The other node, office, holds and runs the same", "a failover leaves it behind"]
+    {
+        assert!(planned.contains(words), "{planned}");
+    }
+    let revoke = ["--context", "home", "expose", "revoke", "--yes", "--keep-states"];
+    let mut waiting = environment.command(&revoke);
+    waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut waiting = waiting.spawn().expect("kmsctl runs");
+    let closed = ["--context", "home", "--alone", "expose", "show", "--expect", "closed"];
+    let is_closed = || environment.run(&closed).code == Some(0);
+    let begun = std::time::Instant::now();
+    while !is_closed() {
+        assert!(begun.elapsed().as_secs() < 20, "home is not closed");
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(waiting.try_wait().expect("a process").is_none(), "office is still open");
+    // What the primary's sync does.
+    let office = ["--context", "office", "--alone", "expose", "revoke", "--yes", "--keep-states"];
+    environment.run(&office).success();
+    let done = waiting.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(said.contains("office holds and runs the same"), "{said}");
+    let again = environment.run(&["--context", "home", "expose", "revoke", "--yes"]);
+    assert_eq!(again.code, Some(0), "{again}");
+}
+
+#[test]
+fn a_secondary_without_the_rules_is_named() {
+    let (environment, [_home, office]) = served_pair("ha-peer");
+    let home = |words: &[&str]| {
+        environment.run(&[&["--context", "home", "--timeout", "6s"], words].concat())
+    };
+    let check = |said: &str| {
+        for words in ["office not, or not provably", "kmsctl --context office --alone expose show"]
+        {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    };
+    check(&home(&["ratelimit", "tighten", "--yes"]).fails_with(7));
+    let history = home(&["history", "--local", "-o", "json"]).json();
+    assert_eq!(history["data"]["entries"][0]["outcome"], "unverified", "{history}");
+    // The primary is as wanted by now, and the other node is not.
+    check(&home(&["ratelimit", "tighten", "--yes"]).fails_with(7));
+    let plan = environment.home().join("plan.json");
+    let plan = plan.to_str().expect("a path");
+    home(&["expose", "revoke", "--keep-states", "--plan-out", plan]).success();
+    check(&home(&["apply", plan, "--yes"]).fails_with(7));
+    check(&home(&["undo", "--yes"]).fails_with(7));
+    drop(office);
+    check(&home(&["ratelimit", "loosen", "--yes"]).fails_with(7));
+}
+
+#[test]
+fn a_pair_of_one_box_proves_nothing() {
+    let home = Served::start("ha-peer");
+    let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
+    let named = [("home", "127.0.0.1", "office"), ("office", "localhost", "home")];
+    let contexts =
+        named.map(|(name, host, peer)| home.context(name, host, &format!("peer = \"{peer}\"")));
+    environment.write_config(&contexts.concat());
+    let tighten = ["--context", "home", "ratelimit", "tighten", "--yes"];
+    let said = environment.run(&tighten).fails_with(7);
+    assert!(said.contains("both contexts lead to one box"), "{said}");
+}
+
+#[test]
+fn a_backup_names_the_primary() {
+    let (environment, _boxes) = served_pair("ha-backup");
+    for words in [&["ratelimit", "tighten"][..], &["expose", "restore"]] {
+        let line = [&["--context", "home"], words, &["--yes"]].concat();
+        let refused = environment.run(&line).fails_with(6);
+        let command = format!("kmsctl --context office {}", words.join(" "));
+        assert!(refused.contains("home is the CARP backup"), "{refused}");
+        assert!(refused.contains(&command), "{command}: {refused}");
+    }
+    let office = environment.run(&["--context", "office", "ratelimit", "tighten", "--yes"]);
+    office.fails_with(6);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! A pair of nodes (`firewall.peer`): looks show both, changes of the table are planned on both, confirmed once and carried out
-//! on each. Rules belong to the CARP primary, and which node that is is the operator's to say.
+//! on each. Rules are changed on the primary alone, and `change::peer_proof` looks at the other node.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -19,9 +19,7 @@ pub enum PairWork<'a> {
     Looks,
     /// It changes the table, which each node has for itself.
     ChangesTable(&'a ChangeFlags),
-    /// It changes rules, which the primary hands on.
-    ChangesRules,
-    /// It is about the context's own node, or about none.
+    /// It is about the context's own node, or about none; rules are, as the primary hands them on.
     Own,
 }
 
@@ -48,22 +46,8 @@ pub async fn run_on_pair(
         PairWork::ChangesTable(flags) => {
             Box::pin(change_both_tables(context, &rows, flags, global)).await
         }
-        PairWork::ChangesRules => Err(refuse_rules(chosen, peer)),
         PairWork::Own => Ok(()),
     })
-}
-
-fn refuse_rules(chosen: &str, peer: &str) -> Failure {
-    Failure::new(
-        FailureKind::Conflict,
-        format!("{chosen} and {peer} are a pair: rules are changed on the CARP primary alone, which hands them on. Nothing was changed."),
-    )
-    .hint(format!(
-        "Which node is the backup: kmsctl --context {chosen} doctor --problems"
-    ))
-    .hint(format!(
-        "On the primary, say: --context {chosen} --alone. Look at the other one when it is synchronised."
-    ))
 }
 
 async fn change_both_tables(
@@ -171,7 +155,7 @@ fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Resu
     let mut failure = Failure::new(kind, sentence);
     for (answer, command) in failed {
         let name = &answer.context;
-        failure = failure.hint(format!("kmsctl --context {name} --alone {command}"));
+        failure = failure.hint(context.command_in_context(name, &format!("--alone {command}")));
     }
     Err(failure)
 }

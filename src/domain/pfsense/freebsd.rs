@@ -105,6 +105,28 @@ pub struct Carp {
     pub vhid: u32,
 }
 
+/// What a node of a pair is, by all of its CARP groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CarpRole {
+    /// It is the master of each: its rules are those of the pair.
+    Primary,
+    /// It is the backup of each: the primary replaces its rules.
+    Backup,
+    /// It has no group, is neither in one, or is the master of some and the backup of others.
+    Unclear,
+}
+
+impl CarpRole {
+    pub fn of_groups(groups: &[Carp]) -> Self {
+        let are_all = |state: &str| groups.iter().all(|group| group.state == state);
+        match groups {
+            [_, ..] if are_all("MASTER") => Self::Primary,
+            [_, ..] if are_all("BACKUP") => Self::Backup,
+            _ => Self::Unclear,
+        }
+    }
+}
+
 /// Reads the `carp:` lines of `ifconfig -a`.
 pub fn parse_carp(text: &[u8]) -> Vec<Carp> {
     let text = String::from_utf8_lossy(text);
@@ -181,6 +203,17 @@ mod tests {
     fn small_tools_are_read() {
         let text = b"vtnet0: flags=8863\n\tinet 192.168.1.2 netmask 0xffffff00\n\tcarp: BACKUP vhid 3 advbase 1 advskew 100\n";
         assert_eq!(parse_carp(text), [Carp { state: "BACKUP".into(), vhid: 3 }]);
+        for (states, role) in [
+            (&["MASTER", "MASTER"][..], CarpRole::Primary),
+            (&["BACKUP"], CarpRole::Backup),
+            (&["MASTER", "BACKUP"], CarpRole::Unclear),
+            (&["INIT"], CarpRole::Unclear),
+            (&[], CarpRole::Unclear),
+        ] {
+            let group = |state: &&str| Carp { state: (*state).to_owned(), vhid: 1 };
+            let groups: Vec<Carp> = states.iter().map(group).collect();
+            assert_eq!(CarpRole::of_groups(&groups), role, "{states:?}");
+        }
         let df = b"Filesystem         1024-blocks   Used   Avail Capacity  Mounted on\npfSense/ROOT/default    9345672 812345 8533327     9%    /\n";
         assert_eq!(free_space(df), Some(8_533_327 << 10));
         let wrapped = b"Filesystem 1024-blocks Used Avail Capacity Mounted on\n/dev/gptid/very-long-name\n 100 200 -8 109% /\n";

@@ -122,6 +122,9 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
     if !world.configuration.tree.section("interfaces").has_child(interface) {
         return refused(&format!("there is no interface {interface}"));
     }
+    if world.scenario == Scenario::HaBackup {
+        return refused("this node is a CARP backup; its rules come from the primary");
+    }
     if world.scenario == Scenario::DiskFull {
         return refused(
             "20480 bytes are free on the disk of /conf, and a change needs 684210: ten times the configuration",

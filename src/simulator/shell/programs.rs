@@ -71,7 +71,7 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
         // The folder as the base system leaves it.
         ("ls", ["-1", "/etc/cron.d"]) => PfctlOutput::data("at\n"),
         ("sysctl", ["-n", "net.pf.request_maxcount"]) => PfctlOutput::data("65535\n"),
-        ("ifconfig", ["-a"] | []) => PfctlOutput::data(IFCONFIG),
+        ("ifconfig", ["-a"] | []) => PfctlOutput::data(print_interfaces(world.scenario)),
         ("printenv", ["SSH_CONNECTION"]) => PfctlOutput::data(CONNECTION),
         ("printenv", [_]) => PfctlOutput { status: 1, ..PfctlOutput::default() },
         ("route", ["-n", "get", "default"] | ["-n", "get", "-inet", "default"]) => {
@@ -82,6 +82,17 @@ pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> Pfc
         }
         _ => PfctlOutput::failure(127, super::UNSUPPORTED),
     }
+}
+
+/// The interfaces; the outside one of a pair's node has its role.
+fn print_interfaces(scenario: Scenario) -> String {
+    const OWN: &str = "broadcast 192.168.1.255\n";
+    let role = match scenario {
+        Scenario::HaBackup => "BACKUP",
+        Scenario::HaPeer => "MASTER",
+        _ => return IFCONFIG.to_owned(),
+    };
+    IFCONFIG.replacen(OWN, &format!("{OWN}\tcarp: {role} vhid 1 advbase 1 advskew 0\n"), 1)
 }
 
 /// The crontab as pfSense writes it from the configuration's items.
