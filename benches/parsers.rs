@@ -87,7 +87,8 @@ fn filter_on_the_firewall() {
         busy += 1;
         let mut state = state.clone();
         if busy % 5_000 != 0 {
-            for host in [&mut state.left, &mut state.right] {
+            let inside = state.left_inside.iter_mut();
+            for host in [&mut state.left, &mut state.right].into_iter().chain(inside) {
                 host.port = if host.port == 1688 { 443 } else { host.port };
             }
         }

@@ -102,8 +102,9 @@ pub struct OutputFilter {
 /// little: what is not about the service is dropped when it is parsed.
 ///
 /// Before it stands a `grep` for the port as it follows an address, with [`LINES_OF_A_STATE`]: awk reads a million states in
-/// seconds, `grep` in tenths. It lets through all that may be the port, so awk decides as it would without.
-pub const AWK_FILTER: &str = r#"index($0, n) == 1 { printf "\n%s\n", $0; next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); sub(/%.*$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
+/// seconds, `grep` in tenths. It lets through all that may be the port, so awk decides as it would without. FreeBSD's `grep`
+/// takes each pattern apart for every line, and `-F` no faster: so there is one, and the marker bears the port to pass it.
+pub const AWK_FILTER: &str = r#"index($0, n) == 1 { sub(/ :[0-9]+$/, ""); printf "\n%s\n", $0; next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); sub(/%.*$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
 
 /// How many lines may follow the first of a state in `pfctl -vvss`: four on FreeBSD 14, with room for more.
 const LINES_OF_A_STATE: usize = 8;
@@ -165,23 +166,21 @@ pub const PREAMBLE: &str = "n=NONCE\n\
 
 fn render_command(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, nonce: &str) {
     let mut line = format!("w {index} && {{ b {index}; ");
-    if command.filter.is_some() {
-        line.push_str("{ ");
-    }
-    if let Some(first) = command.only_after {
-        let _ = write!(line, "if [ \"$s{first}\" = 0 ]; then ");
-    }
-    let _ = write!(line, "{}; e {index} $?", call_of(command, nonce));
-    if command.only_after.is_some() {
-        let _ = write!(line, "; else e {index} {NOT_RUN}; fi");
-    }
-    if let Some(filter) = &command.filter {
-        let address = filter.address.map(|address| address.to_string()).unwrap_or_default();
+    let call = call_of(command, nonce);
+    if let Some(OutputFilter { port, address }) = command.filter {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
         let _ = write!(
             line,
-            "; }} | /usr/bin/grep -a -F -A {LINES_OF_A_STATE} -e :{port} -e '[{port}' -e \"$n\" | /usr/bin/awk -v n=\"$n\" -v port={port} -v address='{address}' '{AWK_FILTER}'",
-            port = filter.port
+            "{{ {call}; printf '\\n%s e {index} %s :{port}\\n' \"$n\" $?; }} | /usr/bin/grep -a -A {LINES_OF_A_STATE} '[:[]{port}' | /usr/bin/awk -v n=\"$n\" -v port={port} -v address='{address}' '{AWK_FILTER}'; {}",
+            end_on_errors(index)
         );
+    } else if let Some(first) = command.only_after {
+        let _ = write!(
+            line,
+            "if [ \"$s{first}\" = 0 ]; then {call}; e {index} $?; else e {index} {NOT_RUN}; fi"
+        );
+    } else {
+        let _ = write!(line, "{call}; e {index} $?");
     }
     line.push_str("; }");
     push_line(text, &line, command, nonce);
@@ -199,10 +198,13 @@ fn start_ahead(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, nonce:
 
 /// Prints what a command that was started ahead has printed, and waits for its end.
 fn collect_ahead(text: &mut Vec<u8>, index: usize) {
-    let line = format!(
-        "w {index} && {{ b {index}; /bin/cat; printf '\\n%s e {index} 0\\n' \"$n\" >&2; }}\n"
-    );
+    let line = format!("w {index} && {{ b {index}; /bin/cat; {}; }}\n", end_on_errors(index));
     text.extend_from_slice(line.as_bytes());
+}
+
+/// Returns what ends a command on stderr alone, as its end marker on stdout, with the exit status, comes through a pipe.
+fn end_on_errors(index: usize) -> String {
+    format!("printf '\\n%s e {index} 0\\n' \"$n\" >&2")
 }
 
 /// Returns the command as the shell is to call it, with its input.

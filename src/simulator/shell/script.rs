@@ -227,10 +227,12 @@ fn read_in_turn(index: usize, line: &str, nonce: &str) -> Option<ScriptCall> {
     let mut rest =
         line.strip_prefix(&format!("w {index} && {{ b {index}; "))?.strip_suffix("; }")?;
     if let Some(filtered) = rest.strip_prefix("{ ") {
-        let (command, filter) = filtered.split_once("; } | ")?;
-        (filter.starts_with("/usr/bin/grep ") && filter.ends_with(&format!(" '{AWK_FILTER}'")))
-            .then_some(())?;
-        rest = command;
+        let (call, filter) = filtered.split_once(&format!("; printf '\\n%s e {index} %s :"))?;
+        let (_, filter) = filter.split_once("\\n' \"$n\" $?; } | /usr/bin/grep ")?;
+        let end = format!(" '{AWK_FILTER}'; printf '\\n%s e {index} 0\\n' \"$n\" >&2");
+        filter.ends_with(&end).then_some(())?;
+        let (call, rest) = ScriptCall::read(call, nonce)?;
+        return rest.is_empty().then_some(call);
     }
     let mut only_after = None;
     if let Some(condition) = rest.strip_prefix("if [ \"$s") {
