@@ -165,8 +165,14 @@ impl Context {
         }
     }
 
-    /// Refuses a change of a firewall that the operator never named.
+    /// Refuses a change of a firewall that the operator never named, and one by an account that only looks.
     pub fn require_configuration(&self) -> Result<()> {
+        if self.settings.firewall.pfctl_sudo.is_some() && !self.demo {
+            return Err(Failure::usage(
+                "firewall.become is \"sudo-pfctl\": this account only looks, and nothing is changed.",
+            )
+            .hint("Change it by an account that is root, or with become = \"sudo\"."));
+        }
         if self.demo || self.layers.name_a_firewall() {
             return Ok(());
         }
@@ -430,6 +436,7 @@ impl Context {
             return Paths {
                 crontab: ShellWord::fixed("/etc/crontab"),
                 pfctl: ShellWord::fixed("/sbin/pfctl"),
+                pfctl_sudo: None,
                 php: ShellWord::fixed("/usr/local/bin/php"),
             };
         }
@@ -437,6 +444,7 @@ impl Context {
         Paths {
             crontab: firewall.crontab.clone(),
             pfctl: firewall.pfctl.clone(),
+            pfctl_sudo: firewall.pfctl_sudo.clone(),
             php: firewall.php.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::app::Context;
-use crate::cli::{self, Cli};
+use crate::cli::{self, Cli, Command};
 use crate::clock::Clock;
 use crate::error::{Failure, FailureKind, Result};
 use crate::settings::{Cluster, Environment, Layers, Settings};
@@ -193,6 +193,10 @@ fn build_context(
     choose_scenario(global, &mut environment);
     let early = early.carrying(carried(global, &environment, demo, None));
     let (layers, mut problem) = read_layers(global, &environment, demo);
+    if matches!(cli.command, Command::Config(_)) {
+        let broken = layers.broken_contexts.values().next();
+        problem = problem.or_else(|| broken.map(|failure| failure.without_cause()));
+    }
     let settings = match Settings::resolve(&layers, &environment) {
         Ok(mut settings) => {
             settings.firewall.peer.take_if(|_| global.alone);

@@ -261,6 +261,7 @@ fn login_facts(context: &Context, link: &Link) -> Login {
         kept_seconds: target.control_persist.as_secs(),
         reused: link.counts().connections == 0,
         sudo: !context.demo && target.sudo.is_some(),
+        pfctl_sudo: !context.demo && context.settings.firewall.pfctl_sudo.is_some(),
     }
 }
 

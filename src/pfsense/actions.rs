@@ -242,6 +242,7 @@ mod tests {
         let paths = Paths {
             crontab: ShellWord::fixed("/etc/crontab"),
             pfctl: ShellWord::fixed("/sbin/pfctl"),
+            pfctl_sudo: None,
             php: ShellWord::fixed("/usr/local/bin/php"),
         };
         let nonce = Nonce::new([7; 16]);

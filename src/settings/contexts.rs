@@ -1,7 +1,9 @@
 //! Contexts: named overlays over the configuration, for another firewall, service or cluster. `[contexts.NAME]` may hold
 //! any key of the file; what it leaves out is as the rest of the file says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -32,7 +34,7 @@ impl Layers {
             Some(toml::Value::Table(contexts)) => contexts,
             Some(_) => return Err(wrong("contexts", "it wants tables: [contexts.NAME]")),
         };
-        let mut checked = Self::default();
+        let mut checked = BTreeMap::new();
         for (name, overlay) in contexts {
             let path = format!("contexts.{name}");
             if !is_context_name(&name) {
@@ -49,10 +51,12 @@ impl Layers {
                 return Err(wrong(&path, "a context holds no other context"));
             }
             let origin = Origin::Context(name.clone(), file.to_owned());
-            Self::default().add_table("", &overlay, &origin, text)?;
-            checked.contexts.insert(name, overlay);
+            if let Err(failure) = Self::default().add_table("", &overlay, &origin, text) {
+                self.broken_contexts.insert(name.clone(), Arc::new(failure));
+            }
+            checked.insert(name, overlay);
         }
-        self.contexts = checked.contexts;
+        self.contexts = checked;
         Ok(())
     }
 
@@ -76,6 +80,9 @@ impl Layers {
         let Some((name, overlay)) = self.contexts.get_key_value(name) else {
             return Err(self.unknown_context(name, &origin));
         };
+        if let Some(failure) = self.broken_contexts.get(name) {
+            return Err(failure.without_cause());
+        }
         let file = self.file.as_deref().unwrap_or(Path::new("the demo"));
         let origin = Origin::Context(name.clone(), file.to_owned());
         let overlay = overlay.clone();

@@ -113,8 +113,8 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "firewall.connect_timeout" Deadline = r#""10s""# => "Deadline of connecting and logging in.";
     "firewall.control_persist" Duration = r#""10m""# =>
         "How long an OpenSSH connection stays up for the next command. 0s closes it at once.";
-    "firewall.become" Word(&["", "sudo"]) = r#""""# =>
-        "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.";
+    "firewall.become" Word(&["", "sudo", "sudo-pfctl"]) = r#""""# =>
+        "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.\nsudo-pfctl runs pfctl's lists alone through it: enough for looks and the exporter; changes are refused.";
     "firewall.peer" Text = r#""""# =>
         "The context of the other node of a CARP pair: looks show both, virusprot changes the table of both, and rules are\nchanged on the primary and proven on both. Empty where this firewall is alone.";
     "firewall.outside" Names = "[]" =>

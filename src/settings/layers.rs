@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::contexts::line_words;
 use super::environment::Environment;
@@ -55,6 +56,8 @@ pub struct Layers {
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     pub contexts: BTreeMap<String, toml::Table>,
+    /// What is wrong with a context: it keeps from choosing that one and no other.
+    pub broken_contexts: BTreeMap<String, Arc<Failure>>,
     /// What looked wrong but is not an error.
     pub warnings: Vec<Warning>,
 }

@@ -72,6 +72,8 @@ pub struct Firewall {
     pub peer: Option<String>,
     pub crontab: ShellWord,
     pub pfctl: ShellWord,
+    /// The sudo that pfctl's lists alone go through: the account changes nothing.
+    pub pfctl_sudo: Option<ShellWord>,
     pub php: ShellWord,
 }
 
@@ -166,6 +168,10 @@ impl Firewall {
             peer: layers.peer_context()?.map(str::to_owned),
             crontab: program("firewall.paths.crontab")?,
             pfctl: program("firewall.paths.pfctl")?,
+            pfctl_sudo: match layers.key_text("firewall.become") {
+                "sudo-pfctl" => Some(program("firewall.paths.sudo")?),
+                _ => None,
+            },
             php: program("firewall.paths.php")?,
         })
     }

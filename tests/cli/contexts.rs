@@ -549,14 +549,24 @@ fn every_context_answers_beside_the_others() {
 #[test]
 fn one_failing_context_hides_no_other() {
     let environment = TestEnvironment::new();
-    environment.write_config("[contexts.a.firewall]\nhost = \"127.0.0.1\"\nport = 1\n[contexts.b]\n[contexts.b.firewall]\nhost = \"127.0.0.1\"\nport = 1\n[contexts.b.cluster]\nnamespace = \"-x\"\n");
+    environment.write_config("[contexts.a.firewall]\nhost = \"127.0.0.1\"\nport = 1\n[contexts.b]\n[contexts.b.firewall]\nhost = \"127.0.0.1\"\nport = 1\n[contexts.b.cluster]\nnamespace = \"-x\"\n\
+        [contexts.c.service]\naddress = \"here\"\n[contexts.d.firewall]\nhots = \"127.0.0.1\"\n");
     let outcome = environment.run(&["--all-contexts", "expose", "show", "-o", "json"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
     let shown: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     let contexts = shown["data"]["contexts"].as_array().expect("contexts");
     let codes: Vec<_> = contexts.iter().map(|each| each["exit_code"].clone()).collect();
-    assert_eq!(codes, [5, 2]);
-    assert!(contexts[1]["said"].to_string().contains("cluster.namespace"), "{shown}");
+    assert_eq!(codes, [5, 2, 2, 2]);
+    for (place, key) in [(1, "cluster.namespace"), (2, "service.address"), (3, "firewall.hots")] {
+        assert!(contexts[place]["said"].to_string().contains(key), "{key}: {shown}");
+    }
+    // Nor does it keep from working in another; it is not chosen itself, and `config check` names it.
+    environment.run(&["--context", "a", "history", "--local"]).success();
+    for words in [&["--context", "d", "history", "--local"][..], &["config", "check"]] {
+        environment.run(words).fails_with(2);
+    }
+    let listed = environment.run(&["config", "contexts"]).success();
+    assert!(listed.contains("contexts.d.firewall.hots"), "{listed}");
 }
 
 #[test]

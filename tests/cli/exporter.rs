@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::cluster::kubectl;
 use crate::support::environment::TestEnvironment;
+use crate::support::live::LiveBox;
 use crate::support::pods::{Answer, FakeSlack, OK};
 use crate::support::served::Served;
 use crate::support::skip;
@@ -98,6 +99,79 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Writes a program that a firewall runs.
+fn write_program(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a program");
+}
+
+#[test]
+fn the_documented_lines_are_enough_to_read() {
+    let Some(live) = LiveBox::start("openssh") else {
+        return;
+    };
+    live.block(&[("203.0.113.99", "Sun Mar  1 12:00:00 2026")]);
+    live.answer_pfctl(
+        "openssh",
+        "*) if [ -z \"$BY_SUDO\" ]; then echo 'pfctl: /dev/pf: Permission denied' >&2; exit 1; fi; exec \"$PFCTL\" \"$@\" ;;",
+    );
+    let runbook = include_str!("../../runbooks/exporter.md");
+    let lines = runbook.lines().filter_map(|line| line.strip_prefix("/sbin/pfctl "));
+    let lines: Vec<String> = lines.map(|line| format!("'{line}'")).collect();
+    assert!(lines.len() > 5, "{lines:?}");
+    let sudo = live.firewall.file("sudo");
+    write_program(
+        &sudo,
+        &format!(
+            "#!/bin/sh\n[ \"$1\" = -n ] || exit 1\nprogram=$2\nshift 2\ncase \"$*\" in\n{}) BY_SUDO=1 exec \"$program\" \"$@\" ;;\n*) echo 'sudo: a password is required' >&2; exit 1 ;;\nesac\n",
+            lines.join("|")
+        ),
+    );
+    let file = live.environment.home().join(".config/kmsctl/config.toml");
+    let text = std::fs::read_to_string(&file).expect("a configuration");
+    let php = live.firewall.file("php-at-login");
+    let text = text
+        .replace("[firewall]\n", "[firewall]\nbecome = \"sudo-pfctl\"\n")
+        .replace(
+            "[firewall.paths]\n",
+            &format!("[firewall.paths]\nsudo = \"{}\"\n", sudo.display()),
+        )
+        .replace(&php.display().to_string(), "/bin/false");
+    live.environment.write_config(&text);
+    let exposure = live.environment.run(&["expose", "show", "-o", "json"]).json();
+    assert_eq!(exposure["data"]["state"], "open", "{exposure}");
+    let blocked = live.environment.run(&["virusprot", "show", "-o", "json"]).json();
+    assert_eq!(blocked["data"]["entries"][0]["address"], "203.0.113.99", "{blocked}");
+    for change in [&["virusprot", "flush", "--yes"][..], &["expose", "revoke", "--yes"]] {
+        let refused = live.environment.run(change).fails_with(2);
+        assert!(refused.contains("only looks"), "{refused}");
+    }
+    let running = Running::start(&live.environment, &[]);
+    let page = running.page_with("kmsctl_up 1");
+    for line in [
+        "kmsctl_exposure_state{state=\"open\"} 1",
+        "kmsctl_cap{cap=\"connections\",side=\"loaded\"} 50",
+        "kmsctl_blocked_entries 1",
+        "kmsctl_pf_enabled 1",
+    ] {
+        assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
+    }
+    for name in ["kmsctl_rollbacks_armed", "side=\"configured\""] {
+        assert!(
+            !page.contains(&format!("{name} ")) && !page.contains(&format!("{name}}}")),
+            "{page}"
+        );
+    }
+    for name in [
+        "kmsctl_sources ",
+        "kmsctl_pf_states ",
+        "kmsctl_pf_states_limit ",
+        "kmsctl_overloads_total ",
+    ] {
+        assert!(page.contains(name), "{name} in\n{page}");
     }
 }
 
@@ -189,18 +263,28 @@ fn a_refused_login_is_not_repeated() {
     let Some(sshd) = Sshd::start(Options::default()) else {
         return;
     };
-    for transport in ["russh", "openssh"] {
+    let other_key = std::fs::read_to_string(sshd.other_client_key.with_extension("pub"));
+    let other_key = other_key.expect("a public key");
+    let other_key: Vec<&str> = other_key.split(' ').take(2).collect();
+    for (transport, is_changed) in
+        [("russh", false), ("openssh", false), ("russh", true), ("openssh", true)]
+    {
         let environment = TestEnvironment::new();
-        let key = environment.home().join("key");
-        std::fs::copy(&sshd.other_client_key, &key).expect("a key");
+        let [key, known_hosts] = ["key", "known"].map(|name| environment.home().join(name));
+        let own_key = if is_changed { &sshd.client_key } else { &sshd.other_client_key };
+        std::fs::copy(own_key, &key).expect("a key");
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        let known = std::fs::read_to_string(&sshd.known_hosts).expect("known hosts");
+        let host = known.split(' ').next().expect("a host");
+        let changed = format!("{host} {}\n", other_key.join(" "));
+        std::fs::write(&known_hosts, if is_changed { &changed } else { &known }).expect("a file");
         environment.write_config(&format!(
             "[firewall]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\ntransport = \"{transport}\"\n\
              identity = \"{}\"\nknown_hosts = \"{}\"\nssh_config = \"/dev/null\"\n",
             sshd.port,
             sshd.user,
             key.display(),
-            sshd.known_hosts.display(),
+            known_hosts.display(),
         ));
         let before = sshd.connections();
         let running = Running::start(&environment, &[]);
@@ -215,14 +299,16 @@ fn a_refused_login_is_not_repeated() {
         assert_eq!(status, "HTTP/1.1 200 OK");
         // A key that may be the right one is tried at once.
         std::fs::copy(&sshd.client_key, &key).expect("a key");
+        std::fs::copy(&sshd.known_hosts, &known_hosts).expect("known hosts");
         let begin = Instant::now();
         while sshd.connections() - before < 2 {
             assert!(begin.elapsed() < PATIENCE, "{transport}");
             std::thread::sleep(Duration::from_millis(100));
         }
         let (_, talk) = running.stop();
-        let refused = talk.iter().filter(|line| line.contains("refused")).count();
-        assert_eq!(refused, 1, "{talk:?}");
+        let why = if is_changed { "host key" } else { "refused" };
+        let said = |line: &&String| line.starts_with("warning: ") && line.contains(why);
+        assert_eq!(talk.iter().filter(said).count(), 1, "{why}: {talk:?}");
     }
 }
 

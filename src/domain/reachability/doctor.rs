@@ -573,6 +573,8 @@ pub struct Login {
     /// It was kept by an earlier command.
     pub reused: bool,
     pub sudo: bool,
+    /// Through which pfctl's lists alone are read.
+    pub pfctl_sudo: bool,
 }
 
 /// Says why nothing is known of a firewall that could not be logged in to.
@@ -643,6 +645,12 @@ fn reuse_finding(login: &Login) -> Finding {
 fn sudo_finding(login: &Login) -> Finding {
     if login.sudo {
         return Finding::ok("sudo", "Commands run as root through sudo, without a password.");
+    }
+    if login.pfctl_sudo {
+        return Finding::ok(
+            "sudo",
+            "pfctl's lists are read through sudo; this account changes nothing.",
+        );
     }
     Finding::skipped("sudo", "Not used: the account is expected to be root.")
 }

@@ -58,6 +58,8 @@ pub(super) fn is_dispensable(question: &Question, all: &[Question]) -> bool {
 pub struct Paths {
     pub crontab: ShellWord,
     pub pfctl: ShellWord,
+    /// What the questions to pfctl go through.
+    pub pfctl_sudo: Option<ShellWord>,
     pub php: ShellWord,
 }
 
@@ -75,10 +77,10 @@ pub(super) fn question_command(
     agent_nonce: &Nonce,
 ) -> ScriptCommand {
     let pfctl = |words: &[&'static str]| {
-        ScriptCommand::new(
-            std::iter::once(paths.pfctl.clone())
-                .chain(words.iter().map(|word| ShellWord::fixed(word))),
-        )
+        let sudo = paths.pfctl_sudo.iter().cloned();
+        let sudo = sudo.flat_map(|sudo| [sudo, ShellWord::fixed("-n")]);
+        let program = sudo.chain([paths.pfctl.clone()]);
+        ScriptCommand::new(program.chain(words.iter().map(|word| ShellWord::fixed(word))))
     };
     let of_table = |table: ShellWord, words: &[&'static str]| {
         let mut command = pfctl(&["-t"]);

@@ -22,6 +22,7 @@ fn asked(questions: &[Question]) -> AskedQuestions {
         paths: Paths {
             crontab: ShellWord::fixed("/etc/crontab"),
             pfctl: ShellWord::fixed("/sbin/pfctl"),
+            pfctl_sudo: None,
             php: ShellWord::fixed("/usr/local/bin/php"),
         },
         questions: in_order(questions),
