@@ -9,16 +9,40 @@ use crate::support::environment::TestEnvironment;
 use crate::support::live::{LiveBox, program, until};
 use crate::support::processes;
 
-fn watch_status(environment: &TestEnvironment) -> PtySession {
+fn watch(environment: &TestEnvironment, words: &str, (columns, rows): (u16, u16)) -> PtySession {
     let like = environment.command(&[]);
     let mut command = std::process::Command::new("/bin/sh");
     let kmsctl = env!("CARGO_BIN_EXE_kmsctl");
     command.arg("-c").arg(format!(
-        "stty cols 80 rows 12; '{kmsctl}' --demo status --watch=1s; echo ended $?; stty -a"
+        "stty cols {columns} rows {rows}; '{kmsctl}' --demo {words}; echo ended $?; stty -a"
     ));
     command.env_clear().stdin(Stdio::inherit());
     command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
     rexpect::session::spawn_command(command, Some(20_000)).expect("a pty")
+}
+
+fn watch_status(environment: &TestEnvironment) -> PtySession {
+    watch(environment, "status --watch=1s", (80, 12))
+}
+
+/// Waits for the next whole frame, and returns its lines; the last is the footer.
+fn next_frame(terminal: &mut PtySession) -> Vec<String> {
+    let drawn = terminal.exp_string("\u{1b}[J").expect("a frame");
+    let frame = drawn.rsplit("\u{1b}[H").next().expect("its beginning");
+    let styles = regex::Regex::new("\u{1b}\\[[0-9;]*[a-zA-Z]").expect("an expression");
+    let lines = frame.split('\n').map(|line| styles.replace_all(line.trim_end(), ""));
+    lines.map(std::borrow::Cow::into_owned).collect()
+}
+
+fn resize(terminal: &PtySession, (columns, rows): (u16, u16)) {
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let master = terminal.process().get_file_handle().expect("the pty");
+    rustix::termios::tcsetwinsize(master, size).expect("a size");
 }
 
 fn press(terminal: &mut PtySession, keys: &str) {
@@ -41,6 +65,70 @@ fn keys_scroll_and_end_a_live_view() {
     terminal.exp_string("ended 0").expect("the end");
     let modes = terminal.exp_eof().expect("the modes");
     assert!(modes.contains(" icanon"), "{modes}");
+}
+
+/// No tick comes within ten minutes: what is drawn anew is drawn for the new size.
+#[test]
+fn a_resized_live_view_is_drawn_anew() {
+    for (words, live) in [
+        ("rule show", "block rule"),
+        ("states", "198.51.100.200"),
+        ("status", "Exposure"),
+        ("virusprot show", "203.0.113.65"),
+    ] {
+        let environment = TestEnvironment::new();
+        let mut terminal = watch(&environment, &format!("{words} --watch=10m"), (100, 50));
+        let whole = next_frame(&mut terminal);
+        assert!(whole.iter().any(|line| line.contains(live)), "{words}: {whole:?}");
+        for (columns, rows) in [(80, 24), (60, 10), (80, 24), (40, 5), (140, 60), (80, 24)] {
+            resize(&terminal, (columns, rows));
+            let frame = next_frame(&mut terminal);
+            let case = format!("{words} at {columns} x {rows}: {frame:#?}");
+            assert!(frame.len() <= usize::from(rows), "{case}");
+            let width = frame.iter().map(|line| line.chars().count()).max();
+            assert!(width <= Some(usize::from(columns)), "{case}");
+            let footer = frame.last().expect("a footer");
+            let begins = format!("lines 1-{} of ", rows - 1);
+            let is_full = frame.len() == usize::from(rows) && footer.starts_with(&begins);
+            assert!(is_full || footer.starts_with("20"), "{case}");
+            assert!(columns < 80 || footer.ends_with("every 10m, q ends"), "{case}");
+            let shown = frame.iter().any(|line| line.contains(live));
+            assert!(shown || rows < 24, "{case}");
+        }
+        press(&mut terminal, "q");
+        terminal.exp_string("ended 0").expect("the end");
+    }
+}
+
+/// Rates take a reading before, so they come with the second frame.
+#[test]
+fn rates_stay_in_sight_at_24_lines() {
+    for (words, rate) in [("rule show", "CREATED/s"), ("states", "RATE")] {
+        let environment = TestEnvironment::new();
+        let mut terminal = watch(&environment, &format!("{words} --watch=1s"), (80, 24));
+        next_frame(&mut terminal);
+        let second = next_frame(&mut terminal);
+        assert!(second.len() <= 24, "{second:#?}");
+        assert!(second.iter().any(|line| line.contains(rate)), "{second:#?}");
+    }
+}
+
+/// The end of a scrolled view stays at the end of a larger window.
+#[test]
+fn a_scrolled_live_view_fills_its_window() {
+    let environment = TestEnvironment::new();
+    let mut terminal = watch(&environment, "status --watch=10m", (80, 12));
+    next_frame(&mut terminal);
+    press(&mut terminal, "\u{1b}[F");
+    let end = next_frame(&mut terminal);
+    assert!(end.last().is_some_and(|footer| footer.starts_with("lines 12-22 of 22")), "{end:?}");
+    resize(&terminal, (80, 16));
+    let more = next_frame(&mut terminal);
+    assert!(more.last().is_some_and(|footer| footer.starts_with("lines 8-22 of 22")), "{more:?}");
+    assert_eq!(more.get(4..15), end.get(..11), "{more:?}");
+    resize(&terminal, (80, 24));
+    let all = next_frame(&mut terminal);
+    assert!(all.last().is_some_and(|footer| footer.starts_with("20")), "{all:?}");
 }
 
 /// What comes while nothing waits for it, such as between the connection and the first screen, ends the next wait.
