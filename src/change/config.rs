@@ -439,12 +439,17 @@ async fn end_connections(
     let Operation::StatesKill { labels, states, .. } = draft.operation else {
         return;
     };
+    // What was alive before is no answer any more.
+    let was_read = carried.reading.as_mut().map(|reading| &mut reading.states);
     match states::kill_states_in_rounds(context, session, &labels, &states, before).await {
         Ok(killing) => {
             carried.finish.killed = Some(killing.killed);
             carried.finish.killed_inside = Some(killing.inside).filter(|inside| *inside > 0);
             let message = &mut carried.finish.message;
             message.push_str(&format!(" {}", killing.ended_sentence()));
+            if let Some(states) = was_read {
+                *states = killing.reading.states;
+            }
             if killing.left > 0 {
                 connections_left(
                     carried,
@@ -453,6 +458,9 @@ async fn end_connections(
             }
         }
         Err(failure) => {
+            if let Some(states) = was_read {
+                *states = Err(FactError::NotAsked);
+            }
             let kind = failure.kind;
             connections_left(carried, &failure.message);
             if let (FailureKind::Interrupted, Some(unproven)) = (kind, &mut carried.failure) {

@@ -248,6 +248,8 @@ pub(super) fn report_change(
     }
     if let Some(reading) = read_back {
         after::exposure_after(context, &mut report.after, reading);
+        let operation = &plan.change.operation;
+        after::connections_after(context, operation, &mut report.after, before, reading);
     }
     if let Some((field, blocked)) = read_back.and_then(|now| blocked_now(plan, now)) {
         report.after.insert(field, blocked.into());

@@ -250,11 +250,7 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
             Ok(plan::Seen::of(entries.iter().map(fact).collect::<BTreeMap<_, _>>()))
         }
         Operation::StatesKill { clients, .. } => {
-            let choice = if clients.is_empty() {
-                StatesChoice::All
-            } else {
-                StatesChoice::Clients(clients.clone())
-            };
+            let choice = StatesChoice::of_clients(clients);
             let live = context.situation(reading).live()?;
             Ok(plan::Seen::of(state_facts(live.chosen_states(&choice).into_iter())))
         }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
+use crate::support::live::LiveBox;
 
 fn rows(environment: &TestEnvironment) -> Vec<Value> {
     let lines = environment.demo(&["states", "--all", "-o", "ndjson"]).success();
@@ -99,4 +100,81 @@ fn no_column_of_states_is_nameless() {
     let shown = TestEnvironment::new().demo(&["states"]).success();
     let head = shown.lines().find(|line| line.starts_with("SOURCE")).expect("titles");
     assert!(head.ends_with("FLAGS"), "{shown}");
+}
+
+/// One number, one meaning: how many were ended, and how many there are now.
+#[test]
+fn a_closing_counts_what_it_ended() {
+    for scenario in ["open", "group", "group-forward", "one-to-one", "routed", "second-wan", "upnp"]
+    {
+        let run = |words: &[&str]| {
+            let demo = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+            demo.demo(&[&["expose", "revoke", "--yes"], words].concat())
+        };
+        let shown = run(&["-o", "json"]);
+        let data = &serde_json::from_str::<Value>(&shown.stdout).expect("JSON")["data"];
+        let ended = format!("{} connections ended", data["before"]["connections"]);
+        let said = data["message"].as_str().expect("a message");
+        assert!(said.contains(&ended), "{scenario}: {shown}");
+        assert_eq!(data["after"]["connections"], 0, "{scenario}: {shown}");
+        assert!(!run(&[]).stdout.contains("not known"), "{scenario}");
+    }
+}
+
+const CLIENTS: [&str; 3] = ["198.51.100.23", "198.51.100.24", "10.0.20.50"];
+
+/// Of each client the half through the firewall, as pfctl prints it.
+fn printed_states(clients: &[&str]) -> String {
+    let lines = clients.iter().map(|client| {
+        let id = client.len() * 256 + usize::from(client.as_bytes().last().copied().unwrap_or(0));
+        format!(
+            "all tcp 10.0.20.202:1688 (192.168.1.2:1688) <- {client}:50122       ESTABLISHED:ESTABLISHED\n   \
+             age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 25\n   \
+             id: {id:016x} creatorid: 0000001a\n"
+        )
+    });
+    lines.collect()
+}
+
+/// What is left, what came meanwhile, and what could not be read are never the plan's number.
+#[test]
+fn connections_left_are_those_read_back() {
+    for (left, count) in [
+        (&CLIENTS[..0], Some(0)),
+        (&CLIENTS[..1], Some(1)),
+        (&CLIENTS[..2], Some(2)),
+        (&CLIENTS[2..], Some(1)),
+        (&[], None),
+    ] {
+        for words in [&["expose", "revoke"][..], &["states", "kill", "--all"]] {
+            let Some(live) = LiveBox::start("russh") else {
+                return;
+            };
+            live.firewall.php().write("states-now", printed_states(&CLIENTS[..2]).as_bytes());
+            live.firewall.php().write("states-then", printed_states(left).as_bytes());
+            let read = match count {
+                Some(_) => "cat \"$BOX/states-now\"",
+                None => "[ ! -e \"$BOX/ended\" ] && cat \"$BOX/states-now\"",
+            };
+            live.answer_pfctl(
+                "russh",
+                &format!(
+                    "-vvss) {read} ;;\n-k*) cp \"$BOX/states-then\" \"$BOX/states-now\" && touch \"$BOX/ended\" && \
+                     echo 'killed 2 states' >&2 ;;"
+                ),
+            );
+            let run = live.environment.run(&[words, &["--yes", "-o", "json"]].concat());
+            let case = format!("{words:?}, {left:?}: {run}");
+            let data = &serde_json::from_str::<Value>(&run.stdout).expect(&case)["data"];
+            assert_eq!(data["before"]["connections"], 2, "{case}");
+            assert_eq!(data["after"]["connections"].as_u64(), count, "{case}");
+            let message = data["message"].as_str().expect(&case);
+            let new = left.iter().filter(|client| !CLIENTS[..2].contains(client)).count();
+            let ended = match 2 + new - left.len() {
+                1 => "1 connection ended (".to_owned(),
+                many => format!("{many} connections ended ("),
+            };
+            assert!(!message.contains("ended (") || message.contains(&ended), "{case}");
+        }
+    }
 }

@@ -27,6 +27,13 @@ pub enum StatesChoice {
     All,
 }
 
+impl StatesChoice {
+    /// Reads the list of an operation: an empty one means all.
+    pub fn of_clients(clients: &[IpAddr]) -> Self {
+        if clients.is_empty() { Self::All } else { Self::Clients(clients.to_vec()) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedState {
@@ -81,7 +88,7 @@ impl<'a> Live<'a> {
     }
 
     /// Counts connections: their clients' halves.
-    fn count_connections(&self, states: &[&State]) -> usize {
+    pub fn count_connections(&self, states: &[&State]) -> usize {
         let client =
             |state: &&&State| matches!(self.connection_half(state), Some(Half::Client { .. }));
         states.iter().filter(client).count()
