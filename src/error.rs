@@ -100,6 +100,12 @@ impl Failure {
         }
     }
 
+    /// Says that a firewall which is there, and does not answer this, leaves no verdict: unreachable is one that is away.
+    #[must_use]
+    pub fn without_verdict(self) -> Self {
+        Self { kind: FailureKind::Inconclusive, ..self }
+    }
+
     /// Keeps the cause for `--verbose`.
     #[must_use]
     pub fn with_cause(mut self, source: impl Into<anyhow::Error>) -> Self {

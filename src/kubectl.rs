@@ -478,6 +478,18 @@ pub enum KubectlError {
 }
 
 impl KubectlError {
+    /// Returns whether kubectl itself did not run, and not the cluster answered so.
+    pub fn is_of_program(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. }
+                | Self::NotStarted { .. }
+                | Self::TimedOut { .. }
+                | Self::Configuration { .. }
+                | Self::Failed { .. }
+        )
+    }
+
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Missing { .. } | Self::NotStarted { .. } => {

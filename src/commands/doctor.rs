@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::history::open_sentence;
 use super::verify;
-use super::verify::known_fact;
+use super::verify::{known_beside, known_fact};
 use crate::app::{Context, require_answer, work_or_interrupt};
 use crate::change;
 use crate::change::ChangeFlags;
@@ -284,10 +284,10 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         service,
         clock_offset: Ok(visit.clock_offset),
         round_trip: Ok(visit.round_trip),
-        configured: known_fact(&reading.configured),
+        configured: known_beside(&reading.configured, "php"),
         exposure: exposure.map_err(|failure| verify::unseen_exposure(reading, &failure)),
-        info: known_fact(&reading.info),
-        limits: known_fact(&reading.limits),
+        info: known_beside(&reading.info, "pf"),
+        limits: known_beside(&reading.limits, "pf"),
         entries: verify::count_entries(reading),
         expiry: known_fact(&reading.crontab).map(|items| {
             let entries = reading.table.as_ref().map(Vec::as_slice).unwrap_or_default();
@@ -297,7 +297,7 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         request_limit: known_fact(&reading.request_limit).copied(),
         free_space: known_fact(&reading.free_space).copied(),
         carp: &reading.carp,
-        armed: known_fact(&reading.armed).map(Vec::as_slice),
+        armed: known_beside(&reading.armed, "php").map(Vec::as_slice),
     };
     doctor::judge(&facts)
 }

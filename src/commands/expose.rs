@@ -11,7 +11,7 @@ use crate::app::situation::{QUESTIONS, Situation};
 use crate::domain::exposure::differences::lower_limit;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::reachability::whole::exposure_faults;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 use crate::terminal::{Human, Tone, View};
 
@@ -54,8 +54,12 @@ pub async fn run_expose(context: &Context, arguments: &Args) -> Result<()> {
         Command::Show { expect } => {
             let reading = context.read(QUESTIONS).await?;
             let situation = context.situation(&reading);
-            context.terminal.show(&expose_view(context, &reading, &situation)?)?;
-            expect.map_or(Ok(()), |expect| judge_expected(situation.exposure()?, expect))
+            let view = expose_view(context, &reading, &situation);
+            let Some(expect) = *expect else {
+                return context.terminal.show(&view?);
+            };
+            context.terminal.show(&view.map_err(Failure::without_verdict)?)?;
+            judge_expected(situation.exposure()?, expect)
         }
     }
 }

@@ -73,7 +73,7 @@ const SCREEN: (usize, u16) = (22, 80);
 
 #[derive(Serialize)]
 struct StatusView<'a> {
-    /// What is wrong, then what is not known; empty where all is as it should be.
+    /// What leaves much unread, what is wrong, then what is not known; empty where all is as it should be.
     findings: Vec<Finding>,
     expose: Option<&'a Exposure>,
     rule: Option<RuleView<'a>>,
@@ -103,6 +103,7 @@ pub async fn run_status(context: &Context, arguments: &Args) -> Result<()> {
         let expected = arguments.expect.map(Expected::from);
         let (view, exposure) = status_view(context, reading, heard, expected)?;
         if let Some(expect) = arguments.expect {
+            let exposure = exposure.map_err(Failure::without_verdict);
             *judged.borrow_mut() = exposure.and_then(|exposure| judge_expected(&exposure, expect));
         }
         Ok(view)
@@ -120,9 +121,9 @@ fn status_view(
     expected: Option<Expected>,
 ) -> Result<(View, Result<Exposure>)> {
     let situation = context.situation(reading);
-    let (judged, mut warnings) = (situation.exposure(), situation.warnings());
+    let (judged, mut warnings) = (situation.exposure(), Vec::new());
     if let (Err(failure), Err(_), Err(_)) = (&judged, &reading.states, &reading.table) {
-        return Err(failure.without_cause());
+        return Err(failure.without_cause().without_verdict());
     }
     let exposure = known_or_warning(judged.as_ref(), "The exposure", &mut warnings).copied();
     let states =
@@ -184,7 +185,7 @@ fn status_view(
     }
     // On the screen each is a finding already.
     if context.terminal.mode != Mode::Table {
-        view.warnings.extend(warnings);
+        view.warnings.extend(situation.warnings().into_iter().chain(warnings));
     }
     Ok((view, judged.cloned()))
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::app::{Context, work_or_interrupt};
 use crate::domain::exposure::Exposure;
+use crate::domain::reachability::doctor::LOGIN;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path;
 use crate::domain::reachability::path::{
@@ -108,12 +109,12 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         read => read,
     };
     let situation = read.as_ref().map(|reading| (reading, context.situation(reading)));
-    let exposure = situation.as_ref().map_err(|failure| trouble_of_failure(failure)).and_then(
-        |(reading, situation)| {
+    let unread = |failure: &Failure| trouble_of_failure(failure).follows(LOGIN);
+    let exposure =
+        situation.as_ref().map_err(|failure| unread(failure)).and_then(|(reading, situation)| {
             let exposure = situation.exposure();
             exposure.map_err(|failure| unseen_exposure(reading, &failure))
-        },
-    );
+        });
     let warnings =
         situation.as_ref().map_or_else(|_| Vec::new(), |(_, situation)| situation.warnings());
     let evidence = Evidence {
@@ -122,8 +123,8 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         public_address: context.public_address(),
         resolutions: &inside.resolutions,
         exposure: exposure.clone(),
-        table: read.as_ref().map_err(trouble_of_failure).and_then(count_entries),
-        wan: read.as_ref().map_err(trouble_of_failure).and_then(find_wan),
+        table: read.as_ref().map_err(unread).and_then(count_entries),
+        wan: read.as_ref().map_err(unread).and_then(find_wan),
         cluster: inside.cluster.as_ref(),
         connection: &inside.connection,
         answer: inside.answer,
@@ -196,7 +197,8 @@ fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement)
 pub const COLUMNS: &[&str] = &["check", "result", "evidence", "fix"];
 
 /// Adds findings for people: what was found, and below it what to do. What is wrong comes first; what one cause explains, or
-/// keeps from being seen, is one line with the number of checks below that cause. `failure` is said elsewhere.
+/// keeps from being seen, is one line with the number of checks below that cause. `failure` is why the firewall was not read, which
+/// is said elsewhere.
 pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Failure>) {
     let mut sorted: Vec<(&Finding, Option<Cause<'_>>)> =
         findings.iter().map(|finding| (finding, cause_of(finding, findings, failure))).collect();
@@ -223,7 +225,7 @@ pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Fail
         let why = match cause {
             Some(Cause::Check(_)) => "For the same reason.",
             Some(Cause::Failure) => "The firewall was not read.",
-            Some(Cause::Words(..)) | None => finding.evidence.as_str(),
+            Some(Cause::Same(..)) | None => finding.evidence.as_str(),
         };
         let evidence = if many {
             format!("{} ({}).", why.trim_end_matches('.'), checks.join(", "))
@@ -255,8 +257,8 @@ enum Cause<'a> {
     Check(&'static str),
     /// The firewall was not read.
     Failure,
-    /// The same words.
-    Words(&'a str, Option<&'a str>),
+    /// None that is known: what says the same is one line.
+    Same(&'a str, Option<&'a str>),
 }
 
 /// Finds what a finding follows from, where it is none of its own.
@@ -265,20 +267,14 @@ fn cause_of<'a>(
     findings: &[Finding],
     failure: Option<&Failure>,
 ) -> Option<Cause<'a>> {
-    let words = finding.evidence.trim_end_matches('.');
-    let words = words.strip_prefix("Unknown: ").unwrap_or(words);
-    let is_unknown = finding.result == CheckResult::Unknown;
-    let leader = findings.iter().filter(|other| other.result == CheckResult::Wrong).find(|other| {
-        finding.follows == Some(other.check) || is_unknown && other.evidence.contains(words)
-    });
+    let wrong = findings.iter().filter(|other| other.result == CheckResult::Wrong);
+    let leader = wrong.map(|other| other.check).find(|check| finding.follows == Some(check));
     let is_seen = matches!(finding.result, CheckResult::Ok | CheckResult::Wrong);
     match leader {
-        Some(leader) => Some(Cause::Check(leader.check)),
+        Some(check) => Some(Cause::Check(check)),
         None if is_seen => None,
-        None if is_unknown && failure.is_some_and(|failure| failure.message.contains(words)) => {
-            Some(Cause::Failure)
-        }
-        None => Some(Cause::Words(&finding.evidence, finding.fix.as_deref())),
+        None if failure.is_some() && finding.follows == Some(LOGIN) => Some(Cause::Failure),
+        None => Some(Cause::Same(&finding.evidence, finding.fix.as_deref())),
     }
 }
 
@@ -317,10 +313,15 @@ pub fn known_fact<T>(fact: &Answer<T>) -> Known<&T> {
     })
 }
 
+/// The same of a fact that cannot be had where this check is wrong.
+pub fn known_beside<'a, T>(fact: &'a Answer<T>, check: &'static str) -> Known<&'a T> {
+    known_fact(fact).map_err(|trouble| if trouble.fault { trouble.follows(check) } else { trouble })
+}
+
 /// Says why the exposure cannot be judged.
 pub fn unseen_exposure(reading: &Reading, failure: &Failure) -> Trouble {
-    let rules = known_fact(&reading.rules).map(drop);
-    let reason = rules.and_then(|()| known_fact(&reading.translation).map(drop));
+    let rules = known_beside(&reading.rules, "pf").map(drop);
+    let reason = rules.and_then(|()| known_beside(&reading.translation, "pf").map(drop));
     reason.err().unwrap_or_else(|| trouble_of_failure(failure))
 }
 
@@ -328,7 +329,7 @@ pub fn unseen_exposure(reading: &Reading, failure: &Failure) -> Trouble {
 pub fn count_entries(reading: &Reading) -> Known<Option<u64>> {
     match &reading.table {
         Err(FactError::NoTable { .. }) => Ok(None),
-        table => known_fact(table).map(|entries| Some(entries.len() as u64)),
+        table => known_beside(table, "pf").map(|entries| Some(entries.len() as u64)),
     }
 }
 

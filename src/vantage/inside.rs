@@ -119,7 +119,7 @@ pub fn known_answer<T>(answer: Result<T, KubectlError>) -> Known<T> {
         why: error.to_string(),
         fix: Some(error.fix().to_owned()),
         fault: false,
-        follows: None,
+        follows: error.is_of_program().then_some("kubectl"),
     })
 }
 

@@ -245,15 +245,17 @@ impl<'a> Run<'a> {
         let mut warnings = Vec::new();
         // Both sides are judged by the same configuration, so that they differ only where pf does.
         before.configured = configured;
-        let exposure = context.situation(&before).exposure()?.clone();
+        let exposure = context.situation(&before).exposure();
+        let exposure = exposure.map_err(Failure::without_verdict)?.clone();
         reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
         let situation = context.situation(&reading);
-        let after = situation.exposure()?;
+        let after = situation.exposure().map_err(Failure::without_verdict)?;
         warnings.extend(situation.warnings());
         // A vantage that is blocked and not known to be proves nothing wrong: closed takes a control, which a block
         // would shut out as well.
         answer_or_warning(&reading.table, "Whether a vantage is blocked", &mut warnings);
-        let end = compare_readings(context, (&before, &exposure), (&reading, after))?;
+        let end = compare_readings(context, (&before, &exposure), (&reading, after))
+            .map_err(Failure::without_verdict)?;
         let whole = judge_whole(after, request.expect);
         let expected = request.expect.or_else(|| path::Expected::of(after));
         let judgement = external::judge(&observations, &end, &names, expected);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::live::program;
 use crate::support::stubs;
 
 /// Every check and its result.
@@ -49,6 +50,24 @@ fn one_cause_is_one_line() {
         assert_eq!(told.stdout.matches("/dev/pf").count(), 1, "{told}");
         assert_eq!(told.stdout.matches("Log in as admin").count(), 1, "{told}");
         assert!(told.stdout.contains("For the same reason ("), "{told}");
+    }
+}
+
+#[test]
+fn a_broken_kubectl_is_one_cause() {
+    for script in
+        ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho 'error: no such context' >&2\nexit 1\n", ""]
+    {
+        let environment = without_firewall().variable("KMSCTL_CLUSTER_ENABLED", "yes");
+        let kubectl = environment.home().join("kubectl");
+        if !script.is_empty() {
+            program(&kubectl, script);
+        }
+        let path = kubectl.display().to_string();
+        let told = environment.variable("KMSCTL_CLUSTER_KUBECTL", path).run(&["doctor"]);
+        assert!(told.stdout.contains("\nkubectl "), "{script}: {told}");
+        let same = "For the same reason (service, address, announcement, endpoints, pod, kubectl-rights, notifier).";
+        assert!(told.stdout.contains(same), "{script}: {told}");
     }
 }
 

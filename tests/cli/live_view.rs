@@ -35,12 +35,8 @@ fn next_frame(terminal: &mut PtySession) -> Vec<String> {
 }
 
 fn resize(terminal: &PtySession, (columns, rows): (u16, u16)) {
-    let size = rustix::termios::Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size =
+        rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let master = terminal.process().get_file_handle().expect("the pty");
     rustix::termios::tcsetwinsize(master, size).expect("a size");
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
+use crate::support::live::LiveBox;
 use crate::support::screen::at_terminal;
 
 const READS: &[&[&str]] = &[
@@ -250,7 +251,7 @@ fn an_expectation_costs_no_probe() {
     for (scenario, open, closed) in [
         ("absent", 3, 0),
         ("closed", 3, 0),
-        ("denied", 5, 5),
+        ("denied", 8, 8),
         ("drifted", 3, 3),
         ("half", 3, 0),
         ("half-filter", 3, 0),
@@ -265,16 +266,76 @@ fn an_expectation_costs_no_probe() {
                 let outcome = environment.demo(&[command, &["--expect", expect]].concat());
                 assert_eq!(outcome.code, Some(code), "{scenario} {expect}: {outcome}");
             }
-            assert_eq!(
-                environment.demo(command).code,
-                Some(if scenario == "denied" { 5 } else { 0 }),
-                "{scenario}"
-            );
+            let denied = if command[0] == "status" { 8 } else { 5 };
+            let code = if scenario == "denied" { denied } else { 0 };
+            assert_eq!(environment.demo(command).code, Some(code), "{scenario}");
         }
     }
     let environment = TestEnvironment::new();
     let outcome = environment.demo(&["status", "--expect", "open", "--watch"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
+}
+
+/// Unreachable (5) is a firewall that is away; of one that is there and denies what is asked nothing is proven (8).
+#[test]
+fn a_denied_look_is_no_verdict() {
+    let says = |words: &str, code: u8| format!("echo 'pfctl: {words}' >&2; exit {code}");
+    for (transport, denial) in ["openssh", "russh"].into_iter().cycle().zip([
+        says("/dev/pf: Permission denied", 1),
+        says("/dev/pf: Operation not permitted", 1),
+        says("/dev/pf: No such file or directory", 1),
+        "exit 127".to_owned(),
+        "exit 126".to_owned(),
+        // As where it may not ask the kernel: nothing in any list, and a status that it made up.
+        "case \"$*\" in *-vsi*) echo 'Status: Disabled' ;; esac; exit 0".to_owned(),
+    ]) {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        live.answer_pfctl(transport, &format!("*) {denial} ;;"));
+        for words in [
+            &["status"][..],
+            &["status", "--expect", "open"],
+            &["status", "--expect", "closed"],
+            &["expose", "show", "--expect", "closed"],
+            &["verify"],
+            &["verify", "--expect", "closed"],
+        ] {
+            let looked = live.environment.run(words);
+            assert_eq!(looked.code, Some(8), "{denial}, {words:?}: {looked}");
+        }
+        // The clock and the interface of this box are wrong by themselves.
+        let doctor = live.environment.run(&["doctor", "--problems"]);
+        let first = doctor.stdout.lines().next().unwrap_or_default();
+        assert!(first.starts_with("pf ") && first.contains("WRONG"), "{denial}: {doctor}");
+        assert!(doctor.stdout.contains("For the same reason (table, "), "{denial}: {doctor}");
+        let away = live.environment.command(&["status"]).env("KMSCTL_FIREWALL_PORT", "1").output();
+        assert_eq!(away.expect("kmsctl runs").status.code(), Some(5), "{denial}");
+    }
+}
+
+/// What half of the answers rest on is among the findings that a screen shows, whatever else is wrong.
+#[test]
+fn a_screen_names_what_leaves_much_unread() {
+    for (name, value) in [
+        ("KMSCTL_SERVICE_INTERFACE", "wan"),
+        ("KMSCTL_SERVICE_INTERFACE", "opt1"),
+        ("KMSCTL_SERVICE_PORT", "1689"),
+    ] {
+        let environment = TestEnvironment::new()
+            .variable("KMSCTL_DEMO_SCENARIO", "php-missing")
+            .variable(name, value);
+        for words in [&["status"][..], &["status", "--expect", "closed"]] {
+            let shown = environment.demo(words);
+            let first = shown.stdout.lines().next().unwrap_or_default();
+            assert!(first.starts_with("WRONG") && first.contains("/php is not on"), "{shown}");
+            assert!(shown.stdout.lines().count() < 24, "{shown}");
+            let told = shown.stdout.matches("/php").count();
+            assert_eq!(told, 1, "{shown}");
+            let named = environment.demo(&[words, &["-o", "json"]].concat()).stdout;
+            assert!(named.contains("\"check\": \"php\""), "{named}");
+        }
+    }
 }
 
 /// What `status` finds wrong about the rules is wrong in `verify` and in `doctor` too, and none of the three calls unknown

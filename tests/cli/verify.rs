@@ -216,7 +216,7 @@ fn by_default_the_exposure_is_whole() {
         ("pf-disabled", 3, 3),
         ("uncapped", 3, 3),
         ("php-missing", 8, 8),
-        ("denied", 8, 5),
+        ("denied", 8, 8),
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let outcome = environment.demo(&["verify"]);

@@ -1,4 +1,5 @@
-//! What `kmsctl status` says first: everything that is wrong, or could not be read, the worst first, each with its command.
+//! What `kmsctl status` says first: what leaves much unread, then everything that is wrong, then what else could not be read, each
+//! with its command.
 //! The rules are judged by [`whole`], the table by [`super::virusprot`]; this puts them in one order.
 
 use super::super::doctor::unwritable_history;
@@ -18,6 +19,7 @@ use crate::domain::warning::Warning;
 use crate::pfsense::questions::Reading;
 use crate::text::format_span;
 
+const LOOK: &str = "Look what is the matter: `kmsctl doctor --problems`";
 /// Most addresses that a command names.
 const NAMED: usize = 3;
 /// The age in seconds at which pfSense's own cron job frees an entry.
@@ -49,7 +51,7 @@ pub(super) struct StatusFacts<'a> {
     pub warnings: &'a [Warning],
 }
 
-/// Lists what is wrong first, then what is not known; nothing where all is as it should be.
+/// Lists what leaves much unread, what is wrong, then what is not known; nothing where all is as it should be.
 pub(super) fn find_faults(
     context: &Context,
     reading: &Reading,
@@ -75,15 +77,20 @@ pub(super) fn find_faults(
         !warning.code.ends_with("-blocked")
             && !findings.iter().any(|found| found.evidence == warning.message)
     });
-    let others: Vec<Finding> = others
-        .map(|warning| {
-            Finding::unknown(warning.code, &warning.message)
-                .fix("Look what is the matter: `kmsctl doctor --problems`")
-        })
-        .collect();
+    let others: Vec<Finding> =
+        others.map(|warning| Finding::unknown(warning.code, &warning.message).fix(LOOK)).collect();
     findings.extend(others);
     findings.sort_by_key(|finding| finding.result != CheckResult::Wrong);
-    findings
+    unread_sources(reading).chain(findings).collect()
+}
+
+/// What half of the other answers rest on.
+fn unread_sources(reading: &Reading) -> impl Iterator<Item = Finding> {
+    let configured = verify::known_fact(&reading.configured).err();
+    let info = verify::known_fact(&reading.info).err();
+    let configured = configured.map(|trouble| doctor::unread_configuration(&trouble));
+    let found = configured.into_iter().chain(info.map(|trouble| path::unread_pf(&trouble)));
+    found.map(|finding| Finding { fix: finding.fix.or_else(|| Some(LOOK.to_owned())), ..finding })
 }
 
 fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Finding> {

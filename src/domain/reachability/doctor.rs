@@ -19,7 +19,9 @@ use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::text::format_span;
 use std::time::Duration;
 
-const CHECKS: [&str; 5] = ["ssh-login", "ssh-key", "ssh-host-key", "ssh-reuse", "sudo"];
+/// The check without which nothing of the firewall is read.
+pub const LOGIN: &str = "ssh-login";
+const CHECKS: [&str; 5] = [LOGIN, "ssh-key", "ssh-host-key", "ssh-reuse", "sudo"];
 
 /// Every right that some command needs, in the order in which they are listed.
 pub const RIGHTS: [Right; 9] = [
@@ -160,12 +162,7 @@ fn php(facts: &Facts<'_>) -> Finding {
     let check = "php";
     let php = match &facts.configured {
         Ok(configured) => &configured.system.php,
-        Err(trouble) if trouble.fault => {
-            let fix = "Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.";
-            let finding = trouble.finding_itself(check, "The configuration cannot be read");
-            return finding.fix(fix);
-        }
-        Err(trouble) => return trouble.finding(check),
+        Err(trouble) => return unread_configuration(trouble),
     };
     let mut numbers = php.split('.').map_while(|part| part.parse::<u32>().ok());
     let evidence = format!("PHP {php} runs pfSense's own code and read config.xml.");
@@ -175,6 +172,15 @@ fn php(facts: &Facts<'_>) -> Finding {
         }
         _ => missing(check, evidence, facts),
     }
+}
+
+/// Says that config.xml was not read, and what mends that.
+pub fn unread_configuration(trouble: &Trouble) -> Finding {
+    let finding = trouble.finding_itself("php", "The configuration cannot be read");
+    if trouble.fault {
+        return finding.fix("Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.");
+    }
+    finding
 }
 
 fn missing(check: &'static str, evidence: String, facts: &Facts<'_>) -> Finding {
@@ -195,7 +201,7 @@ fn missing(check: &'static str, evidence: String, facts: &Facts<'_>) -> Finding 
 fn pf(facts: &Facts<'_>) -> Finding {
     let disabled = facts.configured.as_ref().is_ok_and(|configured| configured.filter_disabled);
     match &facts.info {
-        Err(trouble) => trouble.finding_itself("pf", path::UNREADABLE),
+        Err(trouble) => path::unread_pf(trouble),
         Ok(info) if !info.enabled => Finding::wrong(
             "pf",
             "pf is disabled: nothing is filtered, and nothing is translated.",
@@ -579,7 +585,7 @@ pub struct Login {
 
 /// Says why nothing is known of a firewall that could not be logged in to.
 pub fn no_login() -> Trouble {
-    Trouble::new("there is no login").follows("ssh-login")
+    Trouble::new("there is no login").follows(LOGIN)
 }
 
 pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
@@ -588,7 +594,7 @@ pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
         Err(trouble) => {
             let fix = trouble.fix.clone().unwrap_or_else(|| "Try it with plain ssh.".to_owned());
             let mut findings =
-                vec![Finding::wrong("ssh-login", format!("No login: {}.", trouble.why), fix)];
+                vec![Finding::wrong(LOGIN, format!("No login: {}.", trouble.why), fix)];
             let rest = CHECKS.into_iter().skip(1);
             findings.extend(rest.map(|check| no_login().finding(check)));
             return findings;
@@ -605,10 +611,7 @@ pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
 
 fn login_finding(login: &Login) -> Finding {
     let client = if login.system_ssh { "the system's ssh" } else { "the built-in SSH client" };
-    Finding::ok(
-        "ssh-login",
-        format!("{} lets us in through {client}, and runs our shell.", login.target),
-    )
+    Finding::ok(LOGIN, format!("{} lets us in through {client}, and runs our shell.", login.target))
 }
 
 fn key_finding(login: &Login) -> Finding {

@@ -21,8 +21,6 @@ use std::time::Duration as Span;
 
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
-pub const UNREADABLE: &str = "pf cannot be asked";
-
 const BUILD: &str =
     "Build it: `kmsctl expose apply`; or correct service.interface, service.port or service.alias.";
 
@@ -563,9 +561,14 @@ pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
     })
 }
 
+/// Says that pf was not read.
+pub fn unread_pf(trouble: &Trouble) -> Finding {
+    trouble.finding_itself("pf", "pf cannot be asked")
+}
+
 fn unread_hops(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
     vec![
-        trouble.finding_itself("pf", UNREADABLE),
+        unread_pf(trouble),
         trouble.finding("nat"),
         trouble.finding("filter"),
         trouble.finding("caps"),

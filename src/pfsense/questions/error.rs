@@ -69,6 +69,7 @@ impl FactError {
                 | Self::Denied
                 | Self::NoPf
                 | Self::NoTable { .. }
+                | Self::Unprivileged { .. }
                 | Self::Agent(_)
         )
     }
