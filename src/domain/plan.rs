@@ -448,6 +448,8 @@ impl Plan {
             .chain_update(salt)
             .chain_update(author.made_at.to_string())
             .chain_update(format!("{}\n{}\n{}\n", author.who, author.firewall, author.command))
+            // Both nodes of a pair may be reached by one name, as through tunnels.
+            .chain_update(&author.identity.host_key)
             .chain_update(serde_json::to_vec(&draft).unwrap_or_default())
             .finalize();
         Self::seal_as(ChangeId::from_hash(hash.into()), draft, author)

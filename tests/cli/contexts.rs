@@ -1,8 +1,10 @@
 //! Contexts: overlays over the configuration, and one command run in all of them.
 
+use crate::support::boxes::{Fixture, Version};
 use crate::support::environment::{Outcome, TestEnvironment};
 use crate::support::live::LiveBox;
 use crate::support::served::Served;
+use crate::support::sshd::Options;
 
 const TWO: &str = "timeout = \"9s\"
 [firewall]
@@ -427,6 +429,74 @@ fn contexts_reach_two_boxes_through_sshd() {
         assert_eq!(last.code, Some(1), "{last}");
         environment.run(&["--context", "two", "undo", "--yes"]).success();
     }
+}
+
+/// Starts two firewalls with host keys of their own.
+fn two_boxes(transport: &str) -> Option<[LiveBox; 2]> {
+    let other = Options { host_key: "second_ed25519", ..Options::default() };
+    let other = LiveBox::behind(other, transport, Version::V272, Fixture::Editor)?;
+    Some([LiveBox::start(transport)?, other])
+}
+
+/// Writes the context of a node whose other node is the context of another name.
+fn node_of_pair(name: &str, live: &LiveBox, transport: &str, peer: &str) -> String {
+    let settings = live.settings(transport);
+    let settings = settings.replace("[firewall", &format!("[contexts.{name}.firewall"));
+    settings.replacen("firewall]\n", &format!("firewall]\npeer = \"{peer}\"\n"), 1)
+}
+
+#[test]
+fn tables_of_a_pair_change_through_sshd() {
+    for transport in ["openssh", "russh"] {
+        let Some([one, two]) = two_boxes(transport) else {
+            return;
+        };
+        let node = |name, live, peer| node_of_pair(name, live, transport, peer);
+        let environment = TestEnvironment::new().private_runtime().without("KMSCTL_FIREWALL_HOST");
+        environment.write_config(&(node("one", &one, "two") + &node("two", &two, "one")));
+        let change = |words: &[&str]| environment.run(&[&["--context", "one"], words].concat());
+        change(&["virusprot", "add", "198.51.100.200", "2001:db8:7::/64", "--yes"]).success();
+        for live in [&one, &two] {
+            assert_eq!(live.blocked(), ["198.51.100.200", "2001:db8:7::/64"], "{transport}");
+        }
+        let refused = change(&["virusprot", "add", "127.0.0.1", "--yes"]).fails_with(1);
+        let sentence = "error: one: 127.0.0.1 is not blocked: it is a private address. Neither node was changed.\nhint: An entry blocks";
+        assert!(refused.starts_with(sentence) && !refused.contains("is away"), "{refused}");
+        change(&["--alone", "virusprot", "delete", "198.51.100.200", "--yes"]).success();
+        assert_eq!((one.blocked().len(), two.blocked().len()), (1, 2), "{transport}");
+        change(&["virusprot", "flush", "--yes"]).success();
+        assert!(one.blocked().is_empty() && two.blocked().is_empty(), "{transport}");
+    }
+}
+
+#[test]
+fn an_interrupt_spares_the_second_node() {
+    let Some([one, two]) = two_boxes("russh") else {
+        return;
+    };
+    let environment = TestEnvironment::new()
+        .private_runtime()
+        .without("KMSCTL_FIREWALL_HOST")
+        .without("KMSCTL_DEMO_NOW");
+    environment.write_config(
+        &(node_of_pair("one", &one, "russh", "two") + &node_of_pair("two", &two, "russh", "one")),
+    );
+    one.firewall.php().write("hold-table", b"");
+    let words = ["--context", "one", "virusprot", "add", "198.51.100.200", "--yes"];
+    let mut command = environment.command(&words);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn();
+    let child = child.expect("kmsctl runs");
+    one.wait_until_held();
+    let group = format!("-{}", child.id());
+    let killed = std::process::Command::new("kill").args(["-INT", "--", &group]).status();
+    assert!(killed.expect("kill runs").success());
+    let ended = child.wait_with_output().expect("an end");
+    std::fs::remove_file(one.firewall.file("hold-table")).expect("it was held");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert!(said.contains("kmsctl --context two --alone virusprot add"), "{said}");
+    assert!(two.blocked().is_empty(), "{said}");
 }
 
 #[test]

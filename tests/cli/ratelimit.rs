@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use crate::support::boxes::{Fixture, Version};
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::TestEnvironment;
+use crate::support::live::{LiveBox, TRACKER};
 use crate::support::served::Served;
 
 fn caps(environment: &TestEnvironment) -> Value {
@@ -383,4 +385,56 @@ fn a_preview_says_how_to_read_its_timeline() {
     assert!(wide.contains("TIMELINE: a mark is 5m"), "{wide}");
     let narrow = preview("60");
     assert!(!narrow.contains("TIMELINE: a mark"), "{narrow}");
+}
+
+/// The kernel's own figure is unreadable, so the states' ages are replayed: through real sshd, and by both arithmetics.
+#[test]
+fn who_is_near_the_rate_is_named() {
+    let base = include_str!("../support/pfsense/base-rules");
+    let near = |version, node: &str| {
+        let live = LiveBox::of("russh", version, Fixture::Editor)?;
+        let rules = format!("{base}{}", live.firewall.text("pf/sr"));
+        let mut rules = rules.lines().filter(|line| !line.trim().is_empty());
+        let own = format!("ridentifier {TRACKER}");
+        let rule = rules.position(|line| line.contains(&own)).expect("the rule is loaded");
+        let state = |port: usize| {
+            format!(
+                "vtnet0 tcp 10.0.20.202:1688 (192.168.1.2:1688) <- 203.0.113.7:{port}       ESTABLISHED:ESTABLISHED\n   \
+                 [0 + 0]  [0 + 0]\n   age 00:00:00, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule {rule}\n   \
+                 id: 65000000000000{port:02x} creatorid: 1f2e3d4c\n"
+            )
+        };
+        let states: String = (10..19).map(state).collect();
+        let node = format!(
+            "203.0.113.7 -> 0.0.0.0 ( states 9, connections 9, rate 4294967.1/0s )\n   \
+             age {node}, 99 pkts, 9000 bytes, filter rule {rule}\n"
+        );
+        live.firewall.php().write("near-states", states.as_bytes());
+        live.firewall.php().write("near-nodes", node.as_bytes());
+        // Which nodes are of before a reload is known by the rule's own sum.
+        live.answer_pfctl(
+            "russh",
+            &format!(
+                "-vvPsr) \"$PFCTL\" -vvPsr | sed '/{own}/{{n;s/States: 0 /States: 9 /;}}' ;;\n\
+                 -vvss) exec cat \"$BOX/near-states\" ;;\n-vsS) exec cat \"$BOX/near-nodes\" ;;"
+            ),
+        );
+        let shown = live.environment.run(&["ratelimit", "show", "-o", "json"]).json();
+        let text = live.environment.run(&["ratelimit", "show"]).success();
+        Some((shown["data"]["near_rate"].clone(), text))
+    };
+    for (version, node) in [(Version::V272, "00:10:00"), (Version::Master, "00:00:00")] {
+        let Some((data, text)) = near(version, node) else {
+            return;
+        };
+        let said = "203.0.113.7 with 9 of 10 in 1m";
+        assert!(text.contains(said), "{}: {text}", version.name());
+        assert_eq!((&data[0]["counted"], data.as_array().map(Vec::len)), (&9.into(), Some(1)));
+    }
+    // A window that a connection may have begun which is gone.
+    let Some((data, text)) = near(Version::Master, "00:10:00") else {
+        return;
+    };
+    assert_eq!(data, Value::Null, "{text}");
+    assert!(text.contains("rate not known"), "{text}");
 }

@@ -110,12 +110,21 @@ async fn change_both_tables(
             answers.push((answer, String::new()));
             continue;
         }
+        let command = plan.get("command").and_then(Value::as_str).unwrap_or("virusprot").to_owned();
+        let interrupted = FailureKind::Interrupted.exit_code();
+        // Ctrl-C reached the process that changes the first node: it is meant for both.
+        if answers.iter().any(|(done, _): &(ContextAnswer, _)| done.exit_code == interrupted) {
+            let said = vec!["Interrupted; this node was not changed.".to_owned()];
+            let text = String::new();
+            let not_begun =
+                ContextAnswer { exit_code: interrupted, answer: None, said, text, ..answer };
+            answers.push((not_begun, command));
+            continue;
+        }
         let flags = ["--yes", "--as-planned"].map(OsString::from);
         let apply = ["apply".into(), file.into_os_string()].into_iter().chain(flags);
         let asked = global.iter().cloned().chain(apply).collect();
-        let command = plan.get("command").and_then(Value::as_str);
-        let done = run_words(context, row, asked).await?;
-        answers.push((done, command.unwrap_or("virusprot").to_owned()));
+        answers.push((run_words(context, row, asked).await?, command));
     }
     report_both(context, answers)
 }
@@ -150,7 +159,7 @@ fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Resu
         } else {
             super::deciding_kind(&[first.exit_code]).unwrap_or(FailureKind::Failed)
         };
-        (kind, "Done on neither node.".to_owned())
+        (kind, "Done, provably, on neither node.".to_owned())
     };
     let mut failure = Failure::new(kind, sentence);
     for (answer, command) in failed {
@@ -167,9 +176,17 @@ fn unplanned(answer: &ContextAnswer) -> Failure {
         .find(|kind| kind.exit_code() == answer.exit_code)
         .or_else(|| super::deciding_kind(&[answer.exit_code]))
         .unwrap_or(FailureKind::Failed);
-    let said = answer.said.join(" ");
-    let sentence = format!("{}: {said} Neither node was changed.", answer.context);
-    Failure::new(kind, sentence).hint(
+    let lines = answer.said.iter().map(String::as_str);
+    let (hints, said): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("hint: "));
+    let said: Vec<&str> =
+        said.iter().map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
+    let sentence = format!("{}: {} Neither node was changed.", answer.context, said.join(" "));
+    let mut failure = Failure::new(kind, sentence);
+    failure.hints = hints.iter().map(|line| line.replacen("hint: ", "", 1)).collect();
+    if kind != FailureKind::Unreachable {
+        return failure;
+    }
+    failure.hint(
         "While a node is away, change the other one with --alone, and this one when it is back.",
     )
 }
