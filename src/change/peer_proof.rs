@@ -154,7 +154,11 @@ async fn wait_for_peer(
         let waited = if session.identity() == other.identity() {
             Err(Failure::failed("both contexts lead to one box, which is no pair."))
         } else {
-            compare_until_same(&node, &mut other, primary).await
+            let waits = format!("Waiting until {peer} has the rules …");
+            let spinner = context.terminal.spinner(&waits);
+            let compared = compare_until_same(&node, &mut other, primary).await;
+            spinner.finish_and_clear();
+            compared
         };
         let closed = other.close().await;
         waited.and(closed)

@@ -299,6 +299,22 @@ fn a_preview_names_what_the_log_lacks() {
 }
 
 #[test]
+fn a_log_of_times_to_come_is_named() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let log = environment.home().join("ahead.log");
+    for (day, is_ahead) in [("2026-03-01 12:21:59", false), ("2027-03-01 12:00:00", true)] {
+        let lines = ["accepted", "closed"]
+            .map(|word| format!("{day}: IPv4 connection {word}: 203.0.113.9:1111.\n"));
+        std::fs::write(&log, lines.concat()).expect("a log");
+        let file = log.display().to_string();
+        let shown = environment.run(&["ratelimit", "preview", "tighten", "--log", &file]);
+        assert_eq!(shown.stderr.contains("The log ends 364d"), is_ahead, "{shown}");
+        assert_eq!(shown.stderr.contains("in the future"), is_ahead, "{shown}");
+    }
+}
+
+#[test]
 fn a_preview_needs_the_clients_own_addresses() {
     let Some(cluster) = FakeCluster::start(&["--scenario", "etp-cluster"]) else {
         return;

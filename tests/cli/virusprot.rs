@@ -498,3 +498,30 @@ fn words_are_judged_before_the_terminal() {
         assert!(refused.contains("no terminal"), "{refused}");
     }
 }
+
+/// The record is by the firewall's clock.
+#[test]
+fn times_of_a_stepped_clock_are_named() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let record = environment.home().join("record");
+    std::fs::create_dir(&record).expect("a directory");
+    let event = |event: &str, at: &str| {
+        format!(
+            "{{\"at\":\"2026-03-01T{at}Z\",\"event\":\"{event}\",\"address\":\"203.0.113.5\",\"since\":null,\"connections\":0,\"customer\":null}}\n"
+        )
+    };
+    for (events, odd) in [
+        ([event("blocked", "11:00:00"), event("released", "12:00:00")], false),
+        ([event("blocked", "11:00:00"), event("released", "10:00:00")], true),
+        ([event("blocked", "12:22:00"), String::new()], false),
+        ([event("blocked", "15:00:00"), String::new()], true),
+    ] {
+        std::fs::write(record.join("blocks.jsonl"), events.concat()).expect("a record");
+        let directory = record.display().to_string();
+        let shown = environment.run(&["virusprot", "history", "--state-dir", &directory]);
+        assert_eq!(shown.code, Some(0), "{shown}");
+        let named = shown.stderr.contains("1 period begins in the future or after the release");
+        assert_eq!(named, odd, "{events:?}: {shown}");
+    }
+}

@@ -232,6 +232,14 @@ fn make_preview(
         );
         warnings.push(Warning::new("log-short", text));
     }
+    let ahead = until.saturating_sub(context.clock.now().as_second());
+    if ahead > SLACK {
+        let span = format_span(u64::try_from(ahead).unwrap_or(0));
+        let text = format!(
+            "The log ends {span} in the future: the server's clock was set, or differs from this machine's."
+        );
+        warnings.push(Warning::new("log-ahead", text));
+    }
     let gaps = seen.gaps_between(terms.from, terms.end);
     warnings.extend(gap_warning(&gaps));
     seen.keep_since(terms.from);

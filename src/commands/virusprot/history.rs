@@ -12,6 +12,7 @@ use crate::commands::notifier::status::{MOST_PODS, kubectl_or_interrupt};
 use crate::domain::cluster::objects::ObjectNames;
 use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::domain::virusprot::block_log::{BlockEvent, BlockPeriod, periods_between};
+use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::exporter::block_record::{BlockRecord, MOST_EVENTS};
 use crate::kubectl::{Kubectl, PodFilter, PodPart};
@@ -19,10 +20,13 @@ use crate::settings::exporter::Exporter;
 use crate::settings::values;
 use crate::terminal::View;
 use crate::terminal::human::{number_column, text_column};
-use crate::text::{format_span, whole_second};
+use crate::text::{counted, format_span, whole_second};
 
 /// The exporter's container, as deploy/exporter.yaml names it.
 const CONTAINER: &str = "exporter";
+
+/// Clocks that agree within so many seconds are called right.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
 
 /// Arguments of `kmsctl virusprot history`.
 #[derive(Debug, ClapArgs)]
@@ -77,6 +81,7 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
         "periods",
         &["address", "blocked_at", "released_at", "seconds", "connections", "customer"],
     ));
+    view.warnings.extend(stepped_clock_warning(&periods, now));
     show_periods(&mut view, &periods, arguments.since.as_secs(), last_event_at);
     context.terminal.show(&view)
 }
@@ -132,6 +137,22 @@ async fn read_pod_record(context: &Context, selector: String) -> Result<Option<V
     let mut events: Vec<BlockEvent> = events.collect();
     events.sort_by_key(|event| event.at);
     Ok(Some(events))
+}
+
+/// Says that times cannot be right: the record is by the firewall's clock, which may have been set.
+fn stepped_clock_warning(periods: &[BlockPeriod], now: Timestamp) -> Option<Warning> {
+    let is_odd = |period: &&BlockPeriod| {
+        period.blocked_at > now + CLOCK_SLACK
+            || period.released_at.is_some_and(|released| released < period.blocked_at)
+    };
+    let count = periods.iter().filter(is_odd).count();
+    let odd = counted(count, "period begins", "periods begin");
+    (count > 0).then(|| {
+        Warning::new(
+            "clock-stepped",
+            format!("{odd} in the future or after the release: the firewall's clock was set, or differs from this machine's."),
+        )
+    })
 }
 
 fn show_periods(

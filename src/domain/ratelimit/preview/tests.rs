@@ -168,26 +168,48 @@ fn a_log_gives_connections_customers_and_no_forgeries() {
     assert_eq!(customers, [source(2)]);
 }
 
-/// A second model, as plain as can be: fractions, and every connection against every other.
-fn naive_cut(times: &[(i64, i64)], max_src_conn: u32, rate: Option<Rate>) -> bool {
+/// A second model, as plain as can be: every connection against every other, fractions, and windows cut off one by one.
+fn naive_cut(
+    times: &[(i64, i64)],
+    max_src_conn: u32,
+    rate: Option<Rate>,
+    generation: Generation,
+) -> bool {
     let mut times = times.to_vec();
     times.sort_unstable();
-    let mut count = 0.0_f64;
-    for (place, (at, _)) in times.iter().enumerate() {
-        let standing = times[..place].iter().filter(|(opened, lasted)| opened + lasted + 90 > *at);
-        if standing.count() + 1 > max_src_conn as usize {
-            return true;
+    let holds_many = (1..=times.len()).any(|count| {
+        let (at, _) = times[count - 1];
+        let standing =
+            times[..count - 1].iter().filter(|(opened, lasted)| opened + lasted + 90 > at);
+        standing.count() + 1 > max_src_conn as usize
+    });
+    let Some(rate) = rate else {
+        return holds_many;
+    };
+    let (limit, seconds) = (rate.connections as usize, i64::from(rate.seconds));
+    let mut rest = times.as_slice();
+    match generation {
+        Generation::Decaying => {
+            let mut count = 0.0_f64;
+            holds_many
+                || times.iter().enumerate().any(|(place, (at, _))| {
+                    let pause = if place == 0 { 3_600 } else { at - times[place - 1].0 };
+                    let left =
+                        1.0 - f64::from(i32::try_from(pause).unwrap()) / f64::from(rate.seconds);
+                    count = if left > 0.0 { count * left } else { 0.0 } + 1.0;
+                    count > f64::from(rate.connections) + 1e-6
+                })
         }
-        if let Some(rate) = rate {
-            let pause = if place == 0 { 3_600 } else { at - times[place - 1].0 };
-            let left = 1.0 - f64::from(i32::try_from(pause).unwrap()) / f64::from(rate.seconds);
-            count = if left > 0.0 { count * left } else { 0.0 } + 1.0;
-            if count > f64::from(rate.connections) + 1e-6 {
-                return true;
+        Generation::Window => {
+            let mut fullest = 0;
+            while let Some((begun, _)) = rest.first() {
+                let within = rest.iter().take_while(|(at, _)| at - begun < seconds).count();
+                fullest = fullest.max(within);
+                rest = &rest[within..];
             }
+            holds_many || fullest > limit
         }
     }
-    false
 }
 
 proptest! {
@@ -196,13 +218,15 @@ proptest! {
         all in proptest::collection::vec((1_u8..6, 0_i64..900, 0_i64..120), 0..150),
         max_src_conn in 1_u32..30,
         connections in 0_u32..12,
+        is_window in proptest::bool::ANY,
     ) {
+        let generation = if is_window { Generation::Window } else { Generation::Decaying };
         let mut connections_seen = SeenConnections::default();
         for (last, at, lasted) in &all {
             connections_seen.add_connection(source(*last), START + at, START + at + lasted);
         }
         let caps = caps(Some(max_src_conn), connections);
-        let cuts = preview_caps(&mut connections_seen, caps, Some(Generation::Decaying), never);
+        let cuts = preview_caps(&mut connections_seen, caps, Some(generation), never);
         for last in 1..6 {
             let own: Vec<(i64, i64)> = all
                 .iter()
@@ -213,7 +237,7 @@ proptest! {
             // The kernel's thousandths are rounded down as they decay; fractions differ by some of them.
             let near = cut.is_some_and(|cut| cut.borderline);
             let is_cut = cut.is_some_and(|cut| cut.cuts > 0);
-            prop_assert!(near || is_cut == naive_cut(&own, max_src_conn, caps.rate), "{last} {own:?} {cut:?}");
+            prop_assert!(near || is_cut == naive_cut(&own, max_src_conn, caps.rate, generation), "{last} {own:?} {cut:?}");
         }
     }
 }
