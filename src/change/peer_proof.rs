@@ -92,10 +92,13 @@ fn check_primary(context: &Context, peer: &str, reading: &Reading, command: &str
             "{own} and {peer} are a pair, and it is not clear that {own} is the CARP primary, where rules are changed."
         ),
     };
-    let look = |name: &str| context.command_in_context(name, "--alone doctor --problems");
+    let by_itself = |name: &str, command: &str| {
+        format!("`{}`", context.command_in_context(name, &format!("--alone {command}")))
+    };
+    let both = |command: &str| [by_itself(own, command), by_itself(peer, command)].join("; ");
     Err(refused(sentence)
-        .hint(format!("Look at both: `{}`; `{}`", look(own), look(peer)))
-        .hint("Change each node by itself with --alone."))
+        .hint(format!("Look at both: {}", both("doctor --problems")))
+        .hint(format!("Or change each node by itself: {}", both(command))))
 }
 
 /// Waits for the other node after a change was carried out and proven on the primary. Its ending is not `done` any more where
