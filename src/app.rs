@@ -183,6 +183,12 @@ impl Context {
         .hint("Or try it without a firewall: add --demo."))
     }
 
+    /// Returns whether the service's address is known to be this firewall's: the built-in one beside another firewall is that of
+    /// another network.
+    pub fn names_service_address(&self) -> bool {
+        self.demo || !self.layers.leaves_built_in("service.address")
+    }
+
     /// Says once a run that the firewall is the built-in one.
     fn say_where_built_in(&self) {
         static SAID: std::sync::Once = std::sync::Once::new();

@@ -316,6 +316,7 @@ fn of_path(
     });
     let evidence = Evidence {
         service: &context.settings.service,
+        address_named: context.names_service_address(),
         names: &context.settings.cluster.names,
         public_address: context.public_address(),
         resolutions,

@@ -119,6 +119,7 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         situation.as_ref().map_or_else(|_| Vec::new(), |(_, situation)| situation.warnings());
     let evidence = Evidence {
         service: &context.settings.service,
+        address_named: context.names_service_address(),
         names: &context.settings.cluster.names,
         public_address: context.public_address(),
         resolutions: &inside.resolutions,

@@ -124,6 +124,11 @@ impl Difference {
     pub(super) fn is_of_exposure(&self) -> bool {
         self.field == "exposure"
     }
+
+    /// Returns whether it is of what the alias holds.
+    pub fn is_of_alias(&self) -> bool {
+        self.field == "alias"
+    }
 }
 
 /// Whether and how a change can be taken back.
@@ -163,6 +168,7 @@ const RANKED: &[&str] = &[
     "opens-closed",
     "uncapped",
     "caps-off",
+    "path-beside",
     "activates-pending",
     "takes-over",
     "armed",

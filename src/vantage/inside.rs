@@ -88,7 +88,7 @@ async fn greet_from_inside(context: &Context) -> (ServiceConnection, Option<Bind
         return (connection, answer.filter(|_| target.speaks_kms));
     }
     // The built-in address beside a firewall of the operator's is that of another network.
-    if context.layers.leaves_built_in("service.address") {
+    if !context.names_service_address() {
         return (ServiceConnection::NotNamed, None);
     }
     greet_service((target.address, target.port).into(), target.speaks_kms).await

@@ -400,6 +400,37 @@ fn a_closed_pair_hides_no_path_without_caps() {
     assert!(!off.stdout.contains("Nothing gets in"), "{off}");
 }
 
+/// What an opening leaves as it is, it names once; among other warnings, and under the same name when it is made.
+#[test]
+fn an_opening_names_what_lets_in_beside() {
+    for (scenario, beside) in [
+        ("group", "a port forward on opt2"),
+        ("group-forward", "21688 leads to"),
+        ("one-to-one", "1:1 NAT on wan"),
+        ("open", ""),
+        ("routed", "the routed address on wan"),
+        ("second-wan", "a port forward on opt2"),
+        ("upnp", "a port opened by UPnP"),
+    ] {
+        let environment = demo_in(scenario);
+        let closed = environment.demo(&["expose", "revoke", "--yes"]);
+        assert_eq!(closed.code, Some(if scenario == "open" { 0 } else { 7 }), "{closed}");
+        for words in [
+            &["expose", "apply", "--dry-run"][..],
+            &["expose", "restore", "--dry-run"],
+            &["expose", "restore", "--for", "2h", "--dry-run"],
+            &["expose", "restore", "--yes"],
+        ] {
+            let plan = environment.demo(words);
+            assert_eq!(plan.code, Some(0), "{scenario} {words:?}: {plan}");
+            let said = plan.to_string();
+            let named = said.matches("Beside the managed pair, ").count();
+            assert_eq!(named, usize::from(scenario != "open"), "{scenario} {words:?}: {plan}");
+            assert!(said.contains(beside), "{scenario} {words:?}: {plan}");
+        }
+    }
+}
+
 #[test]
 fn nothing_to_do_names_what_lets_in_beside() {
     for (scenario, beside) in [

@@ -646,10 +646,49 @@ fn an_interrupted_question_changes_nothing() {
 }
 
 #[test]
-fn an_unknown_id_is_said_before_the_terminal() {
-    let outcome = TestEnvironment::new().demo(&["undo", "ffffffffffff"]);
-    assert!(!outcome.stderr.contains("no terminal"), "{outcome}");
-    assert_ne!(outcome.code, Some(4), "{outcome}");
+fn what_is_wrong_is_said_before_the_terminal() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["ratelimit", "tighten", "--for", "2h", "--yes"]).success();
+    let lines = [
+        "apply missing.json",
+        "expose apply --for never",
+        "expose restore --for 31d",
+        "expose restore --verify --from nowhere",
+        "expose revoke --for 1s",
+        "expose revoke --verify --from nowhere",
+        "keep --for never",
+        "keep /",
+        "keep ffffffffffff",
+        "keep nothing --for 3h",
+        "ratelimit default --for 1s",
+        "ratelimit loosen --for never",
+        "ratelimit set --max-src-conn 0",
+        "ratelimit set --preset nowhere",
+        "ratelimit set --rate 3",
+        "ratelimit tighten --for 31d",
+        "states kill",
+        "states kill kms.example",
+        "undo /",
+        "undo ffffffffffff",
+        "virusprot add kms.example",
+        "virusprot delete -",
+        "virusprot delete 10.0.0.0/33",
+        "virusprot expire --older-than never",
+    ];
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outcome = environment.demo(&words);
+        assert_eq!(outcome.code, Some(2), "{line}: {outcome}");
+        assert!(!outcome.stderr.contains("no terminal"), "{line}: {outcome}");
+    }
+    // Each command of these is one that asks.
+    let asking = ["keep", "keep --for 3h", "undo", "expose revoke", "virusprot flush"];
+    for line in asking {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(environment.demo(&words).fails_with(4).contains("no terminal"), "{line}");
+    }
+    let list = environment.demo(&["history", "-o", "json"]).json();
+    assert_eq!(list["data"]["armed"].as_array().map(Vec::len), Some(1), "{list:#}");
 }
 
 #[test]

@@ -389,9 +389,10 @@ fn apply_makes_it_what_the_configuration_says_from_nothing_and_from_half() {
         Fixture::Disabled,
         Fixture::PassAssociation,
     ] {
-        let Some(live) = LiveBox::of("russh", Version::V272, fixture) else {
+        let Some(mut live) = LiveBox::of("russh", Version::V272, fixture) else {
             return;
         };
+        live.environment = live.environment.variable("KMSCTL_SERVICE_ADDRESS", "10.0.20.202");
         let at_first = live.firewall.ours();
         let applied = done(&live, &["expose", "apply"]);
         let shown = live.environment.run(&["expose", "show", "-o", "json"]).json();

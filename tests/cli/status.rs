@@ -338,6 +338,14 @@ fn a_screen_names_what_leaves_much_unread() {
     }
 }
 
+#[test]
+fn what_keeps_all_out_precedes_one_address() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "states-full");
+    let shown = environment.demo(&["status"]).success();
+    let place = |part: &str| shown.find(part).expect(part);
+    assert!(place("Nearly full") < place("is blocked and"), "{shown}");
+}
+
 /// What `status` finds wrong about the rules is wrong in `verify` and in `doctor` too, and none of the three calls unknown
 /// what was read.
 #[test]

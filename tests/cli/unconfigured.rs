@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::support::boxes::{Fixture, Version};
 use crate::support::environment::TestEnvironment;
+use crate::support::live::LiveBox;
+use crate::support::sshd::Options;
 
 /// An environment that names no firewall. Its `ssh` reaches nothing, so that the built-in address is never contacted.
 fn nameless() -> TestEnvironment {
@@ -88,4 +91,38 @@ fn the_demo_reads_no_configuration() {
         assert_eq!(environment.demo(&["expose", "show"]).success(), alone, "{text}");
         environment.demo(&["ratelimit", "tighten", "--yes"]).success();
     }
+}
+
+/// The configuration names a firewall alone: the built-in address of the service is one of another network.
+#[test]
+fn the_built_in_address_is_never_written() {
+    let editor = Fixture::Editor.xml(Version::V272);
+    let other = String::from_utf8(editor).expect("UTF-8").replace("10.0.20.202", "10.0.30.7");
+    for xml in [Fixture::EmptySections.xml(Version::V272), other.into_bytes()] {
+        let Some(mut live) = LiveBox::of_xml(Options::default(), "russh", Version::V272, &xml)
+        else {
+            return;
+        };
+        let before = live.firewall.config();
+        for words in [&["--yes"][..], &["--dry-run"], &["--plan-out", "plan.json"]] {
+            let said = live.environment.run(&[&["expose", "apply"], words].concat()).fails_with(2);
+            for part in ["10.0.20.202", "service.address", "`kmsctl config init`"] {
+                assert!(said.contains(part), "{part}: {said}");
+            }
+            assert_eq!(live.firewall.config(), before);
+        }
+        for look in ["doctor", "verify"] {
+            let shown = live.environment.run(&[look]).to_string();
+            assert!(!shown.contains("Make 10.0.20.202"), "{look}: {shown}");
+        }
+        live.environment = live.environment.variable("KMSCTL_SERVICE_ADDRESS", "10.0.30.9");
+        live.environment.run(&["expose", "apply", "--yes"]).success();
+        assert!(live.firewall.config().contains("10.0.30.9"));
+    }
+    // What the alias of the firewall holds already is no other network's.
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.environment.run(&["ratelimit", "tighten", "--yes"]).success();
+    live.environment.run(&["expose", "apply", "--yes"]).success();
 }

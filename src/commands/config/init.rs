@@ -13,7 +13,6 @@ use super::{configuration_path, refuse_existing};
 use crate::app::Context;
 use crate::commands::status;
 use crate::domain::pf::rule::Rule;
-use crate::domain::pfsense::configured::Configured;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::Kubectl;
 use crate::own_files::replace_private_file;
@@ -420,22 +419,32 @@ impl Wizard<'_> {
             }
         }
         self.answer_key("service.alias", "Alias of the service in pfSense")?;
-        self.answer_key("service.address", "Address behind the alias")?;
+        self.find_address(reading)?;
         self.answer_key("service.port", "TCP port of the service")?;
         self.answer_key("service.interface", "pfSense's name of the outside interface")
     }
 
+    /// Answers the address: without a person by what the alias holds, and never by the built-in one, which is that of another network.
+    fn find_address(&mut self, reading: &Reading) -> Result<()> {
+        const KEY: &str = "service.address";
+        if self.asks || self.arguments.given(KEY).is_some() || self.defaults.names_key(KEY) {
+            return self.answer_key(KEY, "Address behind the alias");
+        }
+        let alias = self.answers.iter().find(|(known, _)| known == "service.alias");
+        match alias.and_then(|(_, alias)| only_member(reading, alias)) {
+            Some(member) => self.set_answer(KEY, member),
+            None => Ok(()),
+        }
+    }
+
     fn take_forward(&mut self, forward: &Forward, reading: &Reading) -> Result<()> {
-        let members = reading.configured.as_ref().map(Configured::alias_networks);
-        let alias = reading.configured.iter().find_map(|configured| configured.alias.as_ref());
         self.set_answer("service.port", forward.port.clone())?;
         let inner = forward.target.strip_prefix('<');
         if let Some(table) = inner.and_then(|rest| rest.strip_suffix('>')) {
             self.set_answer("service.alias", table.to_owned())?;
-            let only = members.ok().filter(|_| alias.is_some_and(|alias| alias.name == table));
-            match only.as_deref() {
-                Some([member]) => self.set_answer("service.address", member.addr().to_string())?,
-                _ => self.answer_key("service.address", "Address behind the alias")?,
+            match only_member(reading, table) {
+                Some(member) => self.set_answer("service.address", member)?,
+                None => self.answer_key("service.address", "Address behind the alias")?,
             }
         } else {
             self.set_answer("service.address", forward.target.clone())?;
@@ -560,18 +569,30 @@ impl std::fmt::Display for Forward {
     }
 }
 
+/// Returns what an alias of this name holds on the box, where that is one address.
+fn only_member(reading: &Reading, name: &str) -> Option<String> {
+    let configured = reading.configured.as_ref().ok()?;
+    configured.alias.as_ref().filter(|alias| alias.name == name)?;
+    match configured.alias_networks().as_slice() {
+        [member] => Some(member.addr().to_string()),
+        _ => None,
+    }
+}
+
 /// A question with a default cannot be answered with nothing; a dash is nothing.
 fn none_of(answer: &str) -> &str {
     if answer == "-" { "" } else { answer }
 }
 
-/// Renders the answers that differ from the built-in values as a TOML document; the box is always named.
+/// Renders the answers that differ from the built-in values as a TOML document; the box and the service's address are always
+/// named.
 fn render_answers(answers: &[(String, String)], built_in: &Layers) -> String {
     let mut text =
         String::from("# Written by `kmsctl config init`; config.example.toml has every key.\n");
     let mut sections: Vec<&str> = Vec::new();
-    let differs =
-        |path: &str, answer: &str| path == "firewall.host" || built_in.key_text(path) != answer;
+    let differs = |path: &str, answer: &str| {
+        ["firewall.host", "service.address"].contains(&path) || built_in.key_text(path) != answer
+    };
     let answers: Vec<(&str, &str, &str)> = answers
         .iter()
         .filter(|(path, answer)| differs(path, answer))

@@ -7,8 +7,9 @@ use crate::app::situation::Situation;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::plan;
-use crate::domain::plan::{ChangeOptions, Confirm, Planned, Risk, StatesChoice};
+use crate::domain::plan::{ChangeOptions, Confirm, Difference, Planned, Risk, StatesChoice};
 use crate::domain::reachability::external::Expected;
+use crate::domain::reachability::path::NAME_ADDRESS;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
 
@@ -144,6 +145,16 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
     change::change_with(context, &arguments.flags, &command, options, change::CHANGING, plan).await
 }
 
+/// Refuses to lead a firewall of the operator's to the built-in address, which is one of another network.
+fn unnamed_address(context: &Context) -> Failure {
+    let service = &context.settings.service;
+    let message = format!(
+        "The alias {} would be made {}, the built-in service.address, and the configuration names a firewall without saying where its service is; nothing was changed.",
+        service.alias, service.address
+    );
+    Failure::usage(message).hint(NAME_ADDRESS)
+}
+
 /// Runs `kmsctl expose apply`.
 pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) -> Result<()> {
     let terms = arguments.temporary.to_terms()?;
@@ -151,11 +162,20 @@ pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) ->
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
         let present = situation.present()?;
-        Ok(plan::plan_apply(
+        let planned = plan::plan_apply(
             &present,
             plan::caps_of_preset(&context.settings.presets, "default")?,
             terms,
-        )?)
+        )?;
+        match &planned {
+            Planned::Change(draft)
+                if !context.names_service_address()
+                    && draft.differences.iter().any(Difference::is_of_alias) =>
+            {
+                Err(unnamed_address(context))
+            }
+            _ => Ok(planned),
+        }
     };
     change::make_change(context, &arguments.flags, &command, change::CHANGING, plan).await
 }

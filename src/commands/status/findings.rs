@@ -63,6 +63,7 @@ pub(super) fn find_faults(
         findings.extend(exposure_findings(exposure, seen.expected));
     }
     findings.extend(dead_server(context, reading, seen));
+    findings.extend(grave_hindrances(context, reading));
     if let Some(table) = seen.table {
         findings.extend(expiry_finding(context, table));
         findings.extend(blocked_findings(table));
@@ -124,9 +125,9 @@ fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Fin
     findings
 }
 
-/// What lies in the way of new clients or of a change, as `doctor` judges it; what was not read is said with what else rests on it.
-fn hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Finding> {
-    let space = doctor::free_space(&verify::known_fact(&reading.free_space).copied());
+/// What keeps all new clients out, or leaves open what should be closed by now, as `doctor` judges it: before what concerns single
+/// addresses. What was not read is said with what else rests on it.
+fn grave_hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Finding> {
     let limits = doctor::limits(
         &context.settings.service,
         &verify::known_fact(&reading.limits),
@@ -134,14 +135,21 @@ fn hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Find
         &verify::count_entries(reading),
     );
     let configured = reading.configured.as_ref().ok();
+    let overdue = configured.and_then(|configured| doctor::overdue(configured, reading.clock.now));
+    let found = overdue.into_iter().chain([limits]);
+    found.filter(|finding| finding.result == CheckResult::Wrong)
+}
+
+/// What lies in the way of a change.
+fn hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Finding> {
+    let space = doctor::free_space(&verify::known_fact(&reading.free_space).copied());
+    let configured = reading.configured.as_ref().ok();
     let unkept = match context.journal() {
         Ok(journal) => unwritable_history(&journal),
         Err(failure) => Some(failure.message),
     };
     let unkept = unkept.map(|why| doctor::unkept_history(&why));
-    let overdue = configured.and_then(|configured| doctor::overdue(configured, reading.clock.now));
-    let found = overdue.into_iter().chain([limits, space]);
-    let found = found.chain(configured.map(doctor::leftovers)).chain(unkept);
+    let found = [space].into_iter().chain(configured.map(doctor::leftovers)).chain(unkept);
     found.filter(|finding| finding.result == CheckResult::Wrong)
 }
 

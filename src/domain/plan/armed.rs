@@ -46,14 +46,18 @@ pub(super) fn nothing_to_open(
     terms: ChangeOptions,
     why: &str,
 ) -> Result<Planned, Refusal> {
-    let exposure = present.exposure;
-    let others = exposure.foreign_paths().next().map(|_| {
-        format!(
-            " Beside the managed pair, {} kmsctl names such paths and never changes them: `kmsctl expose show`",
-            exposure.told_paths()
-        )
-    });
+    let others = paths_beside(present).map(|others| format!(" {others}"));
     nothing_to_do(present, terms, &format!("{why}{}", others.unwrap_or_default()))
+}
+
+/// Names what lets in beside the managed pair, and stays as it is.
+pub(super) fn paths_beside(present: &PlanBasis<'_>) -> Option<String> {
+    let exposure = present.exposure;
+    exposure.foreign_paths().next()?;
+    let paths = exposure.told_paths();
+    Some(format!(
+        "Beside the managed pair, {paths} kmsctl names such paths and never changes them: `kmsctl expose show`"
+    ))
 }
 
 fn timer_sentence(armed: &Armed) -> String {

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::armed::{nothing_to_open, refuse_crossing};
+use super::armed::{nothing_to_open, paths_beside, refuse_crossing};
 use super::build::{LEAD_HERE, draft_building, leads_elsewhere, limited_clause};
 use super::effect::lost_fields;
 use super::exposure::{
@@ -389,6 +389,8 @@ pub(super) fn promised_exposure(
             "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: `kmsctl states kill --all`",
         ));
     }
+    let beside = paths_beside(present).map(|others| Risk::new("path-beside", others));
+    draft.risks.extend(beside);
     if promised == State::Uncapped {
         draft.risks.push(Risk::new(
             "uncapped",

@@ -21,6 +21,9 @@ use std::time::Duration as Span;
 
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
+/// What to do where service.address is the built-in one beside another firewall.
+pub const NAME_ADDRESS: &str = "Set service.address in the configuration (or KMSCTL_SERVICE_ADDRESS) to the address that the firewall leads to; `kmsctl config init` reads it off the firewall.";
+
 const BUILD: &str =
     "Build it: `kmsctl expose apply`; or correct service.interface, service.port or service.alias.";
 
@@ -148,6 +151,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     pub service: &'a Service,
+    /// The service's address is not the built-in one beside another firewall.
+    pub address_named: bool,
     pub names: &'a ObjectNames,
     pub public_address: Option<IpAddr>,
     pub resolutions: &'a [Resolution],
@@ -799,9 +804,13 @@ pub fn table_hop(
 pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
     let alias = &exposure.alias;
     let (name, wanted) = (&alias.name, evidence.service.address);
-    let fix = format!(
-        "Make {wanted} the only member of the alias (Firewall > Aliases), or correct service.address."
-    );
+    let fix = if evidence.address_named {
+        format!(
+            "Make {wanted} the only member of the alias (Firewall > Aliases), or correct service.address."
+        )
+    } else {
+        NAME_ADDRESS.to_owned()
+    };
     match (alias.configured, alias.as_expected) {
         (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read.").follows("php"),
         (Some(false), _) => Finding::wrong(
@@ -822,6 +831,14 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
             format!("The alias {name} is empty: the port is silently closed."),
             fix,
         ),
+        _ if !evidence.address_named => Finding::unknown(
+            "alias",
+            format!(
+                "{name} is {}; {wanted} is the built-in service.address, and the configuration names a firewall without saying where its service is.",
+                alias.addresses.join(" ")
+            ),
+        )
+        .fix(fix),
         _ => Finding::wrong(
             "alias",
             format!("{name} is {}, not {wanted}.", alias.addresses.join(" ")),
@@ -1058,7 +1075,7 @@ fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
         ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {}.", format_span(*seconds)))
             .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that no node announces the address."),
         ServiceConnection::NotNamed => Finding::unknown("connect", format!("Not tried: {place} is the built-in service.address, and the configuration names a firewall without saying where its service is."))
-            .fix("Set service.address in the configuration (or KMSCTL_SERVICE_ADDRESS) to the address that the firewall leads to; `kmsctl config init` reads it off the firewall."),
+            .fix(NAME_ADDRESS),
         ServiceConnection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
             .fix("Run it inside (LAN or VPN)."),
     }

@@ -67,6 +67,7 @@ impl Case {
     fn judge(&self, expected: Option<Expected>) -> Judgement {
         let evidence = Evidence {
             service: &self.service,
+            address_named: true,
             names: &self.names,
             public_address: self.public_address,
             resolutions: &self.resolutions,
