@@ -50,11 +50,11 @@ fn without_a_terminal_and_without_yes_nothing_is_even_connected_to() {
     let environment = TestEnvironment::new()
         .variable("KMSCTL_FIREWALL_HOST", "127.0.0.1")
         .variable("KMSCTL_FIREWALL_PORT", "1");
-    // doctor and apply read before there is anything to confirm: what is to be cleaned, and the plan.
+    // doctor, apply and keep read before there is anything to confirm: what is to be cleaned, the plan, what can be kept.
     // A list on stdin is read before, too.
-    let asking = CHANGING
-        .iter()
-        .filter(|command| !["doctor", "apply"].contains(&command[0]) && !command.contains(&"-"));
+    let reads = ["apply", "doctor", "keep"];
+    let asking =
+        CHANGING.iter().filter(|command| !reads.contains(&command[0]) && !command.contains(&"-"));
     for command in asking {
         let told = environment.run(command).fails_with(4);
         assert!(told.contains("nothing was changed"), "{command:?}: {told}");
