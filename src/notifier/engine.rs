@@ -15,7 +15,7 @@ use super::tail::{LogLook, Rotation, Tail};
 use crate::clock::Clock;
 use crate::domain::kms_log::line::LogLines;
 use crate::domain::kms_log::products;
-use crate::domain::kms_log::wrapper::{STRANGE_ROW, Unwrapper, Wrapping};
+use crate::domain::kms_log::wrapper::{SEVERAL_SERVERS, STRANGE_ROW, Unwrapper, Wrapping};
 use crate::domain::kms_log::{
     Attribution, KmsEvent, KmsRequest, Log, RequestOutcome, RequestStatus,
 };
@@ -176,7 +176,7 @@ impl Engine {
     /// Reads a piece of the log; returns whether there may be more at once.
     fn read_log_piece(&mut self, round: &mut Round) -> bool {
         let stamp = self.log.tally.last_line;
-        let wrapping = self.log.wrapper.wrapping;
+        let (wrapping, several) = (self.log.wrapper.wrapping, self.log.wrapper.several_sources);
         let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
         let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
         let looked = self.tail.look_once(|bytes| {
@@ -228,6 +228,9 @@ impl Engine {
         }
         if self.log.wrapper.wrapping != wrapping {
             self.report_wrapping(round);
+        }
+        if self.log.wrapper.several_sources && !several {
+            (self.say)(SEVERAL_SERVERS);
         }
         self.report_foreign_log(round);
         round.caught_up = (look == LogLook::default()).then(Instant::now);
@@ -360,7 +363,7 @@ impl Engine {
         let Some(mut post) = post else {
             return false;
         };
-        post.notice.at -= self.skew;
+        post.notice.at = self.time_of(post.notice.at);
         let mut outbox = self.outbox.lock();
         if let Some(gone) = outbox.push(post, Instant::now()) {
             let notice = &gone.post.notice;
@@ -392,9 +395,10 @@ impl Engine {
         }
         // What a clock that was ahead has left there is no reason to keep it.
         let now = self.clock.now().as_second();
+        let at = self.time_of(request.at);
         let before = self.metrics.last_activation.get();
         let before = if before > now { 0 } else { before };
-        self.metrics.last_activation.set((request.at - self.skew).min(now).max(before));
+        self.metrics.last_activation.set(at.max(before));
         match decision {
             _ if deferred => {}
             Decision::Duplicate => self.metrics.count_skipped(product),
@@ -402,9 +406,15 @@ impl Engine {
         }
     }
 
+    /// Returns when a line was written, by its stamp and the clock here: never later than now, which a server's clock that is
+    /// ahead would say before it is known to be.
+    fn time_of(&self, stamp: i64) -> i64 {
+        (stamp - self.skew).min(self.clock.now().as_second())
+    }
+
     fn print_event(&self, event: &KmsEvent, decision: Decision) {
         let mut decided = self.rules.describe_event(event, decision);
-        decided.at -= self.skew;
+        decided.at = self.time_of(decided.at);
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
         };

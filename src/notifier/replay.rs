@@ -55,6 +55,7 @@ pub fn replay_log<E: From<std::io::Error>>(
     summary.lines = log.tally.lines + lines.giants;
     summary.unparsed = log.tally.unparsed + lines.giants;
     summary.wrapped = log.wrapper.wrapping.filter(|wrapping| *wrapping != Wrapping::Bare);
+    summary.several_sources = log.wrapper.several_sources;
     summary.strange_row = log.wrapper.strange_row;
     summary.seems = log.wrapper.seems_to_be();
     summary.connections = log.tally.connections;
@@ -106,5 +107,59 @@ mod tests {
         assert_eq!(summary.activations + summary.refusals, 226);
         assert_eq!(summary.posts + summary.duplicates, 226);
         assert_eq!((summary.posts, summary.probes.external), (posts, 441));
+    }
+
+    /// Connections that an attacker holds open, silent or after a request, make no line dear: neither those of honest machines
+    /// nor those that the attacker has written.
+    #[test]
+    fn no_line_costs_more_beside_many_connections() {
+        type Lines<'a> = &'a dyn Fn(u32) -> Vec<String>;
+        let accepted = |number: u32| {
+            let [_, high, middle, low] = number.to_be_bytes();
+            vec![format!("IPv4 connection accepted: 203.{high}.{middle}.{low}:5000.")]
+        };
+        let request = |machine: u32| {
+            vec![
+                "<<< Incoming KMS request".to_owned(),
+                "Application ID: 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)".to_owned(),
+                format!("Client machine ID: {machine:08x}-0000-4000-8000-000000000000"),
+                format!("Workstation name: PC-{machine}"),
+                "N count policy (minimum clients): 25".to_owned(),
+                ">>> Sending response, ePID source = x".to_owned(),
+            ]
+        };
+        let malformed = |_| vec!["Fatal: KMSv7.0 unsupported".to_owned()];
+        let crash = |_| {
+            let crash = ["Warning: Child killed/crashed by SIGSEGV".to_owned()];
+            request(1).into_iter().take(4).chain(crash).collect()
+        };
+        let asking = |number| [accepted(number), request(number)].concat();
+        let alike = |number| [accepted(number), request(1)].concat();
+        let cases: [(&str, Lines<'_>, Lines<'_>); 4] = [
+            ("malformed", &accepted, &malformed),
+            ("crash", &accepted, &crash),
+            ("asking", &asking, &asking),
+            ("alike", &alike, &alike),
+        ];
+        for (name, held, measured) in cases {
+            let read = |log: &mut Log, lines: Vec<String>| {
+                let lines: Vec<String> =
+                    lines.iter().map(|line| format!("2026-05-10 13:00:00: {line}")).collect();
+                let mut events = Vec::new();
+                let began = std::time::Instant::now();
+                lines.iter().for_each(|line| log.read_line(line.as_bytes(), &mut events));
+                began.elapsed()
+            };
+            let cost = |open: u32| {
+                let mut before = Log::default();
+                read(&mut before, (0..open).flat_map(held).collect());
+                let tries = (0..3).map(|_| {
+                    read(&mut before.clone(), (open..open + 50).flat_map(measured).collect())
+                });
+                tries.min().unwrap_or_default()
+            };
+            let (few, many) = (cost(40), cost(4_000));
+            assert!(many < few * 8, "{name}: {few:?} beside 40, {many:?} beside 4,000");
+        }
     }
 }

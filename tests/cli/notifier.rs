@@ -372,6 +372,32 @@ fn run_refuses_what_it_cannot_work_with() {
 }
 
 #[test]
+fn a_damaged_packed_log_says_what_to_do() {
+    let environment = TestEnvironment::new();
+    let line = "2026-05-10 13:00:00: IPv4 connection accepted: 192.0.2.1:7.\n";
+    let plain = environment.home().join("plain.log");
+    let lines = (0..9_000).map(|number| format!("{number} {line}"));
+    std::fs::write(&plain, lines.collect::<String>()).expect("a log");
+    let packed = std::process::Command::new("gzip").arg("-c").arg(&plain).output();
+    let packed = packed.expect("gzip").stdout;
+    let damaged = environment.home().join("damaged.gz");
+    let mut flipped = packed.clone();
+    flipped[packed.len() / 2..][..64].fill(0xff);
+    let cut = packed[..packed.len() / 2].to_vec();
+    let head = packed[..5].to_vec();
+    for bytes in [flipped, cut, head] {
+        std::fs::write(&damaged, bytes).expect("a file");
+        let path = damaged.display().to_string();
+        for command in ["notifier replay", "ratelimit preview --log"] {
+            let words: Vec<&str> = command.split(' ').chain([path.as_str()]).collect();
+            let said = environment.run(&words).fails_with(1);
+            assert!(said.contains("cannot be read"), "{command}: {said}");
+            assert!(said.contains("copy it again") && said.contains("`zcat`"), "{command}: {said}");
+        }
+    }
+}
+
+#[test]
 fn wrapped_logs_are_read_and_strange_ones_named() {
     let environment = TestEnvironment::new();
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/wrapped"].iter().collect();
@@ -402,6 +428,14 @@ fn wrapped_logs_are_read_and_strange_ones_named() {
             assert_eq!(summary(&packed), (2, 0, 0), "{name} packed, with {rest:?}");
         }
     }
+    // Two servers in one log.
+    let compose = std::fs::read_to_string(folder.join("compose.log")).expect("a log");
+    let (name, _) = compose.split_once(' ').expect("a prefix");
+    let both = environment.home().join("both.log");
+    std::fs::write(&both, compose.clone() + &compose.replace(name, "kms-2")).expect("a log");
+    assert_eq!(summary(&both).0, 4);
+    let warned = replayed(&both);
+    assert!(warned.stdout.contains("several-servers"), "{}", warned.stdout);
     for (name, unparsed) in [("v4", 0), ("v4-compose", 0)] {
         assert_eq!(summary(&folder.join(format!("{name}.log"))).1, unparsed, "{name}");
     }

@@ -134,6 +134,32 @@ fn a_follower_loses_nothing_and_repeats_nothing_through_cuts_restarts_and_new_po
     assert!(!talk.contains("may be missing") && !talk.contains("is gone.\nis gone"), "{talk}");
 }
 
+/// An API server that has just started refuses what it granted before, whether or not a line had come over the stream.
+#[test]
+fn a_stream_once_granted_outlives_refusals() {
+    for lines_before in [false, true] {
+        let mut world = World::new("kms-0");
+        let Some(cluster) = FakeCluster::start(&["--world", &world.path()]) else {
+            return;
+        };
+        let follower = Follower::start(&cluster.kubeconfig().display().to_string(), &[]);
+        if lines_before {
+            world.activate();
+            follower.until("PC-1\"");
+        } else {
+            std::thread::sleep(Duration::from_secs(5));
+        }
+        world.forbid(true);
+        world.cut();
+        std::thread::sleep(Duration::from_secs(3));
+        world.forbid(false);
+        let last = world.activate();
+        follower.until(&format!("PC-{last}\""));
+        let (_, talk) = follower.stop();
+        assert!(!talk.contains("may not"), "{talk}");
+    }
+}
+
 #[test]
 fn a_log_that_was_thrown_away_meanwhile_is_told() {
     let mut world = World::new("kms-0");

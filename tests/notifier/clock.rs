@@ -90,6 +90,24 @@ fn old_lines_in_a_followed_log_are_no_clock() {
     assert_eq!(err.matches("The server's clock agrees with this one again.").count(), 1, "{err}");
 }
 
+/// Of what was there before the notifier first looked no clock is known to be off: no message is of a time to come.
+#[test]
+fn a_first_read_posts_no_future_date() {
+    for ahead in [30, 7_200] {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        activate_at(&pod.log(), 1, ahead);
+        let running = pod.start();
+        slack.wait_for(1);
+        let now = jiff::Timestamp::now().as_second();
+        let texts = slack.posted_texts();
+        let date = texts[0].split_once("<!date^").and_then(|(_, rest)| rest.split_once('^'));
+        let date: i64 = date.expect("a date").0.parse().expect("seconds");
+        assert!((now - 60..=now).contains(&date), "{ahead}: {date}, {now}");
+        assert_eq!(running.stop().0, Some(0));
+    }
+}
+
 /// What is printed and shown of a server whose clock is behind carries the time here, after a restart as well.
 #[test]
 fn a_wrong_server_clock_is_set_right_in_what_is_shown() {

@@ -10,6 +10,8 @@ pub struct World {
     directory: tempfile::TempDir,
     pods: Vec<(String, u64, u64)>,
     number: u64,
+    /// Every new stream is refused.
+    forbidden: bool,
 }
 
 impl World {
@@ -19,6 +21,7 @@ impl World {
             directory: tempfile::tempdir().expect("a directory"),
             pods: Vec::new(),
             number: 0,
+            forbidden: false,
         };
         world.replace(pod);
         world
@@ -66,6 +69,12 @@ impl World {
         self.save();
     }
 
+    /// Refuses every new stream, as an API server that has just started, or grants it again.
+    pub fn forbid(&mut self, forbidden: bool) {
+        self.forbidden = forbidden;
+        self.save();
+    }
+
     /// Starts the container again.
     pub fn restart(&mut self) {
         self.pods.last_mut().expect("a pod").1 += 1;
@@ -80,7 +89,7 @@ impl World {
     }
 
     fn save(&self) {
-        let pod = |(name, restarts, cut): &(String, u64, u64)| json!({"name": name, "restarts": restarts, "cut": cut});
+        let pod = |(name, restarts, cut): &(String, u64, u64)| json!({"name": name, "restarts": restarts, "cut": cut, "forbidden": self.forbidden});
         let pods: Vec<Value> = self.pods.iter().map(pod).collect();
         let place = self.directory.path().join("pods.json");
         let fresh = place.with_extension("new");

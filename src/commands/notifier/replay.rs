@@ -9,7 +9,7 @@ use std::path::Path;
 use super::status::Layout;
 use crate::app::Context;
 use crate::domain::kms_log::KmsEvent;
-use crate::domain::kms_log::wrapper::STRANGE_ROW;
+use crate::domain::kms_log::wrapper::{SEVERAL_SERVERS, STRANGE_ROW};
 use crate::domain::notifier::decide::{Decided, Decision, DecisionRules, Summary};
 use crate::domain::notifier::dedup::Dedup;
 use crate::domain::notifier::event_log::EventRecord;
@@ -129,7 +129,16 @@ pub fn open_saved_log(file: &Path) -> Result<Box<dyn Read>> {
 }
 
 pub fn cannot_read(file: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("{} cannot be read: {error}.", file.display()))
+    let name = file.display();
+    let failure = Failure::failed(format!("{name} cannot be read: {error}."));
+    // What is damaged is not the disk but what was packed.
+    let damaged =
+        [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidInput, io::ErrorKind::InvalidData];
+    failure.hint(if damaged.contains(&error.kind()) {
+        "It is cut off or damaged: copy it again, or give what `zcat` still reads of it on stdin, with - as the file."
+    } else {
+        "Look at the file and at the disk that it is on."
+    })
 }
 
 /// Unpacks what gzip has packed; everything else is handed on as it is.
@@ -173,6 +182,9 @@ fn log_warnings(summary: &Summary) -> Vec<Warning> {
             "wrapped",
             format!("Each line carries {}; it was taken off.", wrapped.as_words()),
         ));
+    }
+    if summary.several_sources {
+        warnings.push(Warning::new("several-servers", SEVERAL_SERVERS));
     }
     if summary.lines > 0 && summary.unparsed == summary.lines {
         let seems =

@@ -33,6 +33,10 @@ const DEAD_SECONDS: i64 = 120;
 /// Most connections that are weighed for their youth. Among more, the result is always a guess.
 const MOST_YOUNG: usize = 256;
 
+/// Most connections that are weighed of those that are new or that something connects with the machine: more than there are
+/// requests being written, so that one that has nothing to ask is among them.
+const MOST_LIKELY: usize = 128;
+
 /// Most connections that are listed as possible senders of a request.
 const WIDEST: usize = 24;
 
@@ -115,7 +119,7 @@ impl Log {
         };
         let is_new = |score: CandidateScore| score.believed && score.free && score.recent;
         // The first accepted comes first: none that is as new and says nothing is before it.
-        let mut new = self.new_connections(block);
+        let mut new = self.new_silent(block).take(MOST_LIKELY);
         while let Some(candidate) = new.next()
             && !best.is_some_and(|(best, _)| is_new(best) && best.unknown)
         {
@@ -136,18 +140,20 @@ impl Log {
         best.map(|(_, number)| number)
     }
 
-    /// Walks the connections that were accepted a moment before a request, oldest first.
-    fn new_connections(
-        &self,
-        block: &RequestBlock,
-    ) -> impl Iterator<Item = (u64, &OpenConnection)> {
-        let since = self.open.accepted_since(block.started - PROMPT_SECONDS);
-        since.filter(|(_, connection)| is_recent(block, connection))
+    /// Walks the connections that were accepted a moment before a request and have not asked, oldest first: to pass over each
+    /// that has would cost too much in a flood.
+    fn new_silent(&self, block: &RequestBlock) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let new = self.open.silent_connections(self.first_new(block));
+        new.filter(|(_, connection)| is_recent(block, connection))
     }
 
-    /// Walks those of them that have asked.
+    fn first_new(&self, block: &RequestBlock) -> u64 {
+        self.open.first_since(block.started - PROMPT_SECONDS)
+    }
+
+    /// Walks those that have asked, as far as they asked last.
     fn new_speakers(&self, block: &RequestBlock) -> impl Iterator<Item = (u64, &OpenConnection)> {
-        let first = self.new_connections(block).next().map_or(u64::MAX, |(number, _)| number);
+        let first = self.first_new(block);
         let speakers = self.open.last_speakers().filter(move |number| *number >= first);
         let speakers = speakers.filter_map(|number| Some((number, self.open.get(number)?)));
         speakers.filter(|(_, connection)| is_recent(block, connection))
@@ -174,7 +180,7 @@ impl Log {
     ) -> impl Iterator<Item = (u64, &OpenConnection)> {
         let at_home =
             seen.iter().flat_map(|address| self.open.connections_at(*address).rev().take(FEW));
-        let kin = self.open.kin_connections(block).take(MOST_YOUNG);
+        let kin = self.open.kin_connections(block).take(MOST_LIKELY);
         let known = at_home.chain(kin).chain(self.last);
         known.filter_map(|number| Some((number, self.open.get(number)?)))
     }
@@ -198,8 +204,11 @@ impl Log {
             addresses.push((other.peer.address, number));
             among.push(number);
         }
-        let (wide, mut certain) = (addresses.len() > WIDEST, addresses.len() == 1);
-        let unknown = block.mixed || (!known && self.may_be_unseen());
+        // However many there are of one address, it is the only one where no other is open.
+        let wide = addresses.len() > WIDEST && !self.open.is_only_address(address);
+        let mut certain = addresses.len() == 1;
+        let unknown =
+            block.mixed || self.wrapper.several_sources || (!known && self.may_be_unseen());
         let elsewhere = wide || unknown || addresses.iter().any(|(other, _)| *other != address);
         certain &= !elsewhere && chosen <= block.limit;
         Possible {
@@ -223,17 +232,19 @@ impl Log {
             .open
             .last_speakers()
             .filter(|number| self.open.get(*number).is_some_and(|other| in_talk(block, other)));
-        let unsettled = self.open.unsettled_connections();
+        let unsettled = self.open.unsettled_connections(block.limit);
         unsettled.chain(in_talk).chain(self.open.kin_connections(block))
     }
 
     /// Walks the connections over which a machine may ask all the same that is known to be elsewhere: as new ones, those
-    /// from its address, and those that something connects with it.
+    /// from its address, and those that something connects with it. Of many that are as new, not each is looked at for another
+    /// machine's: the rest count as rivals.
     fn rivals_of_known(&self, block: &RequestBlock, address: IpAddr) -> impl Iterator<Item = u64> {
-        let new = self.open.iter().rev().take_while(|(_, other)| is_recent(block, other));
-        let new = new.filter(|(_, other)| {
-            !other.speaks_for_another(block) && !self.is_explained(block, other)
-        });
+        let new = self.open.unsettled_connections(block.limit);
+        let new = new.filter_map(|number| Some((number, self.open.get(number)?)));
+        let new = new.take_while(|(_, other)| is_recent(block, other)).enumerate();
+        let new = new
+            .filter(|(place, (_, other))| *place >= MOST_YOUNG || !self.is_explained(block, other));
         let others = block
             .machine_identity()
             .into_iter()
@@ -242,7 +253,7 @@ impl Log {
             self.open.get(*number).is_some_and(|other| !other.speaks_for_another(block))
         });
         let here = self.open.connections_at(address).rev();
-        new.map(|(number, _)| number)
+        new.map(|(_, (number, _))| number)
             .chain(here)
             .chain(others)
             .chain(self.open.kin_connections(block))
@@ -282,7 +293,8 @@ impl Log {
         if !before.is_empty() {
             return before.to_vec();
         }
-        let kin = self.open.kin_connections(block).filter_map(|number| self.open.get(number));
+        let kin = self.open.kin_connections(block).take(WIDEST);
+        let kin = kin.filter_map(|number| self.open.get(number));
         let here = kin.filter(|connection| connection.machine == Some(machine));
         let mut here: Vec<IpAddr> = here.map(|connection| connection.peer.address).collect();
         here.sort_unstable();
@@ -379,7 +391,8 @@ mod tests {
     /// Chooses of the connections that are weighed, each of them weighed.
     fn choose_plainly(log: &Log, block: &RequestBlock) -> Option<u64> {
         let seen = log.seen_addresses(block);
-        let young = log.new_connections(block).chain(log.young_connections(block));
+        let new = log.open.iter().filter(|(_, connection)| is_recent(block, connection));
+        let young = new.chain(log.young_connections(block));
         let weighed = young.chain(log.connected_with(block, &seen));
         let allowed = weighed.filter(|(number, connection)| {
             *number <= block.limit && (!connection.busy || block.connection == Some(*number))

@@ -318,6 +318,72 @@ fn a_settled_machine_is_certain_beside_silent_connections() {
     assert_eq!(is_last_certain(&moved), (false, false));
 }
 
+/// Any number of connections from one address, as of an office behind one: the address is sure as long as no other is open.
+#[test]
+fn one_address_alone_is_sure_however_crowded() {
+    for (count, other) in [(2, false), (24, false), (26, false), (300, false), (26, true)] {
+        let accepted = |peer: String| ("13:00:10", format!("IPv4 connection accepted: {peer}."));
+        let mut lines = vec![("13:00:00", STARTED.to_owned())];
+        lines.extend((0..count).map(|port| accepted(format!("192.0.2.1:{}", 6_000 + port))));
+        lines.extend(other.then(|| accepted("192.0.2.2:8".to_owned())));
+        lines.extend(request_of("13:00:10", 1, "A"));
+        assert_eq!(is_last_certain(&lines), (!other, false), "{count}, {other}");
+    }
+}
+
+/// Where one connection alone is open, a child that died was its own.
+#[test]
+fn a_crash_ends_the_only_connection() {
+    let accepted = |time, peer: &str| (time, format!("IPv4 connection accepted: {peer}."));
+    for (started, beside, certain) in
+        [(true, false, true), (true, true, false), (false, false, false)]
+    {
+        let mut lines = vec![("13:00:00", STARTED.to_owned())];
+        lines.truncate(usize::from(started));
+        lines.push(accepted("13:00:05", "203.0.113.9:1"));
+        lines.extend(beside.then(|| accepted("13:00:05", "203.0.113.8:1")));
+        lines.push(("13:00:06", "Warning: Child killed/crashed by SIGSEGV".to_owned()));
+        lines.push(accepted("13:00:30", "192.0.2.1:7"));
+        lines.extend(request_of("13:00:30", 1, "A"));
+        assert_eq!(is_last_certain(&lines), (certain, certain), "{started}, {beside}");
+    }
+}
+
+/// Lines of two servers in one log: each has connections of its own, so nothing is certain from then on.
+#[test]
+fn a_log_of_two_servers_is_certain_of_nothing() {
+    let forms: [fn(&str, &str) -> String; 2] = [
+        |server, line| format!("[pod/kms-{server}/windows-kms] {line}"),
+        |server, line| format!("kms-{server}  | {line}"),
+    ];
+    for form in forms {
+        for (second, between, certain) in [
+            ("a", "IPv4 connection accepted: 192.0.2.3:9.", true),
+            ("b", "IPv4 connection accepted: 192.0.2.3:9.", false),
+            ("b", "what another program of the same project prints", true),
+        ] {
+            let mut lines = vec![
+                ("a", "13:00:00", STARTED.to_owned()),
+                (second, "13:00:01", between.to_owned()),
+                (second, "13:00:02", between.replace("accepted", "closed")),
+                ("a", "13:00:05", "IPv4 connection accepted: 192.0.2.1:7.".to_owned()),
+            ];
+            let request = request_of("13:00:05", 1, "A");
+            lines.extend(request.into_iter().map(|(time, text)| ("a", time, text)));
+            let wrapped = |(server, time, text): &(&str, &str, String)| {
+                form(server, &format!("2026-05-10 {time}: {text}")) + "\n"
+            };
+            let (events, log) = read(lines.iter().map(wrapped).collect::<String>().as_bytes());
+            let found = events.iter().find_map(|event| match event {
+                KmsEvent::Request(request) => Some(request.attribution == Attribution::Certain),
+                _ => None,
+            });
+            assert_eq!(found, Some(certain), "{lines:?}");
+            assert_eq!(log.wrapper.several_sources, !certain, "{lines:?}");
+        }
+    }
+}
+
 /// Two connections from a machine's only address, one of them late because a packet was lost: the address is sure, the port is not.
 #[test]
 fn two_connections_of_one_address_stay_uncertain() {

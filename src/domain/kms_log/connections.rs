@@ -68,6 +68,8 @@ pub struct Open {
     speakers: HashMap<Guid, BTreeSet<u64>>,
     /// Which certainly speak for no machine so far.
     unsettled: BTreeSet<u64>,
+    /// Which had no request so far.
+    silent: BTreeSet<u64>,
     /// Which asked last, newest last.
     last_speakers: VecDeque<u64>,
     /// Stamps of acceptance, each with the first connection in a row that has it; newest last.
@@ -132,6 +134,8 @@ impl Open {
         }
         if connection.requests > 0 {
             self.note_speaker(number);
+        } else {
+            self.silent.insert(number);
         }
         if self.arrivals.back().is_none_or(|(at, _)| *at != connection.opened) {
             self.arrivals.push_back((connection.opened, number));
@@ -153,6 +157,7 @@ impl Open {
     pub fn remove(&mut self, number: u64) -> Option<OpenConnection> {
         let connection = self.connections.remove(&number)?;
         self.unsettled.remove(&number);
+        self.silent.remove(&number);
         self.numbers.remove(&connection.peer);
         forget_connection(&mut self.at, connection.peer.address, number);
         for word in [connection.machine, connection.name].into_iter().flatten() {
@@ -165,6 +170,7 @@ impl Open {
         self.note_machine(number, block);
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.requests += 1;
+            self.silent.remove(&number);
             self.note_speaker(number);
         }
     }
@@ -217,9 +223,20 @@ impl Open {
         words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
     }
 
-    /// Walks the connections of which it is not certain for which machine they speak, newest first.
-    pub fn unsettled_connections(&self) -> impl Iterator<Item = u64> {
-        self.unsettled.iter().rev().copied()
+    /// Walks the connections up to `limit` of which it is not certain for which machine they speak, newest first.
+    pub fn unsettled_connections(&self, limit: u64) -> impl Iterator<Item = u64> {
+        self.unsettled.range(..=limit).rev().copied()
+    }
+
+    /// Walks the connections from `first` on that had no request so far, oldest first.
+    pub fn silent_connections(&self, first: u64) -> impl Iterator<Item = (u64, &OpenConnection)> {
+        let silent = self.silent.range(first..);
+        silent.filter_map(|number| Some((*number, self.connections.get(number)?)))
+    }
+
+    /// Returns whether every open connection is from one address, and that is this one.
+    pub fn is_only_address(&self, address: IpAddr) -> bool {
+        self.at.len() == 1 && self.at.contains_key(&address)
     }
 
     /// Walks the connections that asked last, newest first.
@@ -227,12 +244,10 @@ impl Open {
         self.last_speakers.iter().rev().copied()
     }
 
-    /// Walks the connections from the first on that was accepted at this second or later, oldest first: each of a whole
-    /// flood would cost too much where the first is enough.
-    pub fn accepted_since(&self, second: i64) -> impl Iterator<Item = (u64, &OpenConnection)> {
+    /// Returns the number from which on connections were accepted at this second or later.
+    pub fn first_since(&self, second: i64) -> u64 {
         let first = self.arrivals.iter().filter(|(at, _)| *at >= second).map(|(_, first)| *first);
-        let from = first.min().unwrap_or(u64::MAX);
-        self.connections.range(from..).map(|(number, connection)| (*number, connection))
+        first.min().unwrap_or(u64::MAX)
     }
 
     /// Returns the number of the oldest that is open.

@@ -156,7 +156,7 @@ impl Log {
         let at = line.at;
         if line.text == Text::Unknown {
             self.wrapper.note_strange(bytes);
-        } else if self.wrapper.strange_row > 0 {
+        } else {
             self.wrapper.note_understood();
         }
         if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
@@ -295,7 +295,9 @@ impl Log {
     }
 
     fn note_malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
-        let fresh = self.open.find_all(|connection| connection.requests == 0 && !connection.busy);
+        // Only as many are busy as requests are being written: the look ends soon, however many are open.
+        let fresh = self.open.silent_connections(0).filter(|(_, silent)| !silent.busy);
+        let fresh: Vec<u64> = fresh.map(|(number, _)| number).take(2).collect();
         let one = if let [number] = fresh.as_slice() { self.open.get_mut(*number) } else { None };
         push_anomaly(
             at,
@@ -327,7 +329,18 @@ impl Log {
         let written = |block: &RequestBlock| !block.reported && block.is_live(at);
         let mut written =
             (0..self.blocks.len()).filter(|index| self.blocks.get(*index).is_some_and(written));
-        let (Some(index), None, false) = (written.next(), written.next(), inside) else {
+        let (first, None, false) = (written.next(), written.next(), inside) else {
+            return;
+        };
+        let Some(index) = first else {
+            // Between two requests: of the only connection, where there can be no other.
+            if let Some(only) = self.open.oldest_open()
+                && self.open.len() == 1
+                && !self.may_be_unseen()
+                && !self.wrapper.several_sources
+            {
+                self.end_connection(at, only, false, events);
+            }
             return;
         };
         let block = self.blocks.get(index);

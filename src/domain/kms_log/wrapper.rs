@@ -13,6 +13,9 @@ use super::line::{LineReader, Text};
 /// Lines in a row, of which none is understood, that are not the server's: it writes a few that are not known, here and there.
 pub const STRANGE_ROW: u64 = 20;
 
+/// What is said of a log with lines of more than one server.
+pub const SEVERAL_SERVERS: &str = "The log holds lines of more than one server, whose connections cannot be kept apart: no request's client is certain from there on. Save and read the log of each pod or container alone.";
+
 /// Longest start of a line that is looked at for what a file seems to be, in bytes.
 const GLANCE: usize = 512;
 
@@ -55,7 +58,7 @@ static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?x-u)^
         (?P<pod>\[pod/[^\]\ ]{1,300}\]\ )?
-        (?P<compose>(?:\x1b\[[0-9;]{0,16}m)?[A-Za-z0-9][A-Za-z0-9_.@-]{0,100}\ *
+        (?P<compose>(?:\x1b\[[0-9;]{0,16}m)?(?P<name>[A-Za-z0-9][A-Za-z0-9_.@-]{0,100})\ *
           (?:\x1b\[[0-9;]{0,16}m)?\|(?:\x1b\[[0-9;]{0,16}m)?\ (?:\x1b\[[0-9;]{0,16}m)?)?
         (?:(?P<time>\d{4}-\d\d-\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d))\ )?
         (?P<cri>(?:stdout|stderr)\ [FP]\ )?",
@@ -67,7 +70,7 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?x-u)^(?:<\d{1,3}>)?(?:
           1\ (?P<header>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))
-          \ [^\ ]{1,255}\ [^\ ]{1,48}\ [^\ ]{1,128}\ [^\ ]{1,32}
+          \ (?P<sender>[^\ ]{1,255})\ [^\ ]{1,48}\ [^\ ]{1,128}\ [^\ ]{1,32}
           \ (?:-|(?:\[(?:[^\]\x22\\]|\x22(?:[^\x22\\]|\\.)*\x22)*\])+)\ (?:\xef\xbb\xbf)?
         |(?:1\ )?
           (?:(?P<month>[A-Z][a-z]{2})\ (?P<day>[\ \d]\d)\ (?P<clock>\d\d:\d\d:\d\d)(?:\.\d{1,9})?
@@ -75,7 +78,7 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
             |[A-Z][a-z]{2}\ (?P<full>\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d)(?:\.\d{1,9})?\ [A-Z]{2,5}
             |(?P<unix>\d{9,11})\.\d{1,9}
             |\[\ {0,10}\d{1,10}\.\d{1,9}\])
-          \ [^\ ]{1,255}\ [^\ :\[]{1,100}(?:\[\d{1,10}\])?:?\ )",
+          \ (?P<host>[^\ ]{1,255})\ [^\ :\[]{1,100}(?:\[\d{1,10}\])?:?\ )",
     )
     .ok()
 });
@@ -99,6 +102,29 @@ pub struct Unwrapper {
     /// Lines before the first that made sense.
     #[serde(default)]
     pub unread: u64,
+    /// The pod, container or host that the server's lines name.
+    #[serde(default)]
+    source: Vec<u8>,
+    /// The same of the line at hand.
+    #[serde(skip)]
+    line_source: Vec<u8>,
+    /// Lines of more than one server stand in the log.
+    #[serde(default)]
+    pub several_sources: bool,
+}
+
+/// A line taken out of its wrapping.
+struct Inner<'a> {
+    line: Cow<'a, [u8]>,
+    wrapping: Wrapping,
+    time: Option<jiff::Timestamp>,
+    source: Option<&'a [u8]>,
+}
+
+impl<'a> Inner<'a> {
+    fn of(line: impl Into<Cow<'a, [u8]>>, wrapping: Wrapping) -> Self {
+        Self { line: line.into(), wrapping, time: None, source: None }
+    }
 }
 
 impl Unwrapper {
@@ -119,9 +145,20 @@ impl Unwrapper {
         }
     }
 
+    /// Notes that the line at hand is the server's.
     pub fn note_understood(&mut self) {
         self.strange_row = 0;
         self.seems = None;
+        if self.source.is_empty() {
+            self.source.clone_from(&self.line_source);
+        } else if !self.line_source.is_empty() && self.source != self.line_source {
+            self.several_sources = true;
+        }
+    }
+
+    fn note_line_source(&mut self, source: Option<&[u8]>) {
+        self.line_source.clear();
+        self.line_source.extend_from_slice(source.unwrap_or_default());
     }
 
     pub fn unwrap_line<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
@@ -142,13 +179,20 @@ impl Unwrapper {
         }
         if let Some(wrapping) = self.wrapping {
             let line = if self.crlf { without_carriage_return(line) } else { line };
-            let (inner, _, time) = self.take_wrapped(wrapping, line)?;
-            return if self.timeless { Some(stamped(&inner, time?)) } else { Some(inner) };
+            let inner = self.take_wrapped(wrapping, line)?;
+            self.note_line_source(inner.source);
+            return Some(if self.timeless {
+                stamped(&inner.line, inner.time?)
+            } else {
+                inner.line
+            });
         }
         // What a client chose may end with a carriage return of its own; then the next line decides.
         let ends = without_carriage_return(line);
         for kind in KINDS {
-            let Some((mut inner, wrapping, time)) = self.take_wrapped(kind, ends) else {
+            let Some(Inner { line: mut inner, wrapping, time, source }) =
+                self.take_wrapped(kind, ends)
+            else {
                 continue;
             };
             let timeless = LineReader::default().read_line(&inner).is_none();
@@ -161,6 +205,7 @@ impl Unwrapper {
                 self.wrapping = Some(wrapping);
                 self.timeless = timeless;
                 self.crlf = ends.len() < line.len();
+                self.note_line_source(source);
                 return Some(inner);
             }
         }
@@ -168,18 +213,12 @@ impl Unwrapper {
         None
     }
 
-    /// Takes a line out of one kind of wrapping; returns which it is exactly, and the time that it has.
-    fn take_wrapped<'a>(
-        &self,
-        kind: Wrapping,
-        line: &'a [u8],
-    ) -> Option<(Cow<'a, [u8]>, Wrapping, Option<jiff::Timestamp>)> {
+    /// Takes a line out of one kind of wrapping; returns which it is exactly, and what that says.
+    fn take_wrapped<'a>(&self, kind: Wrapping, line: &'a [u8]) -> Option<Inner<'a>> {
         match kind {
-            Wrapping::Bare => Some((Cow::Borrowed(line), kind, None)),
+            Wrapping::Bare => Some(Inner::of(line, kind)),
             Wrapping::JsonFile | Wrapping::JsonJournal => unwrap_json(line),
-            Wrapping::Syslog => {
-                self.unwrap_syslog(line).map(|(inner, wrapping)| (inner, wrapping, None))
-            }
+            Wrapping::Syslog => self.unwrap_syslog(line),
             Wrapping::Compose | Wrapping::Prefix | Wrapping::Stamped | Wrapping::Cri => {
                 let found = PREFIX.as_ref()?.captures(line)?;
                 let end = found.get(0)?.end();
@@ -193,17 +232,21 @@ impl Unwrapper {
                     Wrapping::Stamped
                 };
                 let time = found.name("time").and_then(|time| parse_time(time.as_bytes()));
-                (end > 0).then_some((Cow::Borrowed(line.get(end..)?), wrapping, time))
+                let source = found.name("pod").or_else(|| found.name("name"));
+                let source = source.map(|source| source.as_bytes());
+                (end > 0).then_some(Inner { time, source, ..Inner::of(line.get(end..)?, wrapping) })
             }
         }
     }
 
     /// Takes a line out of syslog's; the server prints no time of its own there.
-    fn unwrap_syslog<'a>(&self, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
+    fn unwrap_syslog<'a>(&self, line: &'a [u8]) -> Option<Inner<'a>> {
         let found = SYSLOG.as_ref()?.captures(line)?;
         let inner = line.get(found.get(0)?.end()..)?;
+        let source = found.name("sender").or_else(|| found.name("host"));
+        let source = source.map(|source| source.as_bytes());
         if LineReader::default().read_line(inner).is_some() {
-            return Some((Cow::Borrowed(inner), Wrapping::Syslog));
+            return Some(Inner { source, ..Inner::of(inner, Wrapping::Syslog) });
         }
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
         let stamp = if let Some(time) = text("time").or_else(|| text("header")) {
@@ -222,7 +265,7 @@ impl Unwrapper {
             format!("{:04}-{month:02}-{day:02} {}", self.year, text("clock")?)
         };
         let whole = [stamp.as_bytes(), b": ", inner].concat();
-        Some((Cow::Owned(whole), Wrapping::Syslog))
+        Some(Inner { source, ..Inner::of(whole, Wrapping::Syslog) })
     }
 }
 
@@ -251,27 +294,45 @@ fn stamped(line: &[u8], time: jiff::Timestamp) -> Cow<'static, [u8]> {
 }
 
 /// Takes a line out of the JSON of Docker or of the journal.
-fn unwrap_json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping, Option<jiff::Timestamp>)> {
+fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Message {
+        Text(String),
+        /// What is no UTF-8.
+        Bytes(Vec<u8>),
+    }
     #[derive(Deserialize)]
     struct Around {
         log: Option<String>,
         /// Of Docker.
         time: Option<serde_json::Value>,
         #[serde(rename = "MESSAGE")]
-        message: Option<String>,
+        message: Option<Message>,
+        /// Of the journal, in microseconds.
+        #[serde(rename = "__REALTIME_TIMESTAMP")]
+        received: Option<serde_json::Value>,
     }
     if line.first() != Some(&b'{') {
         return None;
     }
     let around: Around = serde_json::from_slice(line).ok()?;
-    let time = around.time.as_ref().and_then(|time| parse_time(time.as_str()?.as_bytes()));
-    let (text, wrapping) = match (around.log, around.message) {
-        (Some(log), _) => (log, Wrapping::JsonFile),
-        (None, Some(message)) => (message, Wrapping::JsonJournal),
+    let (mut text, wrapping) = match (around.log, around.message) {
+        (Some(log), _) => (log.into_bytes(), Wrapping::JsonFile),
+        (None, Some(Message::Text(text))) => (text.into_bytes(), Wrapping::JsonJournal),
+        (None, Some(Message::Bytes(bytes))) => (bytes, Wrapping::JsonJournal),
         (None, None) => return None,
     };
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Some((Cow::Owned(text.as_bytes().to_vec()), wrapping, time))
+    let time = match wrapping {
+        Wrapping::JsonFile => around.time.and_then(|time| parse_time(time.as_str()?.as_bytes())),
+        _ => around
+            .received
+            .and_then(|time| jiff::Timestamp::from_microsecond(time.as_str()?.parse().ok()?).ok()),
+    };
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    }
+    Some(Inner { time, ..Inner::of(text, wrapping) })
 }
 
 /// Returns what a line that makes no sense says of its file.
@@ -321,6 +382,17 @@ mod tests {
             (format!("2026-05-10T13:12:17.123456789Z stdout F {LINE}"), Wrapping::Cri),
             (format!("{{\"log\":\"{LINE}\\n\",\"stream\":\"stdout\"}}"), Wrapping::JsonFile),
             (format!("{{\"MESSAGE\":\"{LINE}\",\"_PID\":\"1\"}}"), Wrapping::JsonJournal),
+            (
+                format!("{{\"MESSAGE\":\"{bare}\",\"__REALTIME_TIMESTAMP\":\"1778418737123456\"}}"),
+                Wrapping::JsonJournal,
+            ),
+            (
+                format!(
+                    "{{\"MESSAGE\":{:?},\"__REALTIME_TIMESTAMP\":\"1778418737123456\"}}",
+                    bare.as_bytes()
+                ),
+                Wrapping::JsonJournal,
+            ),
             (format!("2026-05-10T13:12:17.123456789Z {bare}"), Wrapping::Stamped),
             (format!("2026-05-10T13:12:17.123456789Z stdout F {bare}"), Wrapping::Cri),
             (

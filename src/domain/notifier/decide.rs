@@ -173,6 +173,9 @@ pub struct Summary {
     /// What is wrapped around the server's lines, if anything.
     #[serde(skip)]
     pub wrapped: Option<Wrapping>,
+    /// Lines of more than one server stand in the log.
+    #[serde(skip)]
+    pub several_sources: bool,
     /// Lines at the end of the log that are not understood, in a row.
     #[serde(skip)]
     pub strange_row: u64,

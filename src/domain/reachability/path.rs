@@ -319,7 +319,12 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
         "Asked for: {asked}; given: {}; the firewall sends to {expected}.",
         if given.is_empty() { "none".to_owned() } else { list(&given) }
     );
-    let other = |address: &String| address.parse() != Ok(expected);
+    // A Service with addresses of both families has one for each; the firewall sends to one of them.
+    let here = |address: &&IpAddr| address.is_ipv4() == expected.is_ipv4();
+    let other = |address: &String| match address.parse() {
+        Ok(address) => here(&&address) && address != expected,
+        Err(_) => true,
+    };
     if given.is_empty() {
         return Finding::wrong(
             "address",
@@ -330,7 +335,7 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
             ),
         );
     }
-    if given != [expected] {
+    if !given.iter().filter(here).eq([&expected]) {
         return Finding::wrong(
             "address",
             sentence,

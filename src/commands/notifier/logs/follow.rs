@@ -211,7 +211,7 @@ async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
         cut: None,
         tries: 0,
         opened: false,
-        heard: false,
+        granted: false,
         refusals: 0,
         followed,
         listeners,
@@ -233,7 +233,8 @@ struct FollowReader {
     cut: Option<String>,
     tries: usize,
     opened: bool,
-    heard: bool,
+    /// The cluster let us read once.
+    granted: bool,
     refusals: u32,
 }
 
@@ -247,6 +248,8 @@ impl FollowReader {
         if self.listeners.is_closed() {
             return false;
         }
+        // A stream that ended in any other way had been granted, lines or not.
+        self.granted |= !end.as_ref().is_err_and(is_refusal);
         let why = match end {
             // Silent: opened anew without a word.
             Ok(false) => return true,
@@ -255,7 +258,7 @@ impl FollowReader {
                 "the stream ended".to_owned()
             }
             // An API server that has just started refuses everybody until it knows the rights again.
-            Err(error) if self.heard && self.refusals < PATIENT && is_refusal(&error) => {
+            Err(error) if self.granted && self.refusals < PATIENT && is_refusal(&error) => {
                 self.refusals += 1;
                 error.to_string()
             }
@@ -342,7 +345,6 @@ impl FollowReader {
             }
             let Some(line) = line else { return Ok(true) };
             self.tries = 0;
-            self.heard = true;
             if !self.take_line(&line).await {
                 return Ok(true);
             }

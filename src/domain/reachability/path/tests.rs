@@ -65,7 +65,11 @@ impl Case {
     }
 
     fn judge(&self, expected: Option<Expected>) -> Judgement {
-        let evidence = Evidence {
+        self.with_evidence(|evidence| judge(evidence, expected))
+    }
+
+    fn with_evidence<Found>(&self, judged: impl FnOnce(&Evidence<'_>) -> Found) -> Found {
+        judged(&Evidence {
             service: &self.service,
             address_named: true,
             names: &self.names,
@@ -77,8 +81,7 @@ impl Case {
             cluster: None,
             connection: &self.connection,
             answer: self.answer,
-        };
-        judge(&evidence, expected)
+        })
     }
 
     fn hop(&self, check: &str) -> Finding {
@@ -307,5 +310,36 @@ fn idle_caps_are_no_whole_exposure() {
         assert_eq!(hop.result, CheckResult::Wrong, "{code}");
         assert!(hop.fix.is_some(), "{code}");
         assert_eq!(case.judge(None).as_expected, Some(false), "{code}");
+    }
+}
+
+/// A Service with addresses of both families is judged by the one that the firewall sends to.
+#[test]
+fn each_family_of_addresses_is_judged_alone() {
+    let both = "10.0.20.202,2001:db8::202";
+    for (asked, given, wanted) in [
+        ("10.0.20.202", &["10.0.20.202"][..], CheckResult::Ok),
+        (both, &["10.0.20.202", "2001:db8::202"], CheckResult::Ok),
+        ("2001:db8::202, 10.0.20.202", &["2001:db8::202", "10.0.20.202"], CheckResult::Ok),
+        ("", &["2001:db8::202", "10.0.20.202"], CheckResult::Ok),
+        (both, &["2001:db8::202"], CheckResult::Wrong),
+        (both, &["10.0.20.203", "2001:db8::202"], CheckResult::Wrong),
+        (both, &["10.0.20.202", "10.0.20.203"], CheckResult::Wrong),
+        ("10.0.20.203,2001:db8::202", &["10.0.20.202", "2001:db8::202"], CheckResult::Wrong),
+        ("kms.example", &["10.0.20.202"], CheckResult::Wrong),
+        (both, &[], CheckResult::Wrong),
+    ] {
+        let ingress: Vec<_> = given.iter().map(|ip| serde_json::json!({ "ip": ip })).collect();
+        let service: KubernetesService = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "windows-kms", "annotations": { "metallb.io/loadBalancerIPs": asked } },
+            "spec": { "type": "LoadBalancer" },
+            "status": { "loadBalancer": { "ingress": ingress } },
+        }))
+        .unwrap();
+        let case = Case::new(true);
+        assert_eq!(case.service.address, address("10.0.20.202"));
+        let found = case.with_evidence(|evidence| address_finding(evidence, &service));
+        assert_eq!(found.result, wanted, "{asked:?}, {given:?}: {found:?}");
+        assert!(wanted == CheckResult::Ok || found.fix.is_some(), "{found:?}");
     }
 }
