@@ -936,3 +936,45 @@ fn what_pf_never_ran_is_no_unfinished_change() {
         assert_eq!(leftovers.expect("a finding")["result"], "ok", "{doctor:#}");
     }
 }
+
+/// Where a configuration has no such list, or an empty one, the rules are built, and nothing of them is left when that is undone.
+#[test]
+fn lists_that_are_missing_are_built() {
+    let box_xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("UTF-8");
+    let bare = |tag: &str, kept: &str| {
+        let section = cut_section(&box_xml, tag).expect("a section");
+        let rest: Vec<&str> = ["outbound", "separator"]
+            .into_iter()
+            .filter(|inner| kept.contains(inner))
+            .filter_map(|inner| cut_section(section, inner))
+            .collect();
+        (section.to_owned(), rest.concat())
+    };
+    for (form, kept) in [("", ""), ("<TAG/>", ""), ("<TAG>KEPT</TAG>", "outbound separator")] {
+        let mut xml = box_xml.clone();
+        for tag in ["nat", "filter", "aliases"] {
+            let (section, rest) = bare(tag, kept);
+            xml = xml.replace(&section, &form.replace("TAG", tag).replace("KEPT", &rest));
+        }
+        assert!(!xml.contains("<rule>"), "{form}");
+        let Some(live) =
+            LiveBox::of_xml(Options::default(), "russh", Version::V272, xml.as_bytes())
+        else {
+            return;
+        };
+        let shown = exposure(&live);
+        assert_eq!(shown["state"], "absent", "{form}: {shown:#}");
+        let built = run(&live, "expose apply");
+        assert_eq!(built.code, Some(0), "{form}: {built}");
+        let shown = exposure(&live);
+        assert_eq!(shown["state"], "open", "{form}: {shown:#}");
+        let tightened = run(&live, "ratelimit tighten");
+        assert_eq!(tightened.code, Some(0), "{form}: {tightened}");
+        let back = [run(&live, "undo"), run(&live, "undo")];
+        assert!(back.iter().all(|said| said.code == Some(0)), "{form}: {back:?}");
+        let shown = exposure(&live);
+        assert_eq!(shown["state"], "absent", "{form}: {shown:#}");
+        let config = live.firewall.config();
+        assert!(!config.contains("<rule>") && !config.contains("k8s_kms_lb"), "{form}: {config}");
+    }
+}
