@@ -134,9 +134,14 @@ impl<'a> Situation<'a> {
 
     /// Returns what plans about the configuration are made from; it must have been read.
     pub fn present(&self) -> Result<PlanBasis<'_>> {
+        let exposure = self.exposure()?;
+        let entries = self.reading.alias_table.as_ref().ok();
+        let is_named = exposure.nat.loaded || exposure.filter.loaded;
+        let differs = entries.and_then(|entries| exposure.alias.find_table_difference(entries));
         Ok(PlanBasis {
             configured: require_answer(&self.reading.configured)?,
-            exposure: self.exposure()?,
+            is_alias_stale: is_named && differs.is_some(),
+            exposure,
             service: self.service,
             sources: self.sources(),
             blocked: self.reading.table.as_ref().ok().map(Vec::len),

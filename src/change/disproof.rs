@@ -1,9 +1,6 @@
 //! What speaks against a change, in pf as it was read back: the agent proves its own two rules, and here the whole
 //! path counts. Pure; the reading is `config`'s work.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::domain::exposure::{Exposure, State};
@@ -37,10 +34,13 @@ pub(super) fn contradiction(
         }
         // A path of others is left as it is, and what it leaves open is not closed.
         Some(false) if !state.lets_in() && exposure.lets_in() != Some(false) => {
-            return Some(format!(
-                "The pair is disabled, but the service is not closed: {}",
-                exposure.told_paths()
-            ));
+            let paths = exposure.told_paths();
+            let but = if exposure.paths.is_empty() {
+                "it is not known whether the service is closed"
+            } else {
+                "the service is not closed"
+            };
+            return Some(format!("The pair is disabled, but {but}: {paths}"));
         }
         Some(false) if state.lets_in() => {
             return Some(format!("The rules are gone, but the service is still {state}: {why}"));
@@ -92,7 +92,7 @@ pub(super) fn contradicting_caps(plan: &Draft, exposure: &Exposure) -> Option<St
 }
 
 /// Says how pf's table of the alias differs from the configuration, where a rule in force may name it: pfSense makes no
-/// table else. Members that are names, ranges or other aliases are pfSense's to make addresses of.
+/// table else.
 pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Option<String> {
     let alias = &exposure.alias;
     if !exposure.nat.loaded && !exposure.filter.loaded {
@@ -109,27 +109,8 @@ pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Optio
             ));
         }
     };
-    let members: Vec<Option<IpNet>> =
-        alias.addresses.iter().map(|member| alias_network(member)).collect();
-    let there = |net: &IpNet| entries.iter().any(|entry| !entry.negated && entry.net == *net);
-    let missing = members.iter().flatten().find(|member| !there(member));
-    let more = entries.iter().find(|entry| !members.contains(&Some(entry.net)));
-    let more = more.filter(|_| members.iter().all(Option::is_some));
-    match (missing, more) {
-        (Some(missing), _) => Some(format!(
-            "The rules are loaded, but pf's table of the alias {name} lacks {missing}."
-        )),
-        (None, Some(more)) => Some(format!(
-            "The rules are loaded, but pf's table of the alias {name} holds {}, which the configuration does not name.",
-            more.net
-        )),
-        (None, None) => None,
-    }
-}
-
-fn alias_network(member: &str) -> Option<IpNet> {
-    let address = member.parse::<IpAddr>().map(IpNet::from);
-    address.or_else(|_| member.parse()).ok().map(|net: IpNet| net.trunc())
+    let differs = alias.find_table_difference(entries)?;
+    Some(format!("The rules are loaded, but {differs}."))
 }
 
 #[cfg(test)]

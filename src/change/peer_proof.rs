@@ -44,7 +44,7 @@ pub(super) fn is_wanted(context: &Context, draft: &Draft) -> bool {
 }
 
 /// Refuses a change of rules on a node that is not the primary, and says in the plan what the other node proves and what a
-/// failover leaves behind.
+/// failover leaves behind. Where it is not clear which node is the primary, as after a failover, this one is closed all the same.
 pub(super) fn plan_for_pair(
     context: &Context,
     reading: &Reading,
@@ -57,9 +57,15 @@ pub(super) fn plan_for_pair(
     if !is_wanted(context, draft) {
         return Ok(());
     }
-    check_primary(context, peer, reading, command)?;
-    draft.checks.push(format!("The other node, {peer}, holds and runs the same rules."));
     draft.risks.retain(|risk| risk.code != "ha-sync");
+    match unclear_primary(context, peer, reading) {
+        Some(sentence) if draft.operation.only_closes() => {
+            let message = format!("{sentence} What {peer} runs may stay open.");
+            draft.risks.insert(0, Risk::new("ha-sync", message));
+        }
+        _ => check_primary(context, peer, reading, command)?,
+    }
+    draft.checks.push(format!("The other node, {peer}, holds and runs the same rules."));
     if draft.reverts_after.is_some() {
         let own = context.layers.chosen_context().unwrap_or_default();
         draft.risks.push(Risk::new(
@@ -76,21 +82,14 @@ fn check_primary(context: &Context, peer: &str, reading: &Reading, command: &str
     let refused = |sentence: String| {
         Failure::new(FailureKind::Conflict, format!("{sentence} Nothing was changed."))
     };
-    let hands_on = reading.configured.as_ref().is_ok_and(|configured| configured.ha_peer);
-    let sentence = match CarpRole::of_groups(&reading.carp) {
-        CarpRole::Primary if hands_on => return Ok(()),
-        CarpRole::Backup => {
-            return Err(refused(format!(
-                "{own} is the CARP backup: rules are changed on the primary, which hands them on."
-            ))
-            .hint(context.command_in_context(peer, command)));
-        }
-        CarpRole::Primary => format!(
-            "{own} is the CARP primary and has no other firewall to hand its rules to (System > High Availability)."
-        ),
-        CarpRole::Unclear => format!(
-            "{own} and {peer} are a pair, and it is not clear that {own} is the CARP primary, where rules are changed."
-        ),
+    if CarpRole::of_groups(&reading.carp) == CarpRole::Backup {
+        return Err(refused(format!(
+            "{own} is the CARP backup: rules are changed on the primary, which hands them on."
+        ))
+        .hint(context.command_in_context(peer, command)));
+    }
+    let Some(sentence) = unclear_primary(context, peer, reading) else {
+        return Ok(());
     };
     let by_itself = |name: &str, command: &str| {
         format!("`{}`", context.command_in_context(name, &format!("--alone {command}")))
@@ -99,6 +98,22 @@ fn check_primary(context: &Context, peer: &str, reading: &Reading, command: &str
     Err(refused(sentence)
         .hint(format!("Look at both: {}", both("doctor --problems")))
         .hint(format!("Or change each node by itself: {}", both(command))))
+}
+
+/// Says why it is not clear that the other node gets this one's rules, unless this one is the backup.
+fn unclear_primary(context: &Context, peer: &str, reading: &Reading) -> Option<String> {
+    let own = context.layers.chosen_context().unwrap_or_default();
+    let hands_on = reading.configured.as_ref().is_ok_and(|configured| configured.ha_peer);
+    match CarpRole::of_groups(&reading.carp) {
+        CarpRole::Backup => None,
+        CarpRole::Primary if hands_on => None,
+        CarpRole::Primary => Some(format!(
+            "{own} is the CARP primary and has no other firewall to hand its rules to (System > High Availability)."
+        )),
+        CarpRole::Unclear => Some(format!(
+            "{own} and {peer} are a pair, and it is not clear that {own} is the CARP primary, where rules are changed."
+        )),
+    }
 }
 
 /// Waits for the other node after a change was carried out and proven on the primary. Its ending is not `done` any more where

@@ -4,9 +4,13 @@
 //! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
 //! compares them. Every oddity is a finding with a stable code, never a silent guess.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::pf::rule::Rule;
+use super::pf::table::Entry;
 use super::pfsense::change::ConfigurationEdit;
 use super::pfsense::config::{ReadRequest, single_port_of};
 use super::pfsense::configured::{Configured, FilterRule, NatRule};
@@ -137,7 +141,8 @@ impl Exposure {
         if self.state.lets_in() || self.paths.iter().any(|path| path.certain) {
             return Some(true);
         }
-        (self.paths.is_empty() && self.state != State::Unknown).then_some(false)
+        let is_known = self.state != State::Unknown && self.unread_anchors().is_empty();
+        (self.paths.is_empty() && is_known).then_some(false)
     }
 
     /// Counts a loaded rule that could not be read: it may be a path, whatever the others say.
@@ -164,10 +169,14 @@ impl Exposure {
         self.state = beside_others(self.state, &self.paths);
     }
 
-    /// Lists the paths that kmsctl does not manage, in one sentence.
+    /// Lists the paths that kmsctl does not manage, in one sentence; where there is none, what could hold some and is not read.
     pub fn told_paths(&self) -> String {
         let clauses = self.foreign_paths().map(|path| path.path_clause() + &path.caps_clause());
-        format!("{}.", clauses.collect::<Vec<String>>().join("; "))
+        let clauses: Vec<String> = clauses.collect();
+        if clauses.is_empty() {
+            return self.unread_anchors().join(" ");
+        }
+        format!("{}.", clauses.join("; "))
     }
 
     /// Lists, in a clause each, the paths beside the managed pair that let in for certain and cap no source.
@@ -245,6 +254,25 @@ pub struct AliasView {
 }
 
 impl AliasView {
+    /// Says how pf's table of the alias differs from the configuration, in a clause. Members that are names, ranges or other
+    /// aliases are pfSense's to make addresses of.
+    pub fn find_table_difference(&self, entries: &[Entry]) -> Option<String> {
+        let network = |member: &String| {
+            let address = member.parse::<IpAddr>().map(IpNet::from);
+            address.or_else(|_| member.parse()).ok().map(|net: IpNet| net.trunc())
+        };
+        let members: Vec<Option<IpNet>> = self.addresses.iter().map(network).collect();
+        let there = |net: &IpNet| entries.iter().any(|entry| !entry.negated && entry.net == *net);
+        let table = format!("pf's table of the alias {}", self.name);
+        if let Some(missing) = members.iter().flatten().find(|member| !there(member)) {
+            return Some(format!("{table} lacks {missing}"));
+        }
+        let mut entries = entries.iter();
+        let more = entries.find(|entry| !members.contains(&Some(entry.net)));
+        let more = more.filter(|_| members.iter().all(Option::is_some))?;
+        Some(format!("{table} holds {}, which the configuration does not name", more.net))
+    }
+
     /// Returns its members, but for names; `None` where the configuration was not read.
     pub fn members(&self) -> Option<Vec<ipnet::IpNet>> {
         self.configured?;

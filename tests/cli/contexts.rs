@@ -256,8 +256,7 @@ fn table_changes_go_to_both_nodes() {
 fn rules_of_an_unclear_primary_are_refused() {
     let pair = Pair::new();
     for words in [
-        &["expose", "revoke", "--yes"][..],
-        &["ratelimit", "tighten", "--yes"],
+        &["ratelimit", "tighten", "--yes"][..],
         &["ratelimit", "set", "--rate", "3/60", "--dry-run"],
         // What is as wanted on this node may be otherwise on the primary.
         &["expose", "restore", "--yes"],
@@ -345,6 +344,23 @@ fn a_secondary_without_the_rules_is_named() {
     check(&home(&["undo", "--yes"]).fails_with(7));
     drop(office);
     check(&home(&["ratelimit", "loosen", "--yes"]).fails_with(7));
+}
+
+/// After a failover the backup is master and hands its rules to no one.
+#[test]
+fn a_node_of_unclear_role_is_closed() {
+    for words in [&["expose", "revoke"][..], &["expose", "revoke", "--delete"]] {
+        let (environment, _boxes) = served_pair("open");
+        let home = |words: &[&str]| {
+            environment.run(&[&["--context", "home", "--timeout", "6s"], words].concat())
+        };
+        let planned = home(&[words, &["--dry-run"]].concat()).success();
+        assert!(planned.contains("What office runs may stay open"), "{planned}");
+        let said = home(&[words, &["--yes"]].concat()).fails_with(7);
+        assert!(said.contains("office not, or not provably"), "{said}");
+        let other = home(&["expose", "restore", "--yes"]).fails_with(6);
+        assert!(other.contains("not clear that home is the CARP primary"), "{other}");
+    }
 }
 
 #[test]

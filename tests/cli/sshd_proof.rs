@@ -71,6 +71,23 @@ fn a_wrong_table_of_the_alias_is_told() {
     assert!(said.contains("lacks 10.0.20.202"), "{said}");
 }
 
+/// Nothing to do means that pf's table of the alias agrees as well.
+#[test]
+fn a_stale_table_of_the_alias_is_loaded_anew() {
+    for command in ["expose restore", "ratelimit default", "expose apply"] {
+        let Some(live) = LiveBox::start("russh") else {
+            return;
+        };
+        let words: Vec<&str> = command.split(' ').chain(["--yes"]).collect();
+        let again = live.environment.run(&words).success();
+        assert!(again.contains("Nothing to do"), "{command}: {again}");
+        live.firewall.php().write("pf/table-k8s_kms_lb", b"10.0.20.99\n");
+        let loaded = live.environment.run(&words).success();
+        assert!(!loaded.contains("Nothing to do"), "{command}: {loaded}");
+        assert_eq!(live.firewall.text("pf/table-k8s_kms_lb"), "10.0.20.202\n", "{command}");
+    }
+}
+
 #[test]
 fn a_toggle_that_waits_is_loaded_by_revoke() {
     let Some(live) = LiveBox::start("openssh") else {

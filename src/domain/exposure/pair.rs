@@ -35,8 +35,8 @@ fn forward_findings(
     let mut findings = Vec::new();
     let (port, interface, alias) = (service.port, &service.interface, &service.alias);
     let own = pair.own_forward();
-    if pair.is_ours && pair.forwards.len() > 1 {
-        let count = pair.forwards.len();
+    let count = pair.all_forwards().count();
+    if pair.is_ours && count > 1 {
         let message = format!(
             "{count} port forwards of {interface} port {port} point to {alias}; the first enabled one counts."
         );
@@ -44,7 +44,7 @@ fn forward_findings(
     }
     let request = ReadRequest::from(service);
     let is_own =
-        |rule: &NatRule| pair.is_ours && pair.forwards.iter().any(|own| own.index == rule.index);
+        |rule: &NatRule| pair.is_ours && pair.all_forwards().any(|own| own.index == rule.index);
     let same_place = |rule: &NatRule| {
         own.map(|own| &own.destination).is_none_or(|own| {
             own.network == rule.destination.network && own.address == rule.destination.address

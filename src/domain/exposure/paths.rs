@@ -332,7 +332,8 @@ fn is_named_outside(interface: &InterfaceConfig, service: &Service) -> bool {
 fn is_outside(interface: &InterfaceConfig, service: &Service) -> bool {
     let device = interface.device.as_deref().unwrap_or_default();
     let is_vpn = VPN_DEVICES.iter().any(|vpn| device.starts_with(vpn));
-    is_named_outside(interface, service) || (interface.has_gateway() && !is_vpn)
+    let has_gateway = interface.has_gateway() || interface.has_routing_gateway;
+    is_named_outside(interface, service) || (has_gateway && !is_vpn)
 }
 
 /// Returns the device of an interface that leads outside, and that of its tunnel where it has IPv6 by 6rd or 6to4.
@@ -342,7 +343,8 @@ fn outside_devices(interface: &InterfaceConfig, service: &Service) -> Vec<Outsid
     let tunnel = has_tunnel.then(|| format!("{}{TUNNEL_END}", interface.name));
     let outside = |device: String| OutsideDevice {
         name: interface.name.clone(),
-        certain: is_named_outside(interface, service) || !device.starts_with(TUNNEL_DEVICE),
+        certain: is_named_outside(interface, service)
+            || (interface.has_gateway() && !device.starts_with(TUNNEL_DEVICE)),
         device,
         addresses: interface_addresses(interface),
     };

@@ -329,9 +329,14 @@ fn parse_interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
         let here = virtual_addresses.iter().filter(|(other, _)| other == name);
         here.map(|(_, address)| *address).collect()
     };
+    let gateways = sections.list("gateways", "gateway_item");
+    let is_on = |gateway: &&Element, name: &str| {
+        !gateway.has_child("disabled") && record_field(gateway, "interface") == name
+    };
     interfaces
         .iter()
         .map(|(name, record)| InterfaceConfig {
+            has_routing_gateway: gateways.iter().any(|gateway| is_on(&gateway, name)),
             virtual_addresses: of_interface(name),
             name: name.clone(),
             enabled: record.has_child("enable"),

@@ -370,6 +370,8 @@ pub struct InterfaceConfig {
     pub gateway: Option<String>,
     /// Its IPv6 gateway's name.
     pub gateway_v6: Option<String>,
+    /// A gateway of System > Routing is on it: it may lead outside, or to a router inside.
+    pub has_routing_gateway: bool,
     pub virtual_addresses: Vec<VirtualAddress>,
 }
 

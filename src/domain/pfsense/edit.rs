@@ -93,6 +93,8 @@ struct Draft<'a> {
     nat: Option<usize>,
     filter: Option<usize>,
     alias: Option<usize>,
+    /// What is to be put back was found among several forwards of the service.
+    is_in_place: bool,
 }
 
 /// Returns the records before and after the change.
@@ -116,14 +118,18 @@ fn edit_sections(
     let aliases = configured.sections.list("aliases", "alias");
     let mut draft = Draft {
         sections: configured.sections.clone(),
-        nat: pair.forwards.first().map(|rule| list_place(rule.index)),
+        nat: pair.first_forward().map(|rule| list_place(rule.index)),
         filter: pair.passes.first().map(|rule| list_place(rule.index)),
         alias: aliases.iter().position(named),
+        is_in_place: false,
         pair,
         configured,
         service,
         ids,
     };
+    if let ConfigurationEdit::PutBack { records, .. } = change {
+        draft.find_places(records);
+    }
     draft.check_ambiguity(change)?;
     if let ConfigurationEdit::PutBack { records, .. } = change {
         draft.let_others_stand(records)?;
@@ -242,7 +248,7 @@ impl Draft<'_> {
     }
 
     fn forward(&self) -> Option<&NatRule> {
-        self.pair.forwards.first().copied()
+        self.pair.first_forward()
     }
 
     fn pass(&self) -> Option<&FilterRule> {
@@ -258,9 +264,16 @@ impl Draft<'_> {
             let clause = format!("{count} {what} match; it is not clear which is meant");
             refuse_edit(RefusalCode::Ambiguous, clause)
         };
-        // What comes back stands beside the forwards of others.
-        if self.pair.forwards.len() > 1 && (self.pair.is_ours || !puts_back) {
-            return unclear(self.pair.forwards.len(), "port forwards");
+        // What comes back stands beside the forwards of others, and is one of several where it is there.
+        let (count, all) = (self.pair.forwards.len(), self.pair.all_forwards().count());
+        let is_clear = match change {
+            ConfigurationEdit::PutBack { .. } => !self.pair.is_ours || self.is_in_place || all < 2,
+            // What is built or comes back could not be distinguished from a copy.
+            ConfigurationEdit::Build { .. } | ConfigurationEdit::Delete => all < 2,
+            _ => count < 2,
+        };
+        if !is_clear {
+            return unclear(all, "port forwards");
         }
         let count = self.pair.passes.len();
         let is_as_it_was = self.is_filter_as_it_was(change);

@@ -1,15 +1,22 @@
 //! Which records of config.xml are the service's: the one finder, for the screen and for every edit. By port, interface,
 //! target and association; never by description or position. A filter rule that others need too is named, not taken.
 
-use super::config::{ReadRequest, port_field_covers, port_field_is};
+use ipnet::{IpNet, Ipv4Net};
+
+use super::config::{
+    ReadRequest, members_of_text, port_field_covers, port_field_is, ranges_of_port,
+};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
 use crate::domain::service::Service;
 use crate::text::quoted;
 
 #[derive(Clone, Debug, Default)]
 pub struct ManagedPair<'a> {
-    /// Port forwards of the service's port; more than one is not clear.
+    /// Port forwards of the service's port; more than one is not clear. Beside an enabled one those that are disabled do not
+    /// count.
     pub forwards: Vec<&'a NatRule>,
+    /// Those that do not count: what takes the enabled one away would leave one of them in its place.
+    pub disabled_copies: Vec<&'a NatRule>,
     /// Whether these lead to the service; if not, they hold its port on the interface's own address for another target.
     pub is_ours: bool,
     /// The filter rules that let the service's traffic in, and nothing of others: more than one is not clear.
@@ -84,13 +91,15 @@ impl<'a> ManagedPair<'a> {
             .partition(|rule| service.is_named_by(rule.target.as_deref()));
         let is_ours = !mine.is_empty();
         let interface = configured.interface.as_ref();
-        let forwards = if is_ours {
-            mine
-        } else {
+        let (mut forwards, mut disabled_copies) = (mine, Vec::new());
+        if forwards.iter().any(|rule| !rule.disabled) {
+            (disabled_copies, forwards) = forwards.into_iter().partition(|rule| rule.disabled);
+        }
+        if !is_ours {
             let own = |rule: &&NatRule| is_own_address(&rule.destination, interface, service);
-            others.into_iter().filter(own).collect()
-        };
-        let mut pair = Self { forwards, is_ours, ..Self::default() };
+            forwards = others.into_iter().filter(own).collect();
+        }
+        let mut pair = Self { forwards, disabled_copies, is_ours, ..Self::default() };
         pair.find_passes(configured, service);
         pair
     }
@@ -114,9 +123,9 @@ impl<'a> ManagedPair<'a> {
             self.passes = by_way;
             return;
         }
-        let foreign = |forward: &&NatRule| {
-            find_foreign(configured, (forward, &self.forwards), &linked, service)
-        };
+        let all: Vec<&NatRule> = self.all_forwards().collect();
+        let foreign =
+            |forward: &&NatRule| find_foreign(configured, (forward, &all), &linked, service);
         self.foreign = self.forwards.iter().find_map(foreign);
         if self.is_ours {
             self.own = linked.first().copied().filter(|_| self.foreign.is_none());
@@ -124,6 +133,11 @@ impl<'a> ManagedPair<'a> {
         if self.foreign.is_none() {
             self.passes = linked;
         }
+    }
+
+    /// Returns the forwards of the port, those too that do not count.
+    pub fn all_forwards(&self) -> impl Iterator<Item = &'a NatRule> {
+        self.forwards.iter().chain(&self.disabled_copies).copied()
     }
 
     /// Returns the forward of the port that counts: pf takes the first one that is loaded.
@@ -203,8 +217,9 @@ fn find_foreign<'a>(
     let has_it = |rule: &&&FilterRule| association_of(rule.association.as_ref()) == Some(id);
     let linked: Vec<&FilterRule> = linked.iter().filter(has_it).copied().collect();
     let shared_with = configured.all_nat.iter().find(|other| {
+        let is_joined = association_of(other.association.as_ref()) == Some(id);
         forwards.iter().all(|own| own.index != other.index)
-            && association_of(other.association.as_ref()) == Some(id)
+            && (is_joined || linked.iter().any(|rule| carries(configured, rule, other, service)))
     });
     let aliases = configured.aliases.as_slice();
     let for_others = |rule: &&&FilterRule| !could_carry(rule, forward, aliases, service);
@@ -217,6 +232,52 @@ fn find_foreign<'a>(
         is_for_others: stranger.is_some(),
         is_one_of: linked.len(),
     })
+}
+
+/// Says whether a filter rule, being for more than the service, lets in what another forward without a rule of its own leads
+/// elsewhere: with the rule that forward would be shut.
+fn carries(
+    configured: &Configured,
+    rule: &FilterRule,
+    other: &NatRule,
+    service: &ReadRequest,
+) -> bool {
+    let aliases = configured.aliases.as_slice();
+    let id = association_of(other.association.as_ref());
+    let is_its_own = |rule: &FilterRule| {
+        !rule.disabled && id.is_some() && association_of(rule.association.as_ref()) == id
+    };
+    let depends = !other.disabled
+        && !other.nordr
+        && !other.passes_by_itself()
+        && !configured.all_filter.iter().any(is_its_own);
+    let inside = other.local_port.as_deref().unwrap_or_default();
+    let ports = ranges_of_port(aliases, inside, 0).unwrap_or_default();
+    let (Some((port, _)), true) = (ports.first(), depends && !rule.disabled) else {
+        return false;
+    };
+    let to = &rule.destination;
+    let target = other.target.as_deref().unwrap_or_default();
+    let (address, network) = (to.address.as_deref(), to.network.as_deref());
+    let held = match (address.filter(|text| !text.is_empty()), network) {
+        (Some(address), _) => members_of_text(aliases, address),
+        (None, Some(name)) if !name.is_empty() => {
+            let mut interfaces = configured.interfaces.iter();
+            interfaces.find(|interface| interface.name == name).map(InterfaceConfig::rule_networks)
+        }
+        (None, _) => Some(vec![IpNet::V4(Ipv4Net::default())]),
+    };
+    let leads_to = members_of_text(aliases, target).unwrap_or_default();
+    let own = IpNet::from(service.address);
+    let mut elsewhere = leads_to.iter().filter(|net| **net != own || *port != service.port);
+    let is_held = held.is_some_and(|held| {
+        elsewhere.any(|net| held.iter().any(|held| held.contains(net)) != to.not)
+    });
+    let interface = rule.interface.as_deref().unwrap_or_default();
+    is_held
+        && configured.covers_interface(interface, &other.interface)
+        && (to.port.as_deref().unwrap_or_default().is_empty()
+            || port_field_covers(aliases, to.port.as_deref(), *port, 0))
 }
 
 /// Says whether a rule that is joined to the service's forward can be its filter rule, as it is or once it is repaired: it

@@ -94,7 +94,8 @@ pub fn plan_caps(
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
     let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
-    if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
+    let is_in_force = loaded == Some(now) && !present.is_alias_stale;
+    if now == wanted.caps && (is_in_force || filter.disabled) && written_whole(filter) {
         let why = match now {
             Caps { max_src_conn: None, rate: None } => "no caps are set already.".to_owned(),
             now => format!("the caps are {now} already{name}."),

@@ -33,6 +33,8 @@ pub struct PlanBasis<'a> {
     pub sources: &'a [ConnectedSource],
     /// Entries of the overload table, if it was read.
     pub blocked: Option<usize>,
+    /// pf's table of the alias, which a loaded rule may name, is not what the configuration says.
+    pub is_alias_stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,7 +124,7 @@ fn clear_pair<'a>(
         (deletes || pair.passes.len() > 1) && (!closes || pair.own_forward().is_none());
     let findings = pair_findings(present.configured, &pair, present.service);
     let doubt = findings.iter().find(|finding| match finding.code {
-        "duplicate-nat" => true,
+        "duplicate-nat" => deletes || pair.forwards.len() > 1,
         "duplicate-filter" | "duplicate-association" => filters_unclear,
         _ => false,
     });
@@ -249,6 +251,7 @@ pub(super) fn pair_runs(present: &PlanBasis<'_>) -> bool {
     exposure.nat.loaded
         && exposure.filter.loaded
         && exposure.caps.loaded == exposure.caps.configured
+        && !present.is_alias_stale
 }
 
 /// Says that a change of what pf runs alone is in no record, and how its caps come back.
@@ -356,7 +359,11 @@ fn draft_closing(
         "pf has neither the redirection nor the pass rule any more"
     };
     let rest = if present.exposure.left_open.is_empty() {
-        ", and lets nothing in."
+        if present.exposure.unread_anchors().is_empty() {
+            ", and lets nothing in."
+        } else {
+            "; what the anchors that are named as risks let in is not known."
+        }
     } else {
         "; the paths named as risks stay."
     };

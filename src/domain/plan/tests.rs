@@ -262,6 +262,7 @@ impl Box_ {
             service: &service,
             sources: &self.sources,
             blocked: Some(2),
+            is_alias_stale: false,
         })
     }
 

@@ -560,7 +560,8 @@ pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
     let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::path_clause).collect();
     let unread = exposure.unread_anchors();
     if clauses.is_empty() {
-        return (!unread.is_empty()).then(|| Finding::skipped("paths", unread.join(" ")));
+        let judge = if exposure.lets_in().is_none() { Finding::unknown } else { Finding::skipped };
+        return (!unread.is_empty()).then(|| judge("paths", unread.join(" ")));
     }
     let found = format!("Beside the managed pair: {}.", clauses.join("; "));
     let sentence = [&[found.as_str()], unread.as_slice()].concat().join(" ");

@@ -107,7 +107,10 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
         )
         .fix("Say what is meant: add --expect open, or --expect closed, to this command.")
         .follows("php"),
-        (Some(Expected::Closed), None) => Finding::unknown(CHECK, first_reason(exposure)).fix(LOOK),
+        (Some(Expected::Closed), None) => {
+            let anchor = exposure.unread_anchors().first().map(|message| (*message).to_owned());
+            Finding::unknown(CHECK, anchor.unwrap_or_else(|| first_reason(exposure))).fix(LOOK)
+        }
         (Some(Expected::Closed), Some(_)) if expected.is_none() && exposure.deleted => {
             Finding::ok(CHECK, "Closed on purpose: `revoke --delete` took both rules away.")
         }

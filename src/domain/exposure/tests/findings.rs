@@ -451,6 +451,9 @@ fn anchors_that_are_not_read_are_named() {
     });
     assert_eq!(closed.state, State::Closed, "{:#?}", closed.why);
     assert_eq!(closed.unread_anchors().len(), 1, "{:#?}", closed.why);
+    assert_eq!(closed.lets_in(), None, "what it lets in is not known");
+    let hop = other_paths(&closed).unwrap();
+    assert_eq!((hop.check, hop.result), ("paths", CheckResult::Unknown));
     // A shell must not read anything into a name; rules of another family or of outgoing packets let none in.
     let odd = judged(|_, filter, nat| {
         filter.push(anchor("anchor", "$(reboot)/*"));

@@ -190,6 +190,27 @@ fn the_open_pair_names_the_second_wan() {
 }
 
 #[test]
+fn a_gateway_of_routing_may_lead_outside() {
+    let exposure = judged(|configured, filter, nat| {
+        with_networks(configured);
+        configured.interfaces[2].gateway = None;
+        configured.interfaces[2].has_routing_gateway = true;
+        nat.push(printed("rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 1688 -> <k8s_kms_lb> round-robin"));
+        filter.push(printed("pass in quick on vtnet2 inet proto tcp from any to <k8s_kms_lb> port = 1688 flags S/SA keep state ridentifier 1763000005"));
+    });
+    assert_eq!(exposure.state, State::Open);
+    assert!(!codes(&exposure).contains(&"reflection"), "{:#?}", exposure.why);
+    let certain: Vec<bool> = exposure.paths.iter().map(|path| path.certain).collect();
+    assert_eq!(certain, [true, false], "it may be a router inside");
+    assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
+    let vpn = judged(|configured, _, _| {
+        with_networks(configured);
+        configured.interfaces[3].has_routing_gateway = true;
+    });
+    assert_eq!(vpn.paths.len(), 1, "a VPN leads outside only where it is named");
+}
+
+#[test]
 fn another_inside_port_is_open() {
     for inside in ["21688", "443"] {
         let exposure = judged(|configured, filter, nat| {

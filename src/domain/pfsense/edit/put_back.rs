@@ -45,6 +45,28 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Of several forwards of the service, finds the one that is to be put back where it was, and its filter rule.
+    pub(super) fn find_places(&mut self, wanted: &Records) {
+        if !self.pair.is_ours || self.pair.all_forwards().count() < 2 {
+            return;
+        }
+        let place = |section, wanted: Option<&Placed>, keys: &[&str]| {
+            let wanted = wanted?;
+            let place = list_place(wanted.index);
+            let present = self.rule(section, Some(place))?;
+            let is_it = keys.iter().all(|key| wanted.record.get(key) == present.get(key));
+            is_it.then_some(place)
+        };
+        let keys = ["associated-rule-id", "destination", "local-port", "target"];
+        let Some(nat) = place("nat", wanted.nat.as_ref(), &keys) else {
+            return;
+        };
+        let filter = place("filter", wanted.filter.as_ref(), &["interface", "tracker"]);
+        if filter.is_some() || wanted.filter.is_none() {
+            (self.nat, self.filter, self.is_in_place) = (Some(nat), filter, true);
+        }
+    }
+
     /// A forward of the port to elsewhere is not ours to replace, unless it is what the one that comes back had become: its
     /// filter rule, by association and tracker, is there still. Any other may stand beside it, unless both are for the same
     /// address.

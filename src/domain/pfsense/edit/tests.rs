@@ -69,10 +69,15 @@ fn spares_now(recorded: &Recorded) -> bool {
         && matches!(recorded.change["kind"].as_str(), Some("disable" | "enable" | "delete"))
 }
 
-/// Where it may now close by the forward alone what the PHP refused, and take that back.
+/// Where it may now close by the forward alone what the PHP refused, and take that back, also of one of two forwards.
 fn closes_now(recorded: &Recorded) -> bool {
-    recorded.config == "duplicate-filter"
-        && matches!(recorded.change["kind"].as_str(), Some("disable" | "put-back"))
+    match recorded.change["kind"].as_str() {
+        Some("disable") => recorded.config == "duplicate-filter",
+        Some("put-back") => {
+            matches!(recorded.config.as_str(), "duplicate-filter" | "duplicate-nat")
+        }
+        _ => false,
+    }
 }
 
 /// Where a forward to elsewhere stays that the PHP replaced: the filter rule it had is not among what comes back.
@@ -342,6 +347,91 @@ fn another_inside_port_closes_by_forward() {
             assert_eq!(refused, Err(RefusalCode::OtherInsidePort), "{change:?}");
         }
     }
+}
+
+/// A rule of the pair that another service's forward needs stays, and nothing but closing is done.
+#[test]
+fn a_rule_that_carries_another_forward_stays() {
+    let to = |address: &'static str, port: &'static str| {
+        pass(|rule| rule["destination"] = json!({"address": address, "port": port}))
+    };
+    let any =
+        |port: &'static str| pass(|rule| rule["destination"] = json!({"any": "", "port": port}));
+    let other = |target: &'static str, port: &'static str| {
+        forward(|rule| {
+            rule["associated-rule-id"] = json!("");
+            rule["destination"]["port"] = json!("8443");
+            rule["target"] = json!(target);
+            rule["local-port"] = json!(port);
+        })
+    };
+    for (rule, other) in [
+        (to("k8s_kms_lb", "1000-2000"), other("k8s_kms_lb", "1194")),
+        (to("k8s_kms_lb", ""), other("10.0.20.202", "443")),
+        (to("10.0.20.0/24", "1688"), other("10.0.20.77", "1688")),
+        (any("1688"), other("10.0.20.77", "1688")),
+    ] {
+        let configured = of_lists(vec![forward(|_| {}), other.clone()], vec![rule.clone()], ours());
+        let (swap, sections) =
+            edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
+        assert!(swap.after.nat.unwrap().record.has_child("disabled"), "{rule}");
+        assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
+        for change in [caps(), ConfigurationEdit::Delete, build(true)] {
+            let refused = swap_of(&configured, &change);
+            assert_eq!(refused, Err(RefusalCode::SharedRule), "{rule} {change:?}");
+        }
+        // One that has a rule of its own, or is switched off, needs no other.
+        let own = |rule: &mut Value| {
+            rule["associated-rule-id"] = json!("nat_own");
+            rule["tracker"] = json!("1763000009");
+        };
+        let (mut linked, mut off) = (other.clone(), other);
+        linked["associated-rule-id"] = json!("nat_own");
+        off["disabled"] = json!("");
+        for (other, rules) in [(linked, vec![rule.clone(), pass(own)]), (off, vec![rule.clone()])] {
+            let configured = of_lists(vec![forward(|_| {}), other], rules, ours());
+            let pair = ManagedPair::find(&configured, &service());
+            assert!(pair.foreign.is_none(), "{rule}");
+        }
+    }
+}
+
+/// An old copy that is disabled makes nothing unclear but what would leave it alone there.
+#[test]
+fn a_disabled_copy_stops_no_change() {
+    let copy = |association: &'static str| {
+        forward(|rule| {
+            rule["disabled"] = json!("");
+            rule["associated-rule-id"] = json!(association);
+            rule["target"] = json!("10.0.20.202");
+        })
+    };
+    for copy in [copy(""), copy("nat_old"), copy("pass")] {
+        for forwards in [vec![copy.clone(), forward(|_| {})], vec![forward(|_| {}), copy.clone()]] {
+            let open = of_lists(forwards, vec![pass(|_| {})], ours());
+            for change in [caps(), ConfigurationEdit::Disable] {
+                let (swap, changed) = edit_sections(&open, &change, &service(), &IDS).unwrap();
+                let of_copy = |sections: &Sections| {
+                    let rules = sections.list("nat", "rule").iter();
+                    let copies =
+                        rules.filter(|rule| rule.child_text("target") == Some("10.0.20.202"));
+                    copies.cloned().collect::<Vec<Element>>()
+                };
+                assert_eq!(of_copy(&changed), of_copy(&open.sections), "{change:?}");
+                let changed = Configured { sections: changed, ..Configured::default() };
+                let changed = changed.shaped_for(&service());
+                let back =
+                    ConfigurationEdit::PutBack { records: Box::new(swap.before), alias: false };
+                let (_, again) = edit_sections(&changed, &back, &service(), &IDS).unwrap();
+                assert_eq!(again, open.sections, "{change:?}");
+            }
+            for change in [build(true), ConfigurationEdit::Delete] {
+                assert_eq!(swap_of(&open, &change), Err(RefusalCode::Ambiguous), "{change:?}");
+            }
+        }
+    }
+    let two = of_lists(vec![forward(|_| {}), forward(|_| {})], vec![pass(|_| {})], ours());
+    assert_eq!(swap_of(&two, &ConfigurationEdit::Disable), Err(RefusalCode::Ambiguous));
 }
 
 #[test]

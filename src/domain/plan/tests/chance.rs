@@ -623,6 +623,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         service: &service,
         sources: &[],
         blocked: None,
+        is_alias_stale: false,
     };
     let caps = |connections, rate: Option<u32>| Caps {
         max_src_conn: Some(connections),
