@@ -400,6 +400,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         let other = walk.find_upnp_elsewhere();
         why.extend(other.map(|rule| differences::upnp_elsewhere(rule, service)));
     }
+    if loaded.enabled && paths.is_empty() && matches!(state, State::Closed | State::Absent) {
+        let rule = walk.find_pass_alone();
+        why.extend(rule.map(|rule| differences::pass_alone(&rule, service)));
+    }
     why.extend(differences::anchors_unread(loaded, service));
     remove_repeats(&mut why);
     let mut exposure = Exposure {

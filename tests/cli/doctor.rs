@@ -29,7 +29,11 @@ fn without_firewall() -> TestEnvironment {
 
 fn with_cluster(cluster: &FakeCluster) -> TestEnvironment {
     let kubeconfig = cluster.kubeconfig().display().to_string();
-    without_firewall().variable("KMSCTL_CLUSTER_KUBECONFIG", kubeconfig)
+    // On a busy machine kubectl takes seconds to start.
+    without_firewall()
+        .variable("KMSCTL_CLUSTER_KUBECONFIG", kubeconfig)
+        .variable("KMSCTL_CLUSTER_TIMEOUT", "60s")
+        .variable("KMSCTL_TIMEOUT", "60s")
 }
 
 #[test]

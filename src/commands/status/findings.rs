@@ -27,7 +27,7 @@ const USUAL_AGE: u64 = 3_600;
 /// From so many unanswered connections on the server is called dead, as a single one may be a scanner's.
 const UNANSWERED: usize = 3;
 /// What the exposure finds that is no fault by itself, or that the first finding says already.
-const SAID: [&str; 12] = [
+const SAID: [&str; 13] = [
     "anchor-unread",
     "configuration-unread",
     "filter-missing",
@@ -37,6 +37,7 @@ const SAID: [&str; 12] = [
     "nat-missing",
     "nat-pass",
     "no-caps",
+    "pass-alone",
     "reflection",
     "shadowed",
     "upnp-elsewhere",

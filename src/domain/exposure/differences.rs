@@ -130,6 +130,17 @@ pub(super) fn reflection_warning(count: usize) -> Option<Warning> {
     ))
 }
 
+/// Says that a rule passes what nothing leads to the service: no way in by itself.
+pub(super) fn pass_alone(rule: &str, service: &Service) -> Warning {
+    let (address, port) = (service.address, service.port);
+    Warning::new(
+        "pass-alone",
+        format!(
+            "A rule passes connections from outside to {address} port {port}, and nothing leads them there: it is no way in by itself. The rule: {rule}."
+        ),
+    )
+}
+
 /// Says that what answers at the service's port, which the pair does not lead anywhere, is another machine's.
 pub(super) fn upnp_elsewhere(rule: &Rule, service: &Service) -> Warning {
     let target = rule.target.as_deref().unwrap_or_default();

@@ -756,9 +756,20 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn follow_routed(&self, outside: &OutsideDevice, address: IpAddr) -> Option<PathIn> {
-        if !is_public(address) {
-            return None;
-        }
+        is_public(address).then(|| self.follow_untranslated(outside, address))?
+    }
+
+    /// Returns the rule that lets the outside through to the service's private address, where no translation leads there.
+    pub fn find_pass_alone(&self) -> Option<String> {
+        let address = Some(self.around.service.address).filter(|address| !is_public(*address))?;
+        let mut outside = self.around.outside.iter();
+        outside.find_map(|outside| {
+            let found = self.follow_untranslated(outside, address)?;
+            found.passed_by.filter(|_| found.certain)
+        })
+    }
+
+    fn follow_untranslated(&self, outside: &OutsideDevice, address: IpAddr) -> Option<PathIn> {
         let end = (address, self.around.service.port);
         let mut found =
             PathIn { kind: PathKind::Routed, ..new_path(outside, end, end, String::new()) };

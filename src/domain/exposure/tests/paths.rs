@@ -211,6 +211,44 @@ fn a_gateway_of_routing_may_lead_outside() {
 }
 
 #[test]
+fn a_pass_rule_alone_is_a_note() {
+    let closed = |pass: &str| {
+        judged(|configured, filter, nat| {
+            with_networks(configured);
+            configured.nat[0].disabled = true;
+            configured.filter[0].disabled = true;
+            filter.truncate(2);
+            filter.push(printed(pass));
+            nat.clear();
+        })
+    };
+    let wide = "pass in quick on vtnet0 inet proto tcp from any to any flags S/SA keep state";
+    for (pass, noted) in [
+        (PASS_ANY, true),
+        (wide, true),
+        (
+            "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.0/24 flags S/SA keep state",
+            true,
+        ),
+        (
+            "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 443 flags S/SA keep state",
+            false,
+        ),
+        ("pass in quick on vtnet1 inet from 10.0.10.0/24 to any flags S/SA keep state", false),
+        ("block drop in quick on vtnet0 inet from any to any", false),
+    ] {
+        let exposure = closed(pass);
+        assert_eq!((exposure.state, exposure.lets_in()), (State::Closed, Some(false)), "{pass}");
+        assert_eq!(codes(&exposure).contains(&"pass-alone"), noted, "{pass}: {:#?}", exposure.why);
+    }
+    let open = judged(|configured, filter, _| {
+        with_networks(configured);
+        filter.push(printed(wide));
+    });
+    assert!(!codes(&open).contains(&"pass-alone"), "the pair leads there");
+}
+
+#[test]
 fn another_inside_port_is_open() {
     for inside in ["21688", "443"] {
         let exposure = judged(|configured, filter, nat| {
