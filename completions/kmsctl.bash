@@ -1,34 +1,53 @@
-
-_clap_complete_kmsctl() {
+_kmsctl_complete() {
     local IFS=$'\013'
-    local _CLAP_COMPLETE_INDEX=${COMP_CWORD}
-    local _CLAP_COMPLETE_COMP_TYPE=${COMP_TYPE}
-    if compopt +o nospace 2> /dev/null; then
-        local _CLAP_COMPLETE_SPACE=false
+    local rest="${COMP_LINE:0:COMP_POINT}" words=() index=-1 before="" last="" place part joined reply
+    COMPREPLY=()
+    if compopt +o nospace 2>/dev/null; then
+        local spaces=true
     else
-        local _CLAP_COMPLETE_SPACE=true
+        local spaces=false
     fi
-    local words=("${COMP_WORDS[@]}")
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        words[COMP_CWORD]="$2"
-    fi
-    COMPREPLY=( $( \
+    for ((place = 0; place <= COMP_CWORD; place++)); do
+        part="${COMP_WORDS[place]}"
+        joined=false
+        if [[ $place -gt 0 && $rest != [[:space:]]* && ($part =~ ^[:=]+$ || $last =~ ^[:=]+$) ]]; then
+            joined=true
+        fi
+        while [[ $rest == [[:space:]]* ]]; do
+            rest="${rest:1}"
+        done
+        $joined || { before=""; index=$((index + 1)); }
+        if [[ $place -eq $COMP_CWORD ]]; then
+            [[ $rest == *"$2" ]] && before+="${rest%"$2"}"
+            # Bash closes a quote by itself.
+            before="${before#[\"\']}"
+            words[index]="$before$2"
+        elif [[ $rest == "$part"* ]]; then
+            rest="${rest#"$part"}"
+            before+="$part"
+            words[index]="$before"
+        else
+            return
+        fi
+        last="$part"
+    done
+    words+=("${COMP_WORDS[@]:COMP_CWORD+1}")
+    for reply in $(
         _CLAP_IFS="$IFS" \
-        _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
-        _CLAP_COMPLETE_COMP_TYPE="$_CLAP_COMPLETE_COMP_TYPE" \
-        _CLAP_COMPLETE_SPACE="$_CLAP_COMPLETE_SPACE" \
+        _CLAP_COMPLETE_INDEX="$index" \
+        _CLAP_COMPLETE_COMP_TYPE="$COMP_TYPE" \
         COMPLETE="bash" \
-        "kmsctl" -- "${words[@]}" \
-    ) )
-    if [[ $? != 0 ]]; then
-        unset COMPREPLY
-    elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
+        kmsctl -- "${words[@]}"
+    ); do
+        [[ $reply == "$before"* ]] && COMPREPLY+=("${reply#"$before"}")
+    done
+    if $spaces && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
         compopt -o nospace
     fi
 }
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -o nospace -o bashdefault -o nosort -F _clap_complete_kmsctl kmsctl
+    complete -o nospace -o bashdefault -o nosort -F _kmsctl_complete kmsctl
 else
-    complete -o nospace -o bashdefault -F _clap_complete_kmsctl kmsctl
+    complete -o nospace -o bashdefault -F _kmsctl_complete kmsctl
 fi
 # Completes: apply config demo doctor exporter expose history keep notifier ratelimit rule runbook states status undo util verify virusprot

@@ -11,7 +11,7 @@ use clap_complete::env::CompleteEnv;
 
 use super::tree::command_tree;
 use crate::app::last_reading;
-use crate::commands::config::completion::COMPLETION_VARIABLE;
+use crate::commands::config::completion::{COMPLETED_SHELLS, COMPLETION_VARIABLE};
 use crate::domain::history::Folder;
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
@@ -42,6 +42,7 @@ pub fn answer_shell() -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(command_tree)
         .var(COMPLETION_VARIABLE)
+        .shells(COMPLETED_SHELLS)
         .bin("kmsctl")
         .completer("kmsctl")
         .try_complete(arguments, directory.as_deref())

@@ -50,6 +50,53 @@ fn start(environment: &TestEnvironment, shell: &Path, name: &str, flags: &[&str]
     terminal
 }
 
+/// Types, presses Tab, and returns the line that the shell would run: what it echoes on the way differs.
+fn complete(terminal: &mut PtySession, typed: &str) -> String {
+    terminal.send(&format!("{typed}\t")).expect("typed");
+    terminal.flush().expect("sent");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // To the beginning of the line, so that the line is printed instead of run.
+    terminal.send("\u{1}echo it''is: \u{5}\n").expect("printed");
+    terminal.flush().expect("sent");
+    terminal.exp_string("itis:").unwrap_or_else(|error| panic!("{typed}: {error}"));
+    terminal.read_line().expect("a line").trim().to_owned()
+}
+
+#[test]
+fn shells_complete_words_with_colons_whole() {
+    let (environment, _, _) = used_demo();
+    let delete = "kmsctl --demo virusprot delete";
+    for (name, places, flags) in SHELLS {
+        let Some(shell) = skip::program(&format!("completion in {name}"), places) else {
+            continue;
+        };
+        // What is ambiguous grows as far as all agree.
+        let cases = [
+            (format!("{delete} 2001:db8:bad::2"), format!("{delete} 2001:db8:bad::2")),
+            (format!("{delete} 2001:"), format!("{delete} 2001:db8:bad::")),
+            (format!("{delete} 2001:db8:bad::203"), format!("{delete} 2001:db8:bad::203")),
+            (format!("{delete} 2001:db8:bad::26"), format!("{delete} 2001:db8:bad::26")),
+            (
+                format!("{delete} 2001:db8:bad::15 2001:db8:bad::26"),
+                format!("{delete} 2001:db8:bad::15 2001:db8:bad::26"),
+            ),
+            (format!("{delete} 203.0.113.9:2"), format!("{delete} 203.0.113.9:2")),
+            ("kmsctl --demo=hal".to_owned(), "kmsctl --demo=half".to_owned()),
+            (
+                "kmsctl --demo status --output=js".to_owned(),
+                "kmsctl --demo status --output=json".to_owned(),
+            ),
+        ];
+        for (typed, wanted) in cases {
+            if name != "bash" && !typed.ends_with("::203") && !typed.ends_with("::26") {
+                continue;
+            }
+            let mut terminal = start(&environment, &shell, name, flags);
+            assert_eq!(complete(&mut terminal, &typed), wanted, "{name}: {typed}");
+        }
+    }
+}
+
 #[test]
 fn shells_complete_what_kmsctl_knows() {
     let (environment, id, address) = used_demo();
@@ -72,16 +119,8 @@ fn shells_complete_what_kmsctl_knows() {
             if name != "bash" && !typed.contains("history") && !typed.contains("delete") {
                 continue;
             }
-            // What a shell echoes on the way differs; what it would run does not.
             let mut terminal = start(&environment, &shell, name, flags);
-            terminal.send(&format!("{typed}\t")).expect("typed");
-            terminal.flush().expect("sent");
-            std::thread::sleep(std::time::Duration::from_millis(1500));
-            // To the beginning of the line, so that the line is printed instead of run.
-            terminal.send("\u{1}echo it''is: \u{5}\n").expect("printed");
-            terminal.flush().expect("sent");
-            terminal.exp_string("itis:").unwrap_or_else(|error| panic!("{name}: {typed}: {error}"));
-            let line = terminal.read_line().expect("a line");
+            let line = complete(&mut terminal, typed);
             assert!(line.contains(wanted.trim()), "{name}: {typed}: {line}");
         }
     }
