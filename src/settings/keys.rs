@@ -18,6 +18,8 @@ pub enum KeyKind {
     Deadline,
     /// An address, a host name or a Host of ssh_config.
     Host,
+    /// The same, or nothing.
+    OptionalHost,
     /// An account name; may be empty.
     Account,
     /// A name that pfSense gives to aliases: letters, digits and `_`.
@@ -131,7 +133,7 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "service.interface" Name = r#""wan""# => "pfSense's name of the outside interface.";
     "service.description" Text = r#""KMS public — kms.viktorbarzin.me""# =>
         "Description of the rules, for people. Rules are never matched by it.";
-    "service.host" Text = r#""kms.viktorbarzin.me""# => "Public name of the service. Empty looks at no name.";
+    "service.host" OptionalHost = r#""kms.viktorbarzin.me""# => "Public name of the service. Empty looks at no name.";
     "service.public_address" OptionalAddress = r#""""# =>
         "Address the public name should have. Empty takes the firewall's own, where that is a public one.";
     "service.protocol" Word(&["kms", "tcp"]) = r#""kms""# =>
@@ -218,8 +220,8 @@ pub const KEYS: &[SettingKey] = setting_keys! {
 pub const VANTAGE_KEYS: &[SettingKey] = setting_keys! {
     "vantages.NAME.kind" Word(&["ssh", "check-host", "local"]) = r#""ssh""# =>
         "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.";
-    "vantages.NAME.host" Text = r#""""# => "ssh: address, name, or a Host of your ssh_config.";
-    "vantages.NAME.user" Text = r#""""# => "ssh: account. Empty leaves it to ssh_config.";
+    "vantages.NAME.host" OptionalHost = r#""""# => "ssh: address, name, or a Host of your ssh_config.";
+    "vantages.NAME.user" Account = r#""""# => "ssh: account. Empty leaves it to ssh_config.";
     "vantages.NAME.port" Number(1, 65_535) = "22" =>
         "ssh: port of its SSH server. Without it, ssh_config decides.";
     "vantages.NAME.identity" Path = r#""""# => "ssh: private key file.";

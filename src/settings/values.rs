@@ -175,7 +175,12 @@ pub fn shown_value(kind: KeyKind, text: &str) -> String {
 /// Checks a value's text against its key's kind.
 pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
     match kind {
-        KeyKind::Endpoint | KeyKind::Fingerprint | KeyKind::OptionalAddress if text.is_empty() => {
+        KeyKind::Endpoint
+        | KeyKind::Fingerprint
+        | KeyKind::OptionalAddress
+        | KeyKind::OptionalHost
+            if text.is_empty() =>
+        {
             Ok(())
         }
         KeyKind::Text | KeyKind::Path => {
@@ -199,7 +204,7 @@ pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
             Duration::ZERO => Err("it must be at least 1s".to_owned()),
             _ => Ok(()),
         },
-        KeyKind::Host => check_host_name(text),
+        KeyKind::Host | KeyKind::OptionalHost => check_host_name(text),
         KeyKind::Account => check_account(text),
         KeyKind::Name => check_name(text),
         KeyKind::Address | KeyKind::OptionalAddress => parse_address(text).map(drop),
@@ -218,13 +223,17 @@ pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
 
 fn check_host_name(text: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
+    let wrong = || {
+        let signs = "letters, digits, dots, hyphens and underscores, the first no hyphen";
+        format!("`{text}` is neither an address nor a host name ({signs})")
+    };
     if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) {
-        return Err(format!("`{text}` is neither an address nor a host name"));
+        return Err(wrong());
     }
     if let Ok((host, port)) = parse_endpoint(text) {
         return Err(format!("`{text}` holds a port; write host = \"{host}\" and port = {port}"));
     }
-    if !text.contains([':', '[', ']']) {
+    if !text.contains([':', '[', ']', '%']) {
         return Ok(());
     }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -232,14 +241,16 @@ fn check_host_name(text: &str) -> Result<(), String> {
     match (address.parse::<Ipv6Addr>(), bare) {
         (Ok(_), None) => Ok(()),
         (Ok(_), Some(bare)) => Err(format!("`{text}` has brackets; write host = \"{bare}\"")),
-        (Err(_), _) => Err(format!("`{text}` is neither an address nor a host name")),
+        (Err(_), _) => Err(wrong()),
     }
 }
 
 fn check_account(text: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
     if text.starts_with('-') || !text.bytes().all(plain) {
-        return Err(format!("`{text}` is not an account name"));
+        return Err(format!(
+            "`{text}` is not an account name (letters, digits and ._-@, the first no hyphen)"
+        ));
     }
     Ok(())
 }
@@ -322,6 +333,7 @@ mod tests {
             ("[::1", "neither"),
             ("[fw]", "neither"),
             ("::g", "neither"),
+            ("fw%h", "neither"),
         ] {
             let wording = check_host_name(typed).unwrap_err();
             assert!(wording.contains(said), "{typed}: {wording}");

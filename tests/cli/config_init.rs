@@ -100,8 +100,14 @@ fn reach_the_written_file(terminal: &mut PtySession, served: &Served) {
     terminal.exp_string("1688").expect("the port forward");
     answer(terminal, "Which one is the service?", "");
     answer(terminal, "What its server speaks", "");
-    answer(terminal, "Public name", "kms.example.net");
-    answer(terminal, "A host outside", "-");
+    for (question, wrong, right) in [
+        ("Public name", "-bad host!", "kms.example.net"),
+        ("A host outside", "-oProxyCommand=x@y", "-"),
+    ] {
+        answer(terminal, question, wrong);
+        terminal.exp_string(&format!("`{}` is n", wrong.trim_end_matches("@y"))).expect(question);
+        answer(terminal, question, right);
+    }
     answer(terminal, "Write", "");
 }
 
@@ -210,6 +216,27 @@ fn flags_answer_instead_of_a_person() {
     }
     environment.run(&["expose", "show", "--quiet"]).success();
     assert_eq!(mode(&environment.config_file()), 0o600);
+}
+
+#[test]
+fn flags_with_wrong_names_are_refused() {
+    for (flag, wanted) in [
+        ("--host=-oProxyCommand=x", "letters, digits, dots, hyphens"),
+        ("--service-host=-bad host!", "letters, digits, dots, hyphens"),
+        ("--service-host=http://kms.example.net", "letters, digits, dots, hyphens"),
+        ("--vantage=-oProxyCommand=x@y", "not an account name"),
+        ("--vantage=-oProxyCommand=x", "letters, digits, dots, hyphens"),
+        ("--vantage=root@", "letters, digits, dots, hyphens"),
+        ("--vantage=root@a b", "letters, digits, dots, hyphens"),
+    ] {
+        let environment = fresh();
+        let host = ["config", "init", "--host=127.0.0.1", "--port=1", flag];
+        let words = if flag.starts_with("--host") { &["config", "init", flag][..] } else { &host };
+        let refused = environment.run(words).fails_with(2);
+        assert!(refused.contains(wanted), "{flag}: {refused}");
+        assert!(!environment.config_file().exists(), "{flag}");
+        assert!(!environment.config_file().with_extension("toml.draft").exists(), "{flag}");
+    }
 }
 
 #[test]

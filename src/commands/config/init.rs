@@ -97,6 +97,31 @@ impl Args {
             _ => None,
         }
     }
+
+    /// Checks every answer that is given, before anything is asked or connected to.
+    fn check(&self) -> Result<()> {
+        let usage = |key: &str, problem| Failure::usage(format!("{key}: {problem}."));
+        for key in keys::KEYS {
+            if let Some(given) = self.given(key.path) {
+                values::check_value(key.kind, given).map_err(|problem| usage(key.path, problem))?;
+            }
+        }
+        let vantage = self.vantage.iter().try_for_each(|given| check_vantage(given));
+        vantage.map_err(|problem| usage("--vantage", problem))
+    }
+}
+
+/// Splits `USER@HOST` as ssh does; the account may be missing.
+fn split_vantage(answer: &str) -> (&str, &str) {
+    none_of(answer).rsplit_once('@').unwrap_or(("", none_of(answer)))
+}
+
+fn check_vantage(answer: &str) -> Result<(), String> {
+    let (user, host) = split_vantage(answer);
+    values::check_value(keys::KeyKind::Account, user)?;
+    let host_kind =
+        if answer.contains('@') { keys::KeyKind::Host } else { keys::KeyKind::OptionalHost };
+    values::check_value(host_kind, host)
 }
 
 /// A run of the wizard.
@@ -114,6 +139,7 @@ struct Wizard<'a> {
 pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
     let path = configuration_path(context)?;
     refuse_existing(&path)?;
+    arguments.check()?;
     let asks = context.terminal.interactive && !arguments.yes;
     if !asks {
         require_flags(context, arguments)?;
@@ -184,11 +210,7 @@ impl Wizard<'_> {
     fn answer_key(&mut self, key: &'static str, question: &str) -> Result<()> {
         let kind = keys::find_key(key).map_or(keys::KeyKind::Text, |key| key.kind);
         let answer = match self.arguments.given(key) {
-            Some(given) => {
-                values::check_value(kind, given)
-                    .map_err(|problem| Failure::usage(format!("{key}: {problem}.")))?;
-                given.clone()
-            }
+            Some(given) => given.clone(),
             None if self.asks => {
                 let check = |text: &str| values::check_value(kind, none_of(text));
                 let typed =
@@ -505,15 +527,14 @@ impl Wizard<'_> {
                 self.context.terminal,
                 "A host outside that you can log in to, to test from (USER@HOST; a dash: none)",
                 "-",
-                |_| Ok(()),
+                check_vantage,
             )?,
             None => return Ok(()),
         };
-        let answer = none_of(&answer);
-        if answer.is_empty() {
+        let (user, host) = split_vantage(&answer);
+        if host.is_empty() {
             return Ok(());
         }
-        let (user, host) = answer.split_once('@').unwrap_or(("", answer));
         self.set_answer("vantages.outside.host", host.to_owned())?;
         if user.is_empty() {
             return Ok(());
