@@ -274,8 +274,15 @@ impl Exporter<'_> {
         };
         self.opened = Some(opened);
         self.policy.note_answer();
-        if self.said.take().is_some() {
-            self.context.terminal.say("The firewall answers again.");
+        match reading.lists_unread() {
+            Some(error) => {
+                let account = "Which account may read pf's lists: `kmsctl runbook exporter`.";
+                self.say_trouble(&Failure::from(error).hint(account));
+            }
+            None if self.said.take().is_some() => {
+                self.context.terminal.say("The firewall answers again.");
+            }
+            None => {}
         }
         self.ask_for_customers().await;
         self.note_reading(&reading);
@@ -308,19 +315,24 @@ impl Exporter<'_> {
             self.policy.note_loss(TokioInstant::now());
         }
         self.pages.note_down(if refused { "refused" } else { "unreachable" });
+        if self.say_trouble(failure) && refused {
+            self.context.terminal.hint(
+                "There is no further login until a key or known_hosts file changes; after a change of the configuration, start the exporter anew.",
+            );
+        }
+    }
+
+    /// Says a trouble, and returns whether it is another than was said last.
+    fn say_trouble(&mut self, failure: &Failure) -> bool {
         if self.said.as_ref() == Some(&failure.message) {
-            return;
+            return false;
         }
         self.context.terminal.caution(&failure.message);
         for hint in &failure.hints {
             self.context.terminal.hint(hint);
         }
-        if refused {
-            self.context.terminal.hint(
-                "There is no further login until a key or known_hosts file changes; after a change of the configuration, start the exporter anew.",
-            );
-        }
         self.said = Some(failure.message.clone());
+        true
     }
 
     async fn ask_for_customers(&mut self) {
@@ -395,6 +407,7 @@ fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
     let configured = reading.configured.as_ref().ok();
     FirewallSample {
         at: reading.clock.now.as_second(),
+        lists_unread: reading.lists_unread().is_some(),
         sources: states.map(|states| states.sources.len() as u64),
         pf_enabled: pf.enabled,
         pf_states: pf.states,

@@ -21,6 +21,8 @@ type Labels = Vec<(&'static str, String)>;
 pub struct FirewallSample {
     /// Unix seconds of the firewall's clock.
     pub at: i64,
+    /// None of pf's lists could be read, so that no alert on them can fire.
+    pub lists_unread: bool,
     pub exposure: Option<Exposure>,
     pub sources: Option<u64>,
     pub pf_enabled: Option<bool>,
@@ -53,6 +55,14 @@ struct Seen {
     heartbeat: Option<Instant>,
     logins: u64,
     unanswered: u64,
+}
+
+impl Seen {
+    /// Returns why the firewall is not watched now.
+    fn outage(&self) -> Option<&'static str> {
+        let unread = self.sample.as_ref().is_some_and(|sample| sample.lists_unread);
+        self.down.or(unread.then_some("unread"))
+    }
 }
 
 /// What is served. A loop that did not come round for `still` stands still, and a look older than that is not current.
@@ -111,8 +121,10 @@ impl Pages for FirewallPages {
     fn check_readiness(&self, now: Instant) -> Result<(), &'static str> {
         let seen = self.lock();
         let current = |at: &Instant| now.saturating_duration_since(*at) <= self.still;
-        let ready = seen.down.is_none() && seen.answered.as_ref().is_some_and(current);
-        ready.then_some(()).ok_or("the firewall does not answer")
+        if seen.down.is_some() || !seen.answered.as_ref().is_some_and(current) {
+            return Err("the firewall does not answer");
+        }
+        seen.outage().map_or(Ok(()), |_| Err("none of pf's lists can be read"))
     }
 }
 
@@ -122,8 +134,9 @@ struct Page(Registry);
 impl Page {
     fn of_seen(seen: &Seen) -> Self {
         let mut page = Self(Registry::with_prefix("kmsctl"));
-        let up = seen.sample.is_some() && seen.down.is_none();
-        page.gauge("up", "1 while the firewall answers", Some(u64::from(up)));
+        let outage = seen.outage();
+        let up = seen.sample.is_some() && outage.is_none();
+        page.gauge("up", "1 while the firewall answers what is asked of pf", Some(u64::from(up)));
         let build = (own_build_labels(), 1);
         page.gauges("build_info", "Version of kmsctl, and the commit it was built from", [build]);
         page.counter("logins", "Logins that were tried", Some(seen.logins));
@@ -134,8 +147,8 @@ impl Page {
         );
         page.gauges(
             "down",
-            "Why the firewall does not answer",
-            seen.down.map(|why| (vec![("reason", why.to_owned())], 1)),
+            "Why the firewall does not answer what is asked of pf",
+            outage.map(|why| (vec![("reason", why.to_owned())], 1)),
         );
         let Some(sample) = &seen.sample else {
             return page;
@@ -342,6 +355,19 @@ mod tests {
         assert_eq!(pages.check_readiness(now), Ok(()));
         let later = now + Duration::from_secs(61);
         assert!(pages.check_readiness(later).is_err() && pages.check_health(later).is_err());
+
+        let blind = FirewallSample { lists_unread: true, armed: Some(1), ..Default::default() };
+        pages.note_sample(blind, now);
+        let page = pages.print_page(false);
+        for line in [
+            "kmsctl_up 0",
+            "kmsctl_down{reason=\"unread\"} 1",
+            "kmsctl_looks_unanswered_total 0",
+            "kmsctl_rollbacks_armed 1",
+        ] {
+            assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
+        }
+        assert!(pages.check_readiness(now).is_err() && pages.check_health(now).is_ok());
 
         pages.note_down("refused");
         let page = pages.print_page(false);

@@ -503,6 +503,14 @@ fn whole(info: Info, program: &str) -> Answer<Info> {
 }
 
 impl Reading {
+    /// Returns why, where none of pf's lists (rules, translation, status) could be read.
+    pub fn lists_unread(&self) -> Option<&FactError> {
+        let Self { rules: Err(error), translation: Err(_), info: Err(_), .. } = self else {
+            return None;
+        };
+        Some(error)
+    }
+
     /// Returns whether the ruleset was being loaded each time that it was asked.
     pub fn is_raced(&self) -> bool {
         let busy = |error: Option<&FactError>| matches!(error, Some(FactError::Busy { .. }));

@@ -257,6 +257,76 @@ fn the_record_knows_who_is_gone() {
     assert_eq!(mode.mode() & 0o777, 0o600);
 }
 
+/// A page without any of pf's numbers fires no alert on them, so that the page itself must be the alarm.
+#[test]
+fn unread_lists_of_pf_are_an_outage() {
+    const UNREAD: &str = "kmsctl_down{reason=\"unread\"} 1";
+    const BEGINNING: &str = "warning: The firewall cannot answer: ";
+    let check_outage = |running: &Running| {
+        let page = running.page_with(UNREAD);
+        assert!(page.contains("kmsctl_up 0\n"), "{page}");
+        let (status, why) = running.get("/readyz");
+        assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+        assert!(why.contains("pf's lists"), "{why}");
+        page
+    };
+    let said =
+        |talk: &[String], words: &str| talk.iter().filter(|line| line.contains(words)).count();
+    let served = Served::start("denied");
+    let running = Running::start(&served.reached_from(TestEnvironment::new()), &[]);
+    let page = check_outage(&running);
+    assert!(page.contains("kmsctl_rollbacks_armed 0\n"), "what is read is shown: {page}");
+    let (_, talk) = running.stop();
+    assert_eq!(said(&talk, BEGINNING), 1, "{talk:?}");
+
+    for (transport, account) in [("openssh", ""), ("russh", "sudo-pfctl")] {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        let mark = live.firewall.file("denied");
+        live.answer_pfctl(
+            transport,
+            "*) if [ -e \"$BOX/denied\" ]; then echo 'pfctl: /dev/pf: Permission denied' >&2; exit 1; fi; exec \"$PFCTL\" \"$@\" ;;",
+        );
+        let sudo = live.firewall.file("sudo");
+        write_program(
+            &sudo,
+            &format!(
+                "#!/bin/sh\n[ \"$1\" = -n ] && shift\nif [ -e '{}' ]; then echo 'sudo: a password is required' >&2; exit 1; fi\nexec \"$@\"\n",
+                mark.display()
+            ),
+        );
+        let file = live.environment.home().join(".config/kmsctl/config.toml");
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        live.environment.write_config(
+            &text
+                .replace("[firewall]\n", &format!("[firewall]\nbecome = \"{account}\"\n"))
+                .replace(
+                    "[firewall.paths]\n",
+                    &format!("[firewall.paths]\nsudo = \"{}\"\n", sudo.display()),
+                ),
+        );
+        let allow = || std::fs::remove_file(&mark).expect("it was denied");
+        let deny = || std::fs::write(&mark, "").expect("a mark");
+        deny();
+        let running = Running::start(&live.environment, &[]);
+        check_outage(&running);
+        allow();
+        let page = running.page_with("kmsctl_up 1");
+        assert!(!page.contains("kmsctl_down"), "{page}");
+        assert!(page.contains("kmsctl_exposure_state{state=\"open\"} 1\n"), "{page}");
+        let (status, _) = running.get("/readyz");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        deny();
+        let page = check_outage(&running);
+        assert!(!page.contains("kmsctl_exposure_state"), "{page}");
+        std::thread::sleep(Duration::from_secs(2));
+        let (_, talk) = running.stop();
+        assert_eq!(said(&talk, BEGINNING), 2, "{transport}: {talk:?}");
+        assert_eq!(said(&talk, "The firewall answers again."), 1, "{talk:?}");
+    }
+}
+
 /// Failures lock the operator out; so one is enough.
 #[test]
 fn a_refused_login_is_not_repeated() {
