@@ -277,7 +277,7 @@ impl Draft<'_> {
         }
         let count = self.pair.passes.len();
         let is_as_it_was = self.is_filter_as_it_was(change);
-        let stand_beside = puts_back && !self.pair.is_ours;
+        let stand_beside = self.is_in_place || puts_back && !self.pair.is_ours;
         if count > 1 && !is_as_it_was && !stand_beside && (!closes || self.forward().is_none()) {
             return unclear(count, "filter rules");
         }

@@ -430,6 +430,16 @@ fn a_disabled_copy_stops_no_change() {
             }
         }
     }
+    // The filter rules are joined to the copy, and count as the port's once both forwards are disabled.
+    let unlinked = forward(|rule| rule["associated-rule-id"] = json!(""));
+    let second = pass(|rule| rule["tracker"] = json!("1700000001"));
+    let linked = forward(|rule| rule["disabled"] = json!(""));
+    let open = of_lists(vec![linked, unlinked], vec![pass(|_| {}), second], ours());
+    let (swap, closed) =
+        edit_sections(&open, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
+    let closed = Configured { sections: closed, ..Configured::default() }.shaped_for(&service());
+    let back = ConfigurationEdit::PutBack { records: Box::new(swap.before), alias: false };
+    assert_eq!(edit_sections(&closed, &back, &service(), &IDS).unwrap().1, open.sections);
     let two = of_lists(vec![forward(|_| {}), forward(|_| {})], vec![pass(|_| {})], ours());
     assert_eq!(swap_of(&two, &ConfigurationEdit::Disable), Err(RefusalCode::Ambiguous));
 }
