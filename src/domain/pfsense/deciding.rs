@@ -373,6 +373,29 @@ fn matches_service(
     }
 }
 
+/// Says whether a filter rule matches what a port forward leads elsewhere than to the service.
+pub(super) fn matches_led_elsewhere(
+    configured: &Configured,
+    rule: &FilterRule,
+    forward: &NatRule,
+    service: &ReadRequest,
+) -> bool {
+    let inside = forward.local_port.as_deref().unwrap_or_default();
+    let ports = ranges_of_port(&configured.aliases, inside, 0).unwrap_or_default();
+    let Some((port, _)) = ports.first() else {
+        return false;
+    };
+    let target = forward.target.as_deref().unwrap_or_default().trim();
+    let nets = members_of_text(&configured.aliases, target).unwrap_or_default();
+    let own = IpNet::from(service.address);
+    let mut elsewhere = nets.iter().filter(|net| **net != own || *port != service.port);
+    elsewhere.any(|net| {
+        let (alias, address) = (target.to_owned(), net.addr());
+        let led = ReadRequest { alias, address, port: *port, ..service.clone() };
+        matches_service(configured, rule, &led) == Some(true)
+    })
+}
+
 /// Says whether a side is addresses of the firewall itself, also where those are leased.
 fn is_of_firewall(configured: &Configured, side: &Side) -> bool {
     let word = side.network.as_deref().unwrap_or_default().trim();

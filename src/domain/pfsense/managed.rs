@@ -1,12 +1,9 @@
 //! Which records of config.xml are the service's: the one finder, for the screen and for every edit. By port, interface,
 //! target and association; never by description or position. A filter rule that others need too is named, not taken.
 
-use ipnet::{IpNet, Ipv4Net};
-
-use super::config::{
-    ReadRequest, members_of_text, port_field_covers, port_field_is, ranges_of_port,
-};
+use super::config::{ReadRequest, port_field_covers, port_field_is};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
+use super::deciding::matches_led_elsewhere;
 use crate::domain::service::Service;
 use crate::text::quoted;
 
@@ -242,42 +239,19 @@ fn carries(
     other: &NatRule,
     service: &ReadRequest,
 ) -> bool {
-    let aliases = configured.aliases.as_slice();
     let id = association_of(other.association.as_ref());
     let is_its_own = |rule: &FilterRule| {
         !rule.disabled && id.is_some() && association_of(rule.association.as_ref()) == id
     };
-    let depends = !other.disabled
+    let depends = !rule.disabled
+        && !other.disabled
         && !other.nordr
         && !other.passes_by_itself()
         && !configured.all_filter.iter().any(is_its_own);
-    let inside = other.local_port.as_deref().unwrap_or_default();
-    let ports = ranges_of_port(aliases, inside, 0).unwrap_or_default();
-    let (Some((port, _)), true) = (ports.first(), depends && !rule.disabled) else {
-        return false;
-    };
-    let to = &rule.destination;
-    let target = other.target.as_deref().unwrap_or_default();
-    let (address, network) = (to.address.as_deref(), to.network.as_deref());
-    let held = match (address.filter(|text| !text.is_empty()), network) {
-        (Some(address), _) => members_of_text(aliases, address),
-        (None, Some(name)) if !name.is_empty() => {
-            let mut interfaces = configured.interfaces.iter();
-            interfaces.find(|interface| interface.name == name).map(InterfaceConfig::rule_networks)
-        }
-        (None, _) => Some(vec![IpNet::V4(Ipv4Net::default())]),
-    };
-    let leads_to = members_of_text(aliases, target).unwrap_or_default();
-    let own = IpNet::from(service.address);
-    let mut elsewhere = leads_to.iter().filter(|net| **net != own || *port != service.port);
-    let is_held = held.is_some_and(|held| {
-        elsewhere.any(|net| held.iter().any(|held| held.contains(net)) != to.not)
-    });
     let interface = rule.interface.as_deref().unwrap_or_default();
-    is_held
+    depends
         && configured.covers_interface(interface, &other.interface)
-        && (to.port.as_deref().unwrap_or_default().is_empty()
-            || port_field_covers(aliases, to.port.as_deref(), *port, 0))
+        && matches_led_elsewhere(configured, rule, other, service)
 }
 
 /// Says whether a rule that is joined to the service's forward can be its filter rule, as it is or once it is repaired: it
