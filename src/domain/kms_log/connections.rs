@@ -57,6 +57,18 @@ impl OpenConnection {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many connections were looked at on this thread: what a line costs, on however busy a machine.
+    pub static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts a look at a connection, in tests alone.
+fn note_look() {
+    #[cfg(test)]
+    LOOKS.set(LOOKS.get() + 1);
+}
+
 /// The set of open connections, in the order they were accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Open {
@@ -231,7 +243,7 @@ impl Open {
     /// Walks the connections from `first` on that had no request so far, oldest first.
     pub fn silent_connections(&self, first: u64) -> impl Iterator<Item = (u64, &OpenConnection)> {
         let silent = self.silent.range(first..);
-        silent.filter_map(|number| Some((*number, self.connections.get(number)?)))
+        silent.filter_map(|number| Some((*number, self.get(*number)?)))
     }
 
     /// Returns whether every open connection is from one address, and that is this one.
@@ -260,6 +272,7 @@ impl Open {
     }
 
     pub fn get(&self, number: u64) -> Option<&OpenConnection> {
+        note_look();
         self.connections.get(&number)
     }
 
@@ -274,7 +287,10 @@ impl Open {
 
     /// Walks the connections, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &OpenConnection)> {
-        self.connections.iter().map(|(number, connection)| (*number, connection))
+        self.connections.iter().map(|(number, connection)| {
+            note_look();
+            (*number, connection)
+        })
     }
 
     pub fn len(&self) -> usize {
