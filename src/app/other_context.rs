@@ -1,11 +1,10 @@
-//! Another context of the same configuration beside this run's own: its settings, and the commands that lead there.
+//! Another context of the same configuration beside this run's own.
 
 use std::sync::OnceLock;
 
 use super::Context;
 use crate::error::Result;
 use crate::settings::{Layers, Settings};
-use crate::terminal::pasted::quoted_for_shell;
 
 impl Context {
     /// Reads the configuration in another of its contexts.
@@ -32,15 +31,5 @@ impl Context {
             config_named: self.config_named.clone(),
             seen: OnceLock::new(),
         })
-    }
-
-    /// Returns a command for another context, with the flags that lead there.
-    pub fn command_in_context(&self, name: &str, command: &str) -> String {
-        let file = self.config_named.as_ref().map(|path| path.to_string_lossy());
-        let variable = self.environment.variable("KMSCTL_CONFIG").filter(|_| !self.demo);
-        let config = file.as_deref().or(variable).map(quoted_for_shell);
-        let config = config.map(|path| format!("--config {path} ")).unwrap_or_default();
-        let demo = if self.demo { "--demo " } else { "" };
-        format!("kmsctl {config}{demo}--context {name} {command}")
     }
 }

@@ -86,15 +86,14 @@ fn check_primary(context: &Context, peer: &str, reading: &Reading, command: &str
         return Err(refused(format!(
             "{own} is the CARP backup: rules are changed on the primary, which hands them on."
         ))
-        .hint(context.command_in_context(peer, command)));
+        .hint(format!("kmsctl --context {peer} {command}")));
     }
     let Some(sentence) = unclear_primary(context, peer, reading) else {
         return Ok(());
     };
-    let by_itself = |name: &str, command: &str| {
-        format!("`{}`", context.command_in_context(name, &format!("--alone {command}")))
+    let both = |command: &str| {
+        [own, peer].map(|name| format!("`kmsctl --context {name} --alone {command}`")).join("; ")
     };
-    let both = |command: &str| [by_itself(own, command), by_itself(peer, command)].join("; ");
     Err(refused(sentence)
         .hint(format!("Look at both: {}", both("doctor --problems")))
         .hint(format!("Or change each node by itself: {}", both(command))))
@@ -190,8 +189,8 @@ async fn wait_for_peer(
             format!("{own} is as wanted, and {peer} not, or not provably: {}", failure.message);
         let mut unproven = Failure::new(kind, message);
         unproven.hints = failure.hints;
-        let look = context.command_in_context(peer, "--alone expose show");
-        unproven.hint(format!("See what {peer} has: `{look}`")).hint(format!(
+        let look = format!("`kmsctl --context {peer} --alone expose show`");
+        unproven.hint(format!("See what {peer} has: {look}")).hint(format!(
             "{own} sends its rules again by Status > Filter Reload > Force Config Sync in its GUI."
         ))
     })

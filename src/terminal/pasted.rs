@@ -17,8 +17,16 @@ pub struct Carried(Vec<CarriedFlags>);
 pub struct CarriedFlags {
     program: &'static str,
     flags: String,
+    /// Those of a command that names a context of its own.
+    flags_elsewhere: String,
     commands: Vec<String>,
 }
+
+const OWN_PROGRAM: &str = "kmsctl";
+/// How a command of ours for another context begins.
+const ELSEWHERE: &str = "--context ";
+/// What is of the context of this run alone.
+const OF_CONTEXT: [&str; 2] = ["--context", "--alone"];
 
 /// Fields of data that hold a command, or a sentence with one.
 const FIELDS: &[&str] = &["fix", "hint", "hints", "message", "next", "undo"];
@@ -30,15 +38,21 @@ impl CarriedFlags {
         flags: &[(&str, Option<&str>)],
         commands: Vec<String>,
     ) -> Self {
-        let written = flags.iter().map(|(flag, value)| match value {
-            Some(value) => format!("{flag} {}", quoted_for_shell(value)),
-            None => (*flag).to_owned(),
-        });
-        let flags: Vec<String> = written.collect();
-        Self { program, flags: flags.join(" "), commands }
+        let written = |(flag, value): &(&str, Option<&str>)| match value {
+            Some(value) => format!("{flag} {} ", quoted_for_shell(value)),
+            None => format!("{flag} "),
+        };
+        let elsewhere = flags.iter().filter(|(flag, _)| !OF_CONTEXT.contains(flag));
+        Self {
+            program,
+            flags: flags.iter().map(written).collect(),
+            flags_elsewhere: elsewhere.map(written).collect(),
+            commands,
+        }
     }
 
-    /// Puts the flags into every command of a text. One that has flags of its own keeps to those.
+    /// Puts the flags into every command of a text. One that names a context of its own gets the others; one with other flags
+    /// keeps to those.
     fn put_into_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut carried = String::new();
         let mut copied = 0;
@@ -48,10 +62,16 @@ impl CarriedFlags {
             let Some(rest) = text.get(after - 1..).and_then(|rest| rest.strip_prefix(' ')) else {
                 continue;
             };
-            if before.is_none_or(|before| !is_of_word(before)) && self.begins_with_command(rest) {
+            let flags = if self.begins_with_command(rest) {
+                &self.flags
+            } else if self.program == OWN_PROGRAM && rest.starts_with(ELSEWHERE) {
+                &self.flags_elsewhere
+            } else {
+                continue;
+            };
+            if before.is_none_or(|before| !is_of_word(before)) {
                 carried.push_str(text.get(copied..after).unwrap_or_default());
-                carried.push_str(&self.flags);
-                carried.push(' ');
+                carried.push_str(flags);
                 copied = after;
             }
         }
@@ -172,6 +192,10 @@ mod tests {
                 format!("Keep it: kmsctl {flags} keep 7; or `kmsctl {flags} undo 7`."),
             ),
             ("(kmsctl history)", format!("(kmsctl {flags} history)")),
+            (
+                "`kmsctl --context office --alone status`",
+                format!("`kmsctl {flags} --context office --alone status`"),
+            ),
             (
                 "`kmsctl history`, or `kubectl logs POD -c x`; `kubectl describe pod POD`",
                 format!(

@@ -164,7 +164,7 @@ fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Resu
     let mut failure = Failure::new(kind, sentence);
     for (answer, command) in failed {
         let name = &answer.context;
-        failure = failure.hint(context.command_in_context(name, &format!("--alone {command}")));
+        failure = failure.hint(format!("kmsctl --context {name} --alone {command}"));
     }
     Err(failure)
 }
