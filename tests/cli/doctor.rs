@@ -68,10 +68,10 @@ fn a_broken_kubectl_is_one_cause() {
             program(&kubectl, script);
         }
         let path = kubectl.display().to_string();
-        let told = environment.variable("KMSCTL_CLUSTER_KUBECTL", path).run(&["doctor"]);
-        assert!(told.stdout.contains("\nkubectl "), "{script}: {told}");
+        let shown = environment.variable("KMSCTL_CLUSTER_KUBECTL", path).run(&["doctor"]);
+        assert!(shown.stdout.contains("\nkubectl "), "{script}: {shown}");
         let same = "For the same reason (service, address, announcement, endpoints, pod, kubectl-rights, notifier).";
-        assert!(told.stdout.contains(same), "{script}: {told}");
+        assert!(shown.stdout.contains(same), "{script}: {shown}");
     }
 }
 

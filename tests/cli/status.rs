@@ -314,7 +314,7 @@ fn a_denied_look_is_no_verdict() {
     }
 }
 
-/// What half of the answers rest on is among the findings that a screen shows, whatever else is wrong.
+/// What half of the answers rest on is among the findings that a screen shows, and what else is wrong behind it.
 #[test]
 fn a_screen_names_what_leaves_much_unread() {
     for (name, value) in [
@@ -330,8 +330,8 @@ fn a_screen_names_what_leaves_much_unread() {
             let first = shown.stdout.lines().next().unwrap_or_default();
             assert!(first.starts_with("WRONG") && first.contains("/php is not on"), "{shown}");
             assert!(shown.stdout.lines().count() < 24, "{shown}");
-            let told = shown.stdout.matches("/php").count();
-            assert_eq!(told, 1, "{shown}");
+            let count = shown.stdout.matches("/php").count();
+            assert_eq!(count, 1, "{shown}");
             let named = environment.demo(&[words, &["-o", "json"]].concat()).stdout;
             assert!(named.contains("\"check\": \"php\""), "{named}");
         }
