@@ -136,11 +136,10 @@ impl<'a> Situation<'a> {
     pub fn present(&self) -> Result<PlanBasis<'_>> {
         let exposure = self.exposure()?;
         let entries = self.reading.alias_table.as_ref().ok();
-        let is_named = exposure.nat.loaded || exposure.filter.loaded;
         let differs = entries.and_then(|entries| exposure.alias.find_table_difference(entries));
         Ok(PlanBasis {
             configured: require_answer(&self.reading.configured)?,
-            is_alias_stale: is_named && differs.is_some(),
+            is_alias_stale: exposure.is_any_loaded() && differs.is_some(),
             exposure,
             service: self.service,
             sources: self.sources(),

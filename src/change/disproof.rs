@@ -27,25 +27,18 @@ pub(super) fn contradiction(
             promised.map(State::lets_in)
         }
     };
-    match opens {
+    let not_closed = exposure.not_closed_clause().filter(|_| !state.lets_in());
+    match (opens, not_closed) {
         // With caps and without are two states, and one was promised; behind a rule of others the pair is half.
-        Some(true) if promised.map_or(!state.lets_in(), |promised| promised != state) => {
+        (Some(true), _) if promised.map_or(!state.lets_in(), |promised| promised != state) => {
             return Some(format!("The rules are written, but the service is {state}: {why}"));
         }
         // A path of others is left as it is, and what it leaves open is not closed.
-        Some(false) if !state.lets_in() && exposure.lets_in() != Some(false) => {
-            let paths = exposure.told_paths();
-            let but = if exposure.paths.is_empty() {
-                "it is not known whether the service is closed"
-            } else {
-                "the service is not closed"
-            };
-            return Some(format!("The pair is disabled, but {but}: {paths}"));
-        }
-        Some(false) if state.lets_in() => {
+        (Some(false), Some(but)) => return Some(format!("The pair is disabled, but {but}")),
+        (Some(false), None) if state.lets_in() => {
             return Some(format!("The rules are gone, but the service is still {state}: {why}"));
         }
-        Some(false)
+        (Some(false), None)
             if matches!(promised, Some(State::Closed | State::Absent))
                 && is_half_loaded(exposure) =>
         {
@@ -95,7 +88,7 @@ pub(super) fn contradicting_caps(plan: &Draft, exposure: &Exposure) -> Option<St
 /// table else.
 pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Option<String> {
     let alias = &exposure.alias;
-    if !exposure.nat.loaded && !exposure.filter.loaded {
+    if !exposure.is_any_loaded() {
         return None;
     }
     let name = &alias.name;

@@ -170,13 +170,31 @@ impl Exposure {
     }
 
     /// Lists the paths that kmsctl does not manage, in one sentence; where there is none, what could hold some and is not read.
-    pub fn told_paths(&self) -> String {
+    pub fn paths_sentence(&self) -> String {
         let clauses = self.foreign_paths().map(|path| path.path_clause() + &path.caps_clause());
         let clauses: Vec<String> = clauses.collect();
         if clauses.is_empty() {
             return self.unread_anchors().join(" ");
         }
         format!("{}.", clauses.join("; "))
+    }
+
+    /// Says in a clause that the service is not closed, or that it is not known, and by what; `None` where it is closed.
+    pub fn not_closed_clause(&self) -> Option<String> {
+        if self.lets_in() == Some(false) {
+            return None;
+        }
+        let words = if self.paths.is_empty() {
+            "it is not known whether the service is closed"
+        } else {
+            "the service is not closed"
+        };
+        Some(format!("{words}: {}", self.paths_sentence()))
+    }
+
+    /// Returns whether pf has one of the pair's rules.
+    pub fn is_any_loaded(&self) -> bool {
+        self.nat.loaded || self.filter.loaded
     }
 
     /// Lists, in a clause each, the paths beside the managed pair that let in for certain and cap no source.

@@ -71,20 +71,21 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
         let present = present.map_err(|unread| unread.hint(&by_hand))?;
         let exposure = present.exposure;
         let end = !arguments.keep_states;
-        match plan::plan_revoke(&present, arguments.delete, end, terms)? {
+        let planned = plan::plan_revoke(&present, arguments.delete, end, terms)?;
+        match (planned, exposure.not_closed_clause()) {
             // Nothing of the pair is left to close, and the service is not closed.
-            Planned::NothingToDo(sentence) if exposure.lets_in() != Some(false) => {
+            (Planned::NothingToDo(sentence), Some(but)) => {
                 Err(Failure::new(
                     FailureKind::Unproven,
-                    format!("{sentence} The service is not closed: {}", exposure.told_paths()),
+                    format!("{sentence} {}", plan::as_sentence(&but)),
                 )
                 .hint("kmsctl does not manage these paths: switch them off in pfSense (Firewall > NAT and Firewall > Rules)."))
             }
             // Closed already; connections from before may still be alive.
-            Planned::NothingToDo(sentence) if end => {
+            (Planned::NothingToDo(sentence), None) if end => {
                 connections_only(&situation, sentence, terms)
             }
-            planned => Ok(planned),
+            (planned, _) => Ok(planned),
         }
     };
     let closed =

@@ -102,7 +102,7 @@ fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Fin
         findings.extend((judged.result != CheckResult::Ok).then_some(judged));
     }
     let intended = expected.or_else(|| Expected::of(exposure));
-    let paths = exposure.told_paths();
+    let paths = exposure.paths_sentence();
     let others = exposure.why.iter().skip(1).filter(|reason| {
         let is_path = reason.code == "other-path";
         let said = |found: &Finding| {

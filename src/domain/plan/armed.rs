@@ -54,7 +54,7 @@ pub(super) fn nothing_to_open(
 pub(super) fn paths_beside(present: &PlanBasis<'_>) -> Option<String> {
     let exposure = present.exposure;
     exposure.foreign_paths().next()?;
-    let paths = exposure.told_paths();
+    let paths = exposure.paths_sentence();
     Some(format!(
         "Beside the managed pair, {paths} kmsctl names such paths and never changes them: `kmsctl expose show`"
     ))

@@ -312,7 +312,7 @@ fn plan_closing(
     }
     let enabled =
         nat.is_some_and(|rule| !rule.disabled) || filter.is_some_and(|rule| !rule.disabled);
-    let loaded = present.exposure.nat.loaded || present.exposure.filter.loaded;
+    let loaded = present.exposure.is_any_loaded();
     if !delete && !enabled && !loaded {
         let why = format!("both rules are disabled already, and the exposure is {state}.");
         return closed_already(present, asked, &why);

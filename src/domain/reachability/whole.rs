@@ -157,7 +157,7 @@ fn state_fault(exposure: &Exposure, fix: &str) -> Finding {
 fn foreign_fault(exposure: &Exposure) -> Option<Finding> {
     let certain = exposure.foreign_paths().any(|path| path.certain);
     let evidence =
-        format!("{}: beside the managed pair, {}", exposure.state, exposure.told_paths());
+        format!("{}: beside the managed pair, {}", exposure.state, exposure.paths_sentence());
     certain.then(|| Finding::wrong(CHECK, evidence, FOREIGN))
 }
 
@@ -177,7 +177,7 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
         }
         State::Half => match foreign_fault(exposure) {
             Some(fault) => {
-                let paths = exposure.told_paths();
+                let paths = exposure.paths_sentence();
                 let evidence = format!(
                     "{}: the pair is closed, and the service is not: {paths}",
                     exposure.state
