@@ -14,11 +14,16 @@ use crate::domain::plan::{self, Live, PlanBasis};
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
-use crate::pfsense::questions::{Question, Reading};
+use crate::pfsense::questions::{FactError, Question, Reading};
 
 /// The questions whose answers [`Situation::exposure`] needs.
-pub const QUESTIONS: &[Question] =
-    &[Question::Rules, Question::Translation, Question::Info, Question::Configured];
+pub const QUESTIONS: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::AliasTable,
+    Question::Configured,
+];
 
 #[derive(Debug)]
 pub struct Situation<'a> {
@@ -59,6 +64,7 @@ impl<'a> Situation<'a> {
             filter,
             nat,
             enabled: reading.info.as_ref().map_or(true, |info| info.enabled),
+            alias_table: reading.alias_table.as_deref().ok(),
         };
         let judge = || exposure::judge(configured, loaded, self.service);
         Ok(reading.exposure.get_or_init(judge))
@@ -94,6 +100,12 @@ impl<'a> Situation<'a> {
             answer_or_warning(&self.reading.info, "Whether pf is enabled", &mut warnings);
             let configured = &self.reading.configured;
             answer_or_warning(configured, "What is configured", &mut warnings);
+            let alias = &self.reading.alias_table;
+            // Where pf has no such table, the rules name the address itself.
+            let is_unread = !matches!(alias, Err(FactError::NotAsked | FactError::NoTable { .. }));
+            if is_unread && self.exposure().is_ok_and(Exposure::is_any_loaded) {
+                answer_or_warning(alias, "What pf's table of the alias holds", &mut warnings);
+            }
         }
         warnings
     }
@@ -135,11 +147,8 @@ impl<'a> Situation<'a> {
     /// Returns what plans about the configuration are made from; it must have been read.
     pub fn present(&self) -> Result<PlanBasis<'_>> {
         let exposure = self.exposure()?;
-        let entries = self.reading.alias_table.as_ref().ok();
-        let differs = entries.and_then(|entries| exposure.alias.find_table_difference(entries));
         Ok(PlanBasis {
             configured: require_answer(&self.reading.configured)?,
-            is_alias_stale: exposure.is_any_loaded() && differs.is_some(),
             exposure,
             service: self.service,
             sources: self.sources(),

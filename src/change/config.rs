@@ -31,20 +31,20 @@ use crate::text::counted;
 pub(super) const PROOF: &[Question] = &[
     Question::Rules,
     Question::Translation,
-    Question::Info,
-    Question::AliasTable,
-    Question::States(None),
     Question::Configured,
+    Question::Dispensable(&Question::Info),
+    Question::Dispensable(&Question::AliasTable),
+    Question::Dispensable(&Question::States(None)),
 ];
 /// What plans about the configuration are made from.
 pub const CHANGING: &[Question] = &[
     Question::Rules,
     Question::Translation,
-    Question::Info,
-    Question::Table,
-    Question::AliasTable,
-    Question::States(None),
     Question::Configured,
+    Question::Dispensable(&Question::Info),
+    Question::Dispensable(&Question::Table),
+    Question::Dispensable(&Question::AliasTable),
+    Question::Dispensable(&Question::States(None)),
 ];
 /// What comes first on a full disk, also of what is done by hand.
 const MAKE_ROOM: &str = "Make room first, also before a change in the GUI: pfSense takes a configuration that was cut by a full disk for a success.";
@@ -322,10 +322,9 @@ fn speaks_against(
         Some(Err(why)) => return Some(unread_clause(&why)),
         None => return Some(unread_clause("nothing was read afterwards.")),
     };
-    let members = reading.map(|reading| &reading.alias_table);
     disproof::contradiction(wanted.change, wanted.plan.change.turns_exposure(), exposure)
         .or_else(|| disproof::contradicting_caps(&wanted.plan.change, exposure))
-        .or_else(|| disproof::of_alias(exposure, members?))
+        .or_else(|| disproof::of_alias(exposure, &reading?.alias_table))
 }
 
 fn unread_clause(why: &str) -> String {

@@ -87,23 +87,18 @@ pub(super) fn contradicting_caps(plan: &Draft, exposure: &Exposure) -> Option<St
 /// Says how pf's table of the alias differs from the configuration, where a rule in force may name it: pfSense makes no
 /// table else.
 pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Option<String> {
-    let alias = &exposure.alias;
-    if !exposure.is_any_loaded() {
-        return None;
-    }
-    let name = &alias.name;
-    let entries = match table {
-        Ok(entries) => entries,
-        // The rules name the address itself.
-        Err(FactError::NoTable { .. }) => return None,
-        Err(error) => {
-            return Some(format!(
-                "The rules are loaded, but pf's table of the alias {name} could not be read: {error}."
-            ));
+    match table {
+        // Where pf has no such table, the rules name the address itself.
+        Ok(_) | Err(FactError::NoTable { .. }) => {
+            exposure.finding_of_code("alias-stale").map(|stale| stale.message.clone())
         }
-    };
-    let differs = alias.find_table_difference(entries)?;
-    Some(format!("The rules are loaded, but {differs}."))
+        Err(error) => exposure.is_any_loaded().then(|| {
+            let name = &exposure.alias.name;
+            format!(
+                "The rules are loaded, but pf's table of the alias {name} could not be read: {error}."
+            )
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -116,7 +111,7 @@ mod tests {
 
     /// What is judged of these rules of pf's.
     fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
-        let loaded = Loaded { filter, nat, enabled: true };
+        let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
         let configured = fixtures::configured();
         exposure::judge(Some(&configured), loaded, &fixtures::service())
     }
@@ -150,7 +145,7 @@ mod tests {
         configured.nat.iter_mut().for_each(|forward| forward.disabled = true);
         configured.filter.iter_mut().for_each(|rule| rule.disabled = true);
         let judged = |filter: &[Rule], nat: &[Rule]| {
-            let loaded = Loaded { filter, nat, enabled: true };
+            let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
             exposure::judge(Some(&configured), loaded, &fixtures::service())
         };
         let shut = [fixtures::block_table(), fixtures::default_deny()];

@@ -23,19 +23,16 @@ const LOOK: &[Question] = &[
 /// How long is waited between two looks at it.
 const BETWEEN: Duration = Duration::from_secs(2);
 
-/// Returns the questions, and where the firewall is a node of a pair the one for its role.
+/// Returns the questions, and where the firewall is a node of a pair the one for its role. Of changes, those of the rules alone
+/// ask for the alias's table.
 pub(super) fn with_role(context: &Context, questions: &[Question]) -> Vec<Question> {
     let mut questions = questions.to_vec();
     let is_paired = context.settings.firewall.peer.is_some();
-    if is_paired && is_about_rules(&questions) && !questions.contains(&Question::Interfaces) {
+    let is_about_rules = questions.iter().any(|asked| *asked.itself() == Question::AliasTable);
+    if is_paired && is_about_rules && !questions.contains(&Question::Interfaces) {
         questions.push(Question::Interfaces);
     }
     questions
-}
-
-/// A change of the rules alone asks for the alias's table.
-fn is_about_rules(questions: &[Question]) -> bool {
-    questions.contains(&Question::AliasTable)
 }
 
 pub(super) fn is_wanted(context: &Context, draft: &Draft) -> bool {
@@ -255,7 +252,7 @@ mod tests {
     #[test]
     fn each_half_of_a_sync_is_missed() {
         let filter = [default_deny(), block_table(), pass()];
-        let loaded = Loaded { filter: &filter, nat: &[rdr()], enabled: true };
+        let loaded = Loaded { filter: &filter, nat: &[rdr()], enabled: true, alias_table: None };
         let primary = judge(Some(&configured()), loaded, &service());
         assert_eq!(find_difference(&primary, &primary), None);
         let changed = |change: fn(&mut Exposure)| {

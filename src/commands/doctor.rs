@@ -60,6 +60,7 @@ const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
     Question::Info,
+    Question::AliasTable,
     Question::Limits,
     Question::Configured,
     Question::FreeSpace,

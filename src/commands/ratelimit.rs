@@ -51,6 +51,7 @@ const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
     Question::Info,
+    Question::AliasTable,
     Question::Table,
     Question::Sources,
     Question::States(None),

@@ -55,6 +55,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::States(None),
     Question::Sources,
     Question::Info,
+    Question::AliasTable,
     Question::Limits,
     Question::Configured,
     Question::FreeSpace,

@@ -72,6 +72,7 @@ const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
     Question::Info,
+    Question::AliasTable,
     Question::Table,
     Question::Configured,
     Question::Interfaces,

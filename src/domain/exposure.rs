@@ -74,6 +74,8 @@ pub struct Loaded<'a> {
     pub nat: &'a [Rule],
     /// `pfctl -si` says `Status: Enabled`.
     pub enabled: bool,
+    /// What `pfctl -t ALIAS -T show` lists for the service's alias, where that was read.
+    pub alias_table: Option<&'a [Entry]>,
 }
 
 /// The judgement. Serialises as `data` of the schema `expose.show`; `rule.show` takes `nat`, `filter`, `block`.
@@ -192,6 +194,11 @@ impl Exposure {
         Some(format!("{words}: {}", self.paths_sentence()))
     }
 
+    /// Says whether pf's table of the alias is not what the configuration says, while the rules that use it are loaded.
+    pub fn is_alias_stale(&self) -> bool {
+        self.finding_of_code("alias-stale").is_some()
+    }
+
     /// Returns whether pf has one of the pair's rules.
     pub fn is_any_loaded(&self) -> bool {
         self.nat.loaded || self.filter.loaded
@@ -272,14 +279,18 @@ pub struct AliasView {
 }
 
 impl AliasView {
-    /// Says how pf's table of the alias differs from the configuration, in a clause. Members that are names, ranges or other
-    /// aliases are pfSense's to make addresses of.
-    pub fn find_table_difference(&self, entries: &[Entry]) -> Option<String> {
+    /// Says how pf's table of the alias differs from the configuration, in a clause; where that was not read, it has to hold the
+    /// service's address. Members that are names, ranges or other aliases are pfSense's to make addresses of.
+    fn find_table_difference(&self, entries: &[Entry], service: &Service) -> Option<String> {
         let network = |member: &String| {
             let address = member.parse::<IpAddr>().map(IpNet::from);
             address.or_else(|_| member.parse()).ok().map(|net: IpNet| net.trunc())
         };
-        let members: Vec<Option<IpNet>> = self.addresses.iter().map(network).collect();
+        let members: Vec<Option<IpNet>> = match self.configured {
+            Some(true) => self.addresses.iter().map(network).collect(),
+            Some(false) => return None,
+            None => vec![Some(service.address.into()), None],
+        };
         let there = |net: &IpNet| entries.iter().any(|entry| !entry.negated && entry.net == *net);
         let table = format!("pf's table of the alias {}", self.name);
         if let Some(missing) = members.iter().flatten().find(|member| !there(member)) {
@@ -327,8 +338,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         tracker: filter_rule.and_then(tracker_of),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
-    let around =
-        Surroundings::new(configured, service, path.device, loaded.nat.iter().chain(loaded.filter));
+    let around = Surroundings::new(configured, service, path.device, loaded);
     let managed = managed_redirection(forward, &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
@@ -381,12 +391,21 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let state = beside_others(alone, &paths);
     let exit_block = walk.find_exit_block(path.inside_port.unwrap_or(service.port));
     let kept = (alone == State::Half && path.redirects && path.lets_in()).then_some(exit_block);
-    let reason = match (kept, empty_table(&path, &around)) {
-        (Some(_), Some(table)) => differences::empty_table(table),
-        (Some(exit_block), None) => differences::kept_behind(exit_block.map(|(rule, _)| rule)),
-        (None, _) => differences::state_reason(alone, known, &path, loaded, caps, service),
+    let alias = alias(configured, service);
+    let is_in_use = loaded.enabled && !(path.redirections.is_empty() && own_lines.is_empty());
+    let stale = loaded.alias_table.filter(|_| is_in_use).and_then(|entries| {
+        let difference = alias.find_table_difference(entries, service)?;
+        Some(differences::alias_stale(&difference))
+    });
+    let reason = match kept {
+        Some(exit_block) => stale
+            .clone()
+            .or_else(|| empty_table(&path, &around).map(differences::empty_table))
+            .unwrap_or_else(|| differences::kept_behind(exit_block.map(|(rule, _)| rule))),
+        None => differences::state_reason(alone, known, &path, loaded, caps, service),
     };
     let mut why = differences::other_paths(alone, state, reason, &paths);
+    why.extend(stale);
     why.extend(differences::other_inside_port(&path, service));
     if loaded.enabled {
         why.extend(differences::default_pass(&path, loaded.filter));
@@ -433,7 +452,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         elsewhere: elsewhere_part(path.elsewhere),
         elsewhere_filter: loaded_part(path.elsewhere.and_then(|other| other.decides).as_slice()),
         filtering: loaded.enabled,
-        alias: alias(configured, service),
+        alias,
         caps,
         other_limits,
         paths,

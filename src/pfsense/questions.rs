@@ -84,6 +84,19 @@ pub enum Question {
     RequestLimit,
     /// Files of ours in /etc/cron.d.
     Armed,
+    /// What a change can do without. It is asked last, and not waited for as long as the rest: a closing must not wait for who
+    /// is connected, for what a table holds, or for pf's counters; what is unread is unproven.
+    Dispensable(&'static Question),
+}
+
+impl Question {
+    /// Returns the question itself, whether it can be done without or not.
+    pub fn itself(&self) -> &Self {
+        match self {
+            Self::Dispensable(question) => question,
+            question => question,
+        }
+    }
 }
 
 /// Everything one round brought back. What was not asked is [`FactError::NotAsked`].
@@ -242,7 +255,7 @@ impl AskedQuestions {
 
     /// Returns what a question's error names.
     fn program(&self, question: &Question) -> &str {
-        match question {
+        match question.itself() {
             Question::Configured => self.paths.php.as_str(),
             Question::Crontab => self.paths.crontab.as_str(),
             Question::CronFolder => "/usr/bin/find",
@@ -263,6 +276,7 @@ impl AskedQuestions {
         let table = self.service.table.as_str();
         let checked = |reply: &Gathered, fine: &[i32]| check_exit(reply, fine, program, table);
         match question {
+            Question::Dispensable(question) => self.answer(reading, question, reply),
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
                 of_base_tool(reading, question, &reply.stdout);
             }

@@ -71,6 +71,30 @@ fn a_wrong_table_of_the_alias_is_told() {
     assert!(said.contains("lacks 10.0.20.202"), "{said}");
 }
 
+/// The rules say open, and the table that they name leads elsewhere: no look is green.
+#[test]
+fn a_stale_table_of_the_alias_is_seen() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.environment.run(&["expose", "show", "--expect", "open"]).success();
+    for members in ["10.0.20.99\n", "10.0.20.202\n10.0.20.203\n", "10.0.20.200/29\n"] {
+        live.firewall.php().write("pf/table-k8s_kms_lb", members.as_bytes());
+        for look in ["expose show --expect open", "status --expect open", "verify", "doctor"] {
+            let words: Vec<&str> = look.split(' ').collect();
+            let run = live.environment.run(&words);
+            assert_eq!(run.code, Some(3), "{look}: {run}");
+            let said = run.to_string().replace('\n', " ");
+            assert!(said.contains("pf's table of the alias"), "{look}: {said}");
+        }
+    }
+    // What cannot be read is no wrong table, and not passed over either.
+    live.answer_pfctl("russh", "'-t k8s_kms_lb -T show') exit 1 ;;");
+    let run = live.environment.run(&["expose", "show"]);
+    assert!(run.stderr.contains("What pf's table of the alias holds: unknown"), "{run}");
+    run.success();
+}
+
 /// Nothing to do means that pf's table of the alias agrees as well.
 #[test]
 fn a_stale_table_of_the_alias_is_loaded_anew() {

@@ -75,6 +75,11 @@ pub(super) fn kept_behind(rule: Option<&Rule>) -> Warning {
     Warning::new("kept-behind", format!("The pair is loaded, but {by}."))
 }
 
+/// Says that pf's table of the alias is not what the configuration says.
+pub(super) fn alias_stale(difference: &str) -> Warning {
+    Warning::new("alias-stale", format!("The rules are loaded, but {difference}."))
+}
+
 /// Says that the loaded pair leads nowhere, or is for no source, as pf's table of an alias holds nothing.
 pub(super) fn empty_table(table: &str) -> Warning {
     Warning::new(

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
+use super::Loaded;
 use super::matching::{
     On, TUNNEL_END, WIDE, host_network, on_interface, port_included, sees_inbound_tcp, table_name,
 };
@@ -167,6 +168,8 @@ pub struct Surroundings<'a> {
     tables: BTreeMap<&'a str, Vec<IpNet>>,
     /// How many entries pf's tables have, as the rules were printed; none where that changed meanwhile.
     entries: BTreeMap<&'a str, Option<u32>>,
+    /// What the service's alias holds was read from pf; else it is taken to hold the service's address.
+    is_alias_read: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -176,8 +179,9 @@ impl<'a> Surroundings<'a> {
         configured: Option<&'a Configured>,
         service: &'a Service,
         device: Option<&str>,
-        rules: impl Iterator<Item = &'a Rule> + Clone,
+        loaded: Loaded<'a>,
     ) -> Self {
+        let rules = loaded.nat.iter().chain(loaded.filter);
         let devices = rules.clone().filter_map(|rule| rule.interface.as_ref());
         let devices: BTreeSet<&str> = devices.map(|interface| interface.name.as_str()).collect();
         // One that is switched off counts while pf still has rules for it.
@@ -247,9 +251,27 @@ impl<'a> Surroundings<'a> {
             });
             is_loaded.then_some((alias.name.as_str(), members))
         });
-        let tables = tables.collect();
+        let mut tables: BTreeMap<&str, Vec<IpNet>> = tables.collect();
+        let alias = service.alias.as_str();
+        // Another number of entries than the rules show is that of another moment.
+        let in_pf = loaded.alias_table.filter(|listed| {
+            let counted = entries.get(alias).copied().flatten();
+            counted.is_none_or(|count| usize::try_from(count) == Ok(listed.len()))
+                && !listed.iter().any(|entry| entry.negated)
+        });
+        if let Some(listed) = in_pf {
+            tables.insert(alias, listed.iter().map(|entry| entry.net).collect());
+        }
         let addresses = service_addresses(configured, service);
-        Self { service, configured, outside, addresses, tables, entries }
+        Self {
+            service,
+            configured,
+            outside,
+            addresses,
+            tables,
+            entries,
+            is_alias_read: in_pf.is_some(),
+        }
     }
 
     pub fn is_outside(&self, rule: &Rule) -> bool {
@@ -1212,7 +1234,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         if let Some(table) = table_name(host) {
             let service = self.around.service;
             let is_own = table == service.alias && address == service.address;
-            if is_own && !self.around.is_empty_table(table) {
+            let is_taken = is_own && !self.around.is_alias_read;
+            if is_taken && !self.around.is_empty_table(table) {
                 return Truth::Yes;
             }
             if is_system_table(table) {

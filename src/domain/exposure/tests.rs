@@ -21,7 +21,11 @@ fn judged(change: impl FnOnce(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>)) 
     let mut nat = vec![rdr()];
     change(&mut configured, &mut filter, &mut nat);
     fixtures::fill_lists(&mut configured);
-    judge(Some(&configured), Loaded { filter: &filter, nat: &nat, enabled: true }, &service())
+    judge(
+        Some(&configured),
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None },
+        &service(),
+    )
 }
 
 fn codes(exposure: &Exposure) -> Vec<&'static str> {
@@ -196,12 +200,20 @@ fn caps_that_differ_are_shown_both() {
 #[test]
 fn without_the_configuration_the_loaded_rules_are_judged() {
     let (filter, nat) = (vec![default_deny(), block_table(), pass()], vec![rdr()]);
-    let open = judge(None, Loaded { filter: &filter, nat: &nat, enabled: true }, &service());
+    let open = judge(
+        None,
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None },
+        &service(),
+    );
     expect(&open, State::Open, &["in-force", "configuration-unread"]);
     assert_eq!((open.filter.configured, open.filter.enabled), (None, None));
     assert_eq!(open.filter.tracker.as_deref(), Some(TRACKER));
     assert_eq!(open.alias.configured, None);
-    let empty = judge(None, Loaded { filter: &filter[..2], nat: &[], enabled: true }, &service());
+    let empty = judge(
+        None,
+        Loaded { filter: &filter[..2], nat: &[], enabled: true, alias_table: None },
+        &service(),
+    );
     expect(&empty, State::Closed, &["not-loaded", "configuration-unread"]);
 }
 
@@ -239,7 +251,7 @@ fn printed_rules() -> (Vec<Rule>, Vec<Rule>) {
 #[test]
 fn the_rules_of_a_real_ruleset_are_found() {
     let (filter, nat) = printed_rules();
-    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
+    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
     let exposure = judge(Some(&configured()), loaded, &service());
     expect(&exposure, State::Open, &["in-force"]);
     assert_eq!(exposure.caps.loaded, Some(Preset::new("default", 50, 10, 60).caps));
@@ -258,7 +270,7 @@ fn the_rules_of_a_real_ruleset_are_found() {
 fn without_our_rule_a_real_ruleset_denies() {
     let (mut filter, nat) = printed_rules();
     filter.retain(|rule| rule.ridentifier != Some(1_763_000_004));
-    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
+    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
     let mut disabled = configured();
     disabled.filter[0].disabled = true;
     let exposure = judge(Some(&disabled), loaded, &service());

@@ -36,7 +36,7 @@ pub fn plan_apply(
         None => exposure.state == State::Open && exposure.caps.loaded == Some(caps),
         Some(_) => exposure.nat.loaded && exposure.filter.loaded,
     };
-    if draft.differences.is_empty() && as_wanted && !present.is_alias_stale {
+    if draft.differences.is_empty() && as_wanted && !present.exposure.is_alias_stale() {
         let words = limited.map(|words| format!(" {words}")).unwrap_or_default();
         return nothing_to_open(
             present,

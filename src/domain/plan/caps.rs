@@ -94,7 +94,7 @@ pub fn plan_caps(
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
     let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
-    let is_in_force = loaded == Some(now) && !present.is_alias_stale;
+    let is_in_force = loaded == Some(now) && !present.exposure.is_alias_stale();
     if now == wanted.caps && (is_in_force || filter.disabled) && written_whole(filter) {
         let why = match now {
             Caps { max_src_conn: None, rate: None } => "no caps are set already.".to_owned(),
@@ -313,7 +313,7 @@ fn caps_risks(
 
 /// Says that the exposure stays half, where another loaded rule keeps connections of the pair out.
 fn shadowed(present: &PlanBasis<'_>) -> Option<Risk> {
-    let codes = ["shadowed", "kept-behind", "table-empty"];
+    let codes = ["shadowed", "kept-behind", "table-empty", "alias-stale"];
     let mut why = present.exposure.why.iter();
     let finding = why.find(|finding| codes.contains(&finding.code))?;
     let state = present.exposure.state;

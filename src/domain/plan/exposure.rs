@@ -33,8 +33,6 @@ pub struct PlanBasis<'a> {
     pub sources: &'a [ConnectedSource],
     /// Entries of the overload table, if it was read.
     pub blocked: Option<usize>,
-    /// pf's table of the alias, which a loaded rule may name, is not what the configuration says.
-    pub is_alias_stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,7 +249,7 @@ pub(super) fn pair_runs(present: &PlanBasis<'_>) -> bool {
     exposure.nat.loaded
         && exposure.filter.loaded
         && exposure.caps.loaded == exposure.caps.configured
-        && !present.is_alias_stale
+        && !present.exposure.is_alias_stale()
 }
 
 /// Says that a change of what pf runs alone is in no record, and how its caps come back.

@@ -103,7 +103,7 @@ pub fn plan_restore(
         nat.is_some() && (filter.is_some() || pair.forward_passes() || floating.is_some());
     let enabled =
         nat.is_some_and(|rule| !rule.disabled) && filter.is_none_or(|rule| !rule.disabled);
-    if complete && enabled && state.lets_in() && !present.is_alias_stale {
+    if complete && enabled && state.lets_in() && !present.exposure.is_alias_stale() {
         let uncapped = if state == State::Uncapped {
             " No caps are in force, though: `kmsctl expose apply`"
         } else {

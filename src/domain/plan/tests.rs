@@ -212,7 +212,7 @@ impl Box_ {
     fn new(mut configured: Configured, filter: &[Rule], nat: &[Rule]) -> Self {
         fixtures::fill_lists(&mut configured);
         let service = fixtures::service();
-        let loaded = Loaded { filter, nat, enabled: true };
+        let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
         let configured = Configured {
             fingerprint: "before".into(),
             sections: sections_of(&configured),
@@ -262,7 +262,6 @@ impl Box_ {
             service: &service,
             sources: &self.sources,
             blocked: Some(2),
-            is_alias_stale: false,
         })
     }
 

@@ -805,6 +805,7 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         "alias-missing",
         "alias-empty",
         "alias-differs",
+        "alias-stale",
         "configured-not-loaded",
         "loaded-not-configured",
         "nat-missing",

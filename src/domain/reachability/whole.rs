@@ -25,11 +25,12 @@ pub(super) const LEAD: &str = "Lead the port to the service, with caps: `kmsctl 
 
 /// What spoils an exposure that lets connections in, and what mends it. Rules that let some sources in beside the pair are
 /// not among them: an administrator may have meant them, and `doctor` names them.
-const SPOILS: [(&str, &str); 6] = [
+const SPOILS: [(&str, &str); 7] = [
     ("other-target", LEAD),
     ("earlier-block", LOOK),
     ("other-pass", LOOK),
     ("caps-differ", APPLY_SAVED),
+    ("alias-stale", APPLY_SAVED),
     ("configured-not-loaded", APPLY_SAVED),
     ("loaded-not-configured", APPLY_SAVED),
 ];
@@ -332,7 +333,7 @@ mod tests {
         let mut filter = vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
         let mut nat = vec![fixtures::rdr()];
         change(&mut configured, &mut filter, &mut nat);
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
         judge(Some(&configured), loaded, &fixtures::service())
     }
 
@@ -459,7 +460,7 @@ mod tests {
     #[test]
     fn without_the_configuration_the_loaded_rules_have_to_do() {
         let filter = [fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
-        let half = Loaded { filter: &filter, nat: &[], enabled: true };
+        let half = Loaded { filter: &filter, nat: &[], enabled: true, alias_table: None };
         let nat = [fixtures::rdr()];
         let open = Loaded { nat: &nat, ..half };
         let service = fixtures::service();

@@ -13,7 +13,7 @@ use crate::ssh::script::{Nonce, OutputFilter, ScriptCommand};
 /// reload seldom falls between them; what can be long stands at the end, so that a flood takes no other answer with it.
 /// PHP takes the longest to start, so it is started first, and its answer is read when the rules have been.
 pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
-    let place = |question: &Question| match question {
+    let place = |question: &Question| match question.itself() {
         Question::Rules => 1,
         Question::Translation => 2,
         Question::Configured => 3,
@@ -37,21 +37,6 @@ pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
     }
     others.insert(0, Question::Clock);
     others
-}
-
-/// Says whether a change of the configuration, which alone asks for the alias's table, can do without this answer: it rests on
-/// the configuration and the loaded rules. A closing must not wait for who is connected, for what a table holds, or for
-/// pf's counters; what is unread is unproven.
-pub(super) fn is_dispensable(question: &Question, all: &[Question]) -> bool {
-    all.contains(&Question::AliasTable)
-        && matches!(
-            question,
-            Question::AliasTable
-                | Question::Info
-                | Question::Sources
-                | Question::States(_)
-                | Question::Table
-        )
 }
 
 #[derive(Clone, Debug)]
@@ -132,6 +117,7 @@ pub(super) fn question_command(
         Question::FreeSpace => plain(&["/bin/df", "-k", "/cf/conf"]),
         Question::RequestLimit => plain(&["/sbin/sysctl", "-n", "net.pf.request_maxcount"]),
         Question::Armed => plain(&["/bin/ls", "-1", "/etc/cron.d"]),
+        Question::Dispensable(question) => question_command(question, service, paths, agent_nonce),
         Question::Configured => {
             let request = ReadRequest {
                 alias: service.alias.clone(),

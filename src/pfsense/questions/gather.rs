@@ -80,7 +80,7 @@ impl Gathered {
 
     pub(super) fn new(question: &Question, service: &Service) -> Self {
         let plain = Self::without_filter();
-        match question {
+        match question.itself() {
             Question::States(_) => Self {
                 most: MOST_STATE_BYTES,
                 states: Some(Gathering {

@@ -72,7 +72,7 @@ fn holds_foreign(question: &Question, reply: &Gathered) -> bool {
         })
         .any(|line| !line.is_empty() && !fits(line))
     };
-    match question {
+    match question.itself() {
         Question::Clock => freebsd::parse_firewall_clock(&reply.stdout).is_none(),
         Question::Rules
         | Question::Translation

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ask::is_dispensable;
 use super::gather::{Gathered, MOST_ARRIVED, MOST_KEPT};
 use super::race::Race;
 use super::{AskedQuestions, Question};
@@ -65,8 +64,7 @@ pub(super) async fn ask_round(
         matches!(question(place), Some(Question::UpnpRules | Question::UpnpTranslation))
     };
     let (mut later, first): (Vec<usize>, Vec<usize>) = (0..replies.len()).partition(in_upnp);
-    let can_wait =
-        |place: &usize| question(place).is_some_and(|one| is_dispensable(one, questions));
+    let can_wait = |place: &usize| matches!(question(place), Some(Question::Dispensable(_)));
     let (mut last, first): (Vec<usize>, Vec<usize>) = first.into_iter().partition(can_wait);
     let mut ended = run_commands(shell, &first, &mut replies).await?;
     if replies.iter().take(before).any(|reply| reply.status.is_none()) {

@@ -263,7 +263,7 @@ fn word(reading: &Reading) -> Option<(Exposed, Option<u32>)> {
     if !exposure::looks_complete(filter) || !exposure::looks_complete_translation(nat) {
         return None;
     }
-    let loaded = Loaded { filter, nat, enabled: true };
+    let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
     let judged = exposure::judge(None, loaded, &fixtures::service());
     Some((judged.state, judged.caps.loaded.and_then(|caps| caps.max_src_conn)))
 }

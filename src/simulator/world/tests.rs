@@ -262,7 +262,8 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         let mut world = World::fresh_world(scenario, 7, NOW);
         let filter = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
         let nat = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: world.pf.enabled };
+        let loaded =
+            Loaded { filter: &filter, nat: &nat, enabled: world.pf.enabled, alias_table: None };
         let configured = world.configuration.read(&ReadRequest::from(&service));
         let judged = exposure::judge(Some(&configured), loaded, &service);
         assert_eq!(judged.state, expected(scenario), "{scenario:?}: {:?}", judged.why);

@@ -18,7 +18,11 @@ fn without_any_rule_pf_passes() {
     assert_eq!(flushed.state, State::Uncapped, "{:#?}", flushed.why);
     assert_eq!(codes(&flushed)[0], "no-rules-loaded");
     assert!(flushed.why[0].message.contains("passes everything"));
-    let alone = judge(None, Loaded { filter: &[], nat: &[rdr()], enabled: true }, &service());
+    let alone = judge(
+        None,
+        Loaded { filter: &[], nat: &[rdr()], enabled: true, alias_table: None },
+        &service(),
+    );
     assert_eq!(alone.state, State::Uncapped);
     let both = judged(|_, filter, nat| {
         filter.clear();
@@ -39,7 +43,7 @@ fn rules_that_say_nothing_about_the_service_leave_it_to_pf() {
     });
     assert_eq!(exposure.state, State::Uncapped, "{:#?}", exposure.why);
     assert_eq!(codes(&exposure)[0], "default-pass");
-    let off = Loaded { filter: &[], nat: &[], enabled: false };
+    let off = Loaded { filter: &[], nat: &[], enabled: false, alias_table: None };
     let off = judge(Some(&configured()), off, &service());
     assert_eq!((off.state, codes(&off)[0]), (State::Closed, "pf-disabled"));
     assert!(!codes(&off).contains(&"no-rules-loaded"));

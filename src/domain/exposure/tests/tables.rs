@@ -6,6 +6,7 @@ use super::super::paths::PathKind;
 use super::super::*;
 use super::paths::{PASS_ANY, beside, with_networks};
 use super::{codes, judged};
+use crate::domain::pf::table::parse_table_entries;
 use crate::domain::pfsense::configured::Alias;
 
 const FORWARD: &str = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
@@ -194,7 +195,7 @@ fn ipv6_by_6rd_comes_in_by_its_own_device() {
                 "pass in quick on wan_stf inet6 proto tcp from any to 2600:1:2:3::202 port = 1688 flags S/SA keep state",
             ),
         ];
-        let loaded = Loaded { filter: &filter, nat: &[], enabled: true };
+        let loaded = Loaded { filter: &filter, nat: &[], enabled: true, alias_table: None };
         let exposure = judge(Some(&configured), loaded, &service);
         assert_eq!(exposure.lets_in(), lets_in, "{words}: {:#?}", exposure.paths);
     }
@@ -280,5 +281,41 @@ fn protocols_in_capitals_are_the_same() {
         assert_eq!((exposure.state, codes[0]), (State::Open, "in-force"), "{protocol}");
         assert!(!codes.contains(&"loaded-not-configured"), "{protocol}: {codes:?}");
         assert!(exposure.closing.contains("expose revoke"), "{protocol}");
+    }
+}
+
+/// The rules name the alias; whom they let in to is what pf's table of it holds.
+#[test]
+fn the_alias_holds_what_pf_lists() {
+    for (listed, state, is_stale, reaches) in [
+        ("10.0.20.202", State::Open, false, Some(true)),
+        ("10.0.20.99", State::Half, true, Some(false)),
+        ("", State::Half, true, Some(false)),
+        ("10.0.20.202 10.0.20.99", State::Open, true, Some(true)),
+        ("10.0.20.0/24", State::Open, true, Some(true)),
+        ("!10.0.20.202", State::Open, true, Some(true)),
+    ] {
+        let lines = format!("   {}\n", listed.replace(' ', "\n   ")).replace(" !", "!");
+        let entries = parse_table_entries(lines.as_bytes()).value;
+        let count = format!("<k8s_kms_lb:{}>", entries.len());
+        let for_it = printed(&pass().text.replace("<k8s_kms_lb:1>", &count));
+        let (filter, nat) = ([block_table(), for_it, default_deny()], [rdr()]);
+        for is_configured in [true, false] {
+            let configured = is_configured.then(configured);
+            let loaded =
+                Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: Some(&entries) };
+            let exposure = judge(configured.as_ref(), loaded, &service());
+            let named = format!("{listed}, {is_configured}: {:#?}", exposure.why);
+            assert_eq!((exposure.state, exposure.lets_in()), (state, reaches), "{named}");
+            let lacks = !listed.split(' ').any(|word| word == "10.0.20.202");
+            let is_stale = if is_configured { is_stale } else { lacks && is_stale };
+            assert_eq!(exposure.is_alias_stale(), is_stale, "{named}");
+            assert!(state == State::Open || codes(&exposure)[0] == "alias-stale", "{named}");
+        }
+        // Where nothing of the pair is loaded, it is for nobody.
+        let loaded =
+            Loaded { filter: &filter[..1], nat: &[], enabled: true, alias_table: Some(&entries) };
+        let closed = judge(Some(&configured()), loaded, &service());
+        assert!(!closed.is_alias_stale(), "{listed}: {:#?}", closed.why);
     }
 }

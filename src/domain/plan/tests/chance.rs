@@ -521,7 +521,7 @@ fn shaped(sections: &Sections) -> Configured {
 
 fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
     let (configured, made) = (shaped(sections), make_rules(sections));
-    let loaded = Loaded { filter: &made.filter, nat: &made.nat, enabled: true };
+    let loaded = Loaded { filter: &made.filter, nat: &made.nat, enabled: true, alias_table: None };
     let exposure = judge(Some(&configured), loaded, &fixtures::service());
     (configured, exposure, made)
 }
@@ -623,7 +623,6 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         service: &service,
         sources: &[],
         blocked: None,
-        is_alias_stale: false,
     };
     let caps = |connections, rate: Option<u32>| Caps {
         max_src_conn: Some(connections),

@@ -60,7 +60,12 @@ fn an_unreadable_fact_fails_its_check_alone() {
 fn a_missing_or_unblocked_table_is_wrong() {
     let service = fixtures::service();
     let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
-        let loaded = crate::domain::exposure::Loaded { filter, nat: &[fixtures::rdr()], enabled };
+        let loaded = crate::domain::exposure::Loaded {
+            filter,
+            nat: &[fixtures::rdr()],
+            enabled,
+            alias_table: None,
+        };
         crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
     };
     let rules = [fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
@@ -257,7 +262,7 @@ fn doctor_says_what_the_exposure_finds() {
         let mut filter = vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
         let mut nat = vec![fixtures::rdr()];
         change(&mut configured, &mut filter, &mut nat);
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true };
+        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
         let exposure = judge_exposure(Some(&configured), loaded, &service);
         let facts = Facts {
             configured: Ok(&configured),
