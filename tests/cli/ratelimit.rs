@@ -238,7 +238,12 @@ fn a_preview_names_the_customers_it_would_cut() {
     let data = &shown["data"];
     assert_eq!((&data["cut"], &data["customers"]), (&14.into(), &3.into()), "{data:#}");
     assert_eq!(data["lower_bound"], true, "others were blocked then");
-    for source in data["sources"].as_array().expect("sources") {
+    let sources = data["sources"].as_array().expect("sources");
+    let (in_table, by_log): (Vec<&Value>, Vec<&Value>) =
+        sources.iter().partition(|source| source["by"] == "in-table");
+    assert_eq!((in_table.len(), by_log.len()), (12, 2), "{data:#}");
+    assert!(in_table.iter().all(|source| !source["cut_at"].is_null()), "{data:#}");
+    for source in by_log {
         assert_eq!(source["by"], "rate", "{source}");
         assert_eq!(source["customer"], true, "{source}");
         // The demo's cron job frees after more than an hour.
@@ -247,8 +252,6 @@ fn a_preview_names_the_customers_it_would_cut() {
     let told = preview(&["tighten"]).success();
     assert!(told.contains("blocked 14 sources in 1d: 11 scanners, 3 customers ("), "{told}");
     assert!(told.contains('|'), "a sparkline: {told}");
-    let csv = preview(&["tighten", "-o", "csv"]).success();
-    assert_eq!(csv.lines().count(), 3, "{csv}");
     let wider = preview(&["loosen", "-o", "json"]).json();
     assert_eq!((&wider["data"]["cut"], &wider["data"]["lower_bound"]), (&0.into(), &true.into()));
     let present = preview(&["-o", "json"]).json();
@@ -261,6 +264,40 @@ fn a_preview_names_the_customers_it_would_cut() {
     assert!(plan.contains("These caps would have blocked 14 sources"), "{plan}");
     let plan = environment.demo(&["ratelimit", "loosen", "--dry-run"]).success();
     assert!(plan.contains("Refused connections are not in the log"), "{plan}");
+}
+
+/// The table's sum, the rows of CSV and those for people are one set.
+#[test]
+fn a_preview_has_a_row_for_each_counted_source() {
+    let environment = TestEnvironment::new();
+    for words in [
+        &["tighten"][..],
+        &["default"],
+        &["loosen"],
+        &["--rate", "20/60"],
+        &["--max-src-conn", "12"],
+        &["--rate", "none", "--max-src-conn", "none"],
+    ] {
+        let preview =
+            |form: &[&str]| environment.demo(&[&["ratelimit", "preview"], words, form].concat());
+        let data = preview(&["-o", "json"]).json()["data"].clone();
+        let sources = data["sources"].as_array().expect("sources");
+        let count = |key: &str, wanted: bool| {
+            sources.iter().filter(|source| source[key] == wanted).count() as u64
+        };
+        assert_eq!(data["cut"], count("counted", true), "{words:?}: {data:#}");
+        let customers =
+            sources.iter().filter(|one| one["counted"] == true && one["customer"] == true);
+        assert_eq!(data["customers"], customers.count(), "{words:?}: {data:#}");
+        let csv = preview(&["-o", "csv"]).success();
+        assert_eq!(csv.lines().count(), sources.len() + 1, "{csv}");
+        let shown = preview(&[]).success();
+        let rows = shown.lines().filter(|line| {
+            let first = line.split(' ').next().unwrap_or_default();
+            first.parse::<std::net::IpAddr>().is_ok()
+        });
+        assert_eq!(rows.count(), sources.len(), "{shown}");
+    }
 }
 
 #[test]
@@ -296,6 +333,32 @@ fn a_preview_names_what_the_log_lacks() {
     assert_eq!(old["data"]["gaps"][0]["from"], "2026-03-01T18:05:00Z", "{old:#}");
     let older = preview(&["1 12:00:00", "1 18:00:00", "1 18:10:00", "2 18:05:00"]);
     assert_eq!(older["data"]["gaps"].as_array().map(Vec::len), Some(1), "{older:#}");
+}
+
+/// The server's clock was set back by an hour: two connections before it, two behind.
+#[test]
+fn a_clock_set_back_is_named() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let log = environment.home().join("back.log");
+    let times = ["12:00:00", "12:00:01", "11:00:02", "11:00:03"];
+    let lines = times.iter().enumerate().flat_map(|(port, time)| {
+        ["accepted", "closed"].map(|word| {
+            format!("2026-03-01 {time}: IPv4 connection {word}: 203.0.113.9:1{port}.\n")
+        })
+    });
+    std::fs::write(&log, lines.collect::<String>()).expect("a log");
+    let file = log.display().to_string();
+    let words = ["ratelimit", "preview", "tighten", "--log", &file, "-o", "json"];
+    let shown = environment.run(&words).json();
+    let warnings = shown["warnings"].as_array().expect("warnings").iter();
+    let stepped = warnings.filter(|warning| warning["code"] == "clock-stepped");
+    let said: Vec<&str> = stepped.filter_map(|warning| warning["message"].as_str()).collect();
+    assert!(said.concat().contains("from 03-01 12:00:01 to 03-01 11:00:02 UTC"), "{said:?}");
+    let step =
+        serde_json::json!([{"from": "2026-03-01T12:00:01Z", "until": "2026-03-01T11:00:02Z"}]);
+    assert_eq!(shown["data"]["clock_steps"], step);
+    assert_eq!(shown["data"]["gaps"], serde_json::json!([]));
 }
 
 #[test]
@@ -364,7 +427,19 @@ fn a_preview_of_a_file_needs_no_cluster() {
         std::fs::write(environment.home().join(name), text).expect("a log");
     };
     log("outside.log", "203.0.113.9");
-    log("inside.log", "10.0.20.103");
+    let inside = [
+        ("node", "10.0.20.103"),
+        ("pod", "10.10.1.2"),
+        ("lan", "192.168.1.9"),
+        ("other", "172.16.9.1"),
+        ("shared", "100.64.0.9"),
+        ("own", "127.0.0.1"),
+        ("link", "169.254.1.9"),
+        ("local", "[fd00::9]"),
+    ];
+    for (name, client) in inside {
+        log(name, client);
+    }
     std::fs::write(environment.home().join("web.log"), "GET / 200\n").expect("a log");
     let preview = |file: &str, words: &[&str]| {
         environment.run(&[&["ratelimit", "preview", "--log", file], words].concat())
@@ -380,9 +455,21 @@ fn a_preview_of_a_file_needs_no_cluster() {
         .filter_map(|warning| warning["code"].as_str())
         .collect();
     assert!(codes.contains(&"firewall-unread") && codes.contains(&"lower-bound"), "{codes:?}");
-    let told = preview("inside.log", &["tighten"]).fails_with(8);
-    assert!(told.contains("externalTrafficPolicy: Local"), "{told}");
-    preview("web.log", &["tighten"]).fails_with(8);
+    for (name, client) in inside {
+        let told = preview(name, &["tighten"]).fails_with(8);
+        assert!(told.contains("externalTrafficPolicy: Local"), "{client}: {told}");
+    }
+    std::fs::write(environment.home().join("empty.log"), "").expect("a log");
+    for name in ["web.log", "empty.log", "node"] {
+        let told = preview(name, &["tighten", "-o", "json"]).fails_with(8);
+        let error: Value = serde_json::from_str(told.lines().next().expect("a line")).expect(&told);
+        assert_eq!(error["schema"], "kmsctl/error/v1", "{told}");
+        assert_eq!(error["error"]["kind"], "inconclusive", "{told}");
+        assert!(
+            error["error"]["hints"].as_array().is_some_and(|hints| !hints.is_empty()),
+            "{told}"
+        );
+    }
     preview("none.log", &["tighten"]).fails_with(2);
     let told = preview("outside.log", &[]).fails_with(8);
     assert!(told.contains("ratelimit preview tighten"), "{told}");

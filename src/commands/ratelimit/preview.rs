@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args as ClapArgs};
@@ -18,6 +19,7 @@ use crate::commands::notifier::status::{
     configured_kubectl, find_notifier_pods, kubectl_or_interrupt,
 };
 use crate::commands::virusprot::history::read_record;
+use crate::domain::address::is_private;
 use crate::domain::kms_log::line::LogLines;
 use crate::domain::notifier::decide::DecisionRules;
 use crate::domain::notifier::source::ClientSource;
@@ -86,7 +88,9 @@ struct Preview {
     customers: usize,
     borderline: usize,
     /// Where the log has no line for long.
-    gaps: Vec<LogGap>,
+    gaps: Vec<LogSpan>,
+    /// Where its clock steps back; what was opened before is not counted together with what was opened after it.
+    clock_steps: Vec<LogSpan>,
     /// More could have been cut: what the loaded caps refuse is not in the log.
     lower_bound: bool,
     /// Who was in the table in that time, and would not have been cut by the log alone.
@@ -100,14 +104,107 @@ struct Preview {
     /// How much of the log was looked at, for people.
     #[serde(skip)]
     span: String,
-    sources: Vec<CutSource>,
+    sources: Vec<SourceRow>,
+    /// Those that the log shows.
+    #[serde(skip)]
+    by_log: Vec<CutSource>,
 }
 
-/// A time of which the log has no line.
+/// Two stamps of the log, one behind the other.
 #[derive(Debug, Serialize)]
-struct LogGap {
+struct LogSpan {
     from: Timestamp,
     until: Timestamp,
+}
+
+impl LogSpan {
+    fn list(spans: &[(i64, i64)]) -> Vec<Self> {
+        let stamps = spans.iter().filter_map(|(from, until)| {
+            let [from, until] = [*from, *until].map(|at| Timestamp::from_second(at).ok());
+            Some(Self { from: from?, until: until? })
+        });
+        stamps.collect()
+    }
+}
+
+/// What is said of a source that was in the table, where the log alone does not show that it would have been cut.
+const IN_TABLE: &str = "in-table";
+
+/// One source of the sum, or one that only could have been cut.
+#[derive(Debug, Serialize)]
+struct SourceRow {
+    /// The address; of an entry of the table also a network with its prefix length.
+    address: String,
+    connections: u64,
+    activations: u64,
+    customer: bool,
+    /// It is one of those that `cut` counts.
+    counted: bool,
+    /// When it would have been cut first, or when it was blocked.
+    cut_at: Option<Timestamp>,
+    /// The cap, or `in-table`.
+    by: &'static str,
+    borderline: bool,
+    released_at: Option<Timestamp>,
+    blocked_seconds: Option<u64>,
+    cuts: u64,
+    refused: u64,
+    #[serde(skip)]
+    sparkline: String,
+}
+
+impl From<&CutSource> for SourceRow {
+    fn from(cut: &CutSource) -> Self {
+        Self {
+            address: cut.address.to_string(),
+            connections: cut.connections,
+            activations: cut.activations,
+            customer: cut.customer,
+            counted: cut.cuts > 0,
+            cut_at: Some(cut.cut_at),
+            by: cut.by.name(),
+            borderline: cut.borderline,
+            released_at: cut.released_at,
+            blocked_seconds: cut.blocked_seconds,
+            cuts: cut.cuts,
+            refused: cut.refused,
+            sparkline: cut.sparkline.clone(),
+        }
+    }
+}
+
+impl SourceRow {
+    fn of_table(blocked: &BlockedSource, seen: &SeenConnections) -> Self {
+        let address: Option<IpAddr> = blocked.address.parse().ok();
+        Self {
+            address: blocked.address.clone(),
+            connections: address.map_or(0, |address| seen.connections_of(address)),
+            activations: address.map_or(0, |address| seen.activations_of(address)),
+            customer: blocked.customer,
+            counted: true,
+            cut_at: blocked.blocked_at,
+            by: IN_TABLE,
+            borderline: false,
+            released_at: None,
+            blocked_seconds: None,
+            cuts: 0,
+            refused: 0,
+            sparkline: String::new(),
+        }
+    }
+
+    /// Lists the sources that the log shows, and `also` those that were in the table; a source that is in both is one row.
+    fn list(by_log: &[CutSource], also: &[BlockedSource], seen: &SeenConnections) -> Vec<Self> {
+        let mut also: BTreeMap<&str, &BlockedSource> =
+            also.iter().map(|blocked| (blocked.address.as_str(), blocked)).collect();
+        let mut rows: Vec<Self> = by_log.iter().map(Self::from).collect();
+        for row in &mut rows {
+            row.counted |= also.remove(row.address.as_str()).is_some();
+        }
+        rows.extend(also.into_values().map(|blocked| Self::of_table(blocked, seen)));
+        rows.sort_by_key(|row| row.cut_at);
+        rows
+    }
 }
 
 const COLUMNS: &[&str] = &[
@@ -115,6 +212,7 @@ const COLUMNS: &[&str] = &[
     "connections",
     "activations",
     "customer",
+    "counted",
     "cut_at",
     "by",
     "borderline",
@@ -195,7 +293,7 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         _ => now.as_second(),
     };
     let terms = PreviewTerms { caps, loaded, from: end.saturating_sub(since), end };
-    let blocked = blocked_sources(reading.as_ref(), record, &seen, (terms.from, end));
+    let blocked = blocked_sources(context, reading.as_ref(), record, &seen, (terms.from, end));
     let preview = make_preview(context, reading.as_ref(), seen, blocked, &terms, &mut warnings)?;
     let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
     context.terminal.show(&view)
@@ -242,6 +340,8 @@ fn make_preview(
     }
     let gaps = seen.gaps_between(terms.from, terms.end);
     warnings.extend(gap_warning(&gaps));
+    let steps = seen.steps_since(terms.from);
+    warnings.extend(step_sentence(&steps).map(|text| Warning::new("clock-stepped", text)));
     seen.keep_since(terms.from);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
     drop_cut_sources(&mut blocked, &sources);
@@ -267,13 +367,11 @@ fn make_preview(
         cut: trips.len(),
         customers: trips.iter().filter(|(_, customer)| *customer).count(),
         borderline: sources.iter().filter(|cut| cut.borderline).count(),
-        gaps: (gaps.iter())
-            .filter_map(|(from, until)| {
-                let (from, until) = (at(*from)?, at(*until)?);
-                Some(LogGap { from, until })
-            })
-            .collect(),
+        gaps: LogSpan::list(&gaps),
+        clock_steps: LogSpan::list(&steps),
         lower_bound,
+        sources: SourceRow::list(&sources, also, &seen),
+        by_log: sources,
         blocked,
         includes_blocked,
         never_freed: reading.is_some_and(|reading| {
@@ -282,36 +380,46 @@ fn make_preview(
             items.is_some_and(|items| Expiry::find(items, table) == Expiry::None)
         }),
         span: span_words(first, terms.from, terms.end),
-        sources,
     })
 }
 
-/// Lists who was in the table between two times: by what is in it now, and by a record of what was.
+/// Lists who was in the table between two times: by what is in it now, and by a record of what was. Only external sources
+/// count.
 fn blocked_sources(
+    context: &Context,
     reading: Option<&Reading>,
     record: Vec<BlockEvent>,
     seen: &SeenConnections,
     (from, end): (i64, i64),
 ) -> Vec<BlockedSource> {
-    let mut blocked: BTreeMap<String, bool> = BTreeMap::new();
+    let mut blocked: BTreeMap<String, (bool, Option<Timestamp>)> = BTreeMap::new();
     let at = |seconds: i64| Timestamp::from_second(seconds).ok();
     if let (Some(from), Some(end)) = (at(from), at(end)) {
         let periods = periods_between(record, from, end).into_iter();
         let met = periods.filter(|period| period.blocked_at <= end);
         for period in met {
-            *blocked.entry(period.address).or_default() |= period.customer == Some(true);
+            let (customer, first) = blocked.entry(period.address).or_default();
+            *customer |= period.customer == Some(true);
+            // The newest is in front.
+            *first = Some(period.blocked_at);
         }
     }
     let entries = reading.and_then(|reading| reading.table.as_ref().ok());
     for entry in entries.into_iter().flatten().filter(|entry| !entry.negated) {
         let since = entry.since.map(Timestamp::as_second);
         if since.is_some_and(|since| (from..=end).contains(&since)) {
-            blocked.entry(entry_text(entry)).or_default();
+            let (_, first) = blocked.entry(entry_text(entry)).or_default();
+            *first = first.or(entry.since);
         }
     }
-    let sources = blocked.into_iter().map(|(address, customer)| {
-        let known = address.parse().is_ok_and(|address| seen.was_activated(address));
-        BlockedSource { customer: customer || known, address }
+    let external = is_external(context);
+    blocked.retain(|address, _| {
+        let address = address.split('/').next().and_then(|address| address.parse().ok());
+        address.is_none_or(&external)
+    });
+    let sources = blocked.into_iter().map(|(address, (customer, blocked_at))| {
+        let known = address.parse().is_ok_and(|address| seen.activations_of(address) > 0);
+        BlockedSource { customer: customer || known, address, blocked_at }
     });
     sources.collect()
 }
@@ -380,6 +488,20 @@ fn gap_warning(gaps: &[(i64, i64)]) -> Option<Warning> {
     (!named.is_empty()).then(|| Warning::new("log-gap", text))
 }
 
+/// Says where the clock of a log was set back.
+fn step_sentence(steps: &[(i64, i64)]) -> Option<String> {
+    let first = LogSpan::list(steps).into_iter().next()?;
+    let at = |at: Timestamp| at.strftime("%m-%d %H:%M:%S").to_string();
+    let first = format!("from {} to {} UTC", at(first.from), at(first.until));
+    let times = match steps.len() {
+        1 => first,
+        count => format!("{count} times, first {first}"),
+    };
+    Some(format!(
+        "The log's clock steps back {times}: the server's clock was set, or several logs stand one behind the other. What came before is not counted together with what came after."
+    ))
+}
+
 /// Says how much of what was asked for a log holds.
 fn span_words(first: i64, from: i64, end: i64) -> String {
     let begin = if first > from + SLACK { first } else { from };
@@ -394,7 +516,8 @@ fn check_sources(seen: &SeenConnections) -> Result<()> {
     let why = match seen.inside {
         0 => "The log holds no connection, so nothing can be said.".to_owned(),
         inside => format!(
-            "The log holds {inside} connections of pods and nodes and none from outside, so nothing can be said: without externalTrafficPolicy: Local the server sees a node instead of the client."
+            "The log holds {} from inside (pods, nodes, private addresses) and none from outside, so nothing can be said: without externalTrafficPolicy: Local the server sees a node instead of the client.",
+            counted(inside, "connection", "connections")
         ),
     };
     Err(Failure::new(FailureKind::Inconclusive, why)
@@ -424,12 +547,14 @@ fn cut_sources(
     preview_caps(seen, caps, version.and_then(Generation::of_version), release)
 }
 
-fn is_external(context: &Context) -> impl Fn(std::net::IpAddr) -> bool + use<> {
+/// Returns what says whether an address is that of a client outside: of no pod and no node, and no private one, as the
+/// firewall's cap counts what comes in from the internet alone.
+fn is_external(context: &Context) -> impl Fn(IpAddr) -> bool + use<> {
     let rules = DecisionRules {
         pods: context.settings.networks.pods.clone(),
         nodes: context.settings.networks.nodes.clone(),
     };
-    move |address| rules.source_of(address) == ClientSource::External
+    move |address| !is_private(&address) && rules.source_of(address) == ClientSource::External
 }
 
 fn this_year(context: &Context) -> i16 {
@@ -456,7 +581,8 @@ fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
     let (lines, unparsed) = reader.finish_log();
     if lines > 0 && unparsed == lines {
         let text = format!("No line of {} is the KMS server's.", file.display());
-        return Err(Failure::new(FailureKind::Inconclusive, text));
+        let hint = "It wants what vlmcsd writes with -l, such as the pod's file: `kmsctl notifier logs --server`";
+        return Err(Failure::new(FailureKind::Inconclusive, text).hint(hint));
     }
     Ok(seen)
 }
@@ -465,7 +591,8 @@ fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
 async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)> {
     if !context.settings.service.speaks_kms {
         let why = "service.protocol is tcp: kmsctl knows no log of its connections.";
-        return Err(Failure::new(FailureKind::Inconclusive, why));
+        return Err(Failure::new(FailureKind::Inconclusive, why)
+            .hint("See who is near the caps now: `kmsctl ratelimit show`"));
     }
     let kubectl = configured_kubectl(context)
         .map_err(|failure| failure.hint("Or give it the server's log: --log FILE"))?;
@@ -530,7 +657,7 @@ fn preview_view(
     let name = preview.preset.clone();
     let name = name.unwrap_or_else(|| preview.caps.to_string());
     let also = if preview.includes_blocked { preview.blocked.as_slice() } else { &[] };
-    let sum = cuts_sentence(&preview.sources, also, &preview.span);
+    let sum = cuts_sentence(&preview.by_log, also, &preview.span);
     let tone = if preview.customers > 0 { Tone::Warning } else { Tone::Plain };
     let sentence = if preview.caps.is_empty() {
         "without caps no source is blocked".to_owned()
@@ -551,23 +678,25 @@ fn preview_view(
         return Ok(view);
     }
     view.human.gap();
-    let rows = preview.sources.iter().map(|cut| {
+    let unknown = || "unknown".to_owned();
+    let rows = preview.sources.iter().map(|row| {
         let mut flags = Vec::new();
-        flags.extend(cut.customer.then_some("customer"));
-        flags.extend(cut.borderline.then_some("borderline"));
+        flags.extend(row.customer.then_some("customer"));
+        flags.extend(row.borderline.then_some("borderline"));
         vec![
-            cut.address.to_string(),
-            cut.connections.to_string(),
-            cut.activations.to_string(),
-            whole_second(cut.cut_at).to_string(),
-            cut.by.name().to_owned(),
-            match cut.blocked_seconds {
+            row.address.clone(),
+            row.connections.to_string(),
+            row.activations.to_string(),
+            row.cut_at.map_or_else(unknown, |at| whole_second(at).to_string()),
+            row.by.to_owned(),
+            match row.blocked_seconds {
                 Some(seconds) => format_span(seconds),
+                None if row.by == IN_TABLE => String::new(),
                 None if preview.never_freed => "until freed".to_owned(),
-                None => "unknown".to_owned(),
+                None => unknown(),
             },
-            cut.refused.to_string(),
-            cut.sparkline.clone(),
+            row.refused.to_string(),
+            row.sparkline.clone(),
             flags.join(" "),
         ]
     });
@@ -629,12 +758,13 @@ pub(super) fn preview_risk(
     }
     let now = context.clock.now().as_second();
     let gaps = seen.gaps_between(now - DAY, now);
+    let step = step_sentence(&seen.steps_since(now - DAY));
     let silent: i64 = gaps.iter().map(|(from, until)| until - from).sum();
     seen.keep_since(now - DAY);
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
-    let mut blocked = blocked_sources(Some(reading), record, &seen, (now - DAY, now));
+    let mut blocked = blocked_sources(context, Some(reading), record, &seen, (now - DAY, now));
     drop_cut_sources(&mut blocked, &would);
     let widens = is_wider(caps, present);
     let lower_bound = is_lower_bound(caps, widens, &blocked);
@@ -654,6 +784,7 @@ pub(super) fn preview_risk(
     if lower_bound {
         sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());
     }
+    sentences.extend(step);
     let mut message = sentences.join(" ");
     if let Ok(silent @ 1..) = u64::try_from(silent) {
         let silent = format_span(silent);

@@ -22,6 +22,11 @@ const PURGE: i64 = 11;
 /// Silence of so many seconds is a gap: probes alone write a line every few.
 const GAP: i64 = 900;
 const MOST_GAPS: usize = 1_000;
+/// Seconds by which a line may be behind the one before it: a child that is not given the processor writes late. More is a
+/// clock that was set back.
+const LATE: i64 = 10;
+/// Bits of a source's number; those above it are the clock's.
+const NUMBER_BITS: u32 = 24;
 /// Seconds of one character of a sparkline, and how many there are before and from the cut on.
 const BUCKET: i64 = 300;
 const BUCKETS: i64 = 6;
@@ -32,8 +37,15 @@ const _: () = assert!(BUCKET == 5 * 60 && BUCKETS * BUCKET == 30 * 60);
 #[derive(Clone, Copy, Debug)]
 struct SeenConnection {
     opened: i64,
+    /// The number of the source, and of the clock before or after a step.
     source: u32,
     lasted: u32,
+}
+
+impl SeenConnection {
+    fn source_number(&self) -> u32 {
+        self.source & ((1 << NUMBER_BITS) - 1)
+    }
 }
 
 /// The connections from outside that a log holds, by source.
@@ -48,11 +60,14 @@ pub struct SeenConnections {
     pub span: Option<(i64, i64)>,
     /// Where a log has no line for long, Unix seconds.
     gaps: Vec<(i64, i64)>,
+    /// Where a log's stamps step back, Unix seconds before and after.
+    steps: Vec<(i64, i64)>,
 }
 
 impl SeenConnections {
     fn number_of(&mut self, address: IpAddr) -> Option<u32> {
-        let next = u32::try_from(self.sources.len()).ok()?;
+        let next =
+            u32::try_from(self.sources.len()).ok().filter(|next| *next >> NUMBER_BITS == 0)?;
         Some(*self.numbers.entry(address).or_insert_with(|| {
             self.sources.push((address, 0));
             next
@@ -61,10 +76,16 @@ impl SeenConnections {
 
     /// Adds a connection; times are Unix seconds.
     pub fn add_connection(&mut self, address: IpAddr, opened: i64, closed: i64) {
+        self.add_by_clock(0, address, opened, closed);
+    }
+
+    /// Adds a connection by the clock that was in force: what was opened by different ones is not counted together.
+    fn add_by_clock(&mut self, clock: u8, address: IpAddr, opened: i64, closed: i64) {
         if self.seen.len() >= MOST {
             self.left_out += 1;
         } else if let Some(source) = self.number_of(address) {
             let lasted = u32::try_from(closed.saturating_sub(opened)).unwrap_or(0);
+            let source = source | (u32::from(clock) << NUMBER_BITS);
             self.seen.push(SeenConnection { opened, source, lasted });
         }
     }
@@ -92,10 +113,25 @@ impl SeenConnections {
         gaps.filter(|(begin, until)| until > begin).collect()
     }
 
-    pub fn was_activated(&self, address: IpAddr) -> bool {
+    /// Returns where the clock was set back to another time of those from a moment on: from when to when.
+    pub fn steps_since(&self, from: i64) -> Vec<(i64, i64)> {
+        self.steps.iter().copied().filter(|(before, _)| *before >= from).collect()
+    }
+
+    pub fn activations_of(&self, address: IpAddr) -> u64 {
         let number = self.numbers.get(&address);
         let source = number.and_then(|number| self.sources.get(*number as usize));
-        source.is_some_and(|(_, activations)| *activations > 0)
+        source.map_or(0, |(_, activations)| *activations)
+    }
+
+    /// Counts the connections of an address, once [`preview_caps`] has put them in order.
+    pub fn connections_of(&self, address: IpAddr) -> u64 {
+        let Some(number) = self.numbers.get(&address) else {
+            return 0;
+        };
+        let first = self.seen.partition_point(|seen| seen.source_number() < *number);
+        let after = self.seen.partition_point(|seen| seen.source_number() <= *number);
+        (after - first) as u64
     }
 
     pub fn len(&self) -> usize {
@@ -115,6 +151,10 @@ pub struct ConnectionReader<'a> {
     into: &'a mut SeenConnections,
     /// The newest stamp of this log.
     newest: Option<i64>,
+    /// The newest stamp of a line since the clock was set.
+    line_time: i64,
+    /// How often the clock was set back.
+    clock: u8,
 }
 
 impl<'a> ConnectionReader<'a> {
@@ -126,12 +166,28 @@ impl<'a> ConnectionReader<'a> {
     ) -> Self {
         let mut log = Log::keeping_ended();
         log.wrapper.in_year(year);
-        Self { log, events: Vec::new(), is_external, into, newest: None }
+        Self { log, events: Vec::new(), is_external, into, newest: None, line_time: 0, clock: 0 }
     }
 
     pub fn read_line(&mut self, line: &[u8]) {
         self.log.read_line(line, &mut self.events);
+        self.note_clock();
         self.take_over();
+    }
+
+    /// Notes where the stamps step back: times before and after do not compare.
+    fn note_clock(&mut self) {
+        let now = self.log.tally.last_line;
+        if self.line_time - now <= LATE {
+            self.line_time = self.line_time.max(now);
+            return;
+        }
+        if self.into.steps.len() < MOST_GAPS {
+            self.into.steps.push((self.line_time, now));
+        }
+        self.clock = self.clock.saturating_add(1);
+        self.line_time = now;
+        self.newest = Some(now);
     }
 
     fn take_over(&mut self) {
@@ -143,14 +199,17 @@ impl<'a> ConnectionReader<'a> {
             let (first, last) = self.into.span.unwrap_or((i64::MAX, i64::MIN));
             let (opened, closed) = (connection.opened, connection.active);
             let newest = self.newest.unwrap_or(opened);
-            if opened - newest > GAP && self.into.gaps.len() < MOST_GAPS {
+            // What ends now and was opened in the future, was opened before the clock was set back.
+            let is_earlier = opened - self.log.tally.last_line > LATE;
+            let clock = self.clock.saturating_sub(u8::from(is_earlier));
+            if !is_earlier && opened - newest > GAP && self.into.gaps.len() < MOST_GAPS {
                 self.into.gaps.push((newest, opened));
             }
             self.newest = Some(newest.max(closed));
             self.into.span = Some((first.min(opened), last.max(closed)));
             let address = connection.peer.address;
             if (self.is_external)(address) {
-                self.into.add_connection(address, opened, closed);
+                self.into.add_by_clock(clock, address, opened, closed);
             } else {
                 self.into.inside += 1;
             }
@@ -205,7 +264,9 @@ pub struct CutSource {
 }
 
 /// What one source's connections come down to.
-struct ReplayedSource {
+struct ReplayedSource<'a> {
+    /// Those of one clock.
+    among: &'a [SeenConnection],
     at: i64,
     by: CutBy,
     certain: bool,
@@ -224,14 +285,15 @@ pub fn preview_caps(
     generation: Option<Generation>,
     release: impl Fn(i64) -> Option<i64>,
 ) -> Vec<CutSource> {
-    connections.seen.sort_unstable_by_key(|seen| (seen.source, seen.opened));
+    connections.seen.sort_unstable_by_key(|seen| (seen.source_number(), seen.source, seen.opened));
     let mut cuts = Vec::new();
-    for own in connections.seen.chunk_by(|one, other| one.source == other.source) {
-        let replay = |generation| replay_source(own, caps, generation, &release);
+    for own in connections.seen.chunk_by(|one, other| one.source_number() == other.source_number())
+    {
+        let replay = |generation| replay_clocks(own, caps, generation, &release);
         let mut found = replay(generation.unwrap_or(Generation::Decaying));
         if generation.is_none() {
             let other = replay(Generation::Window);
-            let is_cut = |one: &Option<ReplayedSource>| one.as_ref().is_some_and(|one| one.cut);
+            let is_cut = |one: &Option<ReplayedSource<'_>>| one.as_ref().is_some_and(|one| one.cut);
             let agree = is_cut(&found) == is_cut(&other);
             found = found.or(other);
             if let Some(found) = &mut found {
@@ -241,7 +303,7 @@ pub fn preview_caps(
         let (Some(found), Some(first)) = (found, own.first()) else {
             continue;
         };
-        let source = connections.sources.get(first.source as usize);
+        let source = connections.sources.get(first.source_number() as usize);
         let (Some((address, activations)), Ok(cut_at)) = (source, Timestamp::from_second(found.at))
         else {
             continue;
@@ -259,20 +321,37 @@ pub fn preview_caps(
             blocked_seconds: (found.until).and_then(|at| u64::try_from(at - found.at).ok()),
             cuts: found.cuts,
             refused: found.refused,
-            sparkline: draw_sparkline(own, found.at),
+            sparkline: draw_sparkline(found.among, found.at),
         });
     }
     cuts.sort_by_key(|cut| (cut.cut_at, cut.address));
     cuts
 }
 
-/// Replays one source's connections, which are in order.
-fn replay_source(
-    own: &[SeenConnection],
+/// Replays one source's connections: those before and after a step of the clock each by themselves.
+fn replay_clocks<'a>(
+    own: &'a [SeenConnection],
     caps: Caps,
     generation: Generation,
     release: &impl Fn(i64) -> Option<i64>,
-) -> Option<ReplayedSource> {
+) -> Option<ReplayedSource<'a>> {
+    let by_clock = own.chunk_by(|one, other| one.source == other.source);
+    let replayed = by_clock.filter_map(|among| replay_source(among, caps, generation, release));
+    replayed.reduce(|first, next| {
+        let (cuts, refused) = (first.cuts + next.cuts, first.refused + next.refused);
+        // What would have been cut for sure goes before what only could have been.
+        let shown = if first.cut || !next.cut { first } else { next };
+        ReplayedSource { cuts, refused, ..shown }
+    })
+}
+
+/// Replays one source's connections, which are in order.
+fn replay_source<'a>(
+    own: &'a [SeenConnection],
+    caps: Caps,
+    generation: Generation,
+    release: &impl Fn(i64) -> Option<i64>,
+) -> Option<ReplayedSource<'a>> {
     // What is far below both caps is not replayed: most sources of a day are.
     let many = |limit: u32| own.len() > limit as usize;
     if !caps.max_src_conn.is_some_and(many) && !caps.rate.is_some_and(|rate| many(rate.connections))
@@ -281,7 +360,7 @@ fn replay_source(
     }
     let begin = || caps.rate.map(|rate| RateTracker::new(generation, rate));
     let (mut tracker, mut held, mut late) = (begin(), BinaryHeap::new(), BinaryHeap::new());
-    let mut found: Option<ReplayedSource> = None;
+    let mut found: Option<ReplayedSource<'_>> = None;
     let mut blocked: Option<Option<i64>> = None;
     let mut before = 0;
     for seen in own {
@@ -326,6 +405,7 @@ fn replay_source(
             Some(found) if found.cut => found.cuts += 1,
             _ => {
                 found = Some(ReplayedSource {
+                    among: own,
                     at,
                     by,
                     certain: surely_fast || surely_many,
@@ -378,6 +458,8 @@ fn draw_sparkline(own: &[SeenConnection], cut: i64) -> String {
 pub struct BlockedSource {
     /// The address, or the network with its prefix length.
     pub address: String,
+    /// When it was blocked first in that time, as far as that is known.
+    pub blocked_at: Option<Timestamp>,
     /// It was activated: no scanner.
     pub customer: bool,
 }

@@ -168,6 +168,46 @@ fn a_log_gives_connections_customers_and_no_forgeries() {
     assert_eq!(customers, [source(2)]);
 }
 
+/// Stamps before and after a step of the clock do not compare, whichever way a count across it would go.
+#[test]
+fn a_clock_set_back_is_not_counted_across() {
+    // Seconds of the lines; of each source two connections stand before a step, and two behind it.
+    for (before, after, is_step) in [
+        ([0, 2], [-3_600, -3_598], true),
+        ([0, 2], [-20, -18], true),
+        ([3_600, 3_602], [3, 4], true),
+        ([0, 2], [1, 3], false),
+        ([0, 2], [-5, 3], false),
+    ] {
+        let lines: Vec<String> = before
+            .iter()
+            .chain(&after)
+            .enumerate()
+            .flat_map(|(port, at)| {
+                let at = Timestamp::from_second(START + at).unwrap();
+                let at = at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+                let say = |word| format!("{at}: IPv4 connection {word}: 203.0.113.1:1{port}.");
+                ["accepted", "closed"].map(say)
+            })
+            .collect();
+        let mut all = SeenConnections::default();
+        let mut reader = ConnectionReader::new(2026, &|_| true, &mut all);
+        lines.iter().for_each(|line| reader.read_line(line.as_bytes()));
+        reader.finish_log();
+        assert_eq!(all.steps_since(i64::MIN).len(), usize::from(is_step), "{before:?} {after:?}");
+        let cuts = preview_caps(&mut all, caps(None, 3), Some(Generation::Window), never);
+        let is_cut = cuts.iter().any(|cut| cut.cuts > 0);
+        assert_eq!(is_cut, !is_step, "{before:?} {after:?}: {cuts:?}");
+        let cuts = preview_caps(&mut all, caps(None, 1), Some(Generation::Window), never);
+        assert_eq!((cuts[0].connections, all.connections_of(source(1))), (4, 4), "{cuts:?}");
+        let first = cuts[0].cut_at.as_second() - START;
+        if is_step {
+            assert_eq!((first, cuts[0].cuts), (before[1], 2), "{before:?} {after:?}: {cuts:?}");
+            assert_eq!(all.gaps_between(i64::MIN, START + after[1]), []);
+        }
+    }
+}
+
 /// A second model, as plain as can be: every connection against every other, fractions, and windows cut off one by one.
 fn naive_cut(
     times: &[(i64, i64)],
