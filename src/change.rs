@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::app::{Context, Session};
 use super::domain::pfsense::leftovers::lock_is_held;
 use super::pfsense::questions::{Question, Reading};
-use crate::domain::history::{EndedAs, Finish, HistoryEvent};
+use crate::domain::history::{ChangeBeside, EndedAs, Finish, HistoryEvent};
 use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::{Appended, SideRecord};
@@ -97,6 +97,8 @@ pub struct Options<'a> {
     pub outside: Option<&'a ExternalProof>,
     /// Wait, as long as the time-out allows, for another operator who is making a change.
     pub waits: bool,
+    /// The change of a pair's other node that is confirmed together with this one.
+    pub beside: Option<&'a ChangeBeside>,
 }
 
 #[derive(Clone, Copy)]
@@ -312,6 +314,7 @@ async fn carry_out(
         by: Some(context.who()).filter(|who| *who != plan.who),
         context: context.layers.chosen_context().map(str::to_owned),
         planned_as: planned_as.map(str::to_owned),
+        beside: how.options.beside.cloned(),
     };
     let appended = journal.append(context.clock.now(), &started);
     drop(started);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::{ChangeFlags, How, Options, carry_out, config, flags, peer_proof, settle};
 use crate::app::{Context, Session, require_answer};
-use crate::domain::history;
+use crate::domain::history::{self, ChangeBeside};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
     self, Address, Draft, Ground, Operation, Origins, Plan, SavedRecords, SourceCounts,
@@ -65,6 +65,7 @@ pub async fn apply_saved_plan(
     context: &Context,
     flags: &ChangeFlags,
     command: &str,
+    beside: Option<&ChangeBeside>,
     plan: &Plan,
 ) -> Result<()> {
     context.require_configuration()?;
@@ -77,7 +78,7 @@ pub async fn apply_saved_plan(
     }
     flags.someone_can_confirm(context.terminal)?;
     let mut session = context.connect().await?;
-    let how = How { flags, command, options: Options::default() };
+    let how = How { flags, command, options: Options { beside, ..Options::default() } };
     let worked = Box::pin(apply_checked(context, &mut session, how, plan)).await;
     let closed = session.close().await;
     worked.and(closed)

@@ -16,12 +16,12 @@ pub async fn run_command(context: &Context, cli: &Cli) -> Result<()> {
     let work = cli.command.pair_work();
     match contexts::peer::run_on_pair(context, work, &cli.global.words()).await {
         Some(ran) => ran,
-        None => run_here(context, &cli.command).await,
+        None => run_here(context, cli).await,
     }
 }
 
-async fn run_here(context: &Context, command: &Command) -> Result<()> {
-    match command {
+async fn run_here(context: &Context, cli: &Cli) -> Result<()> {
+    match &cli.command {
         Command::Apply(arguments) => apply::run_apply(context, arguments).await,
         Command::Completion(wanted) => {
             context.terminal.write(&util::completion_script(wanted.shell))
@@ -39,7 +39,9 @@ async fn run_here(context: &Context, command: &Command) -> Result<()> {
         Command::Runbook(arguments) => runbook::run_runbook(context, arguments),
         Command::States(arguments) => states::run_states(context, arguments).await,
         Command::Status(arguments) => status::run_status(context, arguments).await,
-        Command::Undo(arguments) => undo::undo_change(context, arguments).await,
+        Command::Undo(arguments) => {
+            undo::undo_change(context, arguments, &cli.global.words()).await
+        }
         Command::Util(arguments) => util::run_util(context, arguments),
         Command::Verify(arguments) => Box::pin(verify::run_verify(context, arguments)).await,
         Command::Version => {

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use crate::app::Context;
 use crate::change;
 use crate::change::ChangeFlags;
+use crate::domain::history::ChangeBeside;
 use crate::error::Result;
 
 /// Arguments of `kmsctl apply`.
@@ -24,6 +25,14 @@ pub struct Args {
     /// The plan is a part of this run: the history names the command that it was made by
     #[arg(long, hide = true)]
     as_planned: bool,
+    /// The context of the pair's other node, and its change of the same run
+    #[arg(long, hide = true, value_name = "NAME/ID", value_parser = parse_beside)]
+    beside: Option<ChangeBeside>,
+}
+
+fn parse_beside(text: &str) -> Result<ChangeBeside, String> {
+    let (context, id) = text.split_once('/').ok_or("it wants NAME/ID")?;
+    Ok(ChangeBeside { context: context.to_owned(), id: id.to_owned() })
 }
 
 /// Runs `kmsctl apply`.
@@ -36,5 +45,5 @@ pub async fn run_apply(context: &Context, arguments: &Args) -> Result<()> {
     } else {
         format!("apply {}", arguments.plan.display())
     };
-    change::apply_saved_plan(context, &flags, &command, &plan).await
+    change::apply_saved_plan(context, &flags, &command, arguments.beside.as_ref(), &plan).await
 }

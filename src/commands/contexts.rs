@@ -47,6 +47,9 @@ struct ContextRow {
     /// The host key at the last reading.
     #[serde(skip)]
     host_key: Option<String>,
+    /// Where it is without a host key: its name and port.
+    #[serde(skip)]
+    place: Option<String>,
     #[serde(skip)]
     paired: bool,
 }
@@ -103,6 +106,7 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
             read_at: None,
             problem: None,
             host_key: None,
+            place: None,
             paired: false,
         };
         let found = match found {
@@ -121,11 +125,15 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
         let last = last.filter(|last| last.service == service);
         let (state, read_at) = last.and_then(|last| last.state).unzip();
         ContextRow {
-            firewall: Some(firewall),
             service: Some(service),
             state,
             read_at,
             host_key: host_key.filter(|key| !key.is_empty()),
+            place: Some(format!(
+                "{firewall} {}",
+                found.settings.firewall.target.port.unwrap_or(22)
+            )),
+            firewall: Some(firewall),
             paired: found.settings.firewall.peer.is_some(),
             ..row
         }
@@ -133,18 +141,18 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
     context.layers.contexts.keys().map(describe).collect()
 }
 
-/// Says which contexts have one box: by its name, or by the host key that it presented at the last reading.
+/// Says which contexts have one box: by the host key that it presented at the last reading, else by its name and port. Behind
+/// two ports of one name may be two boxes.
 fn shared_boxes(rows: &[ContextRow]) -> Vec<Warning> {
     let mut boxes: BTreeMap<&str, Vec<&ContextRow>> = BTreeMap::new();
     for row in rows {
-        let Some(firewall) = row.firewall.as_deref() else {
+        let Some(place) = row.place.as_deref() else {
             continue;
         };
-        let named = |other: &&ContextRow| other.firewall.as_deref() == Some(firewall);
-        // A context that was not read yet is where another one of that name is.
-        let mut known = rows.iter().filter(named);
-        let key = known.find_map(|other| other.host_key.as_deref());
-        boxes.entry(key.unwrap_or(firewall)).or_default().push(row);
+        // A context that was not read yet is where another one of that place is.
+        let mut there = rows.iter().filter(|other| other.place.as_deref() == Some(place));
+        let key = there.find_map(|other| other.host_key.as_deref());
+        boxes.entry(key.unwrap_or(place)).or_default().push(row);
     }
     let shared = boxes.into_values().filter(|rows| rows.len() > 1);
     shared
@@ -181,11 +189,15 @@ pub async fn run_in_contexts(context: &Context) -> Result<()> {
         return Err(Failure::usage("The configuration has no contexts.")
             .hint("One is a table [contexts.NAME]; `kmsctl config contexts` lists them."));
     }
-    look_in_contexts(context, &rows).await
+    look_in_contexts(context, &rows, |_| own_words()).await
 }
 
-/// Runs this command line once in each of these contexts, and shows all of it as one answer.
-async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> {
+/// Runs a command line once in each of these contexts, and shows all of it as one answer.
+async fn look_in_contexts(
+    context: &Context,
+    rows: &[ContextRow],
+    words: impl Fn(&ContextRow) -> Vec<OsString>,
+) -> Result<()> {
     if context.terminal.mode == Mode::Csv {
         return Err(Failure::usage(
             "Of several firewalls there is no CSV: the answers have different columns.",
@@ -195,7 +207,7 @@ async fn look_in_contexts(context: &Context, rows: &[ContextRow]) -> Result<()> 
     let places = Semaphore::new(AT_A_TIME);
     let runs = rows.iter().map(async |row| {
         let _place = places.acquire().await;
-        run_words(context, row, own_words()).await
+        run_words(context, row, words(row)).await
     });
     let answers = work_or_interrupt(join_in_order(runs.collect())).await?;
     let answers = answers.into_iter().collect::<Result<Vec<ContextAnswer>>>()?;

@@ -1,12 +1,15 @@
 //! `kmsctl undo`: takes a change back, by a plan like any other.
 
+use std::ffi::OsString;
+
 use clap::Args as ClapArgs;
 
+use super::contexts::peer::undo_on_pair;
 use crate::app::{Context, Session, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
 use crate::domain::history;
-use crate::domain::history::HistoryEntry;
+use crate::domain::history::{ChangeBeside, HistoryEntry};
 use crate::domain::pfsense::change::{ChangeId, ChangeOutcome};
 use crate::domain::plan::{self, ChangeOptions, Operation, Past, Planned, Undo};
 use crate::error::{Failure, FailureKind, Result};
@@ -25,8 +28,8 @@ pub struct Args {
     flags: ChangeFlags,
 }
 
-/// Runs `kmsctl undo`.
-pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
+/// Runs `kmsctl undo`. `global` are the words of the command line that every command takes.
+pub async fn undo_change(context: &Context, arguments: &Args, global: &[OsString]) -> Result<()> {
     context.require_configuration()?;
     if let Some(id) = &arguments.id {
         let entries = report::entries_meant(context, id)?;
@@ -54,6 +57,18 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
             entry.carried_out_by(),
             entry.plan.command
         ));
+    }
+    if let Some(ChangeBeside { context: node, id }) = change_beside(context, &entry) {
+        if context.settings.firewall.peer.as_deref() == Some(node) {
+            session.close().await?;
+            let ids = (entry.plan.id.as_str(), id.as_str());
+            return Box::pin(undo_on_pair(context, ids, node, &arguments.flags, global)).await;
+        }
+        if !arguments.flags.shows_only() {
+            context.terminal.caution(&format!(
+                "The same change of {node} is left as it is. To take it back: `kmsctl --context {node} --alone undo {id}`"
+            ));
+        }
     }
     let command = format!("undo {}", entry.plan.id);
     let stored = match change::fetch_stored_outcome(context, &mut session, &entry).await {
@@ -91,6 +106,16 @@ async fn find_change(
     }
     takes_effect(&entry)?;
     Ok(entry)
+}
+
+/// Returns the change of a pair's other node that was made together with this one, unless it is known not to be in effect.
+fn change_beside<'a>(context: &Context, entry: &'a HistoryEntry) -> Option<&'a ChangeBeside> {
+    let beside = entry.beside.as_ref()?;
+    let node = context.in_context(&beside.context);
+    let other = node.and_then(|node| report::entry_of_id(&node, &beside.id));
+    let stands = other.is_err()
+        || other.is_ok_and(|other| other.as_ref().is_some_and(HistoryEntry::is_in_effect));
+    stands.then_some(beside)
 }
 
 fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {

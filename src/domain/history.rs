@@ -26,6 +26,9 @@ pub enum HistoryEvent {
         /// The command that the plan was made by, where it came out of a file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         planned_as: Option<String>,
+        /// The change of a pair's other node that was confirmed together with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beside: Option<ChangeBeside>,
     },
     /// A change has ended, or what is known of it.
     Ended {
@@ -48,6 +51,16 @@ impl HistoryEvent {
     pub fn ended(id: &ChangeId, finish: Finish) -> Self {
         Self::Ended { id: id.to_string(), finish: Box::new(finish) }
     }
+}
+
+/// A change of a pair's other node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeBeside {
+    /// The context of that node.
+    pub context: String,
+    /// The change's id.
+    pub id: String,
 }
 
 /// How a change ended, as the operator reads it.
@@ -175,6 +188,8 @@ pub struct HistoryEntry {
     pub context: Option<String>,
     /// The command that the plan was made by, where it came out of a file.
     pub planned_as: Option<String>,
+    /// The change of a pair's other node that was confirmed together with it.
+    pub beside: Option<ChangeBeside>,
     /// How it ended; `None` if that was never written.
     pub finish: Option<Finish>,
     /// The change that took it back.
@@ -242,6 +257,11 @@ impl HistoryEntry {
     /// Returns whether it is known to have taken effect.
     pub fn took_effect(&self) -> bool {
         self.finish.as_ref().is_some_and(Finish::took_effect)
+    }
+
+    /// Returns whether it took effect, and nothing here has taken it back since.
+    pub fn is_in_effect(&self) -> bool {
+        self.took_effect() && self.undone_by.is_none()
     }
 
     /// Returns whether only the firewall can know how it ended: its ending was never written, or the firewall had not
@@ -339,7 +359,7 @@ impl<'a> Folder<'a> {
     /// Takes the next event, with its line where that is broken.
     pub fn push(&mut self, at: Timestamp, event: HistoryEvent, broken: Option<u64>) {
         match event {
-            HistoryEvent::Started { plan, by, context, planned_as } => {
+            HistoryEvent::Started { plan, by, context, planned_as, beside } => {
                 if let Some(done) = DoneToAnother::of(&plan)
                     && self.entries.iter().any(|entry| entry.plan.id.as_str() == done.named())
                 {
@@ -354,6 +374,7 @@ impl<'a> Folder<'a> {
                     by,
                     context,
                     planned_as,
+                    beside,
                     finish: None,
                     undone_by: None,
                     kept_by: None,

@@ -252,6 +252,44 @@ fn table_changes_go_to_both_nodes() {
     }
 }
 
+/// What one confirmation changed on both nodes, one confirmation takes back on both.
+#[test]
+fn undo_takes_both_nodes_back() {
+    let pair = Pair::new();
+    let address = "198.51.100.200";
+    let both_have =
+        || ["home", "office"].map(|node| pair.blocked(node).iter().any(|one| one == address));
+    let last_id = || {
+        let history = pair.run(&["history", "--local", "-o", "json"]).json();
+        history["data"]["entries"][0]["id"].as_str().expect("an id").to_owned()
+    };
+    pair.run(&["virusprot", "add", address, "--yes"]).success();
+    assert_eq!(pair.run(&["undo"]).code, Some(4));
+    assert!(pair.run(&["undo", "--dry-run"]).success().contains("== office"));
+    pair.run(&["undo", "--plan-out", "/dev/null/x"]).fails_with(2);
+    assert_eq!(both_have(), [true, true]);
+    pair.run(&["undo", "--yes", "--reason", "a mistake"]).success();
+    assert_eq!(both_have(), [false, false]);
+    // The undo of both is one, too.
+    pair.run(&["undo", &last_id(), "--yes"]).success();
+    assert_eq!(both_have(), [true, true]);
+    let alone = pair.run(&["--alone", "undo", &last_id(), "--yes"]);
+    assert_eq!(alone.code, Some(0), "{alone}");
+    assert_eq!(both_have(), [false, true]);
+    let rest = alone.stderr.split('`').find(|part| part.contains("--context office --alone undo"));
+    let rest = rest.unwrap_or_else(|| panic!("{alone}"));
+    let id = rest.rsplit(' ').next().expect("an id");
+    let office = ["--demo", "--config", &pair.config, "--context", "office", "--alone"];
+    pair.environment.run(&[&office[..], &["undo", id, "--yes"]].concat()).success();
+    assert_eq!(both_have(), [false, false]);
+    // What one node alone was changed by, is of that node.
+    pair.run(&["--alone", "virusprot", "add", address, "--yes"]).success();
+    let own = pair.run(&["undo", "--yes"]);
+    assert_eq!(own.code, Some(0), "{own}");
+    assert!(!own.stdout.contains("== office") && !own.stderr.contains("left as it is"), "{own}");
+    assert_eq!(both_have(), [false, false]);
+}
+
 #[test]
 fn rules_of_an_unclear_primary_are_refused() {
     let pair = Pair::new();
@@ -487,6 +525,63 @@ fn tables_of_a_pair_change_through_sshd() {
     }
 }
 
+/// Has a node print a CARP role among its interfaces.
+fn give_carp_role(live: &LiveBox, role: &str) {
+    let line = format!("\tcarp: {role} vhid 1 advbase 1 advskew 0\n");
+    live.firewall.php().write("interfaces", line.as_bytes());
+    let interfaces = live.firewall.file("interfaces");
+    live.sshd.set_login(&format!(
+        "#!/bin/sh\nsed -u \"s#'/sbin/ifconfig' '-a'#'/bin/cat' '{}'#\" | /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n",
+        interfaces.display()
+    ));
+}
+
+/// The rules go to the CARP primary alone, and are done when the other node has them: by real sshd, PHP and rulesets.
+#[test]
+fn rules_of_a_pair_change_through_sshd() {
+    for transport in ["openssh", "russh"] {
+        let xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("text");
+        let xml = xml.replace("<synchronizetoip><", "<synchronizetoip>10.0.99.2<");
+        let other = Options { host_key: "second_ed25519", ..Options::default() };
+        let one = LiveBox::of_xml(Options::default(), transport, Version::V272, xml.as_bytes());
+        let two = LiveBox::behind(other, transport, Version::V272, Fixture::Editor);
+        let (Some(one), Some(two)) = (one, two) else {
+            return;
+        };
+        give_carp_role(&one, "MASTER");
+        give_carp_role(&two, "BACKUP");
+        let node = |name, live, peer| node_of_pair(name, live, transport, peer);
+        let environment = TestEnvironment::new().private_runtime().without("KMSCTL_FIREWALL_HOST");
+        environment.write_config(&(node("one", &one, "two") + &node("two", &two, "one")));
+        let run = |words: &[&str]| environment.run(words);
+        let refused = run(&["--context", "two", "ratelimit", "tighten", "--yes"]).fails_with(6);
+        assert!(refused.contains("kmsctl --context one ratelimit tighten"), "{refused}");
+        // Nothing here hands the rules on.
+        let before = two.firewall.config();
+        let tighten = ["--context", "one", "--timeout", "8s", "ratelimit", "tighten", "--yes"];
+        let said = run(&tighten).fails_with(7);
+        assert!(said.contains("two not, or not provably"), "{transport}: {said}");
+        assert_eq!(two.firewall.config(), before, "{transport}");
+        // What the primary's sync does, before the next change and while that is waited for.
+        run(&["--context", "two", "--alone", "ratelimit", "tighten", "--yes"]).success();
+        run(&["--context", "one", "ratelimit", "tighten", "--yes"]).success();
+        let revoke = ["expose", "revoke", "--yes", "--keep-states"];
+        let mut waiting = environment.command(&[&["--context", "one"], &revoke[..]].concat());
+        waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let waiting = waiting.spawn().expect("kmsctl runs");
+        let closed = ["--context", "one", "--alone", "expose", "show", "--expect", "closed"];
+        let begun = std::time::Instant::now();
+        while run(&closed).code != Some(0) {
+            assert!(begun.elapsed().as_secs() < 60, "{transport}: one is not closed");
+        }
+        run(&[&["--context", "two", "--alone"], &revoke[..]].concat()).success();
+        let done = waiting.wait_with_output().expect("an end");
+        assert_eq!(done.status.code(), Some(0), "{transport}: {done:?}");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(said.contains("two holds and runs the same"), "{transport}: {said}");
+    }
+}
+
 #[test]
 fn an_interrupt_spares_the_second_node() {
     let Some([one, two]) = two_boxes("russh") else {
@@ -687,6 +782,24 @@ fn contexts_with_one_firewall_are_named() {
         outcome.stderr.contains("The contexts a, b have one firewall: 127.0.0.1."),
         "{outcome}"
     );
+}
+
+/// A box is its host key: a name may have one behind each port.
+#[test]
+fn two_ports_of_one_host_are_two_boxes() {
+    let (one, two) = (Served::start("open"), Served::start("open"));
+    let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
+    let contexts = [("one", &one), ("two", &two)];
+    let contexts = contexts.map(|(name, served)| served.context(name, "127.0.0.1", ""));
+    environment.write_config(&contexts.concat());
+    let list = || environment.run(&["config", "contexts"]);
+    assert!(!list().stderr.contains("one firewall"), "not read yet: {}", list());
+    for name in ["one", "two"] {
+        environment.run(&["--context", name, "expose", "show"]).success();
+    }
+    assert!(!list().stderr.contains("one firewall"), "{}", list());
+    let all = environment.run(&["--all-contexts", "expose", "show"]);
+    assert!(!all.stderr.contains("one firewall"), "{all}");
 }
 
 #[test]

@@ -37,34 +37,64 @@ pub async fn run_on_pair(
     if matches!(work, PairWork::Own) {
         return None;
     }
-    let chosen = context.layers.chosen_context().unwrap_or_default();
-    let mut rows = describe_contexts(context);
-    rows.retain(|row| row.name == chosen || row.name == peer);
-    rows.sort_by_key(|row| row.name != chosen);
+    let rows = rows_of_pair(context, peer);
     Some(match work {
-        PairWork::Looks => super::look_in_contexts(context, &rows).await,
+        PairWork::Looks => super::look_in_contexts(context, &rows, |_| own_words()).await,
         PairWork::ChangesTable(flags) => {
-            Box::pin(change_both_tables(context, &rows, flags, global)).await
+            let words = |_: &ContextRow| own_words();
+            Box::pin(change_both_tables(context, &rows, words, flags, global)).await
         }
         PairWork::Own => Ok(()),
     })
 }
 
-async fn change_both_tables(
+/// Returns the nodes of the pair, the context's own first.
+fn rows_of_pair(context: &Context, peer: &str) -> Vec<ContextRow> {
+    let chosen = context.layers.chosen_context().unwrap_or_default();
+    let mut rows = describe_contexts(context);
+    rows.retain(|row| row.name == chosen || row.name == peer);
+    rows.sort_by_key(|row| row.name != chosen);
+    rows
+}
+
+/// Takes back what was changed on both nodes together: `own` here, and `other` on the peer.
+///
+/// # Errors
+/// As [`run_on_pair`].
+pub async fn undo_on_pair(
     context: &Context,
-    rows: &[ContextRow],
+    (own, other): (&str, &str),
+    peer: &str,
     flags: &ChangeFlags,
     global: &[OsString],
 ) -> Result<()> {
-    let words = own_words();
-    if flags.plan_out.is_some() || words.iter().any(|word| word == "-") {
+    let words = |row: &ContextRow| {
+        let id = if row.name == peer { other } else { own };
+        let reason = flags.reason.iter().flat_map(|reason| ["--reason", reason]);
+        let dry_run = flags.dry_run.then_some("--dry-run");
+        let words = ["undo", id].into_iter().chain(reason).chain(dry_run).map(OsString::from);
+        global.iter().cloned().chain(words).collect()
+    };
+    let rows = rows_of_pair(context, peer);
+    Box::pin(change_both_tables(context, &rows, words, flags, global)).await
+}
+
+async fn change_both_tables(
+    context: &Context,
+    rows: &[ContextRow],
+    words: impl Fn(&ContextRow) -> Vec<OsString>,
+    flags: &ChangeFlags,
+    global: &[OsString],
+) -> Result<()> {
+    let reads_stdin = |row: &ContextRow| words(row).iter().any(|word| word == "-");
+    if flags.plan_out.is_some() || rows.iter().any(reads_stdin) {
         return Err(Failure::usage(
             "On a pair there is a plan for each node, and addresses are arguments: --plan-out and - need --alone.",
         ));
     }
     flags.someone_can_confirm(context.terminal)?;
     if flags.dry_run {
-        return super::look_in_contexts(context, rows).await;
+        return super::look_in_contexts(context, rows, words).await;
     }
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::failed(format!("A plan cannot be kept: {error}.")))?;
@@ -72,7 +102,7 @@ async fn change_both_tables(
     for (number, row) in rows.iter().enumerate() {
         let file = folder.path().join(number.to_string());
         let saving = ["--plan-out".into(), file.clone().into_os_string()];
-        let asked = words.iter().cloned().chain(saving).collect();
+        let asked = words(row).into_iter().chain(saving).collect();
         let answer = work_or_interrupt(run_words(context, row, asked)).await??;
         if answer.exit_code != 0 {
             return Err(unplanned(&answer));
@@ -104,8 +134,11 @@ async fn change_both_tables(
     if !flags.yes && !prompt::ask_yes_no(context.terminal, "Change both nodes?")? {
         return Err(Failure::new(FailureKind::NotConfirmed, "Not confirmed; nothing was changed."));
     }
+    let changes: Vec<Option<String>> = (plans.iter())
+        .map(|(row, plan, ..)| Some(format!("{}/{}", row.name, plan.get("id")?.as_str()?)))
+        .collect();
     let mut answers = Vec::new();
-    for (row, plan, file, answer) in plans {
+    for (number, (row, plan, file, answer)) in plans.into_iter().enumerate() {
         if plan.is_null() {
             answers.push((answer, String::new()));
             continue;
@@ -121,7 +154,10 @@ async fn change_both_tables(
             answers.push((not_begun, command));
             continue;
         }
-        let flags = ["--yes", "--as-planned"].map(OsString::from);
+        let mut other = changes.iter().enumerate().filter(|(place, _)| *place != number);
+        let beside = other.find_map(|(_, change)| change.as_ref());
+        let beside = beside.map(|change| OsString::from(format!("--beside={change}")));
+        let flags = ["--yes", "--as-planned"].map(OsString::from).into_iter().chain(beside);
         let apply = ["apply".into(), file.into_os_string()].into_iter().chain(flags);
         let asked = global.iter().cloned().chain(apply).collect();
         answers.push((run_words(context, row, asked).await?, command));

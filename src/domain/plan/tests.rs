@@ -336,6 +336,7 @@ fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
             by: None,
             context: None,
             planned_as: None,
+            beside: None,
         },
         HistoryEvent::Ended { id: plan.id.to_string(), finish: Box::new(finish) },
     ];

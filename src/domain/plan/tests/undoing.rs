@@ -136,6 +136,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         by: None,
         context: None,
         planned_as: None,
+        beside: None,
     };
     let ended = |plan: &Plan, how| HistoryEvent::Ended {
         id: plan.id.to_string(),
@@ -222,6 +223,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
                 by: None,
                 context: None,
                 planned_as: None,
+                beside: None,
             },
             HistoryEvent::Ended {
                 id: entries[0].plan.id.to_string(),
@@ -253,6 +255,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         by: None,
         context: None,
         planned_as: None,
+        beside: None,
         plan: Box::new(entry.plan.clone()),
     };
     let ended = events(entry.finish.as_ref().unwrap());
