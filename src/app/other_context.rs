@@ -1,4 +1,4 @@
-//! Another context of the same configuration beside this run's own.
+//! The same configuration read anew: in another of its contexts, or as this run was started.
 
 use std::sync::OnceLock;
 
@@ -12,10 +12,21 @@ impl Context {
     /// # Errors
     /// What is wrong with that context.
     pub fn in_context(&self, name: &str) -> Result<Self> {
-        let flags = [("context", "--context", name.to_owned())];
+        self.with_flags(&[("context", "--context", name.to_owned())])
+    }
+
+    /// Reads the configuration again, as this run was started; which box is meant is open again.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read_again(&self) -> Result<Self> {
+        self.with_flags(&self.layers.typed_flags())
+    }
+
+    fn with_flags(&self, flags: &[(&str, &'static str, String)]) -> Result<Self> {
         let alone = self.demo.then(|| self.environment.without_configuration());
         let environment = alone.as_ref().unwrap_or(&self.environment);
-        let (layers, problem) = Layers::read(environment, self.config_named.as_deref(), &flags);
+        let (layers, problem) = Layers::read(environment, self.config_named.as_deref(), flags);
         if let Some(failure) = problem {
             return Err(failure);
         }

@@ -30,6 +30,7 @@ use crate::settings::exporter::Exporter as Settings;
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::values;
 use crate::ssh::error::LinkError;
+use crate::terminal::pasted::quoted_for_shell;
 use crate::text::escape_json;
 
 /// How often the cluster is asked who was activated.
@@ -53,8 +54,8 @@ enum Command {
     /// Serve the firewall's side to Prometheus, and keep a record of who was blocked
     ///
     /// It changes nothing. One connection is held, with one question on it at a time. After a refused login, or with a host key
-    /// that is not trusted, it does not log in again until a key or known_hosts file has changed; after a lost connection it
-    /// waits 1 to 15 minutes, and it logs in at most twice in 30 minutes.
+    /// that is not trusted, it does not log in again until a key, known_hosts or configuration file has changed, and then reads
+    /// the configuration again; after a lost connection it waits 1 to 15 minutes, and it logs in at most twice in 30 minutes.
     Run(Run),
 }
 
@@ -84,6 +85,18 @@ impl RecordPlace {
     /// Returns whether it was named, so that no other record is meant.
     pub(super) fn is_named(&self) -> bool {
         self.state_dir.is_some()
+    }
+
+    /// Returns the command that shows the record, where none finds it by the configuration.
+    fn history_command(&self, context: &Context, settings: &Settings) -> Result<Option<String>> {
+        let directory = self.directory(context, settings)?;
+        if directory == Self::default().directory(context, settings)? {
+            return Ok(None);
+        }
+        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        let directory = directory.display().to_string();
+        let word = quoted_for_shell(&directory);
+        Ok(Some(format!("kmsctl virusprot history --state-dir {word}")))
     }
 
     /// Returns the directory.
@@ -134,13 +147,18 @@ pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
         "Metrics are on http://{listen}/metrics; the record is in {}.",
         directory.display()
     ));
+    if let Some(command) = arguments.record.history_command(context, &settings)? {
+        context.terminal.hint(&format!(
+            "Who was blocked: `{command}`; previews read this record once exporter.state_dir names it."
+        ));
+    }
     let mut exporter = Exporter {
-        context,
+        files: login_files(context),
+        context: context.read_again()?,
         pages,
         record,
         watch: BlockWatch::resume_record(known.unwrap_or_default()),
         policy: LoginPolicy::default(),
-        files: login_files(context),
         opened: None,
         heard: (None, KmsActivity::default()),
         activations: arguments
@@ -184,19 +202,22 @@ fn start_posts(
     Ok((CustomerPosts::start(store, how, say), posting))
 }
 
+/// Lists the files that decide whether and where a login is let in.
 fn login_files(context: &Context) -> Vec<PathBuf> {
     let target = &context.settings.firewall.target;
     let home = context.environment.home.iter();
+    let configuration = context.layers.file.clone().or_else(|| context.environment.config_file());
     let ssh = home.flat_map(|home| {
         ["", "config", "known_hosts", "id_ed25519", "id_ecdsa", "id_rsa"]
             .map(|name| home.join(".ssh").join(name))
     });
-    let configured = [target.identity.clone(), target.known_hosts.clone()];
-    configured.into_iter().flatten().chain(ssh).collect()
+    let configured = [&target.identity, &target.known_hosts, &target.ssh_config].map(Clone::clone);
+    configured.into_iter().chain([configuration]).flatten().chain(ssh).collect()
 }
 
-struct Exporter<'a> {
-    context: &'a Context,
+struct Exporter {
+    /// The configuration as it was read last.
+    context: Context,
     pages: Arc<FirewallPages>,
     record: BlockRecord,
     watch: BlockWatch,
@@ -212,7 +233,7 @@ struct Exporter<'a> {
     said_beside: BTreeMap<&'static str, String>,
 }
 
-impl Exporter<'_> {
+impl Exporter {
     async fn look_again_and_again(&mut self, every: Duration) {
         loop {
             let then = TokioInstant::now() + every;
@@ -274,7 +295,7 @@ impl Exporter<'_> {
         };
         self.opened = Some(opened);
         self.policy.note_answer();
-        match reading.lists_unread() {
+        match reading.list_unread() {
             Some(error) => {
                 let account = "Which account may read pf's lists: `kmsctl runbook exporter`.";
                 self.say_trouble(&Failure::from(error).hint(account));
@@ -292,15 +313,37 @@ impl Exporter<'_> {
     async fn log_in(&mut self) -> Result<OpenedSession> {
         loop {
             let files = FileStamps::take(&self.files);
-            if self.policy.allows_login(TokioInstant::now(), &files) {
+            if self.policy.allows_login(TokioInstant::now(), &files)
+                && self.renew_after_refusal(files)
+            {
                 break;
             }
             self.pages.note_beat(Instant::now());
             self.wait_until(TokioInstant::now() + LOGIN_LOOK).await;
         }
-        self.policy.note_login(TokioInstant::now());
+        self.policy.note_login(TokioInstant::now(), FileStamps::take(&self.files));
         self.pages.count_login();
         Box::pin(self.context.open(status::QUESTIONS)).await
+    }
+
+    /// Reads the configuration again where the last login was refused, as a file has changed since: the firewall's key, or its
+    /// address, may rightly be another. Returns whether a login can be tried.
+    fn renew_after_refusal(&mut self, files: FileStamps) -> bool {
+        if !self.policy.was_refused() {
+            return true;
+        }
+        match self.context.read_again() {
+            Ok(context) => {
+                self.files = login_files(&context);
+                self.context = context;
+                true
+            }
+            Err(failure) => {
+                self.policy.note_unusable(files);
+                self.say_trouble(&failure);
+                false
+            }
+        }
     }
 
     fn note_failure(&mut self, failure: &Failure) {
@@ -310,14 +353,14 @@ impl Exporter<'_> {
         let refused =
             failure.kind == FailureKind::Conflict || cause.is_some_and(LinkError::needs_repair);
         if refused {
-            self.policy.note_refusal(FileStamps::take(&self.files));
+            self.policy.note_refusal();
         } else {
             self.policy.note_loss(TokioInstant::now());
         }
         self.pages.note_down(if refused { "refused" } else { "unreachable" });
         if self.say_trouble(failure) && refused {
             self.context.terminal.hint(
-                "There is no further login until a key or known_hosts file changes; after a change of the configuration, start the exporter anew.",
+                "There is no further login until a key, known_hosts or configuration file changes.",
             );
         }
     }
@@ -346,7 +389,7 @@ impl Exporter<'_> {
         }
         let asked = self.heard.0;
         if asked.is_none_or(|asked| asked.elapsed() >= CUSTOMERS_EVERY) {
-            let heard = Box::pin(log_side::fetch_kms_activity(self.context)).await;
+            let heard = Box::pin(log_side::fetch_kms_activity(&self.context)).await;
             self.heard = (Some(Instant::now()), heard);
         }
     }
@@ -355,8 +398,8 @@ impl Exporter<'_> {
         let heard = &self.heard.1;
         let customers_known = heard.side.as_ref().is_some_and(|side| side.unknown.is_empty());
         let mut unsaid = Vec::new();
-        let table = virusprot::assess_table(self.context, reading, heard, &mut unsaid).ok();
-        let mut sample = sample_reading(self.context, reading);
+        let table = virusprot::assess_table(&self.context, reading, heard, &mut unsaid).ok();
+        let mut sample = sample_reading(&self.context, reading);
         if let Some(table) = &table {
             let entries = &table.entries;
             let is_customer = |entry: &&Blocked| entry.flags.contains(&Flag::Customer);
@@ -388,7 +431,10 @@ impl Exporter<'_> {
         if self.posts.1 {
             let chosen = self.context.layers.chosen_context();
             let flag = chosen.map_or_else(String::new, |name| format!("--context {name} "));
-            let command = |address: &str| format!("kmsctl {flag}virusprot delete {address}");
+            let command = |address: &str| {
+                let command = format!("kmsctl {flag}virusprot delete {address}");
+                terminal.pasted(&command).into_owned()
+            };
             self.posts.0.add_blocked(events, command);
             self.keep_posts();
         }
@@ -407,7 +453,8 @@ fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
     let configured = reading.configured.as_ref().ok();
     FirewallSample {
         at: reading.clock.now.as_second(),
-        lists_unread: reading.lists_unread().is_some(),
+        list_unread: reading.list_unread().is_some(),
+        unread: reading.unread_answers(),
         sources: states.map(|states| states.sources.len() as u64),
         pf_enabled: pf.enabled,
         pf_states: pf.states,

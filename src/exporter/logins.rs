@@ -15,8 +15,8 @@ const PERIOD: Duration = Duration::from_secs(30 * 60);
 const SHORTEST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// What decides about a login on this machine: keys and known hosts, by the state of their files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What decides about a login on this machine: keys, known hosts and the configuration, by the state of their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileStamps(Vec<Option<(i64, i64, u64, u64)>>);
 
 impl FileStamps {
@@ -33,7 +33,9 @@ impl FileStamps {
 /// Decides when the next login may be tried.
 #[derive(Debug, Default)]
 pub struct LoginPolicy {
-    refused: Option<FileStamps>,
+    /// How the files were when the last login was tried.
+    tried: FileStamps,
+    refused: bool,
     losses: u32,
     not_before: Option<Instant>,
     logins: VecDeque<Instant>,
@@ -42,7 +44,7 @@ pub struct LoginPolicy {
 impl LoginPolicy {
     /// Returns whether a login may be tried now. After a refusal it may once one of the files has changed.
     pub fn allows_login(&mut self, now: Instant, files: &FileStamps) -> bool {
-        if self.refused.as_ref().is_some_and(|seen| seen == files) {
+        if self.refused && self.tried == *files {
             return false;
         }
         while self
@@ -55,14 +57,25 @@ impl LoginPolicy {
         self.logins.len() < MOST_LOGINS && self.not_before.is_none_or(|then| now >= then)
     }
 
-    pub fn note_login(&mut self, now: Instant) {
-        self.refused = None;
+    pub fn note_login(&mut self, now: Instant, files: FileStamps) {
+        self.refused = false;
+        self.tried = files;
         self.logins.push_back(now);
     }
 
     /// Notes that the firewall refused the login, or that its host key is not to be trusted.
-    pub fn note_refusal(&mut self, files: FileStamps) {
-        self.refused = Some(files);
+    pub fn note_refusal(&mut self) {
+        self.refused = true;
+    }
+
+    /// Notes that with the files as they are now no login can be tried.
+    pub fn note_unusable(&mut self, files: FileStamps) {
+        self.tried = files;
+    }
+
+    /// Returns whether the last login was refused, so that the next one needs something else.
+    pub fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// Notes that the firewall could not be reached, or that the connection was lost.
@@ -92,14 +105,17 @@ mod tests {
         let paths = [folder.path().join("known_hosts"), folder.path().join("key")];
         let mut policy = LoginPolicy::default();
         let begin = Instant::now();
-        policy.note_login(begin);
-        policy.note_refusal(FileStamps::take(&paths));
+        policy.note_login(begin, FileStamps::take(&paths));
+        policy.note_refusal();
         for day in 0..3 {
             let later = begin + minutes(day * 24 * 60);
             assert!(!policy.allows_login(later, &FileStamps::take(&paths)));
         }
         std::fs::write(&paths[1], "key").expect("a file");
-        assert!(policy.allows_login(begin + minutes(1), &FileStamps::take(&paths)));
+        let changed = FileStamps::take(&paths);
+        assert!(policy.allows_login(begin + minutes(1), &changed));
+        policy.note_unusable(changed.clone());
+        assert!(!policy.allows_login(begin + minutes(2), &changed));
     }
 
     #[test]
@@ -132,7 +148,7 @@ mod tests {
         for minute in 0..600 {
             let now = begin + minutes(minute);
             if policy.allows_login(now, &files) {
-                policy.note_login(now);
+                policy.note_login(now, files.clone());
                 logins.push(now);
                 // The worst firewall: it answers once, and cuts.
                 policy.note_answer();

@@ -21,8 +21,10 @@ type Labels = Vec<(&'static str, String)>;
 pub struct FirewallSample {
     /// Unix seconds of the firewall's clock.
     pub at: i64,
-    /// None of pf's lists could be read, so that no alert on them can fire.
-    pub lists_unread: bool,
+    /// A list that the exposure is judged by could not be read, so that no alert on it can fire.
+    pub list_unread: bool,
+    /// The names of the answers that did not come.
+    pub unread: Vec<&'static str>,
     pub exposure: Option<Exposure>,
     pub sources: Option<u64>,
     pub pf_enabled: Option<bool>,
@@ -60,7 +62,7 @@ struct Seen {
 impl Seen {
     /// Returns why the firewall is not watched now.
     fn outage(&self) -> Option<&'static str> {
-        let unread = self.sample.as_ref().is_some_and(|sample| sample.lists_unread);
+        let unread = self.sample.as_ref().is_some_and(|sample| sample.list_unread);
         self.down.or(unread.then_some("unread"))
     }
 }
@@ -124,7 +126,8 @@ impl Pages for FirewallPages {
         if seen.down.is_some() || !seen.answered.as_ref().is_some_and(current) {
             return Err("the firewall does not answer");
         }
-        seen.outage().map_or(Ok(()), |_| Err("none of pf's lists can be read"))
+        seen.outage()
+            .map_or(Ok(()), |_| Err("not all of pf's rules, translation and status can be read"))
     }
 }
 
@@ -136,7 +139,11 @@ impl Page {
         let mut page = Self(Registry::with_prefix("kmsctl"));
         let outage = seen.outage();
         let up = seen.sample.is_some() && outage.is_none();
-        page.gauge("up", "1 while the firewall answers what is asked of pf", Some(u64::from(up)));
+        page.gauge(
+            "up",
+            "1 while the firewall answers, and pf's rules, translation and status can be read",
+            Some(u64::from(up)),
+        );
         let build = (own_build_labels(), 1);
         page.gauges("build_info", "Version of kmsctl, and the commit it was built from", [build]);
         page.counter("logins", "Logins that were tried", Some(seen.logins));
@@ -147,7 +154,7 @@ impl Page {
         );
         page.gauges(
             "down",
-            "Why the firewall does not answer what is asked of pf",
+            "Why kmsctl_up is 0",
             outage.map(|why| (vec![("reason", why.to_owned())], 1)),
         );
         let Some(sample) = &seen.sample else {
@@ -169,6 +176,11 @@ impl Page {
         if let Some(exposure) = &sample.exposure {
             self.add_exposure(exposure);
         }
+        self.gauges(
+            "unread",
+            "1 for each answer that the last look did not get, by its name; what it says is absent",
+            sample.unread.iter().map(|name| (vec![("answer", (*name).to_owned())], 1)),
+        );
         let flag = |value: Option<bool>| value.map(u64::from);
         for (name, help, value) in [
             ("sources", "Sources with live connections of the service", sample.sources),
@@ -356,7 +368,9 @@ mod tests {
         let later = now + Duration::from_secs(61);
         assert!(pages.check_readiness(later).is_err() && pages.check_health(later).is_err());
 
-        let blind = FirewallSample { lists_unread: true, armed: Some(1), ..Default::default() };
+        let unread = vec!["rules", "table"];
+        let blind =
+            FirewallSample { list_unread: true, unread, armed: Some(1), ..Default::default() };
         pages.note_sample(blind, now);
         let page = pages.print_page(false);
         for line in [
@@ -364,6 +378,8 @@ mod tests {
             "kmsctl_down{reason=\"unread\"} 1",
             "kmsctl_looks_unanswered_total 0",
             "kmsctl_rollbacks_armed 1",
+            "kmsctl_unread{answer=\"rules\"} 1",
+            "kmsctl_unread{answer=\"table\"} 1",
         ] {
             assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
         }

@@ -269,12 +269,29 @@ impl AskedQuestions {
         }
     }
 
+    /// Checks exit code and stderr of an answer, and those of sudo where it stands before pfctl.
+    fn check_answer(
+        &self,
+        reply: &Gathered,
+        fine: &[i32],
+        program: &str,
+        table: &str,
+    ) -> Answer<()> {
+        if let Some(sudo) =
+            self.paths.pfctl_sudo.as_ref().filter(|_| program == self.paths.pfctl.as_str())
+        {
+            error::check_sudo(reply, fine, sudo.as_str(), program)?;
+        }
+        check_exit(reply, fine, program, table)
+    }
+
     fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered) {
         let program = self.program(question);
         let mut unread =
             Unreads { program, unread: &mut reading.unread, more: &mut reading.more_unread };
         let table = self.service.table.as_str();
-        let checked = |reply: &Gathered, fine: &[i32]| check_exit(reply, fine, program, table);
+        let checked =
+            |reply: &Gathered, fine: &[i32]| self.check_answer(reply, fine, program, table);
         match question {
             Question::Dispensable(question) => self.answer(reading, question, reply),
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
@@ -298,7 +315,8 @@ impl AskedQuestions {
             }
             Question::AliasTable => {
                 let alias = &self.service.alias;
-                reading.alias_table = check_exit(&reply, &[0], program, alias)
+                reading.alias_table = self
+                    .check_answer(&reply, &[0], program, alias)
                     .and_then(|()| unread.kept(table::parse_table_entries(&reply.stdout)));
             }
             Question::Test(_) => {
@@ -517,12 +535,28 @@ fn whole(info: Info, program: &str) -> Answer<Info> {
 }
 
 impl Reading {
-    /// Returns why, where none of pf's lists (rules, translation, status) could be read.
-    pub fn lists_unread(&self) -> Option<&FactError> {
-        let Self { rules: Err(error), translation: Err(_), info: Err(_), .. } = self else {
-            return None;
-        };
-        Some(error)
+    /// Returns why, where one of the lists that the exposure is judged by (pf's rules, translation, status) could not be read.
+    pub fn list_unread(&self) -> Option<&FactError> {
+        let (rules, translation) = (self.rules.as_ref().err(), self.translation.as_ref().err());
+        rules.or(translation).or(self.info.as_ref().err())
+    }
+
+    /// Names the answers that were asked for and did not come, in a fixed order.
+    pub fn unread_answers(&self) -> Vec<&'static str> {
+        let answers = [
+            ("configuration", self.configured.as_ref().err()),
+            ("crontab", self.crontab.as_ref().err()),
+            ("limits", self.limits.as_ref().err()),
+            ("rules", self.rules.as_ref().err()),
+            ("sources", self.sources.as_ref().err()),
+            ("states", self.states.as_ref().err()),
+            ("status", self.info.as_ref().err()),
+            ("table", self.table.as_ref().err()),
+            ("translation", self.translation.as_ref().err()),
+        ];
+        let was_asked = |error: &FactError| !matches!(error, FactError::NotAsked);
+        let unread = answers.into_iter().filter(|(_, error)| error.is_some_and(was_asked));
+        unread.map(|(name, _)| name).collect()
     }
 
     /// Returns whether the ruleset was being loaded each time that it was asked.

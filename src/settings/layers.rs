@@ -141,6 +141,15 @@ impl Layers {
         values::list_parts(self.key_text(path))
     }
 
+    /// Returns the flags that gave keys, as [`Self::read`] takes them.
+    pub fn typed_flags(&self) -> Vec<(&str, &'static str, String)> {
+        let typed = self.values.iter().filter_map(|(path, value)| match value.origin {
+            Origin::Flag(flag) => Some((path.as_str(), flag, value.text.clone())),
+            _ => None,
+        });
+        typed.collect()
+    }
+
     /// Returns the fields of each name of a family such as `presets`.
     pub fn named_fields(&self, family: &str) -> BTreeMap<&str, BTreeMap<&str, &str>> {
         let mut named: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();

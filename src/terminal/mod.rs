@@ -149,7 +149,8 @@ impl Terminal {
         self
     }
 
-    fn pasted<'a>(&self, sentence: &'a str) -> Cow<'a, str> {
+    /// Returns a sentence whose commands carry the flags of this run, for where it is read elsewhere.
+    pub fn pasted<'a>(&self, sentence: &'a str) -> Cow<'a, str> {
         self.carried.map_or(Cow::Borrowed(sentence), |carried| carried.put_into_text(sentence))
     }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::boxes::{Fixture, Version};
 use crate::support::cluster::kubectl;
+use crate::support::delay_proxy::DelayProxy;
 use crate::support::environment::TestEnvironment;
 use crate::support::live::LiveBox;
 use crate::support::pods::{Answer, FakeSlack, OK};
@@ -267,7 +269,7 @@ fn unread_lists_of_pf_are_an_outage() {
         assert!(page.contains("kmsctl_up 0\n"), "{page}");
         let (status, why) = running.get("/readyz");
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
-        assert!(why.contains("pf's lists"), "{why}");
+        assert!(why.contains("pf's rules"), "{why}");
         page
     };
     let said =
@@ -327,6 +329,37 @@ fn unread_lists_of_pf_are_an_outage() {
     }
 }
 
+/// An exposure that is judged by half of the lists fires no alert.
+#[test]
+fn one_unread_list_is_an_outage() {
+    let Some(live) = LiveBox::start("openssh") else {
+        return;
+    };
+    live.answer_pfctl(
+        "openssh",
+        "*) read -r line 2>/dev/null <\"$BOX/denied\"; if [ \"$*\" = \"$line\" ]; then echo 'pfctl: /dev/pf: Permission denied' >&2; exit 1; fi; exec \"$PFCTL\" \"$@\" ;;",
+    );
+    let mark = live.firewall.file("denied");
+    let deny = |line: &str| std::fs::write(&mark, format!("{line}\n")).expect("a mark");
+    deny("nothing");
+    let running = Running::start(&live.environment, &[]);
+    running.page_with("kmsctl_up 1");
+    for (line, name) in [("-vvPsr", "rules"), ("-vvPsn", "translation"), ("-vsi", "status")] {
+        deny(line);
+        let page = running.page_with("kmsctl_down{reason=\"unread\"} 1");
+        let unread = format!("kmsctl_unread{{answer=\"{name}\"}} 1\n");
+        assert!(page.contains("kmsctl_up 0\n") && page.contains(&unread), "{line}: {page}");
+        let (status, _) = running.get("/readyz");
+        assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+        deny("nothing");
+        let page = running.page_with("kmsctl_up 1");
+        assert!(!page.contains("kmsctl_unread") && !page.contains("kmsctl_down"), "{page}");
+    }
+    deny("-t virusprot -T show -v");
+    let page = running.page_with("kmsctl_unread{answer=\"table\"} 1");
+    assert!(page.contains("kmsctl_up 1\n") && !page.contains("kmsctl_blocked"), "{page}");
+}
+
 /// Failures lock the operator out; so one is enough.
 #[test]
 fn a_refused_login_is_not_repeated() {
@@ -379,6 +412,63 @@ fn a_refused_login_is_not_repeated() {
         let why = if is_changed { "host key" } else { "refused" };
         let said = |line: &&String| line.starts_with("warning: ") && line.contains(why);
         assert_eq!(talk.iter().filter(said).count(), 1, "{why}: {talk:?}");
+    }
+}
+
+/// A box that was replaced, or a configuration that named the wrong one, while the exporter runs.
+#[test]
+fn a_mended_refusal_is_asked_again() {
+    for (transport, is_configured) in [("russh", false), ("openssh", true)] {
+        let other = Options { host_key: "second_ed25519", ..Options::default() };
+        let other = LiveBox::behind(other, transport, Version::V272, Fixture::Editor);
+        let (Some(old), Some(new)) = (Sshd::start(Options::default()), other) else {
+            return;
+        };
+        // It shows its key, and lets in no shell.
+        old.set_login("#!/bin/sh\necho 'This account is currently not available.'\nexit 1\n");
+        let proxy = DelayProxy::start(old.port, Duration::ZERO);
+        let known_hosts = new.environment.home().join("known");
+        let keys_of = |sshd: &Sshd| {
+            let text = std::fs::read_to_string(&sshd.known_hosts).expect("known hosts");
+            text.replace(&format!(":{} ", sshd.port), &format!(":{} ", proxy.port))
+        };
+        let settings = |fingerprint: &str| {
+            new.settings(transport)
+                .replace(
+                    &format!("port = {}\n", new.sshd.port),
+                    &format!("port = {}\n", proxy.port),
+                )
+                .replace(
+                    &new.sshd.known_hosts.display().to_string(),
+                    &known_hosts.display().to_string(),
+                )
+                .replace(&new.sshd.fingerprint, fingerprint)
+        };
+        let all_keys = keys_of(&old) + &keys_of(&new.sshd);
+        let known = if is_configured { all_keys } else { keys_of(&old) };
+        std::fs::write(&known_hosts, known).expect("known hosts");
+        let pinned = if is_configured { &old.fingerprint } else { "" };
+        new.environment.write_config(&settings(pinned));
+        let running = Running::start(&new.environment, &[]);
+        running.page_with("kmsctl_down{reason=\"refused\"} 1");
+        drop(old);
+        proxy.lead_to(new.sshd.port);
+        if is_configured {
+            new.environment.write_config("[firewall]\nhots = \"127.0.0.1\"\n");
+        }
+        std::thread::sleep(Duration::from_secs(7));
+        assert_eq!(new.sshd.connections(), 0, "nothing was mended: {}", new.sshd.log());
+        if is_configured {
+            new.environment.write_config(&settings(&new.sshd.fingerprint));
+        } else {
+            std::fs::write(&known_hosts, keys_of(&new.sshd)).expect("known hosts");
+        }
+        let page = running.page_with("kmsctl_up 1");
+        assert!(page.contains("kmsctl_logins_total 2\n"), "{page}");
+        let (_, talk) = running.stop();
+        let said = |words: &str| talk.iter().filter(|line| line.contains(words)).count();
+        assert_eq!(said("`firewall.hots`"), usize::from(is_configured), "{talk:?}");
+        assert_eq!(said("leads to another firewall"), 0, "{talk:?}");
     }
 }
 
@@ -454,6 +544,37 @@ fn a_blocked_customer_is_posted_once() {
     let customer = periods["data"]["periods"].as_array().expect("periods").iter();
     let customers: Vec<&Value> = customer.filter(|period| period["customer"] == true).collect();
     assert_eq!(customers.len(), 1, "{periods}");
+}
+
+/// The message is read on another screen than the exporter's.
+#[test]
+fn the_posted_command_is_this_runs() {
+    for (contexts, flag) in [
+        ("", ""),
+        ("context = \"home\"\n[contexts.home.service]\nport = 1688\n", "--context home "),
+    ] {
+        let served = Served::start("open");
+        let environment = served.reached_from(TestEnvironment::new());
+        let address = blocked_address(&environment);
+        let at = |name: &str| environment.home().join(name);
+        let slack = FakeSlack::start(&[]);
+        std::fs::write(at("url"), &slack.url).expect("a webhook");
+        std::fs::write(at("events"), activation(&address)).expect("events");
+        std::fs::write(
+            at("own.toml"),
+            format!(
+                "{contexts}[exporter]\nevents_file = \"{}\"\nwebhook_file = \"{}\"\n",
+                at("events").display(),
+                at("url").display()
+            ),
+        )
+        .expect("a configuration");
+        let config = at("own.toml").display().to_string();
+        let _running = Running::start(&environment, &["--config", &config]);
+        let posted = texts_posted_to(&slack, 1);
+        let command = format!("kmsctl --config {config} {flag}virusprot delete {address}");
+        assert!(posted[0].contains(&command), "{command}: {posted:?}");
+    }
 }
 
 #[test]
@@ -537,6 +658,26 @@ fn history_of_another_machine_is_the_pods() {
         .variable("KMSCTL_EXPORTER_SELECTOR", "app=other")
         .run(&["virusprot", "history"]);
     assert!(none.code == Some(8) || none.code == Some(5), "{none}");
+}
+
+/// What a run is given by its flag alone, no other command finds.
+#[test]
+fn a_record_beside_the_configured_one_is_named() {
+    let environment = TestEnvironment::new();
+    let other = environment.home().join("other place").display().to_string();
+    for (configured, is_named) in [("", true), (other.as_str(), false)] {
+        environment.write_config(&format!(
+            "[firewall]\nhost = \"127.0.0.1\"\nport = 9\n[exporter]\nstate_dir = \"{configured}\"\n"
+        ));
+        let running = Running::start(&environment, &["--state-dir", &other]);
+        running.page_with("kmsctl_up 0");
+        let (_, talk) = running.stop();
+        let command = format!("kmsctl virusprot history --state-dir '{other}'");
+        let named = talk.iter().any(|line| line.contains(&command));
+        assert_eq!(named, is_named, "{talk:?}");
+    }
+    let missing = environment.run(&["virusprot", "history"]).fails_with(8);
+    assert!(missing.contains("--state-dir"), "{missing}");
 }
 
 #[test]

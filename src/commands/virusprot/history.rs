@@ -66,7 +66,7 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
                 directory.display()
             ),
         )
-        .hint("It is kept from when the exporter runs: `kmsctl exporter run`")
+        .hint("It is kept from when the exporter runs: `kmsctl exporter run`; where that has --state-dir, this needs the same")
         .hint("The exporter of a cluster is asked where one is configured: cluster.context, exporter.selector")
         .hint("Who is blocked now: `kmsctl virusprot show`"));
     };

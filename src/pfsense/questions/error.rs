@@ -13,6 +13,9 @@ pub enum FactError {
     /// The program is not there.
     #[error("{program} is not on the firewall")]
     ProgramMissing { program: String },
+    /// sudo stands before it, and refused or failed in its own name.
+    #[error("{sudo} did not run {program}: {message}")]
+    SudoRefused { sudo: String, program: String, message: String },
     /// `/dev/pf: Permission denied`.
     #[error("the account may not open /dev/pf")]
     Denied,
@@ -67,6 +70,7 @@ impl FactError {
             self,
             Self::ProgramMissing { .. }
                 | Self::Denied
+                | Self::SudoRefused { .. }
                 | Self::NoPf
                 | Self::NoTable { .. }
                 | Self::Unprivileged { .. }
@@ -77,6 +81,7 @@ impl FactError {
 
 pub type Answer<T> = Result<T, FactError>;
 
+const SUDO: &str = "Which lines sudo must allow: `kmsctl runbook exporter`. firewall.paths.sudo names the program of pfSense's sudo package.";
 const ROOT: &str =
     "Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package).";
 
@@ -84,6 +89,7 @@ impl From<&FactError> for Failure {
     fn from(error: &FactError) -> Self {
         let message = format!("The firewall cannot answer: {error}.");
         match error {
+            FactError::SudoRefused { .. } => Self::new(FailureKind::Unreachable, message).hint(SUDO),
             FactError::Denied => Self::new(FailureKind::Unreachable, message).hint(ROOT),
             FactError::Unprivileged { .. } => Self::new(FailureKind::Unreachable, message).hint(format!("pfctl needs root. {ROOT}")),
             FactError::Busy { .. } => Self::failed(message).hint("Run the command again when the reload is over (Status > Filter Reload in pfSense)."),
@@ -134,6 +140,29 @@ pub(super) fn check_exit(reply: &Gathered, fine: &[i32], program: &str, table: &
         return Err(FactError::Busy { program: program.to_owned() });
     }
     status_trouble(&reply.stderr, status, fine, program, table)
+}
+
+/// Finds out whether it was sudo that failed: pfctl complains in its own name.
+pub(super) fn check_sudo(reply: &Gathered, fine: &[i32], sudo: &str, program: &str) -> Answer<()> {
+    let Some(status) = reply.status.filter(|status| !fine.contains(status)) else {
+        return Ok(());
+    };
+    let talk = String::from_utf8_lossy(&reply.stderr);
+    let mut lines = talk.lines().filter(|line| !line.trim().is_empty() && !line.contains("ALTQ"));
+    let message = match status {
+        126 => "it may not be run",
+        127 => "it is not on the firewall",
+        _ if talk.lines().any(|line| line.starts_with("pfctl: ")) => return Ok(()),
+        _ => match lines.next() {
+            Some(line) => line.strip_prefix("sudo: ").unwrap_or(line),
+            None => return Ok(()),
+        },
+    };
+    Err(FactError::SudoRefused {
+        sudo: sudo.to_owned(),
+        program: program.to_owned(),
+        message: message.chars().take(200).collect(),
+    })
 }
 
 /// The same of what is known only by its exit code and stderr. With an exit code of success, a line in pfctl's own name

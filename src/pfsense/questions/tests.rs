@@ -72,6 +72,39 @@ fn a_busy_device_is_not_read() {
     }
 }
 
+/// What stands before pfctl fails in other words than pfctl does.
+#[test]
+fn sudo_that_fails_is_named() {
+    let meant = |stderr: &str, status| {
+        let mut asked = asked(&[Question::Rules]);
+        asked.paths.pfctl_sudo = Some(ShellWord::fixed("/usr/local/bin/sudo"));
+        let clock = reply(&Question::Clock, "1764300000 +0000\n", "", 0);
+        let rules = reply(&Question::Rules, "", stderr, status);
+        let reading = asked.reading(vec![clock, rules]).unwrap();
+        reading.rules.err().map(|error| error.to_string())
+    };
+    let sudo = "/usr/local/bin/sudo did not run /sbin/pfctl: ";
+    for (stderr, status, message) in [
+        ("sudo: a password is required\n", 1, "a password is required"),
+        ("sudo: /sbin/pfctl: command not found\n", 1, "/sbin/pfctl: command not found"),
+        ("kmsro is not in the sudoers file.\n", 1, "kmsro is not in the sudoers file."),
+        ("sh: /usr/local/bin/sudo: not found\n", 127, "it is not on the firewall"),
+        ("sh: /usr/local/bin/sudo: Permission denied\n", 126, "it may not be run"),
+    ] {
+        assert_eq!(meant(stderr, status), Some(format!("{sudo}{message}")), "{stderr}");
+    }
+    let resolves = "sudo: unable to resolve host fw\n";
+    assert_eq!(meant(resolves, 0), None);
+    for (stderr, status) in [
+        (format!("{resolves}pfctl: /dev/pf: Permission denied\n"), 1),
+        ("No ALTQ support in kernel\npfctl: DIOCGETRULE: Device busy\n".to_owned(), 1),
+        (String::new(), 1),
+    ] {
+        let said = meant(&stderr, status).unwrap();
+        assert!(!said.contains("sudo"), "{stderr}: {said}");
+    }
+}
+
 #[test]
 fn the_other_complaints_keep_their_meaning() {
     for status in [0, 1, 255] {
