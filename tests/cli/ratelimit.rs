@@ -486,7 +486,7 @@ fn a_preview_says_how_to_read_its_timeline() {
     };
     let wide = preview("140");
     assert!(wide.contains("TIMELINE: a mark is 5m"), "{wide}");
-    let narrow = preview("60");
+    let narrow = preview("70");
     assert!(!narrow.contains("TIMELINE: a mark"), "{narrow}");
 }
 

@@ -681,6 +681,8 @@ fn preview_view(
     let unknown = || "unknown".to_owned();
     let rows = preview.sources.iter().map(|row| {
         let mut flags = Vec::new();
+        let was_in_table = row.by == IN_TABLE;
+        flags.extend(was_in_table.then_some(IN_TABLE));
         flags.extend(row.customer.then_some("customer"));
         flags.extend(row.borderline.then_some("borderline"));
         vec![
@@ -688,10 +690,10 @@ fn preview_view(
             row.connections.to_string(),
             row.activations.to_string(),
             row.cut_at.map_or_else(unknown, |at| whole_second(at).to_string()),
-            row.by.to_owned(),
+            if was_in_table { String::new() } else { row.by.to_owned() },
             match row.blocked_seconds {
                 Some(seconds) => format_span(seconds),
-                None if row.by == IN_TABLE => String::new(),
+                None if was_in_table => String::new(),
                 None if preview.never_freed => "until freed".to_owned(),
                 None => unknown(),
             },
