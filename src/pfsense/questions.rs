@@ -541,9 +541,10 @@ impl Reading {
         rules.or(translation).or(self.info.as_ref().err())
     }
 
-    /// Names the answers that were asked for and did not come, in a fixed order.
+    /// Names the answers that were asked for and did not come, in a fixed order. That there is no such table is an answer.
     pub fn unread_answers(&self) -> Vec<&'static str> {
         let answers = [
+            ("alias", self.alias_table.as_ref().err()),
             ("configuration", self.configured.as_ref().err()),
             ("crontab", self.crontab.as_ref().err()),
             ("limits", self.limits.as_ref().err()),
@@ -554,8 +555,9 @@ impl Reading {
             ("table", self.table.as_ref().err()),
             ("translation", self.translation.as_ref().err()),
         ];
-        let was_asked = |error: &FactError| !matches!(error, FactError::NotAsked);
-        let unread = answers.into_iter().filter(|(_, error)| error.is_some_and(was_asked));
+        let is_unread =
+            |error: &FactError| !matches!(error, FactError::NotAsked | FactError::NoTable { .. });
+        let unread = answers.into_iter().filter(|(_, error)| error.is_some_and(is_unread));
         unread.map(|(name, _)| name).collect()
     }
 

@@ -358,6 +358,9 @@ fn one_unread_list_is_an_outage() {
     deny("-t virusprot -T show -v");
     let page = running.page_with("kmsctl_unread{answer=\"table\"} 1");
     assert!(page.contains("kmsctl_up 1\n") && !page.contains("kmsctl_blocked"), "{page}");
+    deny("-t k8s_kms_lb -T show");
+    let page = running.page_with("kmsctl_unread{answer=\"alias\"} 1");
+    assert!(page.contains("kmsctl_up 1\n") && page.contains("kmsctl_blocked_entries"), "{page}");
 }
 
 /// Failures lock the operator out; so one is enough.

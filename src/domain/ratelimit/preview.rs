@@ -25,8 +25,8 @@ const MOST_GAPS: usize = 1_000;
 /// Seconds by which a line may be behind the one before it: a child that is not given the processor writes late. More is a
 /// clock that was set back.
 const LATE: i64 = 10;
-/// Bits of a source's number; those above it are the clock's.
-const NUMBER_BITS: u32 = 24;
+/// Bits below a source's number: which clock its connections were opened by.
+const CLOCK_BITS: u32 = 8;
 /// Seconds of one character of a sparkline, and how many there are before and from the cut on.
 const BUCKET: i64 = 300;
 const BUCKETS: i64 = 6;
@@ -37,14 +37,14 @@ const _: () = assert!(BUCKET == 5 * 60 && BUCKETS * BUCKET == 30 * 60);
 #[derive(Clone, Copy, Debug)]
 struct SeenConnection {
     opened: i64,
-    /// The number of the source, and of the clock before or after a step.
+    /// The number of the source, and below it that of the clock before or after a step: in order, each clock's stand together.
     source: u32,
     lasted: u32,
 }
 
 impl SeenConnection {
     fn source_number(&self) -> u32 {
-        self.source & ((1 << NUMBER_BITS) - 1)
+        self.source >> CLOCK_BITS
     }
 }
 
@@ -66,8 +66,10 @@ pub struct SeenConnections {
 
 impl SeenConnections {
     fn number_of(&mut self, address: IpAddr) -> Option<u32> {
-        let next =
-            u32::try_from(self.sources.len()).ok().filter(|next| *next >> NUMBER_BITS == 0)?;
+        let next = u32::try_from(self.sources.len()).ok()?;
+        if next >= 1 << (u32::BITS - CLOCK_BITS) {
+            return None;
+        }
         Some(*self.numbers.entry(address).or_insert_with(|| {
             self.sources.push((address, 0));
             next
@@ -85,7 +87,7 @@ impl SeenConnections {
             self.left_out += 1;
         } else if let Some(source) = self.number_of(address) {
             let lasted = u32::try_from(closed.saturating_sub(opened)).unwrap_or(0);
-            let source = source | (u32::from(clock) << NUMBER_BITS);
+            let source = (source << CLOCK_BITS) | u32::from(clock);
             self.seen.push(SeenConnection { opened, source, lasted });
         }
     }
@@ -285,7 +287,7 @@ pub fn preview_caps(
     generation: Option<Generation>,
     release: impl Fn(i64) -> Option<i64>,
 ) -> Vec<CutSource> {
-    connections.seen.sort_unstable_by_key(|seen| (seen.source_number(), seen.source, seen.opened));
+    connections.seen.sort_unstable_by_key(|seen| (seen.source, seen.opened));
     let mut cuts = Vec::new();
     for own in connections.seen.chunk_by(|one, other| one.source_number() == other.source_number())
     {
