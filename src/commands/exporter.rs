@@ -211,8 +211,9 @@ fn login_files(context: &Context) -> Vec<PathBuf> {
         ["", "config", "known_hosts", "id_ed25519", "id_ecdsa", "id_rsa"]
             .map(|name| home.join(".ssh").join(name))
     });
+    let system = ["ssh_config", "ssh_known_hosts"].map(|name| PathBuf::from("/etc/ssh").join(name));
     let configured = [&target.identity, &target.known_hosts, &target.ssh_config].map(Clone::clone);
-    configured.into_iter().chain([configuration]).flatten().chain(ssh).collect()
+    configured.into_iter().chain([configuration]).flatten().chain(system).chain(ssh).collect()
 }
 
 struct Exporter {

@@ -335,6 +335,32 @@ fn a_preview_names_what_the_log_lacks() {
     assert_eq!(older["data"]["gaps"].as_array().map(Vec::len), Some(1), "{older:#}");
 }
 
+/// Who was blocked belongs to the sum: that it could not be read is said.
+#[test]
+fn a_preview_without_the_table_says_so() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.block(&[("203.0.113.99", "Sun Mar  1 12:00:01 2026")]);
+    let log = live.environment.home().join("server.log");
+    let lines = ["accepted", "closed"]
+        .map(|word| format!("2026-03-01 12:00:02: IPv4 connection {word}: 203.0.113.9:1111.\n"));
+    std::fs::write(&log, lines.concat()).expect("a log");
+    let file = log.display().to_string();
+    let preview = || {
+        let words =
+            ["ratelimit", "preview", "tighten", "--log", &file, "--since", "1m", "-o", "json"];
+        live.environment.run(&words).json()
+    };
+    let said =
+        |shown: &Value| shown["warnings"].to_string().contains("Who is in virusprot now: unknown");
+    let whole = preview();
+    assert_eq!((&whole["data"]["cut"], said(&whole)), (&1.into(), false), "{whole:#}");
+    live.answer_pfctl("russh", "'-t virusprot -T show -v') echo 'pfctl: no' >&2; exit 1 ;;");
+    let part = preview();
+    assert!(said(&part), "{part:#}");
+}
+
 /// The server's clock was set back by an hour: two connections before it, two behind.
 #[test]
 fn a_clock_set_back_is_named() {

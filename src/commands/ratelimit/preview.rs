@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
-use crate::app::{Context, work_or_interrupt};
+use crate::app::{Context, answer_or_warning, work_or_interrupt};
 use crate::commands::exporter::RecordPlace;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
 use crate::commands::notifier::replay::{cannot_read, open_saved_log};
@@ -273,6 +273,10 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
             None
         }
     };
+    if let Some(reading) = &reading {
+        let who = format!("Who is in {} now", context.settings.service.table.as_str());
+        answer_or_warning(&reading.table, &who, &mut warnings);
+    }
     let loaded = reading
         .as_ref()
         .and_then(|reading| context.situation(reading).exposure().ok()?.caps.loaded);
