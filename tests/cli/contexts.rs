@@ -263,7 +263,9 @@ fn undo_takes_both_nodes_back() {
         let history = pair.run(&["history", "--local", "-o", "json"]).json();
         history["data"]["entries"][0]["id"].as_str().expect("an id").to_owned()
     };
-    pair.run(&["virusprot", "add", address, "--yes"]).success();
+    let added = pair.run(&["virusprot", "add", address, "--yes"]);
+    let both = format!("undo {}` takes both back.", last_id());
+    assert!(added.code == Some(0) && added.stderr.contains(&both), "{added}");
     assert_eq!(pair.run(&["undo"]).code, Some(4));
     assert!(pair.run(&["undo", "--dry-run"]).success().contains("== office"));
     pair.run(&["undo", "--plan-out", "/dev/null/x"]).fails_with(2);

@@ -162,7 +162,13 @@ async fn change_both_tables(
         let asked = global.iter().cloned().chain(apply).collect();
         answers.push((run_words(context, row, asked).await?, command));
     }
-    report_both(context, answers)
+    report_both(context, answers)?;
+    if let [Some(own), Some(_)] = changes.as_slice()
+        && let Some((_, id)) = own.split_once('/')
+    {
+        context.terminal.hint(&format!("`kmsctl undo {id}` takes both back."));
+    }
+    Ok(())
 }
 
 /// Says what became of the nodes: done, done on one alone, or on none.

@@ -109,11 +109,7 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
     }
     show_summary(context, &summary, summary_only, warnings)?;
     if summary.lines > 0 && summary.unparsed == summary.lines {
-        return Err(Failure::new(
-            FailureKind::Inconclusive,
-            format!("No line of {} is the KMS server's.", file.display()),
-        )
-        .hint("Give it the file that vlmcsd writes with `-l`, or what `logs` of kubectl and docker prints of it."));
+        return Err(not_of_server(file));
     }
     Ok(())
 }
@@ -126,6 +122,12 @@ pub fn open_saved_log(file: &Path) -> Result<Box<dyn Read>> {
         Box::new(open_replay_file(file)?)
     };
     unpack_gzip(input).map_err(|error| cannot_read(file, &error))
+}
+
+pub fn not_of_server(file: &Path) -> Failure {
+    let text = format!("No line of {} is the KMS server's.", file.display());
+    let hint = "Give it the file that vlmcsd writes with `-l`, or what `logs` of kubectl and docker prints of it.";
+    Failure::new(FailureKind::Inconclusive, text).hint(hint)
 }
 
 pub fn cannot_read(file: &Path, error: &io::Error) -> Failure {

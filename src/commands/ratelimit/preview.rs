@@ -14,7 +14,7 @@ use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
 use crate::app::{Context, answer_or_warning, work_or_interrupt};
 use crate::commands::exporter::RecordPlace;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
-use crate::commands::notifier::replay::{cannot_read, open_saved_log};
+use crate::commands::notifier::replay::{cannot_read, not_of_server, open_saved_log};
 use crate::commands::notifier::status::{
     configured_kubectl, find_notifier_pods, kubectl_or_interrupt,
 };
@@ -584,9 +584,7 @@ fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
     }
     let (lines, unparsed) = reader.finish_log();
     if lines > 0 && unparsed == lines {
-        let text = format!("No line of {} is the KMS server's.", file.display());
-        let hint = "It wants what vlmcsd writes with -l, such as the pod's file: `kmsctl notifier logs --server`";
-        return Err(Failure::new(FailureKind::Inconclusive, text).hint(hint));
+        return Err(not_of_server(file));
     }
     Ok(seen)
 }
