@@ -40,6 +40,8 @@ pub enum RedisTrouble {
     Password(io::Error),
     #[error("{0}")]
     Tls(&'static str),
+    #[error("the Sentinel watches no master of that name")]
+    UnknownMaster,
 }
 
 impl From<io::Error> for RedisTrouble {
@@ -79,14 +81,18 @@ struct BoundedStream {
 }
 
 impl RedisConnection {
-    /// Connects, logs in and chooses the database.
+    /// Connects, logs in and chooses the database; of a Sentinel, with the master that it leads to now.
     pub fn open(server: &Server) -> Result<Self, RedisTrouble> {
         let password = match &server.password {
             Password::None => None,
             Password::Text(text) => Some(text.clone()),
             Password::File(path) => Some(first_line(path).map_err(RedisTrouble::Password)?),
         };
-        let mut connection = Self::over(BoundedStream::connect(server)?, server)?;
+        let master = match &server.watched_as {
+            Some(name) => &find_master(server, name, password.as_deref())?,
+            None => server,
+        };
+        let mut connection = Self::over(BoundedStream::connect(master)?, master)?;
         let mut greeting = redis::pipe();
         if let Some(password) = &password {
             let login = greeting.cmd("AUTH");
@@ -156,6 +162,35 @@ impl RedisConnection {
             }
         })
     }
+}
+
+/// Asks a Sentinel where its master is.
+fn find_master(
+    sentinel: &Server,
+    name: &str,
+    password: Option<&str>,
+) -> Result<Server, RedisTrouble> {
+    let mut connection = RedisConnection::over(BoundedStream::connect(sentinel)?, sentinel)?;
+    let mut question = redis::pipe();
+    // One that wants no password refuses it, and answers all the same.
+    if let Some(password) = password {
+        question.cmd("AUTH").arg(password);
+    }
+    question.cmd("SENTINEL").arg("get-master-addr-by-name").arg(name);
+    let answer = connection.call(&mut question)?.pop();
+    let place = match answer {
+        Some(Value::Array(place)) => place,
+        Some(Value::Nil) => return Err(RedisTrouble::UnknownMaster),
+        Some(Value::ServerError(error)) => return Err(refusal(&error)),
+        _ => return Err(RedisTrouble::Nonsense),
+    };
+    let [Value::BulkString(host), Value::BulkString(port)] = place.as_slice() else {
+        return Err(RedisTrouble::Nonsense);
+    };
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).ok();
+    let host = text(host).ok_or(RedisTrouble::Nonsense)?;
+    let port = text(port).and_then(|port| port.parse().ok()).ok_or(RedisTrouble::Nonsense)?;
+    Ok(Server { host, port, watched_as: None, ..sentinel.clone() })
 }
 
 impl RedisStream {
@@ -309,6 +344,7 @@ mod tests {
             host: "127.0.0.1".to_owned(),
             port,
             tls: false,
+            watched_as: None,
             user: None,
             password: Password::None,
             database: 0,

@@ -180,7 +180,7 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "notifier.dedup_window" Duration = r#""1h""# =>
         "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.";
     "notifier.dedup_store" Window = r#""file""# =>
-        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. rediss:// is with TLS; SSL_CERT_FILE names certificates to trust.";
+        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share; of a Sentinel\nredis-sentinel://[USER[:PASSWORD]@]HOST[:PORT]/MASTER[/DATABASE]. While that server is away messages are sent\nrather than lost. rediss:// and rediss-sentinel:// are with TLS; SSL_CERT_FILE names certificates to trust.";
     "notifier.dedup_password_file" Path = r#""""# =>
         "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says.";
     "notifier.dedup_lease" Deadline = r#""30s""# =>

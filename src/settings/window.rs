@@ -26,6 +26,8 @@ pub struct Server {
     pub user: Option<String>,
     pub password: Password,
     pub database: u32,
+    /// Where it is a Sentinel that is named, the name under which that one watches the master, which it leads to.
+    pub watched_as: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -55,30 +57,44 @@ impl Window {
             _ => {}
         }
         parse_redis_server(text).map(Self::Redis).ok_or_else(|| {
-            "it wants file, memory or redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]"
+            "it wants file, memory, redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], or of a Sentinel \
+             redis[s]-sentinel://[USER[:PASSWORD]@]HOST[:PORT]/MASTER[/DATABASE]"
                 .to_owned()
         })
     }
 }
 
-/// The schemes of an address, and whether they mean TLS. Valkey's own are the same protocol.
-const SCHEMES: [(&str, bool); 4] =
-    [("redis://", false), ("rediss://", true), ("valkey://", false), ("valkeys://", true)];
+/// The schemes of an address, whether they mean TLS, and the port of what they name. Valkey's own are the same protocol.
+const SCHEMES: [(&str, bool, u16); 6] = [
+    ("redis://", false, 6379),
+    ("rediss://", true, 6379),
+    ("valkey://", false, 6379),
+    ("valkeys://", true, 6379),
+    ("redis-sentinel://", false, SENTINEL_PORT),
+    ("rediss-sentinel://", true, SENTINEL_PORT),
+];
+const SENTINEL_PORT: u16 = 26379;
 
 fn parse_redis_server(text: &str) -> Option<Server> {
-    let scheme = |(scheme, tls)| text.strip_prefix(scheme).map(|rest| (rest, tls));
-    let (rest, tls) = SCHEMES.into_iter().find_map(scheme)?;
+    let scheme = |(scheme, tls, port)| text.strip_prefix(scheme).map(|rest| (rest, tls, port));
+    let (rest, tls, usual_port) = SCHEMES.into_iter().find_map(scheme)?;
     let (login, place) = match rest.rsplit_once('@') {
         Some((login, place)) => (Some(login), place),
         None => (None, rest),
     };
-    let (place, database) = match place.split_once('/') {
-        Some((place, "")) => (place, 0),
-        Some((place, number)) => (place, number.parse().ok()?),
-        None => (place, 0),
+    let (place, path) = place.split_once('/').unwrap_or((place, ""));
+    let (watched_as, database) = if usual_port == SENTINEL_PORT {
+        let (name, database) = path.split_once('/').unwrap_or((path, ""));
+        (Some(percent_decoded(name)?), database)
+    } else {
+        (None, path)
     };
+    if watched_as.as_ref().is_some_and(String::is_empty) {
+        return None;
+    }
+    let database = if database.is_empty() { 0 } else { database.parse().ok()? };
     let named = place.ends_with(']') || !place.contains(':');
-    let place = if named { format!("{place}:6379") } else { place.to_owned() };
+    let place = if named { format!("{place}:{usual_port}") } else { place.to_owned() };
     let (host, port) = super::values::parse_endpoint(&place).ok()?;
     let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
         Some((user, password)) => (percent_decoded(user)?, percent_decoded(password)?),
@@ -91,6 +107,7 @@ fn parse_redis_server(text: &str) -> Option<Server> {
         user: Some(user).filter(|user| !user.is_empty()),
         password: if password.is_empty() { Password::None } else { Password::Text(password) },
         database,
+        watched_as,
     })
 }
 
@@ -115,8 +132,8 @@ fn percent_decoded(text: &str) -> Option<String> {
 pub fn shown_window(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, place)) => {
-            let known = SCHEMES.iter().find(|(scheme, _)| text.starts_with(scheme));
-            format!("{}…@{place}", known.map_or("redis://", |(scheme, _)| scheme))
+            let known = SCHEMES.iter().find(|(scheme, ..)| text.starts_with(scheme));
+            format!("{}…@{place}", known.map_or("redis://", |(scheme, ..)| scheme))
         }
         None => text.to_owned(),
     }
@@ -153,6 +170,19 @@ mod tests {
             };
             assert_eq!((server.host.as_str(), server.tls), ("h", true));
         }
+        for (address, host, port, tls, name, database) in [
+            ("redis-sentinel://h/kms", "h", 26379, false, "kms", 0),
+            ("redis-sentinel://:secret@[::1]:7/my%20master/3", "::1", 7, false, "my master", 3),
+            ("rediss-sentinel://u:secret@h/kms/", "h", 26379, true, "kms", 0),
+        ] {
+            let Ok(Window::Redis(server)) = Window::parse(address) else {
+                panic!("an address");
+            };
+            let found = (server.host.as_str(), server.port, server.tls, server.database);
+            assert_eq!(found, (host, port, tls, database), "{address}");
+            assert_eq!(server.watched_as.as_deref(), Some(name), "{address}");
+            assert!(!shown_window(address).contains("secret"));
+        }
         assert_eq!(Window::parse("file"), Ok(Window::File));
         for wrong in [
             "",
@@ -166,6 +196,10 @@ mod tests {
             "redis://u:%0a@h",
             "redisx://h",
             "rediss:/h",
+            "redis-sentinel://h",
+            "redis-sentinel://h/",
+            "redis-sentinel://h/kms/x",
+            "redis-sentinel://h//3",
         ] {
             assert!(Window::parse(wrong).is_err(), "{wrong}");
         }

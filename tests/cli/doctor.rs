@@ -213,6 +213,8 @@ fn each_fault_of_a_cluster_is_found_where_it_is() {
         ("etp-cluster", &["notifier", "service"]),
         ("wrong-lb-ip", &["address"]),
         ("no-lb-ip", &["address"]),
+        ("dual-stack", &[]),
+        ("half-dual-stack", &["address"]),
         ("other-node", &["announcement"]),
         ("no-l2status", &["announcement"]),
         ("stale-l2status", &["announcement"]),

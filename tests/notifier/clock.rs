@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::support::pods::{FakeSlack, Pod, activate, activation, is};
+use crate::support::skip::program;
 
 /// Appends one whole activation in one write, stamped so many seconds from now.
 fn activate_at(log: &Path, number: u32, seconds: i64) {
@@ -43,6 +44,47 @@ fn a_wrong_server_clock_stops_no_post() {
         activate_at(&pod.log(), 4, off.into());
         slack.wait_for(4);
         assert_eq!(running.stop().0, Some(0));
+    }
+}
+
+/// The notifier's own clock is another one, and is set while it runs: nothing that the server writes is too old.
+#[test]
+fn a_wrong_own_clock_stops_no_post() {
+    let library =
+        format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
+    let Some(library) = program("a notifier whose own clock is off", &[&library]) else {
+        return;
+    };
+    for (first, then) in [("-2h", "+0"), ("+0", "-2h"), ("+3h", "-1h")] {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        let offset = pod.state().with_extension("clock");
+        std::fs::write(pod.log(), "").expect("a log");
+        let start = || {
+            let mut command = pod.command(&[]);
+            command.env("LD_PRELOAD", &library).env("FAKETIME_TIMESTAMP_FILE", &offset);
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
+            pod.start_quickly(command)
+        };
+        std::fs::write(&offset, first).expect("an offset");
+        let running = start();
+        running.wait_metric("kms_log_open", |open| is(open, 1));
+        activate_at(&pod.log(), 1, 0);
+        slack.wait_for(1);
+        std::fs::write(&offset, then).expect("an offset");
+        // One line that does not fit a clock that did is not taken for more than a line.
+        for number in 2..4 {
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            activate_at(&pod.log(), number, 0);
+            slack.wait_for(number as usize);
+        }
+        let (code, _, said) = running.stop();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("The server's clock is "), "{first}, {then}: {said}");
+        activate_at(&pod.log(), 4, 0);
+        let running = start();
+        slack.wait_for(4);
+        assert_eq!(running.stop().0, Some(0), "{first}, {then}");
     }
 }
 

@@ -433,3 +433,43 @@ fn a_password_in_a_pipe_is_not_waited_for() {
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("it is not a plain file"), "{err}");
 }
+
+/// A Sentinel says where the master is: the window outlives the one that was, as far as another server has it.
+#[test]
+fn a_sentinel_leads_to_the_master_of_now() {
+    let Some(mut first) = Redis::start(None) else {
+        return;
+    };
+    let second = first.start_replica();
+    let sentinel = first.start_sentinel();
+    let slack = FakeSlack::start(&[]);
+    let address = format!("redis-sentinel://127.0.0.1:{}/kms", sentinel.port);
+    let holder = pod(&slack, &address);
+    let running = holder.start();
+    activate(&holder.log(), 1);
+    slack.wait_for(1);
+    assert!(eventually(|| held(&second, 1).contains("sent")), "{}", held(&second, 1));
+    first.down();
+    let leads = || sentinel.named_master().is_some_and(|it| it.contains(&second.port.to_string()));
+    assert!(eventually(leads), "{:?}", sentinel.named_master());
+    // What was posted before is known to the other notifier afterwards.
+    let other = pod(&slack, &address);
+    let beside = other.start();
+    activate(&other.log(), 1);
+    activate(&other.log(), 2);
+    slack.wait_for(2);
+    assert!(eventually(|| held(&second, 2).contains("sent")), "{}", held(&second, 2));
+    activate(&holder.log(), 3);
+    slack.wait_for(3);
+    running.wait_metric("kms_dedup_store_up", |up| is(up, 1));
+    assert_eq!(slack.clients(), (1..4).map(|number| (client(number), 1)).collect());
+    beside.stop();
+    running.stop();
+    // A name that it does not watch is no server.
+    let stray = pod(&slack, &address.replace("/kms", "/other"));
+    let running = stray.start();
+    activate(&stray.log(), 4);
+    slack.wait_for(4);
+    let (_, _, said) = running.stop();
+    assert!(said.contains("the Sentinel watches no master of that name"), "{said}");
+}

@@ -13,8 +13,12 @@ use super::skip::program;
 /// The server, running or not.
 pub struct Redis {
     binary: PathBuf,
+    /// The port of the server that it follows.
+    follows: Option<u16>,
     password: Option<String>,
     child: Option<Child>,
+    /// What a replica is sent goes through a file, which the next server here would read.
+    folder: tempfile::TempDir,
     pub port: u16,
     tls: Option<(tempfile::TempDir, u16)>,
 }
@@ -40,8 +44,10 @@ impl Redis {
         )?;
         let mut redis = Self {
             binary,
+            follows: None,
             password: password.map(str::to_owned),
             child: None,
+            folder: tempfile::tempdir().expect("a folder"),
             port: free_port(),
             tls,
         };
@@ -49,15 +55,53 @@ impl Redis {
         Some(redis)
     }
 
+    /// Starts another one that follows it.
+    pub fn start_replica(&self) -> Self {
+        let mut replica = Self {
+            binary: self.binary.clone(),
+            follows: Some(self.port),
+            password: None,
+            child: None,
+            folder: tempfile::tempdir().expect("a folder"),
+            port: free_port(),
+            tls: None,
+        };
+        replica.up();
+        replica
+    }
+
+    /// Starts a Sentinel that watches it as `kms`, and takes it for dead after half a second without an answer.
+    pub fn start_sentinel(&self) -> Sentinel {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (port, watched) = (free_port(), self.port);
+        let file = folder.path().join("sentinel.conf");
+        let lines = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor kms 127.0.0.1 {watched} 1\n\
+             sentinel down-after-milliseconds kms 500\nsentinel failover-timeout kms 3000\n",
+            folder.path().display()
+        );
+        std::fs::write(&file, lines).expect("a file");
+        let mut command = Command::new(&self.binary);
+        command.arg(&file).arg("--sentinel").stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("a Sentinel runs");
+        Sentinel { child, port, _folder: folder }
+    }
+
     /// Starts it again, empty.
     pub fn up(&mut self) {
+        self.folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(&self.binary);
         command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir", "/tmp"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        if let Some(port) = self.follows {
+            command.args(["--replicaof", "127.0.0.1", &port.to_string()]);
+        }
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
         }
@@ -102,21 +146,44 @@ impl Redis {
 
     /// Sends one command and returns the raw answer.
     pub fn ask(&self, words: &[&str]) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_millis(300))).ok()?;
-        let mut text = String::new();
-        if let Some(password) = &self.password {
-            text.push_str(&format!("AUTH {password}\r\n"));
-        }
-        text.push_str(&format!("*{}\r\n", words.len()));
-        for word in words {
-            text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        text.push_str("QUIT\r\n");
-        stream.write_all(text.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
+        let login = self.password.as_ref().map(|password| format!("AUTH {password}\r\n"));
+        ask_port(self.port, &login.unwrap_or_default(), words)
+    }
+}
+
+fn ask_port(port: u16, login: &str, words: &[&str]) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_millis(300))).ok()?;
+    let mut text = format!("{login}*{}\r\n", words.len());
+    for word in words {
+        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    text.push_str("QUIT\r\n");
+    stream.write_all(text.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    // A Sentinel knows no QUIT: its answer has come when it is silent.
+    let read = stream.read_to_end(&mut answer);
+    (read.is_ok() || !answer.is_empty()).then(|| String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A Sentinel, killed when dropped.
+pub struct Sentinel {
+    child: Child,
+    pub port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Sentinel {
+    /// Returns where it says that the master is, as it answers.
+    pub fn named_master(&self) -> Option<String> {
+        ask_port(self.port, "", &["SENTINEL", "get-master-addr-by-name", "kms"])
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
