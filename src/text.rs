@@ -182,10 +182,62 @@ pub fn format_span(seconds: u64) -> String {
     }
 }
 
+/// Writes a text as one word of a POSIX shell.
+pub fn quoted_for_shell(text: &str) -> Cow<'_, str> {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%=".contains(character);
+    if !text.is_empty() && text.chars().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+/// Renders bytes with a binary unit: `512 B`, `1.4 KiB`, `3.0 MiB`.
+pub fn format_bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut unit = 0;
+    let mut divisor = 1024_u64;
+    while unit + 1 < UNITS.len() && count / divisor >= 1024 {
+        divisor *= 1024;
+        unit += 1;
+    }
+    let tenths = u128::from(count) * 10 / u128::from(divisor);
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&"EiB"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn values_are_one_word_of_a_shell() {
+        assert_eq!(quoted_for_shell("/a/b.toml"), "/a/b.toml");
+        assert_eq!(quoted_for_shell("~/x"), "'~/x'");
+        assert_eq!(quoted_for_shell("a'b $(id)"), r"'a'\''b $(id)'");
+        assert_eq!(quoted_for_shell(""), "''");
+    }
+
+    #[test]
+    fn spans_and_bytes_are_short() {
+        assert_eq!(
+            [
+                format_span(5),
+                format_span(725),
+                format_span(3_600),
+                format_span(12_000),
+                format_span(190_000)
+            ],
+            ["5s", "12m 5s", "1h", "3h 20m", "2d 4h"]
+        );
+        assert_eq!(
+            [format_bytes(12), format_bytes(1_434), format_bytes(3 << 20), format_bytes(u64::MAX)],
+            ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
+        );
+    }
 
     #[test]
     fn escapes_are_shown_and_plain_text_is_untouched() {

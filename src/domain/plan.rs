@@ -31,7 +31,7 @@ use super::pfsense::change::{ChangeId, ConfigurationEdit};
 use super::pfsense::edit::{EditRefusal, RefusalCode};
 use crate::text::{counted, hexadecimal};
 
-pub use armed::{NO_WAY_BACK, time_words, too_late};
+pub use armed::{time_words, timer_risk, too_late};
 pub use build::plan_apply;
 pub use caps::{WantedCaps, caps_of_preset, check_caps, plan_caps, rate_value};
 pub use clean::{leftover_facts as clean_facts, plan_cleaning};
@@ -174,6 +174,7 @@ const RANKED: &[&str] = &[
     "armed",
     "failover",
     "for-left-out",
+    "timer-stays",
     "connections-unread",
     "operator-left-out",
     "shared-table",

@@ -8,6 +8,8 @@ use indexmap::IndexMap;
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
+use crate::text::quoted_for_shell;
+
 /// The flags that printed commands must carry, by program.
 #[derive(Debug)]
 pub struct Carried(Vec<CarriedFlags>);
@@ -29,7 +31,7 @@ const ELSEWHERE: &str = "--context ";
 const OF_CONTEXT: [&str; 2] = ["--context", "--alone"];
 
 /// Fields of data that hold a command, or a sentence with one.
-const FIELDS: &[&str] = &["fix", "hint", "hints", "message", "next", "undo"];
+const FIELDS: &[&str] = &["fix", "hint", "hints", "message", "next", "undo", "what"];
 
 impl CarriedFlags {
     /// Takes flags and their values, in order; the values are quoted for a shell. `commands` are the top commands.
@@ -155,16 +157,6 @@ fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '-' | '_' | '/' | '.')
 }
 
-/// Writes a text as one word of a POSIX shell.
-pub fn quoted_for_shell(text: &str) -> Cow<'_, str> {
-    let plain =
-        |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%=".contains(character);
-    if !text.is_empty() && text.chars().all(plain) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,13 +251,5 @@ mod tests {
                 assert_eq!(serde_json::to_value(data).unwrap(), *tree);
             }
         }
-    }
-
-    #[test]
-    fn values_are_one_word_of_a_shell() {
-        assert_eq!(quoted_for_shell("/a/b.toml"), "/a/b.toml");
-        assert_eq!(quoted_for_shell("~/x"), "'~/x'");
-        assert_eq!(quoted_for_shell("a'b $(id)"), r"'a'\''b $(id)'");
-        assert_eq!(quoted_for_shell(""), "''");
     }
 }

@@ -419,6 +419,7 @@ fn an_opening_names_what_lets_in_beside() {
             &["expose", "apply", "--dry-run"][..],
             &["expose", "restore", "--dry-run"],
             &["expose", "restore", "--for", "2h", "--dry-run"],
+            &["undo", "--dry-run"],
             &["expose", "restore", "--yes"],
         ] {
             let plan = environment.demo(words);

@@ -7,7 +7,7 @@ use crate::app::situation::Situation;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::plan;
-use crate::domain::plan::{ChangeOptions, Confirm, Difference, Planned, Risk, StatesChoice};
+use crate::domain::plan::{Confirm, Difference, Planned, Risk, StatesChoice};
 use crate::domain::reachability::external::Expected;
 use crate::domain::reachability::path::NAME_ADDRESS;
 use crate::error::{Failure, FailureKind, Result};
@@ -83,7 +83,7 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             }
             // Closed already; connections from before may still be alive.
             (Planned::NothingToDo(sentence), None) if end => {
-                connections_only(&situation, sentence, terms)
+                connections_only(&situation, sentence, plan::timer_risk(&present, terms))
             }
             (planned, _) => Ok(planned),
         }
@@ -102,7 +102,7 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
 fn connections_only(
     situation: &Situation<'_>,
     sentence: String,
-    terms: ChangeOptions,
+    timer: Option<Risk>,
 ) -> Result<Planned> {
     let live = situation.live().map_err(|unread| {
         let message = format!("{sentence} Connections: not read. {}", unread.message);
@@ -117,9 +117,7 @@ fn connections_only(
                 "The exposure is closed already, and its rules are left as they are. {}",
                 draft.what
             );
-            if terms.reverts_after.is_some() {
-                draft.risks.push(Risk::new("for-left-out", plan::NO_WAY_BACK));
-            }
+            draft.risks.extend(timer);
             Planned::Change(draft)
         }
     })

@@ -302,7 +302,7 @@ impl Draft<'_> {
         wanted.is_some() && self.rule("filter", self.filter) == wanted
     }
 
-    /// Refuses a filter rule that pf could not be asked about: it has no tracker of its own, and cannot be told by target
+    /// Refuses a filter rule that pf could not be asked about: it has no tracker of its own, and cannot be found by target
     /// and port.
     fn check_tellable(&self) -> Result<(), EditRefusal> {
         let (Some(own), aliases) = (self.pass(), self.configured.aliases.as_slice()) else {

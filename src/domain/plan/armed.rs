@@ -1,13 +1,9 @@
 //! What an armed way back means for other plans: what it takes away again is not done, and two of them would cross.
 
 use super::exposure::{ChangeOptions, PlanBasis};
-use super::{Planned, Refusal, RefusalKind};
+use super::{Planned, Refusal, RefusalKind, Risk};
 use crate::domain::pfsense::change::{Armed, Reverted};
 use crate::text::format_span;
-
-/// Says what becomes of `--for` where the rules need no change.
-pub const NO_WAY_BACK: &str =
-    "No way back was armed: there is no change that --for could take back.";
 
 /// Returns the ways back that are armed on the rules of this service: another's does not concern it.
 pub(super) fn armed_on<'a>(present: &PlanBasis<'a>) -> impl Iterator<Item = &'a Armed> {
@@ -23,21 +19,33 @@ pub(super) fn nothing_to_do(
     terms: ChangeOptions,
     why: &str,
 ) -> Result<Planned, Refusal> {
-    let more = match (armed_on(present).next(), terms.reverts_after) {
-        (Some(armed), None) => {
-            return Err(refuse_while_armed(armed, "It is so now, but would not stay so."));
-        }
-        // The same command again, by a cron job perhaps, must not hold it for ever.
-        (Some(armed), Some(seconds)) => format!(
-            " {} To prolong it: `kmsctl keep {} --for {}`",
-            timer_sentence(armed),
-            armed.id,
-            format_span(seconds).replace(' ', "")
-        ),
-        (None, Some(_)) => format!(" {NO_WAY_BACK}"),
-        (None, None) => String::new(),
-    };
+    if let (Some(armed), None) = (armed_on(present).next(), terms.reverts_after) {
+        return Err(refuse_while_armed(armed, "It is so now, but would not stay so."));
+    }
+    let more = timer_risk(present, terms).map(|risk| format!(" {}", risk.message));
+    let more = more.unwrap_or_default();
     Ok(Planned::NothingToDo(format!("Nothing to do: {why}{more}")))
+}
+
+/// Says what becomes of `--for` where the rules need no change. The same command again, by a cron job perhaps, must neither
+/// hold it for ever nor end it.
+pub fn timer_risk(present: &PlanBasis<'_>, terms: ChangeOptions) -> Option<Risk> {
+    let seconds = terms.reverts_after?;
+    Some(match armed_on(present).next() {
+        Some(armed) => Risk::new(
+            "timer-stays",
+            format!(
+                "{} To prolong it: `kmsctl keep {} --for {}`",
+                timer_sentence(armed),
+                armed.id,
+                format_span(seconds).replace(' ', "")
+            ),
+        ),
+        None => Risk::new(
+            "for-left-out",
+            "No way back was armed: there is no change that --for could take back.",
+        ),
+    })
 }
 
 /// Says that what lets the service in is as wanted, and names what lets in beside it.

@@ -110,7 +110,7 @@ pub(super) fn limited_clause(nat: Option<&NatRule>, filter: Option<&FilterRule>)
         said.push(format!("the filter rule also depends on {asked}"));
     }
     (!said.is_empty())
-        .then(|| format!("Not everybody may connect: {}. That stays as it is.", said.join(", ")))
+        .then(|| format!("Not all may connect: {}. That stays as it is.", said.join(", ")))
 }
 
 /// Says who may connect; a rule that does not say it means anybody.

@@ -502,13 +502,14 @@ fn for_good(armed: &Armed) -> Risk {
     )
 }
 
-/// What is closed for a while only is closed for good: what would open it again is disarmed.
+/// What is closed for a while only is closed for good by a command without `--for`: what would open it again is disarmed.
 fn closed_already(
     present: &PlanBasis<'_>,
     terms: ChangeOptions,
     why: &str,
 ) -> Result<Planned, Refusal> {
-    let Some(armed) = armed::armed_on(present).next() else {
+    let armed = armed::armed_on(present).next();
+    let Some(armed) = armed.filter(|_| terms.reverts_after.is_none()) else {
         return nothing_to_do(present, terms, why);
     };
     let planned = super::undo::plan_keep(armed.id.as_str(), None, None, present)?;
@@ -519,7 +520,6 @@ fn closed_already(
                 armed.id, armed.what
             );
             draft.undo = Undo::Impossible("To open it: `kmsctl expose restore`".to_owned());
-            draft.risks.extend(terms.reverts_after.map(|_| for_good(armed)));
             Planned::Change(draft)
         }
         planned @ Planned::NothingToDo(_) => planned,

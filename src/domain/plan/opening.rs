@@ -343,8 +343,7 @@ pub(super) fn promised_exposure(
     };
     let shadow = shadow.filter(|shadow| {
         if some_get_in {
-            let words =
-                format!("Not everybody may connect, only sources that rules name: {shadow}.");
+            let words = format!("Not all may connect, only sources that rules name: {shadow}.");
             draft.risks.push(Risk::new("source-limited", words));
         }
         !some_get_in
@@ -383,7 +382,17 @@ pub(super) fn promised_exposure(
         draft.differences.push(difference);
         draft.checks.push("pf redirects the service's port and lets connections in.".to_owned());
     }
-    if !state.lets_in() && promised.lets_in() && draft.reverts_after.is_some() {
+    name_opened(&mut draft, present, promised);
+    if matches!(state, State::Closed | State::Absent) {
+        draft.undo =
+            Undo::Command("closes it again, and puts the rules back as they were".to_owned());
+    }
+    draft
+}
+
+/// Names what an opening leaves open beside the pair or later, and that no caps are in force; also where an undo opens.
+pub(super) fn name_opened(draft: &mut Draft, present: &PlanBasis<'_>, promised: State) {
+    if !present.exposure.state.lets_in() && promised.lets_in() && draft.reverts_after.is_some() {
         draft.risks.push(Risk::new(
             "connections-live-on",
             "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: `kmsctl states kill --all`",
@@ -397,9 +406,4 @@ pub(super) fn promised_exposure(
             "No caps per source are in force then: `kmsctl expose apply`",
         ));
     }
-    if matches!(state, State::Closed | State::Absent) {
-        draft.undo =
-            Undo::Command("closes it again, and puts the rules back as they were".to_owned());
-    }
-    draft
 }

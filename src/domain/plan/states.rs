@@ -23,7 +23,7 @@ pub const MOST: usize = 5_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatesChoice {
     Clients(Vec<IpAddr>),
-    /// Everybody's.
+    /// Those of all clients.
     All,
 }
 
@@ -176,7 +176,7 @@ fn draft_kill(
         Risk::new("silent", "pf ends states silently: both sides notice by time-out only."),
         Risk::new(
             "reconnects",
-            "Ending a connection blocks nobody: a client may connect again at once.",
+            "Ending a connection blocks no client: each may connect again at once.",
         ),
     ];
     risks.extend(ends_inside(
@@ -244,7 +244,7 @@ pub fn rule_labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
 
 fn no_states_clause(choice: &StatesChoice, port: u16) -> String {
     match choice {
-        StatesChoice::All => format!("Nothing to do: nobody is connected to port {port}."),
+        StatesChoice::All => format!("Nothing to do: no client is connected to port {port}."),
         StatesChoice::Clients(clients) => {
             let names: Vec<String> = clients.iter().map(IpAddr::to_string).collect();
             let verb = if names.len() == 1 { "has" } else { "have" };

@@ -8,6 +8,7 @@ use super::armed::time_words;
 use super::armed::too_late;
 use super::effect::record_differences;
 use super::exposure::{ChangeOptions, PlanBasis, check_loadable};
+use super::opening::name_opened;
 use super::table::{blocking_sentence, freeing_sentence};
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
@@ -136,7 +137,7 @@ pub(super) fn refuse_broken(id: &str, line: u64) -> Refusal {
     Refusal::new(
         RefusalKind::Conflict,
         format!(
-            "Line {line} of the history, which tells of {id}, is not as it was written or not where it was, so what it says is not put back."
+            "Line {line} of the history, which is about {id}, is not as it was written or not where it was, so what it says is not put back."
         ),
     )
     .hint("See: `kmsctl history --verify`; and say what you want instead: `kmsctl ratelimit set`, `kmsctl expose apply`")
@@ -257,7 +258,7 @@ fn put_records_back(
     if now != after {
         return Err(Refusal::new(
             RefusalKind::Conflict,
-            format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo somebody else's work."),
+            format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo another's work."),
         )
         .hint("See what they are now: `kmsctl expose show`; and who changed them: `kmsctl history`"));
     }
@@ -299,11 +300,16 @@ fn put_records_back(
         reverts_after: None,
         undoes: None,
     };
-    // Taking an opening back closes, and is asked for like any closing.
-    let closes = draft.turns_exposure();
-    if closes.is_some_and(|(before, after)| before.lets_in() && !after.lets_in()) {
-        draft.confirm = Confirm::Word("revoke".to_owned());
-        draft.risks.extend(super::exposure::live_on(present));
+    match draft.turns_exposure() {
+        // Taking an opening back closes, and is asked for like any closing.
+        Some((before, after)) if before.lets_in() && !after.lets_in() => {
+            draft.confirm = Confirm::Word("revoke".to_owned());
+            draft.risks.extend(super::exposure::live_on(present));
+        }
+        Some((before, after)) if after.lets_in() && !before.lets_in() => {
+            name_opened(&mut draft, present, after);
+        }
+        _ => {}
     }
     Ok(draft.into())
 }
