@@ -394,7 +394,7 @@ fn four_commands_judge_an_expectation_alike() {
         ("open", 0, 3),
         ("pass-association", 3, 3),
         ("pf-disabled", 3, 3),
-        ("php-missing", 0, 3),
+        ("php-missing", 8, 3),
         ("routed", 3, 3),
         ("shadowed", 3, 0),
         ("shared-association", 3, 3),

@@ -191,7 +191,7 @@ fn the_exit_code_follows_the_expectation() {
         ("uncapped", "open", 3),
         ("pf-disabled", "open", 3),
         ("pf-disabled", "closed", 3),
-        ("php-missing", "open", 0),
+        ("php-missing", "open", 8),
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let outcome = environment.demo(&["verify", "--expect", expect]);

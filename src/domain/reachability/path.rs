@@ -243,9 +243,10 @@ fn as_expected(
     match (expected?, verdict) {
         (Expected::Open, Verdict::Closed) => Some(false),
         (Expected::Open, _) if wrong => Some(false),
-        (Expected::Open, Verdict::Open) => Some(true),
         (Expected::Open, Verdict::Inconclusive) => None,
-        (Expected::Closed, _) => (whole == CheckResult::Ok).then_some(true),
+        (Expected::Open, Verdict::Open) | (Expected::Closed, _) => {
+            (whole == CheckResult::Ok).then_some(true)
+        }
     }
 }
 

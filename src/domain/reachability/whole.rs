@@ -99,14 +99,18 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
     }
     let purpose = expected.or_else(|| Expected::of(exposure));
     match (purpose, exposure.lets_in()) {
-        (None, _) => Finding::unknown(
+        (None, gets_in) => Finding::unknown(
             CHECK,
             format!(
                 "{} Whether that is meant so is not known, as config.xml was not read.",
                 first_reason(exposure)
             ),
         )
-        .fix("Say what is meant: add --expect open, or --expect closed, to this command.")
+        .fix(if gets_in == Some(false) {
+            "If it is meant so, say it: add --expect closed to this command."
+        } else {
+            UNREAD
+        })
         .follows("php"),
         (Some(Expected::Closed), None) => {
             let anchor = exposure.unread_anchors().first().map(|message| (*message).to_owned());
@@ -121,6 +125,15 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
         (Some(Expected::Closed), Some(_)) => {
             Finding::ok(CHECK, "Closed: no path of any kind is loaded.")
         }
+        (Some(Expected::Open), _) if exposure.nat.configured.is_none() => Finding::unknown(
+            CHECK,
+            format!(
+                "{} Which interface is outside and where they lead is not known, as config.xml was not read.",
+                first_reason(exposure)
+            ),
+        )
+        .fix(UNREAD)
+        .follows("php"),
         (Some(Expected::Open), _) => Finding::ok(CHECK, first_reason(exposure)),
     }
 }
@@ -467,7 +480,7 @@ mod tests {
         let judged = |loaded, expected| judge_whole(&judge(None, loaded, &service), expected);
         assert_eq!(judged(open, None).result, CheckResult::Unknown);
         assert_eq!(judged(half, None).result, CheckResult::Unknown);
-        assert_eq!(judged(open, Some(Expected::Open)).result, CheckResult::Ok);
+        assert_eq!(judged(open, Some(Expected::Open)).result, CheckResult::Unknown);
         assert_eq!(judged(open, Some(Expected::Closed)).result, CheckResult::Wrong);
     }
 }

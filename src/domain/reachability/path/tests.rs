@@ -144,7 +144,8 @@ fn without_the_configuration_nothing_is_expected() {
         assert_eq!((judged.expected, judged.as_expected), (None, None));
         let wrong = |hop: &Finding| hop.check == "nat" && hop.result == CheckResult::Wrong;
         assert!(!judged.hops.iter().any(wrong), "{judged:?}");
-        assert!(case.judge(Some(Expected::Open)).as_expected.is_some());
+        // That the service is open is not proven by what is loaded alone.
+        assert_ne!(case.judge(Some(Expected::Open)).as_expected, Some(true));
     }
 }
 
