@@ -28,6 +28,7 @@ use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind, 
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::{Appended, SideRecord};
 use crate::terminal::prompt;
+use crate::text::format_bytes;
 
 pub use config::CHANGING;
 pub use external_proof::{ExternalProof, show_external_proof as tell_outside};
@@ -235,8 +236,8 @@ async fn from_reading(
     carry_out(context, session, how, &plan, None, reading).await
 }
 
-/// Reads what the plan is made from; where the command waits for another operator, as it is when he has ended or the time
-/// is over.
+/// Reads what the plan is made from; where the command waits for another operator, as it is when that one has ended or
+/// the time is over.
 async fn read_for_plan(
     context: &Context,
     session: &mut Session,
@@ -340,8 +341,8 @@ async fn carry_out(
     say_aside(context, &appended);
     if appended.torn > 0 {
         context.terminal.caution(&format!(
-            "The history ended in a torn record of {} bytes, from a machine that went down while writing; it was taken out and noted.",
-            appended.torn
+            "The history ended in a torn record of {}, from a machine that went down while writing; it was taken out and noted.",
+            format_bytes(appended.torn as u64)
         ));
     }
     let mut carried = Box::pin(carry::execute(context, session, plan, &reading, read_at)).await;

@@ -349,7 +349,7 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
             let (who, what) = (&holder.who, &holder.what);
             as_sentence(&format!("{who} is making a change since {since}: {what}"))
         }
-        None => as_sentence(&outcome.message),
+        None => as_sentence(&outcome.brief_message()),
     };
     let conflict = |hint: &str| Some(Failure::new(FailureKind::Conflict, &message).hint(hint));
     let (ended, failure) = match outcome.result {

@@ -133,7 +133,7 @@ async fn look_from_outside(
 fn unproven_message(wanted: &ExternalProof, outside: &ExternalOutcome) -> String {
     let here = match wanted.expected {
         Expected::Open => "The firewall lets connections in",
-        Expected::Closed => "The firewall's rules let nobody in",
+        Expected::Closed => "The firewall's rules let no client in",
     };
     if outside.verdict == Verdict::Inconclusive {
         let why = outside.summary.strip_prefix("inconclusive: ");

@@ -146,7 +146,7 @@ pub(super) fn report_nothing_to_do(
         && failure.kind != FailureKind::ReaderGone
     {
         let mut human = Human::default();
-        human.field("Output", &failure.message, Tone::Bad);
+        human.verdict("Output", &failure.message, Tone::Bad);
         human.field("Nothing to do", sentence, Tone::Plain);
         context.terminal.present(&human);
     }
@@ -204,7 +204,7 @@ pub(super) fn plan_only(
     }
     view.human = of_plan(context, plan, reading, in_file);
     for risk in plan.change.shown_risks() {
-        view.human.field("Warning", &risk.message, Tone::Warning);
+        view.human.verdict("Warning", &risk.message, Tone::Warning);
     }
     view.human.line("Nothing was changed.");
     context.terminal.show(&view)
@@ -278,9 +278,9 @@ pub(super) fn report_change(
 /// Says on the other stream, also when quiet, what a change has come to whose report could not be written.
 pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure: &Failure) {
     let mut human = Human::default();
-    human.field("Output", &failure.message, Tone::Bad);
+    human.verdict("Output", &failure.message, Tone::Bad);
     let (word, tone) = ending_word(finish.ended);
-    human.field(word, &finish.message, tone);
+    human.verdict(word, &finish.message, tone);
     human.field("Change", plan.id.as_str(), Tone::Plain);
     if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
         human.field("Undo", format!("`{}`", command_line("undo", plan)), Tone::Plain);
@@ -412,7 +412,7 @@ fn ending_word(ended: EndedAs) -> (&'static str, Tone) {
 
 fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'_>, now: &Reading) {
     let (word, tone) = ending_word(finish.ended);
-    human.field(word, &finish.message, tone);
+    human.verdict(word, &finish.message, tone);
     for difference in &plan.change.differences {
         let name = field_key(&difference.field);
         let after = report.after.get(&name);

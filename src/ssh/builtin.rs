@@ -30,6 +30,7 @@ use super::known_hosts::{
 };
 use super::script::Script;
 use super::shell::{Arrived, Outgoing, Pipes, Shell};
+use super::ssh_arguments::login_by_hand;
 use super::target::{LinkCounts, Secret};
 use crate::clock::Clock;
 use crate::domain::firewall_identity::FirewallIdentity;
@@ -160,11 +161,17 @@ impl Russh {
     }
 
     pub(crate) async fn shell(&mut self, script: &Script) -> Result<Shell, LinkError> {
-        let refused = |error: &SshError| LinkError::ShellRefused {
-            host: self.target.host.clone(),
-            status: None,
-            said: error.to_string(),
-            sudo: false,
+        let refused = |error: &SshError| {
+            if has_hung_up(error) {
+                let words = self.last_words.take();
+                return connection_closed(&self.target, "the session", error, words);
+            }
+            LinkError::ShellRefused {
+                host: self.target.host.clone(),
+                status: None,
+                said: error.to_string(),
+                sudo: false,
+            }
         };
         let channel = self.handle.channel_open_session().await.map_err(|error| refused(&error))?;
         self.counts.channels += 1;
@@ -289,11 +296,14 @@ fn connection_closed(
     error: &SshError,
     words: Option<String>,
 ) -> LinkError {
-    LinkError::Closed {
-        host: target.host.clone(),
-        stage,
-        reason: words.unwrap_or_else(|| error.to_string()),
-    }
+    // russh's words for it are about its own inside.
+    let said = || if has_hung_up(error) { "it hung up".to_owned() } else { error.to_string() };
+    LinkError::Closed { host: target.host.clone(), stage, reason: words.unwrap_or_else(said) }
+}
+
+fn has_hung_up(error: &SshError) -> bool {
+    use SshError::{Disconnect, HUP, RecvError, SendError};
+    matches!(error, Disconnect | HUP | RecvError | SendError)
 }
 
 pub(crate) fn handshake_error(
@@ -344,6 +354,7 @@ struct Checker {
     name: String,
     known: Arc<KnownHosts>,
     searched_first: PathBuf,
+    login: String,
     pin: Option<String>,
     findings: Findings,
     refusal_words: BuiltinRefusal,
@@ -355,8 +366,10 @@ impl Checker {
         let name = listed_name(&target.host, port);
         let paths = target.known_hosts_files();
         let searched_first = paths.first().cloned().unwrap_or_default();
+        let user = target.user.as_deref().unwrap_or(DEFAULT_USER);
         Self {
             host: target.host.clone(),
+            login: login_by_hand(target, Some(user), Some(&searched_first)),
             known: Arc::new(KnownHosts::read(&paths, &name)),
             name,
             searched_first,
@@ -419,6 +432,7 @@ impl Checker {
                 host,
                 presented,
                 known_hosts: self.searched_first.clone(),
+                login: self.login.clone(),
             }),
             HostKeyVerdict::Changed { path, line, recorded } => Err(LinkError::HostKeyChanged {
                 host,

@@ -28,12 +28,14 @@ use super::known_hosts::{HostKey, KnownHosts, matches_pin, portless_name};
 use super::log_pipe::LogPipe;
 use super::openssh_log;
 use super::openssh_log::{LogContext, Recorded};
-use super::ssh_arguments::{configuration_arguments, forward_arguments, ssh_arguments};
+use super::ssh_arguments::{
+    configuration_arguments, forward_arguments, login_by_hand, ssh_arguments,
+};
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::own_files;
 use crate::plain_file;
 use crate::settings::target::Target;
-use crate::text::hexadecimal;
+use crate::text::{format_bytes, hexadecimal};
 
 /// How long a master may take to answer on its local socket, or ssh to read its configuration.
 const ALIVE: Duration = Duration::from_secs(2);
@@ -378,6 +380,7 @@ async fn log_context(target: &Target) -> LogContext<'_> {
             .known_hosts
             .clone()
             .unwrap_or_else(|| read.unwrap_or("~/.ssh/known_hosts").into()),
+        login: login_by_hand(target, target.user.as_deref(), target.known_hosts.as_deref()),
     }
 }
 
@@ -513,7 +516,7 @@ fn check_length(socket: &Path) -> Result<(), LinkError> {
     match socket.as_os_str().len() {
         length if length > LONGEST_PATH => Err(directory_error(
             directory,
-            format!("its name is too long for a socket ({length} bytes)"),
+            format!("its name is too long for a socket ({})", format_bytes(length as u64)),
         )),
         _ => Ok(()),
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::known_hosts::HostKey;
 use crate::error::{Failure, FailureKind};
-use crate::text::{format_span, quoted};
+use crate::text::{format_span, quoted, quoted_for_shell};
 
 /// Why there is no link, or why a reply cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +58,12 @@ pub enum LinkError {
         /// The connect time-out in seconds.
         seconds: u64,
     },
-    /// The other side hung up before a session existed.
+    /// The other side hung up before a command ran.
     #[error("{host} closed the connection during {stage}: {reason}.")]
     Closed {
         /// As configured.
         host: String,
-        /// `the handshake` or `authentication`.
+        /// `the handshake`, `authentication` or `the session`.
         stage: &'static str,
         /// What was said.
         reason: String,
@@ -127,6 +127,8 @@ pub enum LinkError {
         presented: HostKey,
         /// The file that was searched first.
         known_hosts: PathBuf,
+        /// The command that logs in by hand.
+        login: String,
     },
     /// The host's certificate does not count, and its key is not in known_hosts.
     #[error("The certificate of {host} for its key {} {} is not accepted: {reason}.", presented.algorithm, presented.fingerprint)]
@@ -286,7 +288,23 @@ impl LinkError {
             _ => None,
         };
         let texts = [self.connection_hints(), self.key_hints()].concat();
-        notice.into_iter().chain(texts).map(ToOwned::to_owned).collect()
+        let texts = notice.into_iter().chain(texts).map(ToOwned::to_owned);
+        texts.chain(self.accepting_hint()).collect()
+    }
+
+    /// Says how a host key is accepted that was compared.
+    pub fn accepting_hint(&self) -> Option<String> {
+        match self {
+            Self::HostKeyUnknown { login, .. } => {
+                Some(format!("If it is the same, log in once by hand and accept it: `{login}`"))
+            }
+            Self::HostKeyChanged { host, known_hosts, .. } => Some(format!(
+                "If the new key is right, remove the old entry, and run this command again: `ssh-keygen -R {} -f {}`",
+                quoted_for_shell(host),
+                quoted_for_shell(&known_hosts.display().to_string())
+            )),
+            _ => None,
+        }
     }
 
     /// Adds what the operator should know about the keys that were offered, where they were refused.
@@ -364,15 +382,13 @@ impl LinkError {
             ],
             Self::HostKeyUnknown { .. } => &[
                 "Compare the fingerprint with the firewall's own (console: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`).",
-                "If it is the same, connect once with ssh and accept it, or add the key to known_hosts.",
             ],
             Self::CertificateRefused { .. } => &[
                 "Have the certificate renewed, or trust its authority in known_hosts (@cert-authority) after comparing it.",
                 "Otherwise add the firewall's own key to known_hosts after comparing it.",
             ],
             Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => &[
-                "Somebody may stand in between, or the firewall was reinstalled: compare with its console before anything else.",
-                "If the new key is right, remove the old entry with `ssh-keygen -R` and add the new one.",
+                "Another machine may stand in between, or the firewall was reinstalled: compare with its console before anything else.",
             ],
             Self::PinMismatch { .. } => &[
                 "Compare with the firewall's console; if the presented key is right, change the pinned fingerprint in the configuration.",

@@ -1,5 +1,5 @@
 //! A configuration for the system's `ssh` that says what the user's own says, and names no key: ssh adds up all key files
-//! that it is told of, on its command line too, and each is a failed login that a firewall counts. Where the values do not
+//! that is named to it, on its command line too, and each is a failed login that a firewall counts. Where the values do not
 //! survive the way through `ssh -G`, there is none, and ssh reads the user's own.
 
 use std::io::Write as _;

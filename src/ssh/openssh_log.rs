@@ -20,6 +20,8 @@ pub struct LogContext<'a> {
     pub connect_seconds: u64,
     /// Where the host's key belongs.
     pub known_hosts: PathBuf,
+    /// The command that logs in by hand.
+    pub login: String,
 }
 
 const CERTIFICATE: &str = "debug1: Server host certificate: ";
@@ -186,7 +188,8 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
             presented,
         },
         None => {
-            LinkError::HostKeyUnknown { host, presented, known_hosts: context.known_hosts.clone() }
+            let (known_hosts, login) = (context.known_hosts.clone(), context.login.clone());
+            LinkError::HostKeyUnknown { host, presented, known_hosts, login }
         }
     })
 }
@@ -300,6 +303,7 @@ mod tests {
             user: None,
             connect_seconds: 10,
             known_hosts: PathBuf::from("/home/op/.ssh/known_hosts"),
+            login: "ssh -p 2222 fw true".to_owned(),
         }
     }
 

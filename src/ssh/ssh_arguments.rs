@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::agent_key::Chosen;
 use super::error::LinkError;
 use crate::settings::target::Target;
+use crate::text::quoted_for_shell;
 
 /// What holds for every connection.
 const FIXED: [&str; 24] = [
@@ -88,6 +89,27 @@ pub(crate) fn ssh_arguments(
     words.push("--".into());
     words.push(OsString::from(&target.host));
     Ok(words)
+}
+
+/// Returns the command that logs in once by hand, where ssh asks whether a host key is right.
+pub(crate) fn login_by_hand(target: &Target, user: Option<&str>, known: Option<&Path>) -> String {
+    let mut words = vec!["ssh".to_owned()];
+    if let Some(config) = &target.ssh_config {
+        words.extend(["-F".to_owned(), config.display().to_string()]);
+    }
+    if let Some(port) = target.port {
+        words.extend(["-p".to_owned(), port.to_string()]);
+    }
+    if let Some(identity) = &target.identity {
+        words.extend(["-i".to_owned(), identity.display().to_string()]);
+    }
+    if let Some(known) = known {
+        words.extend(["-o".to_owned(), format!("UserKnownHostsFile={}", known.display())]);
+    }
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    words.extend([format!("{user}{}", target.host), "true".to_owned()]);
+    let quoted: Vec<_> = words.iter().map(|word| quoted_for_shell(word)).collect();
+    quoted.join(" ")
 }
 
 /// Builds the argument vector that has ssh print its own configuration for a target, and connect nowhere.

@@ -341,12 +341,16 @@ pub(crate) fn all_in_trouble(chosen: &[&Vantage], prepared: &[Prepared]) -> Opti
         let Prepared::Ssh(Err(error)) = prepared else {
             return None;
         };
-        let failure = Failure::new(error.kind(), format!("The vantage {}: {error}", vantage.name));
+        let mut failure =
+            Failure::new(error.kind(), format!("The vantage {}: {error}", vantage.name));
         let name = &vantage.name;
         Some(match error {
-            LinkError::HostKeyUnknown { .. } => failure
-                .hint("Compare the fingerprint with the vantage's own (`ssh-keygen -lf` on it).")
-                .hint("If it is the same, connect once with ssh and accept it, or add it to known_hosts."),
+            LinkError::HostKeyUnknown { .. } => {
+                let compare = "Compare the fingerprint with the vantage's own (on it: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`).";
+                failure = failure.hint(compare);
+                failure.hints.extend(error.accepting_hint());
+                failure
+            }
             LinkError::HostKeyChanged { .. } | LinkError::HostKeyRevoked { .. } => {
                 failure.hint("Another machine may stand in between, or it was reinstalled: find out before anything else.")
             }

@@ -214,6 +214,7 @@ fn ssh_log(bytes: &[u8]) {
         user: None,
         connect_seconds: 5,
         known_hosts: "/dev/null".into(),
+        login: String::new(),
     };
     let _ = openssh_log::presented_host_key(&text);
     // The file that the log names would be read.

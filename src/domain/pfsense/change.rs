@@ -240,6 +240,20 @@ impl ChangeOutcome {
         }
         self
     }
+
+    /// Returns the sentence with each cause once: a version that was replaced is in [`ChangeOutcome::lost_update`], and a way
+    /// back that failed for the change's own cause says it again.
+    pub fn brief_message(&self) -> String {
+        let lost = self.lost_update.as_deref();
+        let clauses = self.message.split("; ");
+        let clauses = clauses.filter(|clause| lost.is_none_or(|lost| !clause.contains(lost)));
+        let message = clauses.collect::<Vec<_>>().join("; ");
+        let cause = self.steps.last().filter(|step| step.name == "roll-back" && !step.ok);
+        let before = cause.and_then(|step| message.strip_suffix(&format!(": {}", step.detail)));
+        let is_repeated =
+            |before: &&str| cause.is_some_and(|step| before.starts_with(&step.detail));
+        before.filter(is_repeated).map_or_else(|| message.clone(), str::to_owned)
+    }
 }
 
 /// What the armed way back did when its time had come.
