@@ -139,34 +139,34 @@ impl Global {
 /// Every command group, alphabetical.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Apply a plan saved with --plan-out, if nothing moved since
+    /// Apply a plan that --plan-out has saved
     Apply(apply::Args),
     /// Print the completion script of a shell
     #[command(hide = true)]
     Completion(util::Completions),
     /// Write, show and check the configuration
     Config(config::Args),
-    /// Run the simulated firewall as an SSH server of its own, or forget its state
+    /// Run the simulated firewall, or forget its state
     Demo(demo::Args),
-    /// Check every assumption that kmsctl makes, each with its fix
+    /// Check every assumption, each with its fix
     Doctor(doctor::Args),
-    /// Serve the firewall's side to Prometheus, and keep a record of who was blocked
+    /// Serve the firewall's side to Prometheus
     Exporter(exporter::Args),
-    /// Show whether the service is exposed, close it and open it again
+    /// Show the exposure, close it, open it again
     Expose(expose::Args),
-    /// Show what was changed, by whom, and how it stands
+    /// Show what was changed, and by whom
     History(history::Args),
     /// Make a temporary change permanent
     Keep(keep::Args),
-    /// Tell Slack and Prometheus who activates, from the KMS server's log
+    /// Report activations to Slack and Prometheus
     Notifier(notifier::Args),
-    /// Show the caps per source and who is near them, and change them
+    /// Show the caps per source, and change them
     Ratelimit(ratelimit::Args),
-    /// Show the rules of the exposure with their counters
+    /// Show the exposure's rules and their counters
     Rule(rule::Args),
     /// Read a runbook in the terminal
     Runbook(runbook::Args),
-    /// Show the live connections of the service, and end them
+    /// Show the service's live connections, end them
     States(states::Args),
     /// Show everything on one screen
     Status(status::Args),
@@ -174,12 +174,12 @@ pub enum Command {
     Undo(undo::Args),
     /// Print completions and man pages
     Util(util::Args),
-    /// Follow the path of a connection hop by hop, and tell what is wrong with it
+    /// Follow a connection's path, find what is wrong
     Verify(verify::Args),
     /// Print the version
     #[command(hide = true)]
     Version,
-    /// Show, test and free the addresses that pf has blocked
+    /// Show, test and free blocked addresses
     Virusprot(virusprot::Args),
 }
 

@@ -30,7 +30,7 @@ use crate::domain::history::HistoryEvent;
 use crate::error::{Failure, FailureKind};
 use crate::own_files;
 use crate::plain_file;
-use crate::text::{counted, format_span};
+use crate::text::{counted, format_bytes, format_span};
 use head::Head;
 use line::LARGEST_NUMBER;
 pub use line::{JournalLine, LONGEST_LINE};
@@ -66,7 +66,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A file, or all of them up to this one, is larger than what kmsctl writes; nothing of it is read.
-    #[error("{} is not read: up to its end the history has {bytes} bytes, more than kmsctl writes", path.display())]
+    #[error("{} is not read: up to its end the history has {}, more than kmsctl writes", path.display(), format_bytes(*bytes))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum JournalError {
         within: Duration,
     },
     /// An event is longer than a line may be.
-    #[error("the record would have {0} bytes, and {LONGEST_LINE} is the most")]
+    #[error("the record would have {}, and {} is the most", format_bytes(*.0 as u64), format_bytes(LONGEST_LINE as u64))]
     TooLong(usize),
     /// An event has more values than a line may have.
     #[error("the record would have more values than are read again")]
@@ -366,7 +366,7 @@ impl Journal {
         let last = self.last_line(&file)?;
         let (mut seq, mut head) = (last.seq + 1, last.head.clone());
         let mut text = Vec::new();
-        // One that cannot be read stays as it is, so that it is named until someone has looked at it.
+        // One that cannot be read stays as it is, so that it is named until an operator has looked at it.
         let known = Head::read(self.directory());
         if let Ok(Some(known)) = &known
             && !self.holds_head(known, &last)?
@@ -475,7 +475,7 @@ impl Journal {
     }
 
     /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and is not
-    /// taken in again. One that was altered, or cannot be read, stays where it is, so that it is named until someone has
+    /// taken in again. One that was altered, or cannot be read, stays where it is, so that it is named until an operator has
     /// looked at it.
     fn waiting(&self) -> Result<Vec<Waiting>, JournalError> {
         let files =

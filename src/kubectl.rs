@@ -13,7 +13,7 @@ use crate::domain::cluster::objects::{KubernetesEvent, is_pod_name};
 use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::error::{Failure, FailureKind};
 use crate::settings::resolved;
-use crate::text::{MOST_VALUES, format_span, has_too_many_values, shorten_words};
+use crate::text::{MOST_VALUES, format_bytes, format_span, has_too_many_values, shorten_words};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
@@ -683,8 +683,10 @@ impl LeftOut {
     pub fn note(self) -> Option<String> {
         match self.lines {
             0 => None,
-            1 => Some(format!("a line of {} bytes was left out", self.bytes)),
-            more => Some(format!("{more} lines of {} bytes together were left out", self.bytes)),
+            1 => Some(format!("a line of {} was left out", format_bytes(self.bytes))),
+            more => {
+                Some(format!("{more} lines of {} together were left out", format_bytes(self.bytes)))
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ impl<'a> Situation<'a> {
         Ok(Live::new(states, self.service, self.members()))
     }
 
-    /// Returns who is connected; nobody where the states were not read.
+    /// Returns who is connected; none where the states were not read.
     pub fn sources(&self) -> &[ConnectedSource] {
         self.sources.get_or_init(|| {
             let states = self.reading.states.as_ref().map(Vec::as_slice);

@@ -29,13 +29,22 @@ const SYNONYMS: &[(&str, &str)] = &[
 
 /// Returns the whole command tree, for parsing, completions, man pages and tests.
 pub fn command_tree() -> Command {
-    let tree = with_values(with_examples(Cli::command(), ""), "");
+    let tree = in_order(with_values(with_examples(Cli::command(), ""), ""));
     let groups = command_groups(&tree);
     let after = tree.get_after_help().map(ToString::to_string);
     let after = format!("{}\n\nExit codes:\n{EXIT_STATUS}", after.unwrap_or_default());
     tree.after_help(after).help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
     ))
+}
+
+/// Completion offers the commands in the order of the help.
+fn in_order(tree: Command) -> Command {
+    let names: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+    tree.mut_subcommands(|inner| {
+        let place = names.iter().position(|name| *name == inner.get_name());
+        inner.display_order(place.unwrap_or(names.len()))
+    })
 }
 
 fn with_examples(command: Command, path: &str) -> Command {
@@ -70,7 +79,7 @@ fn command_groups(tree: &Command) -> String {
         for name in names.iter().filter(|name| known(name)) {
             let about = tree.find_subcommand(name).and_then(Command::get_about);
             let about = about.map_or_else(
-                || "Print this message or the help of the given command".to_owned(),
+                || "Print this message, or a command's help".to_owned(),
                 ToString::to_string,
             );
             text.push_str(&format!("  {name:widest$}  {about}\n"));

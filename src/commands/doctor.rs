@@ -183,8 +183,7 @@ fn doctor_view(
         number(CheckResult::Unknown),
         number(CheckResult::Skipped)
     );
-    let tone = if number(CheckResult::Wrong) > 0 { Tone::Bad } else { Tone::Good };
-    view.human.gap().field("Total", total, tone);
+    view.human.gap().field("Total", total, Tone::Plain);
     Ok(view)
 }
 

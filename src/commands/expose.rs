@@ -119,7 +119,7 @@ fn exposure_parts(human: &mut Human, exposure: &Exposure) {
     human.field("Alias", format!("{}{members}", alias.name), Tone::Plain);
 }
 
-/// Adds what limits the traffic beside the caps, where anything does; in a warning's colour where it holds first.
+/// Adds what limits the traffic beside the caps, where anything does, and which of it holds first.
 pub fn limits_field(human: &mut Human, exposure: &Exposure) {
     let limits = &exposure.other_limits;
     if limits.is_empty() {
@@ -127,9 +127,8 @@ pub fn limits_field(human: &mut Human, exposure: &Exposure) {
     }
     let caps = exposure.caps.loaded.or(exposure.caps.configured);
     let lower = caps.and_then(|caps| lower_limit(limits, caps));
-    let tone = if lower.is_some() { Tone::Warning } else { Tone::Plain };
     let lower = lower.map(|lower| format!("; {lower}")).unwrap_or_default();
-    human.field("Other limits", format!("{}{lower}", limits.join(", ")), tone);
+    human.field("Other limits", format!("{}{lower}", limits.join(", ")), Tone::Plain);
 }
 
 /// Adds every path into the service, where one is beside the managed pair.

@@ -19,9 +19,8 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::pasted::quoted_for_shell;
 use crate::terminal::{Tone, View};
-use crate::text::{counted, format_span};
+use crate::text::{counted, format_bytes, format_span, quoted_for_shell};
 
 /// Arguments of `kmsctl history`.
 #[derive(Debug, ClapArgs)]
@@ -192,7 +191,7 @@ fn verify_history(context: &Context) -> Result<()> {
     };
     let mut view = View::new("history.verify", context.clock.now(), &data)?;
     for broken in &chain.breaks {
-        view.human.field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
+        view.human.field(&format!("Line {}", broken.line), &broken.what, Tone::Plain);
     }
     if chain.more_breaks > 0 {
         let line = format!("And {} more broken places.", chain.more_breaks);
@@ -201,7 +200,7 @@ fn verify_history(context: &Context) -> Result<()> {
     if chain.torn > 0 {
         view.warnings.push(Warning::new(
             "torn-record",
-            format!("The last record is torn ({} bytes): the machine went down while writing. The next change takes it out and notes it.", chain.torn),
+            format!("The last record is torn ({}): the machine went down while writing. The next change takes it out and notes it.", format_bytes(chain.torn as u64)),
         ));
     }
     for (path, mode) in journal.open_to_others() {

@@ -198,17 +198,16 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
     let data = shown.caps;
     view.warnings.extend(warnings);
     for_people(&mut view.human, &data);
-    let (text, tone) = match near_rate.as_deref() {
-        Err(why) => (format!("rate not known: {why}"), Tone::Plain),
-        Ok([]) => ("no source".to_owned(), Tone::Plain),
+    let text = match near_rate.as_deref() {
+        Err(why) => format!("rate not known: {why}"),
+        Ok([]) => "no source".to_owned(),
         Ok([first, rest @ ..]) => {
             let more =
                 if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            let text = format!("{} with {first}{more}", first.address);
-            (text, Tone::Warning)
+            format!("{} with {first}{more}", first.address)
         }
     };
-    view.human.field("Near the rate", text, tone);
+    view.human.field("Near the rate", text, Tone::Plain);
     expose::limits_field(&mut view.human, exposure);
     view.human.field("Why", &data.standing.why, Tone::Plain);
     view.human.gap();
@@ -246,7 +245,7 @@ fn for_people(human: &mut Human, data: &Ratelimit) {
     let tone = if standing.in_force { Tone::Good } else { Tone::Warning };
     human.field("Caps", standing.caps_sentence(), tone);
     for path in &standing.uncapped_paths {
-        human.field("Uncapped", format!("No source is capped where {path}."), Tone::Warning);
+        human.verdict("Uncapped", format!("No source is capped where {path}."), Tone::Warning);
     }
     // Where nothing is loaded the sentence names the configured ones.
     if standing.configured.is_some()
@@ -254,7 +253,7 @@ fn for_people(human: &mut Human, data: &Ratelimit) {
         && standing.configured != standing.loaded
     {
         let configured = standing.configured.map(|caps| caps.to_string()).unwrap_or_default();
-        human.field("Configured", configured, Tone::Warning);
+        human.field("Configured", configured, Tone::Plain);
     }
     near_line(human, data);
 }
@@ -273,9 +272,5 @@ fn near_line(human: &mut Human, data: &Ratelimit) {
             )
         }
     };
-    human.field(
-        "Near the cap",
-        near,
-        if data.near.is_empty() { Tone::Plain } else { Tone::Warning },
-    );
+    human.field("Near the cap", near, Tone::Plain);
 }

@@ -12,7 +12,8 @@ use crate::domain::exposure::{Exposure, Part};
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::terminal::View;
-use crate::terminal::human::{format_bytes, number_column, text_column};
+use crate::terminal::human::{number_column, text_column};
+use crate::text::format_bytes;
 
 /// Arguments of `kmsctl rule`.
 #[derive(Debug, ClapArgs)]

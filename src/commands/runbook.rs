@@ -25,20 +25,17 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("virusprot", include_str!("../../runbooks/virusprot.md")),
 ];
 
-/// Longer lines are hard to read.
-const WIDEST: u16 = 100;
-
 /// What an operator sees, hears or is asked, and the runbook for it.
 const SYMPTOMS: &[(&str, &str)] = &[
     ("Customers say that activation stopped", "status"),
     ("A customer is blocked", "virusprot"),
     ("Who was blocked last night?", "exporter"),
-    ("Somebody hammers the port", "ratelimit"),
+    ("One source hammers the port", "ratelimit"),
     ("Who is connected right now?", "states"),
     ("Take it down now", "expose"),
     ("Is the port really closed?", "verify"),
-    ("It is open, and nobody gets an answer", "verify"),
-    ("Somebody changed the firewall", "history"),
+    ("It is open, and no client gets an answer", "verify"),
+    ("The firewall was changed, and not by you", "history"),
     ("A change went wrong, take it back", "history"),
     ("Do the rules count anything?", "rule"),
     ("Slack is silent, or an alert of the notifier fires", "notifier"),
@@ -77,7 +74,7 @@ pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
     };
     let terminal = context.terminal;
     if let (Mode::Table, Some(width)) = (terminal.mode, terminal.width) {
-        let page = render_markdown(text, width.min(WIDEST), terminal.colors());
+        let page = render_markdown(text, width, terminal.colors());
         return terminal.write_page(&page, false);
     }
     let runbook = Runbook { name, title: runbook_title(text), text: Some(text) };

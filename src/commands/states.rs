@@ -27,8 +27,8 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::settings::values::TypedNetwork;
 use crate::terminal::View;
-use crate::terminal::human::{format_bytes, number_column, text_column};
-use crate::text::{counted, format_span};
+use crate::terminal::human::{number_column, text_column};
+use crate::text::{counted, format_bytes, format_span};
 
 /// Arguments of `kmsctl states`.
 #[derive(Debug, ClapArgs)]

@@ -22,9 +22,9 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::{format_bytes, number_column, text_column};
+use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Human, Mode, Tone, View};
-use crate::text::{counted, format_span};
+use crate::text::{counted, format_bytes, format_span};
 use findings::is_of_address;
 
 /// Arguments of `kmsctl status`.
@@ -224,7 +224,7 @@ fn without_doubles(warnings: &mut Vec<Warning>) {
 fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {
     for armed in armed {
         let line = armed_commands(armed, reading.clock.now);
-        human.field("Temporary", line, Tone::Warning);
+        human.field("Temporary", line, Tone::Plain);
     }
 }
 
@@ -268,10 +268,10 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
         .as_ref()
         .map(|version| format!("pfSense {}, ", version.trim_end_matches("-RELEASE")))
         .unwrap_or_default();
-    let (word, tone) = match pf.enabled {
-        Some(true) => ("pf enabled", Tone::Plain),
-        Some(false) => ("pf DISABLED", Tone::Bad),
-        None => ("pf's status unknown", Tone::Warning),
+    let word = match pf.enabled {
+        Some(true) => "pf enabled",
+        Some(false) => "pf DISABLED",
+        None => "pf's status unknown",
     };
     let states = match (pf.states, pf.states_limit) {
         // The limit matters where it is near.
@@ -291,7 +291,7 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
     human.field(
         "Firewall",
         format!("{} at {at}: {version}{word}{states}{overloads}", context.firewall_name()),
-        tone,
+        Tone::Plain,
     );
 }
 
@@ -351,7 +351,7 @@ fn show_findings(
         let (exposure, expected) = seen;
         let whole = exposure.map(|exposure| whole::judge_whole(exposure, expected));
         if let Some(whole) = whole.filter(|whole| whole.result == CheckResult::Ok) {
-            human.field("Fine", whole.evidence, Tone::Good);
+            human.verdict("Fine", whole.evidence, Tone::Good);
         }
         return;
     }
@@ -363,7 +363,7 @@ fn show_findings(
             CheckResult::Wrong => ("WRONG", Tone::Bad),
             _ => ("Unknown", Tone::Warning),
         };
-        with.field(word, cut_evidence(&finding.evidence), tone);
+        with.verdict(word, cut_evidence(&finding.evidence), tone);
         if let Some(fix) = &finding.fix {
             with.field("", fix, Tone::Plain);
         }
@@ -384,7 +384,7 @@ fn show_findings(
     let named = named.iter().filter(|(count, _)| *count > 0);
     let named: Vec<String> = named.map(|(count, what)| format!("{count} {what}")).collect();
     if !named.is_empty() {
-        human.field("And", named.join("; "), Tone::Warning);
+        human.field("And", named.join("; "), Tone::Plain);
     }
 }
 

@@ -34,7 +34,7 @@ const PUZZLED: Duration = Duration::from_secs(20);
 const SKEW_CHANGE: i64 = 30 * 60;
 /// Seconds over which the stamps of lines are spread, at most, that were written between two looks.
 const SPREAD: i64 = 3;
-/// How long a clock that had agreed must be seen to be another one: old lines that someone appends come once.
+/// How long a clock that had agreed must be seen to be another one: old lines that are appended come once.
 const WITNESSED: Duration = Duration::from_secs(2);
 /// How long the loss of a generation is not reported again.
 const AGAIN: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use crate::domain::pfsense::configured::Configured;
 use crate::domain::shell_word::ShellWord;
 use crate::error::Failure;
 use crate::ssh::script::{Nonce, ScriptCommand};
-use crate::text::{MOST_VALUES, has_too_many_values};
+use crate::text::{MOST_VALUES, format_bytes, has_too_many_values};
 
 mod request;
 
@@ -33,7 +33,7 @@ pub enum AgentError {
         said: Option<String>,
     },
     /// The answer starts and does not end.
-    #[error("the answer of PHP on the firewall is cut short after {bytes} bytes")]
+    #[error("the answer of PHP on the firewall is cut short after {}", format_bytes(*bytes as u64))]
     Truncated {
         /// Bytes after the first marker.
         bytes: usize,
@@ -142,7 +142,8 @@ fn answer_line<'a>(stdout: &'a [u8], nonce: &Nonce) -> Result<&'a [u8], AgentErr
     match memchr::memmem::find(rest, end.as_bytes()) {
         None => Err(AgentError::Truncated { bytes: rest.len() }),
         Some(length) if length > LONGEST_ANSWER => {
-            Err(AgentError::Garbled { why: format!("{length} bytes are more than it ever prints") })
+            let size = format_bytes(length as u64);
+            Err(AgentError::Garbled { why: format!("{size} are more than it ever prints") })
         }
         Some(length) => Ok(rest.get(..length).unwrap_or_default()),
     }
@@ -242,10 +243,7 @@ mod tests {
     #[test]
     fn failures_end_in_one_full_stop_and_say_what_to_do() {
         let failure = Failure::from(AgentError::Truncated { bytes: 3 });
-        assert_eq!(
-            failure.message,
-            "the answer of PHP on the firewall is cut short after 3 bytes."
-        );
+        assert_eq!(failure.message, "the answer of PHP on the firewall is cut short after 3 B.");
         assert_eq!(failure.hints.len(), 1);
     }
 

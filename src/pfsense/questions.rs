@@ -408,7 +408,7 @@ fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
 
 fn read_clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
     reply.and_then(|reply| freebsd::parse_firewall_clock(&reply.stdout)).ok_or_else(|| {
-        Failure::failed("The firewall did not tell its time, so no age could be told either.")
+        Failure::failed("The firewall printed no time, so no age is known either.")
             .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
     })
 }

@@ -181,17 +181,13 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let unknown = unknown.or_else(|| {
         lines().any(|line| line.starts_with("Host key verification failed")).then_some(host)
     });
-    unknown.map(|host| match certificate_authority(log) {
-        Some(authority) => LinkError::CertificateRefused {
-            reason: format!("known_hosts does not trust its authority {authority} for this host"),
-            host,
-            presented,
-        },
-        None => {
-            let (known_hosts, login) = (context.known_hosts.clone(), context.login.clone());
-            LinkError::HostKeyUnknown { host, presented, known_hosts, login }
-        }
-    })
+    let host = unknown?;
+    if let Some(authority) = certificate_authority(log) {
+        let reason = format!("known_hosts does not trust its authority {authority} for this host");
+        return Some(LinkError::CertificateRefused { reason, host, presented });
+    }
+    let (known_hosts, login) = (context.known_hosts.clone(), context.login.clone());
+    Some(LinkError::HostKeyUnknown { host, presented, known_hosts, login })
 }
 
 /// Before the login ssh's first words say most; after it its last ones are its own, as a server's banner comes earlier.

@@ -1,5 +1,7 @@
 //! The form for people: headed lines and tables, fitted to the terminal's width. Everything is cleaned here.
 
+use std::borrow::Cow;
+
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use unicode_width::UnicodeWidthStr;
@@ -26,7 +28,7 @@ impl Tone {
             Self::Warning => Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold(),
             Self::Bad => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
         };
-        if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if color && !text.is_empty() { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 }
 
@@ -34,8 +36,17 @@ impl Tone {
 enum HumanBlock {
     Line(String),
     Verbatim(String),
-    Field { label: String, value: String, tone: Tone },
-    Table { columns: Vec<TableColumn>, rows: Vec<Vec<String>> },
+    /// `shouts` is whether the label is the verdict, and the value a sentence about it.
+    Field {
+        label: String,
+        value: String,
+        tone: Tone,
+        shouts: bool,
+    },
+    Table {
+        columns: Vec<TableColumn>,
+        rows: Vec<Vec<String>>,
+    },
     Gap,
 }
 
@@ -92,12 +103,22 @@ impl Human {
         self
     }
 
-    /// Adds a labelled value; consecutive fields share one column.
+    /// Adds a labelled value; consecutive fields share one column. The tone is that of the verdict that the value begins with.
     pub fn field(&mut self, label: &str, value: impl AsRef<str>, tone: Tone) -> &mut Self {
+        self.add_field(label, value.as_ref(), tone, false)
+    }
+
+    /// Adds a verdict, and what it is about beside it.
+    pub fn verdict(&mut self, verdict: &str, about: impl AsRef<str>, tone: Tone) -> &mut Self {
+        self.add_field(verdict, about.as_ref(), tone, true)
+    }
+
+    fn add_field(&mut self, label: &str, value: &str, tone: Tone, shouts: bool) -> &mut Self {
         self.blocks.push(HumanBlock::Field {
             label: clean_text(label).into_owned(),
-            value: clean_text(value.as_ref()).into_owned(),
+            value: clean_text(value).into_owned(),
             tone,
+            shouts,
         });
         self
     }
@@ -152,22 +173,21 @@ impl Human {
                     text.push_str(line);
                     text.push('\n');
                 }
-                HumanBlock::Field { label, value, tone } => {
+                HumanBlock::Field { label, value, tone, shouts } => {
+                    let blanks = " ".repeat(label_width.saturating_sub(label.width()));
                     let wrapped = wrap_text(value, width, label_width);
                     let mut lines = wrapped.lines();
                     let first = lines.next().unwrap_or_default();
-                    let blanks = " ".repeat(label_width.saturating_sub(label.width()));
-                    if is_verdict_label(label, value) {
-                        text.push_str(&format!("{}{blanks}{first}", tone.paint(label, color)));
+                    if *shouts {
+                        text.push_str(&format!("{}{blanks}{first}\n", tone.paint(label, color)));
                     } else {
-                        let end = first.find([' ', ':', ',', '.', ';']).unwrap_or(first.len());
-                        let (word, rest) = first.split_at(end);
-                        text.push_str(&format!("{label}{blanks}{}{rest}", tone.paint(word, color)));
+                        let verdict = tone.paint(leading_verdict(first), color);
+                        let rest = first.get(leading_verdict(first).len()..).unwrap_or_default();
+                        text.push_str(&format!("{label}{blanks}{verdict}{rest}\n"));
                     }
                     for line in lines {
-                        text.push_str(&format!("\n{:label_width$}{line}", ""));
+                        text.push_str(&format!("{:label_width$}{line}\n", ""));
                     }
-                    text.push('\n');
                 }
                 HumanBlock::Table { columns, rows } => {
                     text.push_str(&render_table(columns, rows, width, !self.is_extract));
@@ -179,14 +199,13 @@ impl Human {
     }
 }
 
-/// Returns whether the verdict is the label, and the value a sentence about it: colour marks one word only.
-fn is_verdict_label(label: &str, value: &str) -> bool {
-    let mut letters = value.chars();
-    let is_sentence = value.starts_with("pf")
-        || letters.next().is_some_and(|first| !first.is_lowercase())
-            && !letters.next().is_some_and(char::is_uppercase);
-    let shouts = label.len() > 1 && label.chars().all(char::is_uppercase);
-    shouts || is_sentence
+/// Returns the verdict that a value begins with, such as `ok` or `NOT in force`; a sentence is none.
+fn leading_verdict(value: &str) -> &str {
+    const MOST_WORDS: usize = 3;
+    let marks = value.find([':', ',', '.', ';', '(']).unwrap_or(value.len());
+    let end = value.find("  ").unwrap_or(value.len()).min(marks);
+    let verdict = value.get(..end).unwrap_or_default().trim_end();
+    if verdict.split(' ').count() > MOST_WORDS { "" } else { verdict }
 }
 
 /// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole. Blanks at its beginning stay, and stand
@@ -197,7 +216,8 @@ pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String
     let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(taken).max(20));
     let mut wrapped = margin.clone();
     let mut used = 0;
-    for word in whole_words(text.trim_start_matches(' ')) {
+    let words = whole_words(text.trim_start_matches(' '));
+    for word in words.into_iter().flat_map(|word| fit_word(word, room)) {
         let length = word.width();
         if used > 0 && used + 1 + length > room {
             wrapped.push('\n');
@@ -207,11 +227,53 @@ pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String
             wrapped.push(' ');
             used += 1;
         }
-        wrapped.push_str(word);
+        wrapped.push_str(&word);
         used += length;
     }
     wrapped.push('\n');
     wrapped
+}
+
+/// Breaks what stands in backticks where no line has room for it: a command so that it can still be pasted, and what a program
+/// printed, which begins with a capital, at any blank.
+fn fit_word(word: &str, room: usize) -> Vec<Cow<'_, str>> {
+    if word.width() <= room || !word.contains(' ') {
+        return vec![Cow::Borrowed(word)];
+    }
+    if word.trim_start_matches(['(', '`']).starts_with(char::is_uppercase) {
+        return word.split(' ').map(Cow::Borrowed).collect();
+    }
+    break_command(word, room).into_iter().map(Cow::Owned).collect()
+}
+
+/// Breaks a command at blanks outside of quotes; a backslash at the end of a line joins it with the next for a shell.
+pub(super) fn break_command(command: &str, room: usize) -> Vec<String> {
+    const ON: &str = " \\";
+    let mut lines = vec![String::new()];
+    let mut quote = None;
+    let mut word = String::new();
+    for letter in command.chars().chain(" ".chars()) {
+        if letter != ' ' || quote.is_some() {
+            word.push(letter);
+        }
+        match quote {
+            Some(open) if open == letter => quote = None,
+            None if letter == '\'' || letter == '"' => quote = Some(letter),
+            None if letter == ' ' && !word.is_empty() => {
+                let Some(line) = lines.last_mut() else { continue };
+                if !line.trim().is_empty() && line.width() + 1 + word.width() + ON.len() > room {
+                    line.push_str(ON);
+                    lines.push(format!("  {word}"));
+                } else {
+                    line.push_str(if line.is_empty() { "" } else { " " });
+                    line.push_str(&word);
+                }
+                word.clear();
+            }
+            _ => {}
+        }
+    }
+    lines
 }
 
 /// Splits text at its blanks, but for words in backticks: a command is pasted whole, and a schedule of cron is one thing.
@@ -335,7 +397,8 @@ fn fit_columns(
     let title = |index: usize| columns.get(index).map_or(0, |column| column.title.width());
     let natural = |index: usize| {
         let widest = cells(index).map(|cell| cell.width()).max();
-        widest.unwrap_or_default().max(title(index))
+        // A column without a title and without a word is laid out one wide.
+        widest.unwrap_or_default().max(title(index)).max(1)
     };
     let narrowest = |index: usize| {
         let whole = natural(index);
@@ -372,44 +435,9 @@ fn fit_columns(
     Some(shown)
 }
 
-/// Renders bytes with a binary unit: `512 B`, `1.4 KiB`, `3.0 MiB`.
-pub fn format_bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut unit = 0;
-    let mut divisor = 1024_u64;
-    while unit + 1 < UNITS.len() && count / divisor >= 1024 {
-        divisor *= 1024;
-        unit += 1;
-    }
-    let tenths = u128::from(count) * 10 / u128::from(divisor);
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&"EiB"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::format_span;
-
-    #[test]
-    fn spans_and_bytes_are_short() {
-        assert_eq!(
-            [
-                format_span(5),
-                format_span(725),
-                format_span(3_600),
-                format_span(12_000),
-                format_span(190_000)
-            ],
-            ["5s", "12m 5s", "1h", "3h 20m", "2d 4h"]
-        );
-        assert_eq!(
-            [format_bytes(12), format_bytes(1_434), format_bytes(3 << 20), format_bytes(u64::MAX)],
-            ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
-        );
-    }
 
     #[test]
     fn a_text_without_end_is_wrapped() {
@@ -432,6 +460,14 @@ mod tests {
         let long = "See `kmsctl virusprot show --older-than 2h` and `a b`";
         let words = ["See", "`kmsctl virusprot show --older-than 2h`", "and", "`a b`"];
         assert_eq!(whole_words(long), words);
+        assert_eq!(
+            wrap_text(
+                "Free it: `kmsctl virusprot delete --reason 'a b' 203.0.113.65`.",
+                Some(30),
+                4
+            ),
+            "Free it:\n`kmsctl virusprot delete \\\n  --reason 'a b' \\\n  203.0.113.65`.\n"
+        );
         // A lone backtick, in the name of a rule perhaps, holds nothing together.
         let lone = whole_words("The rule `odd is in front: `kmsctl status`");
         assert_eq!(lone.last(), Some(&"`kmsctl status`"));
@@ -511,9 +547,14 @@ mod tests {
             width in 20_u16..150,
         ) {
             let mut human = Human::default();
-            human.table(vec![text_column("A"), number_column("B"), text_column("C"), text_column("D")], rows);
+            human.table(vec![text_column(""), number_column("B"), text_column("C"), text_column("WITH MANY WORDS")], rows);
             let (whole, shown) = (human.render(None, false), human.render(Some(width), false));
             proptest::prop_assert!(words(&shown).is_subset(&words(&whole)), "{}", shown);
+            let wider = shown.lines().filter(|line| line.width() > usize::from(width));
+            for line in wider.filter(|_| width >= 60) {
+                let longest = line.split(' ').map(UnicodeWidthStr::width).max().unwrap_or_default();
+                proptest::prop_assert!(longest + 20 > usize::from(width), "{}: {}", width, shown);
+            }
         }
     }
 
@@ -528,30 +569,44 @@ mod tests {
     }
 
     #[test]
-    fn colour_marks_one_word() {
+    fn colour_marks_the_verdict_alone() {
         let (on, off) = ("\u{1b}[32m", "\u{1b}[0m");
         for (label, value, wanted) in [
-            ("Fine", "All is well.", format!("{on}Fine{off}  All is well.\n")),
-            ("WRONG", "half: no rule.", format!("{on}WRONG{off}  half: no rule.\n")),
             ("Verdict", "open: it answers", format!("Verdict  {on}open{off}: it answers\n")),
+            (
+                "Verdict",
+                "not as expected: half",
+                format!("Verdict  {on}not as expected{off}: half\n"),
+            ),
+            (
+                "Caps",
+                "NOT in force, though loaded",
+                format!("Caps  {on}NOT in force{off}, though loaded\n"),
+            ),
+            ("host", "not blocked (by none)", format!("host  {on}not blocked{off} (by none)\n")),
             (
                 "dns",
                 "ok       fw is 10.0.0.1.",
                 format!("dns  {on}ok{off}       fw is 10.0.0.1.\n"),
             ),
             ("pf", "WRONG    It is off.", format!("pf  {on}WRONG{off}    It is off.\n")),
-            (
-                "Rolled back",
-                "pfSense says no.",
-                format!("{on}Rolled back{off}  pfSense says no.\n"),
-            ),
-            ("Total", "36 ok, 0 wrong", format!("{on}Total{off}  36 ok, 0 wrong\n")),
-            ("Closed", "", format!("Closed  {on}{off}\n")),
+            ("Undo", "none. It is gone.", format!("Undo  {on}none{off}. It is gone.\n")),
+            ("Note", "this is a sentence.", "Note  this is a sentence.\n".to_owned()),
+            ("Reading", "unknown", format!("Reading  {on}unknown{off}\n")),
         ] {
             let mut human = Human::default();
             human.field(label, value, Tone::Good);
             assert_eq!(human.render(Some(80), true), wanted);
         }
+        for (verdict, about) in [("Fine", "All is well."), ("Rolled back", "pfSense says no.")] {
+            let mut human = Human::default();
+            human.verdict(verdict, about, Tone::Good);
+            assert_eq!(human.render(Some(80), true), format!("{on}{verdict}{off}  {about}\n"));
+        }
+        let mut human = Human::default();
+        human.field("A rather long label", "NOT in force: none is loaded", Tone::Good);
+        let narrow = human.render(Some(30), true);
+        assert!(narrow.contains(&format!("{on}NOT in force{off}: none\n")), "{narrow}");
     }
 
     #[test]

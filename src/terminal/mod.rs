@@ -63,7 +63,7 @@ pub struct Terminal {
     pub verbose: bool,
     /// Width that tables are fitted to; `None` into a pipe.
     pub width: Option<u16>,
-    /// Someone can be asked: stdin and stderr are terminals.
+    /// A person can be asked: stdin and stderr are terminals.
     pub interactive: bool,
     /// Standard output is coloured.
     pub stdout_color: bool,

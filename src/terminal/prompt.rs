@@ -1,4 +1,4 @@
-//! Questions to a person, on stderr. Nothing is asked unless someone can answer; no answer is never a yes. What was
+//! Questions to a person, on stderr. Nothing is asked unless a person can answer; no answer is never a yes. What was
 //! typed before a question appeared is thrown away: it answers something else.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};

@@ -202,3 +202,92 @@ fn usage_errors_and_help_have_the_colour_asked_for() {
     assert!(piped.stderr.contains("\u{1b}["), "{piped}");
     assert!(!plain.run(&["no-such-command"]).stderr.contains("\u{1b}["));
 }
+
+/// Colour marks the one word, or the few, of a verdict: no label, no value and no sentence.
+#[test]
+fn colour_marks_verdicts_alone() {
+    const VERDICTS: &[&str] = &[
+        "BEHIND",
+        "DEAD",
+        "Done",
+        "FAILED",
+        "Fine",
+        "NOT in force",
+        "NOT proven",
+        "Rolled back",
+        "Uncapped",
+        "Unknown",
+        "WRONG",
+        "Warning",
+        "absent",
+        "blocked",
+        "closed",
+        "done",
+        "error:",
+        "half",
+        "idle",
+        "in force",
+        "inconclusive",
+        "none",
+        "not as expected",
+        "not blocked",
+        "not known",
+        "ok",
+        "open",
+        "rolled-back",
+        "uncapped",
+        "unknown",
+        "unverified",
+        "warning:",
+    ];
+    let painted =
+        regex::Regex::new("\u{1b}\\[[0-9;]*m(?:\u{1b}\\[[0-9;]*m)*([^\u{1b}]+)\u{1b}\\[0m")
+            .expect("a pattern");
+    let mut seen = std::collections::BTreeSet::new();
+    for scenario in [
+        "open",
+        "absent",
+        "backend-dead",
+        "closed",
+        "drifted",
+        "half",
+        "load-fails",
+        "locked",
+        "no-cron",
+        "pf-disabled",
+        "php-missing",
+        "shadowed",
+        "uncapped",
+        "unproven",
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        for words in [
+            "ratelimit set --max-src-conn 12 --rate 3/60 --for 2h --yes --timeout 2s",
+            "status",
+            "expose show",
+            "expose revoke --dry-run",
+            "verify",
+            "verify --external",
+            "doctor",
+            "rule show",
+            "ratelimit show",
+            "ratelimit preview tighten",
+            "notifier status",
+            "virusprot show",
+            "virusprot test 203.0.113.65 192.0.2.1 192.0.2.0/24",
+            "history",
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            let shown = environment.demo(&[&["--color", "always"], &*words].concat());
+            let all = format!("{}{}", shown.stdout, shown.stderr);
+            for found in painted.captures_iter(&all) {
+                let text = found.get(1).map_or("", |text| text.as_str());
+                assert!(VERDICTS.contains(&text), "{scenario} {words:?}: {text:?}\n{shown}");
+                seen.insert(text.to_owned());
+            }
+        }
+    }
+    for wanted in ["NOT in force", "NOT proven", "in force", "not blocked", "WRONG", "Fine"] {
+        assert!(seen.contains(wanted), "{wanted} was not seen: {seen:?}");
+    }
+}

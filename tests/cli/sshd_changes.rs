@@ -271,7 +271,7 @@ fn connections_of_every_member_of_the_alias_are_ended_and_no_others() {
         let undone = live.environment.run(&["undo", ended["id"].as_str().expect("an id"), "--yes"]);
         assert!(undone.fails_with(1).contains("cannot be taken back"));
         let nobody = live.environment.run(&["states", "kill", "--all", "--yes"]);
-        assert!(nobody.success().contains("nobody is connected"));
+        assert!(nobody.success().contains("no client is connected"));
         // Closing ends them too, on every member.
         live.connect("10.0.20.203", &["198.51.100.9"]);
         let closed = done(live, &["expose", "revoke"]);

@@ -30,6 +30,14 @@ fn at_width(environment: &TestEnvironment, width: u16, words: &str) -> String {
     at_terminal(environment, width, 24, &words)
 }
 
+/// Nothing is wider than the terminal but a single word, as an address or an id is pasted.
+fn assert_fits(shown: &str, width: u16, view: &str) {
+    for line in shown.lines().filter(|line| line.chars().count() > usize::from(width)) {
+        let longest = line.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+        assert!(longest + 16 > usize::from(width), "{view} at {width}: {line}\n{shown}");
+    }
+}
+
 /// Takes out what is said of columns that have no room.
 fn without_notes(shown: &str) -> String {
     let note = Regex::new(r"(?s)Too narrow for .*?`\| cat`\s+all\.\n").expect("a pattern");
@@ -67,18 +75,61 @@ fn no_view_breaks_a_word() {
         for width in [60, 80, 100, 140] {
             let shown = without_notes(&at_width(&environment, width, view));
             assert!(!shown.is_empty(), "{view}");
+            let known = words(&whole.stdout);
+            // A backslash joins the lines of a command.
             let broken: Vec<&str> =
-                words(&shown).difference(&words(&whole.stdout)).copied().collect();
+                words(&shown).difference(&known).filter(|word| **word != "\\").copied().collect();
             assert!(broken.is_empty(), "{view} at {width}: {broken:?}\n{shown}");
+            assert_fits(&shown, width, view);
+        }
+    }
+}
+
+/// Pages, whose words are not those of a view: helps, runbooks, contexts, and plans.
+#[test]
+fn no_page_is_wider_than_its_terminal() {
+    let environment = TestEnvironment::new().variable("NO_COLOR", "1");
+    environment.write_config(
+        "context = \"home\"\n[firewall]\nhost = \"127.0.0.1\"\n[contexts.home]\n[contexts.a-rather-long-name-of-an-office.service]\nport = 8443\nalias = \"a_rather_long_name_of_an_alias\"\n[contexts.wrong.service]\nport = 0\n",
+    );
+    let helps =
+        ["", "expose revoke", "ratelimit preview", "notifier logs", "config init", "verify"];
+    let mut pages: Vec<String> =
+        helps.iter().map(|command| format!("{command} --help").trim_start().to_owned()).collect();
+    let runbooks = kmsctl::commands::runbook::RUNBOOKS.iter();
+    pages.extend(runbooks.map(|(name, _)| format!("runbook {name} --no-pager")));
+    pages.push("config contexts".to_owned());
+    pages.push("--demo=second-wan status".to_owned());
+    pages.push("--demo expose revoke --delete --dry-run".to_owned());
+    pages.push("--demo ratelimit tighten --dry-run --for 2h".to_owned());
+    for page in &pages {
+        for width in [60, 80, 100, 140] {
+            let shown = at_terminal(&environment, width, 200, page);
+            assert!(shown.lines().count() > 3, "{page}: {shown}");
             for line in shown.lines().filter(|line| line.chars().count() > usize::from(width)) {
-                let longest = line.split(' ').map(|word| word.chars().count()).max();
-                assert!(
-                    longest.is_some_and(|longest| longest + 20 > usize::from(width)),
-                    "{view} at {width}: {line}"
-                );
+                let words = line.split_whitespace().count();
+                assert!(words <= 1, "{page} at {width}: {line}\n{shown}");
             }
         }
     }
+}
+
+/// What is broken in a runbook is whole again for a shell.
+#[test]
+fn commands_of_narrow_runbooks_stay_pasteable() {
+    let environment = TestEnvironment::new().variable("NO_COLOR", "1");
+    let joint = Regex::new(r" \\\n +").expect("a pattern");
+    let mut broken = 0;
+    for (name, text) in kmsctl::commands::runbook::RUNBOOKS {
+        let shown = at_terminal(&environment, 60, 200, &format!("runbook {name} --no-pager"));
+        broken += shown.matches(" \\\n").count();
+        let joined = joint.replace_all(&shown, " ");
+        let commands = text.lines().filter(|line| line.starts_with("$ "));
+        for command in commands {
+            assert!(joined.contains(command), "{name}: {command}\n{shown}");
+        }
+    }
+    assert!(broken > 3, "only {broken} lines were broken");
 }
 
 /// What a terminal has no room for is named, with the way to see it.

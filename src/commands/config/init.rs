@@ -323,7 +323,7 @@ impl Wizard<'_> {
                     path.display(),
                     presented.key
                 ))
-                .hint("Find out why before you go on; somebody may stand in between."));
+                .hint("Find out why before you go on; another machine may stand in between."));
             }
             HostKeyVerdict::Revoked { path } => {
                 return Err(Failure::unreachable(format!(
@@ -339,7 +339,7 @@ impl Wizard<'_> {
             if !prompt::ask_yes_no(self.context.terminal, "Is it the same?")? {
                 return Err(Failure::new(
                     FailureKind::NotConfirmed,
-                    "The host key was not confirmed; nothing was kept, and nobody logged in.",
+                    "The host key was not confirmed; nothing was kept, and kmsctl did not log in.",
                 ));
             }
         }

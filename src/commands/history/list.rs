@@ -160,7 +160,7 @@ pub(super) fn history_view(
         data.entries.iter().map(|row| history_cells(row, contexts, reasons)).collect(),
     );
     for armed in &data.armed {
-        view.human.field("Temporary", armed_line(armed, now), Tone::Warning);
+        view.human.field("Temporary", armed_line(armed, now), Tone::Plain);
     }
     Ok(view)
 }

@@ -12,9 +12,9 @@ use crate::domain::reachability::finding::CheckResult;
 use crate::domain::virusprot::entries::age_seconds;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::{Kubectl, KubectlError, PodFilter, PodPart};
-use crate::terminal::human::{format_bytes, left_out_sentence};
+use crate::terminal::human::left_out_sentence;
 use crate::terminal::{Human, Tone, View};
-use crate::text::{clean_text, counted, format_span, whole_second};
+use crate::text::{clean_text, counted, format_bytes, format_span, whole_second};
 use crate::vantage::inside::known_answer;
 use crate::vantage::{inside, join_in_order};
 use jiff::{SignedDuration, Timestamp};
@@ -143,7 +143,7 @@ fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
     human.field(
         "Pod",
         format!("{}{}{}{ready}", pod.name, node.unwrap_or_default(), phase.unwrap_or_default()),
-        if pod.ready == Some(false) { Tone::Warning } else { Tone::Plain },
+        Tone::Plain,
     );
     let version = pod.version.as_ref().map(|version| format!("kmsctl {version}, "));
     for (label, container, version) in [
@@ -151,11 +151,7 @@ fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
         ("Server", &pod.server, String::new()),
     ] {
         if let Some(container) = container {
-            human.field(
-                label,
-                version + &container_line(container, now),
-                if container.ready { Tone::Plain } else { Tone::Bad },
-            );
+            human.field(label, version + &container_line(container, now), Tone::Plain);
         }
     }
 }

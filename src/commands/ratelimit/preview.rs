@@ -95,7 +95,7 @@ struct Preview {
     lower_bound: bool,
     /// Who was in the table in that time, and would not have been cut by the log alone.
     blocked: Vec<BlockedSource>,
-    /// Whoever the loaded caps have blocked trips these as well.
+    /// The sources that the loaded caps have blocked trip these as well.
     #[serde(skip)]
     includes_blocked: bool,
     /// No cron job frees an address, for people.
@@ -660,13 +660,12 @@ fn preview_view(
     let name = name.unwrap_or_else(|| preview.caps.to_string());
     let also = if preview.includes_blocked { preview.blocked.as_slice() } else { &[] };
     let sum = cuts_sentence(&preview.by_log, also, &preview.span);
-    let tone = if preview.customers > 0 { Tone::Warning } else { Tone::Plain };
     let sentence = if preview.caps.is_empty() {
         "without caps no source is blocked".to_owned()
     } else {
         format!("{name} would have {sum}")
     };
-    view.human.field("Preview", sentence, tone);
+    view.human.field("Preview", sentence, Tone::Plain);
     let table = &context.settings.service.table;
     if let Some(sentence) = blocked_sentence(&preview.blocked, preview.includes_blocked, table) {
         view.human.field("Blocked", sentence, Tone::Plain);

@@ -141,7 +141,7 @@ pub enum Sources {
     /// Some, or who is not known from the rules (a table).
     Some,
     /// None.
-    Nobody,
+    None,
 }
 
 /// Says how much of the outside a rule's `from` is.
@@ -153,17 +153,17 @@ pub fn rule_sources(rule: &Rule) -> Sources {
     let from = &rule.from;
     let hosts = match (from.host.as_str(), from.negated) {
         ("any", false) => Sources::All,
-        ("any", true) => Sources::Nobody,
+        ("any", true) => Sources::None,
         (host, negated) => match (host_width(host), negated) {
             (Some(0), false) => Sources::All,
-            (Some(0), true) => Sources::Nobody,
+            (Some(0), true) => Sources::None,
             (Some(bits), false) if bits < WIDE => Sources::Most,
             (_, true) => Sources::Most,
             (_, false) => Sources::Some,
         },
     };
     match from.port.as_deref() {
-        Some(port) if port.starts_with("= ") && hosts != Sources::Nobody => Sources::Some,
+        Some(port) if port.starts_with("= ") && hosts != Sources::None => Sources::Some,
         Some(_) if hosts == Sources::All => Sources::Most,
         _ => hosts,
     }
@@ -374,7 +374,7 @@ mod tests {
         ] {
             assert_eq!(of(from), Sources::Some, "{from}");
         }
-        assert_eq!(of("! any"), Sources::Nobody);
+        assert_eq!(of("! any"), Sources::None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::domain::notifier::prometheus::{Page, growth_per_second};
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Known, Trouble};
-use crate::text::{format_span, whole_second, word_enum};
+use crate::text::{format_bytes, format_span, whole_second, word_enum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -478,18 +478,19 @@ fn reading_lag(
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
     let bytes = latest.numbers.lag_bytes?;
+    let unread = format!("{} of the log are not read", format_bytes(bytes));
     let seconds = lag_seconds(&latest.numbers, now).unwrap_or_default();
     let stays = before.lag_bytes.is_some_and(|before| before > 0);
     if bytes <= LAG_BYTES && (seconds <= LAG_SECONDS || !stays) {
-        findings.push(Finding::ok("lag", format!("{bytes} bytes of the log are not read yet.")));
+        findings.push(Finding::ok("lag", format!("{unread} yet.")));
         return None;
     }
     findings.push(Finding::wrong(
         "lag",
-        format!("{bytes} bytes of the log are not read; the last line read is {} old.", format_span(seconds)),
+        format!("{unread}; the last line read is {} old.", format_span(seconds)),
         "Is the container short of CPU (`kubectl top pod --containers`), or is the log flooded? `kmsctl states` shows from where.",
     ));
-    Some(format!("{bytes} bytes of the log are not read"))
+    Some(unread)
 }
 
 fn outbox_trouble(

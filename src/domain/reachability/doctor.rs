@@ -16,7 +16,7 @@ use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::reachability::finding::CheckResult;
 use crate::domain::service::Service;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
-use crate::text::format_span;
+use crate::text::{format_bytes, format_span};
 use std::time::Duration;
 
 /// The check without which nothing of the firewall is read.
@@ -355,10 +355,7 @@ pub fn free_space(free: &Known<u64>) -> Finding {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
-    let evidence = match free >> 20 {
-        0 => format!("{} KiB are free below /cf/conf.", free >> 10),
-        mebibytes => format!("{mebibytes} MiB are free below /cf/conf."),
-    };
+    let evidence = format!("{} are free below /cf/conf.", format_bytes(free));
     if free >= FREE_SPACE {
         return Finding::ok("free-space", evidence);
     }
@@ -476,8 +473,8 @@ pub fn journal_chain_finding(chain: &HistoryHealth<'_>) -> Finding {
         return Finding::unknown(
             check,
             format!(
-                "The history ends in a torn record of {} bytes, from a machine that went down while writing.",
-                chain.torn
+                "The history ends in a torn record of {}, from a machine that went down while writing.",
+                format_bytes(chain.torn as u64)
             ),
         )
         .fix("The next change takes it out and notes it. `kmsctl history` shows how the last change ended.");

@@ -238,10 +238,8 @@ impl Judgement {
             }
             CheckResult::Unknown => {
                 self.as_expected = None;
-                self.summary = format!(
-                    "it is not known whether this is as expected: {} From outside: {}",
-                    exposure.evidence, self.seen
-                );
+                self.summary =
+                    format!("not known: {} From outside: {}", exposure.evidence, self.seen);
             }
             CheckResult::Ok | CheckResult::Skipped => {}
         }

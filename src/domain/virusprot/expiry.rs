@@ -256,7 +256,9 @@ impl Expiry {
             Self::Cron { doubt, .. } => doubt.as_ref().map(|why| {
                 Warning::new(
                     "expiry-doubtful",
-                    format!("Entries of the table {table} may be let go earlier than told: {why}."),
+                    format!(
+                        "Entries of the table {table} may be let go earlier than shown: {why}."
+                    ),
                 )
             }),
             Self::None => Some(Warning::new(

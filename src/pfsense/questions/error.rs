@@ -93,7 +93,7 @@ impl From<&FactError> for Failure {
             FactError::Denied => Self::new(FailureKind::Unreachable, message).hint(ROOT),
             FactError::Unprivileged { .. } => Self::new(FailureKind::Unreachable, message).hint(format!("pfctl needs root. {ROOT}")),
             FactError::Busy { .. } => Self::failed(message).hint("Run the command again when the reload is over (Status > Filter Reload in pfSense)."),
-            FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` tells where kmsctl connects."),
+            FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` says where kmsctl connects."),
             FactError::NoTable { .. } => Self::failed(message).hint("pf makes it with the ruleset: look at `kmsctl rule show`, and at Status > Filter Reload in pfSense."),
             FactError::ProgramMissing { .. } => Self::failed(message).hint("Is this a pfSense box? firewall.paths.* names the paths."),
             _ => Self::failed(message),

@@ -224,7 +224,7 @@ impl Course<'_> {
     fn write(&mut self, world: &mut World, wanted: Configuration) {
         let now = world.now;
         if world.scenario == Scenario::LostUpdate {
-            // His version is in pfSense's backups, and nowhere else from now on.
+            // The other version is in pfSense's backups, and nowhere else from now on.
             let (who, what) =
                 ("anna@10.0.10.6 (Local Database)", "Firewall: Aliases - saved/edited an alias.");
             let time = world.configuration.revise(now, what, who);

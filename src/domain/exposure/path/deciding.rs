@@ -30,7 +30,7 @@ impl<'a> RuleVerdict<'a> {
                 _ => continue,
             };
             match (endpoint_includes(&rule.to, query.service), rule_sources(rule)) {
-                (Certainty::No, _) | (_, Sources::Nobody) => {}
+                (Certainty::No, _) | (_, Sources::None) => {}
                 // A pass for all but some lets the outside in; a block of all but some still lets some in.
                 (Certainty::Yes, Sources::All) => verdict.decide(rule),
                 (Certainty::Yes, Sources::Most) if pass => verdict.decide(rule),

@@ -50,7 +50,7 @@ impl<'a> Path<'a> {
         for rule in before {
             let place = same_place(&rule.to, &own.to, query.outside);
             let who = rule_sources(rule);
-            if place == Certainty::No || matches!(who, Sources::Some | Sources::Nobody) {
+            if place == Certainty::No || matches!(who, Sources::Some | Sources::None) {
                 continue;
             }
             let code = if matches!(rule.action, Action::Rdr { .. }) {
