@@ -100,7 +100,7 @@ pub struct Global {
 }
 
 /// Accepts the name of a scenario, or nothing for the one that there is.
-fn demo_scenario(name: &str) -> Result<String, String> {
+pub fn demo_scenario(name: &str) -> Result<String, String> {
     if name.is_empty() || Scenario::named(name).is_some() {
         return Ok(name.to_owned());
     }

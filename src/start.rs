@@ -52,7 +52,11 @@ pub fn print_parser_answer(mut error: clap::Error, words: &[String]) -> u8 {
         .and_then(Mode::named)
         .unwrap_or_default();
     let color = color_choice(typed_value(words, "--color", None), &environment);
-    let terminal = Terminal::new(mode, color, lacks_color(&environment), false, false);
+    let global = typed_flags(words);
+    let demo = switch_setting(global.demo.is_some(), "KMSCTL_DEMO", &environment);
+    let demo = demo.unwrap_or(global.demo.is_some());
+    let terminal = Terminal::new(mode, color, lacks_color(&environment), false, false)
+        .carrying(carried(&global, &environment, demo, None));
     if !help && matches!(mode, Mode::Json | Mode::Ndjson) {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -90,6 +94,22 @@ pub fn print_parser_answer(mut error: clap::Error, words: &[String]) -> u8 {
         terminal.hint(&did_you_mean(&command));
     }
     FailureKind::Usage.exit_code()
+}
+
+/// Finds the flags that printed commands carry among words that were not parsed.
+fn typed_flags(words: &[String]) -> cli::Global {
+    let demo = words.iter().filter_map(|word| {
+        let name = word.strip_prefix("--demo")?;
+        let name = if name.is_empty() { name } else { name.strip_prefix('=')? };
+        cli::demo_scenario(name).ok()
+    });
+    cli::Global {
+        config: typed_value(words, "--config", None).map(Into::into),
+        context: typed_value(words, "--context", None).map(str::to_owned),
+        alone: words.iter().any(|word| word == "--alone"),
+        demo: demo.last(),
+        ..cli::Global::default()
+    }
 }
 
 /// Finds the value of a flag among words that were not parsed, the last one.

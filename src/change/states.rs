@@ -90,16 +90,16 @@ impl Killing {
     /// each, and some of connections that are no more.
     pub(super) fn ended_sentence(&self) -> String {
         let (ended, inside) = self.connections;
+        let states = counted(self.killed, "pf state", "pf states");
+        if ended == 0 && self.killed > 0 {
+            return format!("{states} ended, left over from connections that had ended.");
+        }
         let inside = match inside {
             0 => String::new(),
             all if all == ended => ", from inside".to_owned(),
             some => format!(", {some} of them from inside"),
         };
-        format!(
-            "{} ended{inside} ({}).",
-            counted(ended, "connection", "connections"),
-            counted(self.killed, "pf state", "pf states")
-        )
+        format!("{} ended{inside} ({states}).", counted(ended, "connection", "connections"))
     }
 }
 

@@ -88,6 +88,10 @@ fn wrong_uses_name_a_next_step() {
         (&["--demo", "notifier", "logs", "--since", "yesterday"], "or a time: 20"),
         (&["--demo", "keep", "--for", "5"], "write 90s"),
         (&["--demo", "undo", "no-such-id"], "kmsctl --demo history"),
+        (&["--demo", "tighten"], "`kmsctl --demo ratelimit tighten`"),
+        (&["--demo=half", "-o", "json", "revoke"], "`kmsctl --demo=half expose revoke`"),
+        (&["--context", "home", "revoke"], "`kmsctl --context home expose revoke`"),
+        (&["revoke", "--config", "/a b.toml"], "`kmsctl --config '/a b.toml' expose revoke`"),
     ] {
         let outcome = environment.run(words);
         assert_eq!(outcome.code, Some(2), "{words:?}: {outcome}");

@@ -163,13 +163,17 @@ fn draft_kill(
         StatesChoice::All => Vec::new(),
         StatesChoice::Clients(clients) => clients.clone(),
     };
-    let what = format!(
-        "End {} of {} to port {} ({}).",
-        counted(live.count_connections(chosen), "connection", "connections"),
-        counted(sources.len(), "source", "sources"),
-        live.service.port,
-        counted(planned.len(), "state", "states"),
-    );
+    let (connections, port) = (live.count_connections(chosen), live.service.port);
+    let states = counted(planned.len(), "state", "states");
+    let what = if connections == 0 {
+        format!("End {states} to port {port}, left over from connections that have ended.")
+    } else {
+        format!(
+            "End {} of {} to port {port} ({states}).",
+            counted(connections, "connection", "connections"),
+            counted(sources.len(), "source", "sources"),
+        )
+    };
     let inside = chosen.iter().copied();
     let inside: Vec<&State> = inside.filter(|state| is_private(&client_address(state))).collect();
     let mut risks = vec![
@@ -179,10 +183,7 @@ fn draft_kill(
             "Ending a connection blocks no client: each may connect again at once.",
         ),
     ];
-    risks.extend(ends_inside(
-        live.count_connections(&inside) as u64,
-        live.count_connections(chosen) as u64,
-    ));
+    risks.extend(ends_inside(live.count_connections(&inside) as u64, connections as u64));
     let confirm = match choice {
         StatesChoice::All => Confirm::Word("kill".to_owned()),
         StatesChoice::Clients(_) => Confirm::YesNo,
@@ -190,7 +191,7 @@ fn draft_kill(
     Draft {
         what,
         differences: vec![
-            Difference::new("connections", live.count_connections(chosen), 0),
+            Difference::new("connections", connections, 0),
             Difference::new("states", planned.len(), 0),
         ],
         checks: vec!["None of these states is left in pf, both halves read back.".to_owned()],

@@ -1,4 +1,4 @@
-//! Plans that end connections: both halves of the service's own, and nobody else's.
+//! Plans that end connections: both halves of the service's own, and no others.
 
 use super::*;
 
@@ -38,6 +38,17 @@ fn all_go_by_the_label_where_the_rule_has_one() {
     let live = Live::new(&states, &service, Some(&[]));
     let words = nothing(plan_kill(&live, Vec::new(), &stranger));
     assert!(words.contains("has no connection to port 1688"), "{words}");
+}
+
+/// What is left of a connection whose client's half is gone already is no connection.
+#[test]
+fn what_is_left_over_is_called_so() {
+    let text = "all tcp 198.51.100.23:50122 -> 10.0.20.202:1688       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 26\n   id: 00000000000000b2 creatorid: 0000001a\n";
+    let (states, service) = (state::parse(text.as_bytes()).value, fixtures::service());
+    let live = Live::new(&states, &service, Some(&[]));
+    let draft = draft(plan_kill(&live, Vec::new(), &StatesChoice::All));
+    assert_eq!(draft.what, "End 1 state to port 1688, left over from connections that have ended.");
 }
 
 #[test]
