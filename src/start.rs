@@ -98,7 +98,7 @@ pub fn print_parser_answer(mut error: clap::Error, words: &[String]) -> u8 {
 
 /// Finds the flags that printed commands carry among words that were not parsed.
 fn typed_flags(words: &[String]) -> cli::Global {
-    let demo = words.iter().filter_map(|word| {
+    let mut demo = words.iter().filter_map(|word| {
         let name = word.strip_prefix("--demo")?;
         let name = if name.is_empty() { name } else { name.strip_prefix('=')? };
         cli::demo_scenario(name).ok()
@@ -107,7 +107,7 @@ fn typed_flags(words: &[String]) -> cli::Global {
         config: typed_value(words, "--config", None).map(Into::into),
         context: typed_value(words, "--context", None).map(str::to_owned),
         alone: words.iter().any(|word| word == "--alone"),
-        demo: demo.last(),
+        demo: demo.next_back(),
         ..cli::Global::default()
     }
 }

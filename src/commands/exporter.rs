@@ -30,8 +30,7 @@ use crate::settings::exporter::Exporter as Settings;
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::values;
 use crate::ssh::error::LinkError;
-use crate::terminal::pasted::quoted_for_shell;
-use crate::text::escape_json;
+use crate::text::{escape_json, quoted_for_shell};
 
 /// How often the cluster is asked who was activated.
 const CUSTOMERS_EVERY: Duration = Duration::from_secs(60);

@@ -96,5 +96,6 @@ fn refuse_unknown(context: &Context, id: &str) -> Failure {
     elsewhere.err().unwrap_or_else(|| {
         let id = quoted(id);
         Failure::usage(format!("There is no change {id}, here or armed on the firewall."))
+            .hint("See them: `kmsctl history`")
     })
 }

@@ -118,12 +118,14 @@ impl Page {
             lines = break_command(line, room);
         } else {
             let column = line.rfind("  ").map(|end| end + 2).filter(|column| *column <= room / 2);
-            let column = column.unwrap_or(2);
-            let (before, text) = line.split_at_checked(column).unwrap_or(("", line));
-            let mut lead = before.to_owned();
-            for line in wrap_text(text, Some(self.width), MARGIN.len() + column).lines() {
-                lines.push(format!("{lead}{line}"));
-                lead = " ".repeat(column);
+            let (before, text) = line.split_at(column.unwrap_or(0));
+            // Rows of a table keep their order, not their places.
+            let cells = text.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+            let text = cells.collect::<Vec<_>>().join("  ");
+            let (mut lead, indent) = (before.to_owned(), column.unwrap_or(2));
+            for line in wrap_text(&text, Some(self.width), MARGIN.len() + indent).lines() {
+                lines.push(format!("{lead}{}", line.trim_start()));
+                lead = " ".repeat(indent);
             }
         }
         for line in lines {
@@ -181,13 +183,13 @@ impl Page {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# Title\n\nA paragraph that is `wrapped` where it is too long.\n\n- one\n- two words that do not fit on a line\n\n```console\n$ kmsctl status\nstate  wrapped under its last column\n$ kmsctl undo --reason 'a b' --yes\n```\n\n1. first\n2. second\n\n```toml\n[a]\nb = 1  # why this is one, said at length\n```\n";
+    const TEXT: &str = "# Title\n\nA paragraph that is `wrapped` where it is too long.\n\n- one\n- two words that do not fit on a line\n\n```console\n$ kmsctl status\nstate  wrapped under its last column\nA          B         OF TABLES\n$ kmsctl undo --reason 'a b' --yes\n```\n\n1. first\n2. second\n\n```toml\n[a]\nb = 1  # why this is one, said at length\n```\n";
 
     #[test]
     fn blocks_are_wrapped_and_code_stays_pasteable() {
         assert_eq!(
             render_markdown(TEXT, 30, false),
-            "Title\n\nA paragraph that is `wrapped`\nwhere it is too long.\n\n  - one\n  - two words that do not fit\n    on a line\n\n    $ kmsctl status\n    state  wrapped under its\n           last column\n    $ kmsctl undo --reason \\\n      'a b' --yes\n\n  1. first\n  2. second\n\n    [a]\n    # why this is one, said at\n    # length\n    b = 1\n\n"
+            "Title\n\nA paragraph that is `wrapped`\nwhere it is too long.\n\n  - one\n  - two words that do not fit\n    on a line\n\n    $ kmsctl status\n    state  wrapped under its\n           last column\n    A  B  OF TABLES\n    $ kmsctl undo --reason \\\n      'a b' --yes\n\n  1. first\n  2. second\n\n    [a]\n    # why this is one, said at\n    # length\n    b = 1\n\n"
         );
         let wide = render_markdown(TEXT, 80, false);
         assert!(!wide.contains('\\') && wide.contains("b = 1  # why"), "{wide}");
