@@ -245,7 +245,7 @@ fn colour_marks_verdicts_alone() {
             .expect("a pattern");
     let mut seen = std::collections::BTreeSet::new();
     for scenario in
-        ["open", "absent", "drifted", "load-fails", "php-missing", "shadowed", "unproven"]
+        ["open", "closed", "drifted", "load-fails", "php-missing", "shadowed", "unproven"]
     {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         for words in [
