@@ -280,7 +280,11 @@ async fn nothing_to_do(
         context.terminal.say(&format!("No plan was saved: {} was not written.", path.display()));
     }
     let acts = !how.flags.shows_only();
+    let exposure = context.situation(reading).exposure().ok();
+    let unread = exposure.and_then(|exposure| exposure.finding_of_code("alias-unread"));
+    let unproven = unread.map(|unread| Failure::new(FailureKind::Unproven, &unread.message));
     let other = peer_proof::prove_nothing_to_do(context, session, reading, how.command, acts).await;
+    let other = unproven.map_or(other, Err);
     let Some(wanted) = how.options.outside.filter(|_| acts && other.is_ok()) else {
         report::report_nothing_to_do(context, reading, sentence, None);
         return other;

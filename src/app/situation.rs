@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{Context, answer_or_warning, require_answer};
 use crate::domain::connections::{ConnectedSource, tally_sources};
-use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
+use crate::domain::exposure::{self, AliasTable, Completeness, Exposure, Loaded};
 use crate::domain::pfsense::configured::{Configured, FilterRule};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::plan::{self, Live, PlanBasis};
@@ -36,11 +36,10 @@ pub struct Situation<'a> {
 impl Context {
     /// Judges a reading for the configured service.
     pub fn situation<'a>(&'a self, reading: &'a Reading) -> Situation<'a> {
-        let configured = reading.configured.as_ref().ok();
         Situation {
             reading,
             service: &self.settings.service,
-            members: configured.map(Configured::alias_networks),
+            members: service_networks(reading),
             sources: OnceCell::new(),
         }
     }
@@ -64,7 +63,11 @@ impl<'a> Situation<'a> {
             filter,
             nat,
             enabled: reading.info.as_ref().map_or(true, |info| info.enabled),
-            alias_table: reading.alias_table.as_deref().ok(),
+            alias_table: match &reading.alias_table {
+                Ok(entries) => AliasTable::Read(entries),
+                Err(FactError::NotAsked | FactError::NoTable { .. }) => AliasTable::Unasked,
+                Err(_) => AliasTable::Unread,
+            },
         };
         let judge = || exposure::judge(configured, loaded, self.service);
         Ok(reading.exposure.get_or_init(judge))
@@ -101,9 +104,10 @@ impl<'a> Situation<'a> {
             let configured = &self.reading.configured;
             answer_or_warning(configured, "What is configured", &mut warnings);
             let alias = &self.reading.alias_table;
-            // Where pf has no such table, the rules name the address itself.
-            let is_unread = !matches!(alias, Err(FactError::NotAsked | FactError::NoTable { .. }));
-            if is_unread && self.exposure().is_ok_and(Exposure::is_any_loaded) {
+            if self
+                .exposure()
+                .is_ok_and(|exposure| exposure.finding_of_code("alias-unread").is_some())
+            {
                 answer_or_warning(alias, "What pf's table of the alias holds", &mut warnings);
             }
         }
@@ -154,6 +158,23 @@ impl<'a> Situation<'a> {
             sources: self.sources(),
             blocked: self.reading.table.as_ref().ok().map(Vec::len),
         })
+    }
+}
+
+/// Returns the networks that the service's alias holds, as configured and in pf: who is let in to either is the service's.
+fn service_networks(reading: &Reading) -> Option<Vec<IpNet>> {
+    let configured = reading.configured.as_ref().ok().map(Configured::alias_networks);
+    let in_pf = reading.alias_table.as_ref().ok();
+    let in_pf = in_pf.map(|entries| entries.iter().map(|entry| entry.net).collect());
+    match (configured, in_pf) {
+        (Some(mut configured), Some(in_pf)) => {
+            let more: Vec<IpNet> = in_pf;
+            configured.extend(
+                more.into_iter().filter(|net| !configured.contains(net)).collect::<Vec<_>>(),
+            );
+            Some(configured)
+        }
+        (configured, in_pf) => configured.or(in_pf),
     }
 }
 

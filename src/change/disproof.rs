@@ -104,14 +104,14 @@ pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::exposure::{self, Loaded, fixtures};
+    use crate::domain::exposure::{self, AliasTable, Loaded, fixtures};
     use crate::domain::pf::rule::{Rate, Rule};
     use crate::domain::pfsense::change::Records;
     use crate::domain::plan::{Confirm, Difference, Seen, Undo};
 
     /// What is judged of these rules of pf's.
     fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
-        let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
+        let loaded = Loaded { filter, nat, enabled: true, alias_table: AliasTable::Unasked };
         let configured = fixtures::configured();
         exposure::judge(Some(&configured), loaded, &fixtures::service())
     }
@@ -145,7 +145,7 @@ mod tests {
         configured.nat.iter_mut().for_each(|forward| forward.disabled = true);
         configured.filter.iter_mut().for_each(|rule| rule.disabled = true);
         let judged = |filter: &[Rule], nat: &[Rule]| {
-            let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
+            let loaded = Loaded { filter, nat, enabled: true, alias_table: AliasTable::Unasked };
             exposure::judge(Some(&configured), loaded, &fixtures::service())
         };
         let shut = [fixtures::block_table(), fixtures::default_deny()];

@@ -247,12 +247,17 @@ mod tests {
     use crate::domain::exposure::fixtures::{
         block_table, configured, default_deny, pass, rdr, service,
     };
-    use crate::domain::exposure::{CapsView, Loaded, State, judge};
+    use crate::domain::exposure::{AliasTable, CapsView, Loaded, State, judge};
 
     #[test]
     fn each_half_of_a_sync_is_missed() {
         let filter = [default_deny(), block_table(), pass()];
-        let loaded = Loaded { filter: &filter, nat: &[rdr()], enabled: true, alias_table: None };
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &[rdr()],
+            enabled: true,
+            alias_table: AliasTable::Unasked,
+        };
         let primary = judge(Some(&configured()), loaded, &service());
         assert_eq!(find_difference(&primary, &primary), None);
         let changed = |change: fn(&mut Exposure)| {

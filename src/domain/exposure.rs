@@ -4,8 +4,6 @@
 //! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
 //! compares them. Every oddity is a finding with a stable code, never a silent guess.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -74,8 +72,18 @@ pub struct Loaded<'a> {
     pub nat: &'a [Rule],
     /// `pfctl -si` says `Status: Enabled`.
     pub enabled: bool,
-    /// What `pfctl -t ALIAS -T show` lists for the service's alias, where that was read.
-    pub alias_table: Option<&'a [Entry]>,
+    /// What `pfctl -t ALIAS -T show` lists for the service's alias.
+    pub alias_table: AliasTable<'a>,
+}
+
+/// pf's table of the service's alias.
+#[derive(Clone, Copy, Debug)]
+pub enum AliasTable<'a> {
+    /// It was not asked for, or there is none: then the rules name the addresses themselves.
+    Unasked,
+    /// It could not be read.
+    Unread,
+    Read(&'a [Entry]),
 }
 
 /// The judgement. Serialises as `data` of the schema `expose.show`; `rule.show` takes `nat`, `filter`, `block`.
@@ -280,25 +288,22 @@ pub struct AliasView {
 
 impl AliasView {
     /// Says how pf's table of the alias differs from the configuration, in a clause; where that was not read, it has to hold the
-    /// service's address. Members that are names, ranges or other aliases are pfSense's to make addresses of.
+    /// service's address. Members that are names or lists are pfSense's to make addresses of.
     fn find_table_difference(&self, entries: &[Entry], service: &Service) -> Option<String> {
-        let network = |member: &String| {
-            let address = member.parse::<IpAddr>().map(IpNet::from);
-            address.or_else(|_| member.parse()).ok().map(|net: IpNet| net.trunc())
-        };
-        let members: Vec<Option<IpNet>> = match self.configured {
-            Some(true) => self.addresses.iter().map(network).collect(),
+        let own = [IpNet::from(service.address)];
+        let members = match self.configured {
+            Some(true) => self.members.as_slice(),
             Some(false) => return None,
-            None => vec![Some(service.address.into()), None],
+            None => &own,
         };
         let there = |net: &IpNet| entries.iter().any(|entry| !entry.negated && entry.net == *net);
         let table = format!("pf's table of the alias {}", self.name);
-        if let Some(missing) = members.iter().flatten().find(|member| !there(member)) {
+        if let Some(missing) = members.iter().map(IpNet::trunc).find(|member| !there(member)) {
             return Some(format!("{table} lacks {missing}"));
         }
-        let mut entries = entries.iter();
-        let more = entries.find(|entry| !members.contains(&Some(entry.net)));
-        let more = more.filter(|_| members.iter().all(Option::is_some))?;
+        let is_member = |net: IpNet| members.iter().any(|member| member.trunc() == net);
+        let mut entries = entries.iter().filter(|_| self.as_expected.is_some());
+        let more = entries.find(|entry| !is_member(entry.net))?;
         Some(format!("{table} holds {}, which the configuration does not name", more.net))
     }
 
@@ -393,19 +398,24 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let kept = (alone == State::Half && path.redirects && path.lets_in()).then_some(exit_block);
     let alias = alias(configured, service);
     let is_in_use = loaded.enabled && !(path.redirections.is_empty() && own_lines.is_empty());
-    let stale = loaded.alias_table.filter(|_| is_in_use).and_then(|entries| {
-        let difference = alias.find_table_difference(entries, service)?;
-        Some(differences::alias_stale(&difference))
-    });
+    let in_table = match loaded.alias_table {
+        AliasTable::Read(entries) if is_in_use => {
+            let difference = alias.find_table_difference(entries, service);
+            difference.map(|difference| differences::alias_stale(&difference))
+        }
+        AliasTable::Unread if is_in_use => Some(differences::alias_unread(service)),
+        _ => None,
+    };
     let reason = match kept {
-        Some(exit_block) => stale
+        Some(exit_block) => in_table
             .clone()
+            .filter(|found| found.code == "alias-stale")
             .or_else(|| empty_table(&path, &around).map(differences::empty_table))
             .unwrap_or_else(|| differences::kept_behind(exit_block.map(|(rule, _)| rule))),
         None => differences::state_reason(alone, known, &path, loaded, caps, service),
     };
     let mut why = differences::other_paths(alone, state, reason, &paths);
-    why.extend(stale);
+    why.extend(in_table);
     why.extend(differences::other_inside_port(&path, service));
     if loaded.enabled {
         why.extend(differences::default_pass(&path, loaded.filter));

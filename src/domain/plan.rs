@@ -165,6 +165,7 @@ const RANKED: &[&str] = &[
     "anchor-unread",
     "shared-rule",
     "shadowed",
+    "alias-stale",
     "opens-closed",
     "uncapped",
     "caps-off",

@@ -94,6 +94,7 @@ const PFCTL: &str = concat!(
     "case \"$*\" in\n",
     "'-t virusprot -T show -v') cat pfctl/T-show-v.14.txt ;;\n",
     "'-t virusprot -T test -vv -f -') while read -r a; do printf 'M  %s\\t %s\\n' \"$a\" \"$a\"; done; echo '1/1 addresses match.' >&2 ;;\n",
+    "'-t k8s_kms_lb -T show') echo '   10.0.20.202' ;;\n",
     // The rule's own states are those of its source nodes below.
     "-vvPsr) awk '/^@75 / { own = 1 } own && sub(/States: 0 /, \"States: 25\") { own = 0 } { print }' pfsense-2.7.2/vvPsr.txt ;;\n",
     "-vvPsn) cat pfsense-2.7.2/vvPsn.txt ;;\n",

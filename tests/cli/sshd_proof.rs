@@ -88,11 +88,32 @@ fn a_stale_table_of_the_alias_is_seen() {
             assert!(said.contains("pf's table of the alias"), "{look}: {said}");
         }
     }
+    // Whom the rules let in to another machine is let in all the same.
+    live.firewall.php().write("pf/table-k8s_kms_lb", b"10.0.20.99\n");
+    for look in ["expose show", "status", "verify"] {
+        let words: Vec<&str> = look.split(' ').chain(["--expect", "closed"]).collect();
+        live.environment.run(&words).fails_with(3);
+    }
     // What cannot be read is no wrong table, and not passed over either.
+    live.firewall.php().write("pf/table-k8s_kms_lb", b"10.0.20.202\n");
     live.answer_pfctl("russh", "'-t k8s_kms_lb -T show') exit 1 ;;");
-    let run = live.environment.run(&["expose", "show"]);
-    assert!(run.stderr.contains("What pf's table of the alias holds: unknown"), "{run}");
-    run.success();
+    let unread = "pf's table of the alias k8s_kms_lb could not be read";
+    for (look, code) in [
+        ("expose show", 0),
+        ("expose show --expect open", 8),
+        ("status --expect open", 8),
+        ("verify --expect open", 3),
+        ("doctor", 3),
+        ("expose restore --yes", 7),
+        ("expose apply --yes", 7),
+        ("ratelimit default --yes", 7),
+    ] {
+        let words: Vec<&str> = look.split(' ').collect();
+        let run = live.environment.run(&words);
+        assert_eq!(run.code, Some(code), "{look}: {run}");
+        let said = run.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(unread), "{look}: {said}");
+    }
 }
 
 /// Nothing to do means that pf's table of the alias agrees as well.

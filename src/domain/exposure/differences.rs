@@ -80,6 +80,17 @@ pub(super) fn alias_stale(difference: &str) -> Warning {
     Warning::new("alias-stale", format!("The rules are loaded, but {difference}."))
 }
 
+/// Says that it is not known what pf's table of the alias holds.
+pub(super) fn alias_unread(service: &Service) -> Warning {
+    Warning::new(
+        "alias-unread",
+        format!(
+            "The rules are loaded, but pf's table of the alias {} could not be read: whether they lead to {} is not known.",
+            service.alias, service.address
+        ),
+    )
+}
+
 /// Says that the loaded pair leads nowhere, or is for no source, as pf's table of an alias holds nothing.
 pub(super) fn empty_table(table: &str) -> Warning {
     Warning::new(

@@ -13,13 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
-use super::Loaded;
 use super::matching::{
     On, TUNNEL_END, WIDE, host_network, on_interface, port_included, sees_inbound_tcp, table_name,
 };
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
+use super::{AliasTable, Loaded};
 use crate::domain::address::is_public;
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Keep, Rule};
+use crate::domain::pf::table::Entry;
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
 use crate::domain::ratelimit::Caps;
@@ -254,7 +255,11 @@ impl<'a> Surroundings<'a> {
         let mut tables: BTreeMap<&str, Vec<IpNet>> = tables.collect();
         let alias = service.alias.as_str();
         // Another number of entries than the rules show is that of another moment.
-        let in_pf = loaded.alias_table.filter(|listed| {
+        let listed = match loaded.alias_table {
+            AliasTable::Read(listed) => Some(listed),
+            AliasTable::Unasked | AliasTable::Unread => None,
+        };
+        let in_pf = listed.filter(|listed| {
             let counted = entries.get(alias).copied().flatten();
             counted.is_none_or(|count| usize::try_from(count) == Ok(listed.len()))
                 && !listed.iter().any(|entry| entry.negated)
@@ -262,7 +267,7 @@ impl<'a> Surroundings<'a> {
         if let Some(listed) = in_pf {
             tables.insert(alias, listed.iter().map(|entry| entry.net).collect());
         }
-        let addresses = service_addresses(configured, service);
+        let addresses = service_addresses(configured, service, in_pf.unwrap_or_default());
         Self {
             service,
             configured,
@@ -373,10 +378,16 @@ fn outside_devices(interface: &InterfaceConfig, service: &Service) -> Vec<Outsid
     device.into_iter().chain(tunnel).map(outside).collect()
 }
 
-/// Returns the addresses of the service: those of its alias too, of which only public ones can be reached without a translation.
-fn service_addresses(configured: Option<&Configured>, service: &Service) -> Vec<IpAddr> {
+/// Returns the addresses of the service: those of its alias too, as configured and in pf, of which only public ones can be
+/// reached without a translation.
+fn service_addresses(
+    configured: Option<&Configured>,
+    service: &Service,
+    in_pf: &[Entry],
+) -> Vec<IpAddr> {
     let mut addresses = vec![service.address];
-    let members = configured.map(Configured::alias_networks).unwrap_or_default();
+    let mut members = configured.map(Configured::alias_networks).unwrap_or_default();
+    members.extend(in_pf.iter().map(|entry| entry.net));
     let single = |network: &IpNet| network.prefix_len() == network.max_prefix_len();
     for network in members.iter().filter(|net| single(net)).take(TRIED) {
         if !addresses.contains(&network.addr()) {

@@ -23,7 +23,7 @@ fn judged(change: impl FnOnce(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>)) 
     fixtures::fill_lists(&mut configured);
     judge(
         Some(&configured),
-        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None },
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked },
         &service(),
     )
 }
@@ -202,7 +202,7 @@ fn without_the_configuration_the_loaded_rules_are_judged() {
     let (filter, nat) = (vec![default_deny(), block_table(), pass()], vec![rdr()]);
     let open = judge(
         None,
-        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None },
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked },
         &service(),
     );
     expect(&open, State::Open, &["in-force", "configuration-unread"]);
@@ -211,7 +211,7 @@ fn without_the_configuration_the_loaded_rules_are_judged() {
     assert_eq!(open.alias.configured, None);
     let empty = judge(
         None,
-        Loaded { filter: &filter[..2], nat: &[], enabled: true, alias_table: None },
+        Loaded { filter: &filter[..2], nat: &[], enabled: true, alias_table: AliasTable::Unasked },
         &service(),
     );
     expect(&empty, State::Closed, &["not-loaded", "configuration-unread"]);
@@ -251,7 +251,8 @@ fn printed_rules() -> (Vec<Rule>, Vec<Rule>) {
 #[test]
 fn the_rules_of_a_real_ruleset_are_found() {
     let (filter, nat) = printed_rules();
-    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+    let loaded =
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
     let exposure = judge(Some(&configured()), loaded, &service());
     expect(&exposure, State::Open, &["in-force"]);
     assert_eq!(exposure.caps.loaded, Some(Preset::new("default", 50, 10, 60).caps));
@@ -270,7 +271,8 @@ fn the_rules_of_a_real_ruleset_are_found() {
 fn without_our_rule_a_real_ruleset_denies() {
     let (mut filter, nat) = printed_rules();
     filter.retain(|rule| rule.ridentifier != Some(1_763_000_004));
-    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+    let loaded =
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
     let mut disabled = configured();
     disabled.filter[0].disabled = true;
     let exposure = judge(Some(&disabled), loaded, &service());

@@ -313,7 +313,11 @@ fn caps_risks(
 
 /// Says that the exposure stays half, where another loaded rule keeps connections of the pair out.
 fn shadowed(present: &PlanBasis<'_>) -> Option<Risk> {
-    let codes = ["shadowed", "kept-behind", "table-empty", "alias-stale"];
+    let codes = ["shadowed", "kept-behind", "table-empty"];
+    if let Some(stale) = present.exposure.finding_of_code("alias-stale") {
+        let message = format!("{} Loading the rules loads it as well.", stale.message);
+        return Some(Risk::new("alias-stale", message));
+    }
     let mut why = present.exposure.why.iter();
     let finding = why.find(|finding| codes.contains(&finding.code))?;
     let state = present.exposure.state;

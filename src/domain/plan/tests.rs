@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::domain::connections;
 use crate::domain::connections::ConnectedSource;
-use crate::domain::exposure::{self, Exposure, Loaded, fixtures};
+use crate::domain::exposure::{self, AliasTable, Exposure, Loaded, fixtures};
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::domain::history;
 use crate::domain::history::{EndedAs, Finish, HistoryEntry, HistoryEvent};
@@ -212,7 +212,7 @@ impl Box_ {
     fn new(mut configured: Configured, filter: &[Rule], nat: &[Rule]) -> Self {
         fixtures::fill_lists(&mut configured);
         let service = fixtures::service();
-        let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
+        let loaded = Loaded { filter, nat, enabled: true, alias_table: AliasTable::Unasked };
         let configured = Configured {
             fingerprint: "before".into(),
             sections: sections_of(&configured),

@@ -830,7 +830,9 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         "Look at `kmsctl expose show`, then at Firewall > NAT in pfSense.",
     );
     let exposure = facts.exposure.as_ref().ok();
-    match exposure.and_then(|exposure| exposure.finding_of_code("alias-unknown")) {
+    let codes = ["alias-unread", "alias-unknown"];
+    let unknown = codes.iter().find_map(|code| exposure?.finding_of_code(code));
+    match unknown {
         Some(unknown) if found.result == CheckResult::Ok => {
             return Finding::unknown("pair", unknown.message.clone());
         }

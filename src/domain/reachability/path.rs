@@ -821,6 +821,9 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
     if let Some(stale) = exposure.finding_of_code("alias-stale") {
         return Finding::wrong("alias", &stale.message, whole::APPLY_SAVED);
     }
+    if let Some(unread) = exposure.finding_of_code("alias-unread") {
+        return Finding::unknown("alias", &unread.message);
+    }
     match (alias.configured, alias.as_expected) {
         (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read.").follows("php"),
         (Some(false), _) => Finding::wrong(

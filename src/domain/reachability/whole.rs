@@ -134,7 +134,13 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
         )
         .fix(UNREAD)
         .follows("php"),
-        (Some(Expected::Open), _) => Finding::ok(CHECK, first_reason(exposure)),
+        (Some(Expected::Open), _) => match exposure.finding_of_code("alias-unread") {
+            Some(unread) => Finding::unknown(CHECK, &unread.message).fix(format!(
+                "Run the command again; if it stays so: `pfctl -t {} -T show` on the firewall.",
+                exposure.alias.name
+            )),
+            None => Finding::ok(CHECK, first_reason(exposure)),
+        },
     }
 }
 
@@ -336,7 +342,7 @@ pub fn absent_fault(exposure: &Exposure) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::exposure::{Loaded, fixtures, judge};
+    use crate::domain::exposure::{AliasTable, Loaded, fixtures, judge};
     use crate::domain::pf::rule::Rule;
     use crate::domain::pfsense::configured::Configured;
     use crate::domain::reachability::finding::CheckResult;
@@ -346,7 +352,8 @@ mod tests {
         let mut filter = vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
         let mut nat = vec![fixtures::rdr()];
         change(&mut configured, &mut filter, &mut nat);
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+        let loaded =
+            Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
         judge(Some(&configured), loaded, &fixtures::service())
     }
 
@@ -473,7 +480,8 @@ mod tests {
     #[test]
     fn without_the_configuration_the_loaded_rules_have_to_do() {
         let filter = [fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
-        let half = Loaded { filter: &filter, nat: &[], enabled: true, alias_table: None };
+        let half =
+            Loaded { filter: &filter, nat: &[], enabled: true, alias_table: AliasTable::Unasked };
         let nat = [fixtures::rdr()];
         let open = Loaded { nat: &nat, ..half };
         let service = fixtures::service();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::race::Race;
 use super::*;
 use crate::domain::exposure::tests::walk::run_cases;
-use crate::domain::exposure::{self, Loaded, State as Exposed, fixtures};
+use crate::domain::exposure::{self, AliasTable, Loaded, State as Exposed, fixtures};
 use crate::domain::shell_word::ShellWord;
 use crate::error::FailureKind;
 use crate::ssh::shell::FramedStream;
@@ -296,7 +296,7 @@ fn word(reading: &Reading) -> Option<(Exposed, Option<u32>)> {
     if !exposure::looks_complete(filter) || !exposure::looks_complete_translation(nat) {
         return None;
     }
-    let loaded = Loaded { filter, nat, enabled: true, alias_table: None };
+    let loaded = Loaded { filter, nat, enabled: true, alias_table: AliasTable::Unasked };
     let judged = exposure::judge(None, loaded, &fixtures::service());
     Some((judged.state, judged.caps.loaded.and_then(|caps| caps.max_src_conn)))
 }

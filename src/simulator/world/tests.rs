@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{DETAIL, HOUR, World};
-use crate::domain::exposure::{self, Loaded, State as Exposure};
+use crate::domain::exposure::{self, AliasTable, Loaded, State as Exposure};
 use crate::domain::pf::rule::{self, Direction};
 use crate::domain::pf::table::{self, TableName};
 use crate::domain::pf::{info, source, state};
@@ -262,8 +262,12 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         let mut world = World::fresh_world(scenario, 7, NOW);
         let filter = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
         let nat = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
-        let loaded =
-            Loaded { filter: &filter, nat: &nat, enabled: world.pf.enabled, alias_table: None };
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &nat,
+            enabled: world.pf.enabled,
+            alias_table: AliasTable::Unasked,
+        };
         let configured = world.configuration.read(&ReadRequest::from(&service));
         let judged = exposure::judge(Some(&configured), loaded, &service);
         assert_eq!(judged.state, expected(scenario), "{scenario:?}: {:?}", judged.why);

@@ -244,7 +244,8 @@ fn the_firewall_as_a_whole() {
         &["in-force", "interface-missing", "ha-peer", "filter-disabled"],
     );
     let (filter, nat) = (vec![default_deny(), block_table(), pass()], vec![rdr()]);
-    let loaded = Loaded { filter: &filter, nat: &nat, enabled: false, alias_table: None };
+    let loaded =
+        Loaded { filter: &filter, nat: &nat, enabled: false, alias_table: AliasTable::Unasked };
     expect(&judge(Some(&configured()), loaded, &service()), State::Closed, &["pf-disabled"]);
 }
 

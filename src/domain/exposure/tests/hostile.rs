@@ -20,7 +20,7 @@ fn without_any_rule_pf_passes() {
     assert!(flushed.why[0].message.contains("passes everything"));
     let alone = judge(
         None,
-        Loaded { filter: &[], nat: &[rdr()], enabled: true, alias_table: None },
+        Loaded { filter: &[], nat: &[rdr()], enabled: true, alias_table: AliasTable::Unasked },
         &service(),
     );
     assert_eq!(alone.state, State::Uncapped);
@@ -43,7 +43,7 @@ fn rules_that_say_nothing_about_the_service_leave_it_to_pf() {
     });
     assert_eq!(exposure.state, State::Uncapped, "{:#?}", exposure.why);
     assert_eq!(codes(&exposure)[0], "default-pass");
-    let off = Loaded { filter: &[], nat: &[], enabled: false, alias_table: None };
+    let off = Loaded { filter: &[], nat: &[], enabled: false, alias_table: AliasTable::Unasked };
     let off = judge(Some(&configured()), off, &service());
     assert_eq!((off.state, codes(&off)[0]), (State::Closed, "pf-disabled"));
     assert!(!codes(&off).contains(&"no-rules-loaded"));

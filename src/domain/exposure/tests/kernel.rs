@@ -129,7 +129,12 @@ fn without_pf_a_public_address_is_reached() {
     with_networks(&mut configured);
     configured.nat[0].disabled = true;
     configured.filter[0].disabled = true;
-    let off = Loaded { filter: &[default_deny()], nat: &[], enabled: false, alias_table: None };
+    let off = Loaded {
+        filter: &[default_deny()],
+        nat: &[],
+        enabled: false,
+        alias_table: AliasTable::Unasked,
+    };
     let exposure = judge(Some(&configured), off, &public_service());
     assert_eq!(exposure.lets_in(), Some(true), "{:#?}", exposure.why);
     assert_eq!(exposure.paths[0].kind, PathKind::Routed);
@@ -152,7 +157,12 @@ fn the_rules_of_a_vpn_count_where_it_is_named_as_outside() {
             let mut configured = configured();
             with_networks(&mut configured);
             configured.interfaces[3].device = text(device);
-            let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+            let loaded = Loaded {
+                filter: &filter,
+                nat: &nat,
+                enabled: true,
+                alias_table: AliasTable::Unasked,
+            };
             let service = Service { outside, ..service() };
             let exposure = judge(Some(&configured), loaded, &service);
             assert_eq!(exposure.lets_in(), Some(lets_in), "{name}: {:#?}", exposure.paths);
@@ -173,7 +183,8 @@ fn a_tunnel_that_brings_ipv6_may_be_outside() {
             "pass in quick on gif0 inet6 proto tcp from any to 2600:1:2:3::202 port = 1688 flags S/SA keep state",
         ),
     ];
-    let loaded = Loaded { filter: &filter, nat: &[], enabled: true, alias_table: None };
+    let loaded =
+        Loaded { filter: &filter, nat: &[], enabled: true, alias_table: AliasTable::Unasked };
     assert_eq!(judge(Some(&configured), loaded, &service).lets_in(), None);
 }
 
@@ -226,7 +237,8 @@ fn a_redirection_that_changes_nothing_passes_nothing() {
         with_networks(&mut configured);
         configured.nat.clear();
         configured.filter.clear();
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+        let loaded =
+            Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
         let exposure = judge(Some(&configured), loaded, &public_service());
         assert_eq!(exposure.lets_in(), Some(lets_in), "{:#?}", exposure.paths);
     }
@@ -343,7 +355,8 @@ fn networks_of_virtual_addresses_are_networks_of_their_interface() {
     ] {
         let mut filter = vec![default_deny()];
         filter.extend(rules.iter().map(|rule| printed(rule)));
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+        let loaded =
+            Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
         let exposure = judge(Some(&of_records()), loaded, &service());
         assert_eq!(exposure.lets_in(), Some(lets_in), "{rules:?}");
     }

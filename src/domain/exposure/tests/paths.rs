@@ -293,7 +293,8 @@ fn a_public_address_needs_no_translation() {
         let mut configured = configured();
         configured.nat.clear();
         configured.filter.clear();
-        let loaded = Loaded { filter: &filter, nat: &[], enabled: true, alias_table: None };
+        let loaded =
+            Loaded { filter: &filter, nat: &[], enabled: true, alias_table: AliasTable::Unasked };
         let exposure = judge(Some(&configured), loaded, &public);
         assert_eq!(exposure.paths.len(), paths, "{to}");
     }
@@ -456,8 +457,12 @@ fn without_a_configuration_other_interfaces_may_lead_in() {
         "rdr on Uplinks inet proto tcp from any to any port = 8443 -> 10.0.20.202 port 1688",
         "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5",
     ] {
-        let loaded =
-            Loaded { filter: &filter, nat: &[printed(nat)], enabled: true, alias_table: None };
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &[printed(nat)],
+            enabled: true,
+            alias_table: AliasTable::Unasked,
+        };
         let exposure = judge(None, loaded, &service());
         assert_eq!(exposure.lets_in(), None, "{nat}");
         let is_shut = matches!(exposure.state, State::Closed | State::Absent);

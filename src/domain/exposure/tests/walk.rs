@@ -996,8 +996,12 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
         if own == Some(at) { own_pass(case, rule) } else { printed(&case.printed(rule)) }
     }));
     let configured = surrounded(case);
-    let loaded =
-        Loaded { filter: &filter_rules, nat: &nat_rules, enabled: case.enabled, alias_table: None };
+    let loaded = Loaded {
+        filter: &filter_rules,
+        nat: &nat_rules,
+        enabled: case.enabled,
+        alias_table: AliasTable::Unasked,
+    };
     let service = Service { address: space.address(space.service()), ..service() };
     let is_read = case.known != Known::Nothing;
     let exposure = judge(is_read.then_some(&configured), loaded, &service);

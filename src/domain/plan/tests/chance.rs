@@ -521,7 +521,12 @@ fn shaped(sections: &Sections) -> Configured {
 
 fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
     let (configured, made) = (shaped(sections), make_rules(sections));
-    let loaded = Loaded { filter: &made.filter, nat: &made.nat, enabled: true, alias_table: None };
+    let loaded = Loaded {
+        filter: &made.filter,
+        nat: &made.nat,
+        enabled: true,
+        alias_table: AliasTable::Unasked,
+    };
     let exposure = judge(Some(&configured), loaded, &fixtures::service());
     (configured, exposure, made)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::exposure::fixtures;
+use crate::domain::exposure::{AliasTable, Loaded, fixtures};
 use crate::domain::reachability::finding::CheckResult;
 use crate::domain::reachability::path::Trouble;
 
@@ -60,12 +60,8 @@ fn an_unreadable_fact_fails_its_check_alone() {
 fn a_missing_or_unblocked_table_is_wrong() {
     let service = fixtures::service();
     let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
-        let loaded = crate::domain::exposure::Loaded {
-            filter,
-            nat: &[fixtures::rdr()],
-            enabled,
-            alias_table: None,
-        };
+        let loaded =
+            Loaded { filter, nat: &[fixtures::rdr()], enabled, alias_table: AliasTable::Unasked };
         crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
     };
     let rules = [fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
@@ -202,7 +198,7 @@ fn no_login_leaves_one_fault_and_the_rest_unknown() {
 
 #[test]
 fn doctor_says_what_the_exposure_finds() {
-    use crate::domain::exposure::{Loaded, judge as judge_exposure};
+    use crate::domain::exposure::{AliasTable, Loaded, judge as judge_exposure};
     use crate::domain::pf::rule::Rule;
     use crate::domain::pfsense::configured::{Configured, FilterRule};
     type Change = fn(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>);
@@ -262,7 +258,8 @@ fn doctor_says_what_the_exposure_finds() {
         let mut filter = vec![fixtures::default_deny(), fixtures::block_table(), fixtures::pass()];
         let mut nat = vec![fixtures::rdr()];
         change(&mut configured, &mut filter, &mut nat);
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+        let loaded =
+            Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
         let exposure = judge_exposure(Some(&configured), loaded, &service);
         let facts = Facts {
             configured: Ok(&configured),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::exposure::{Loaded, fixtures, judge as judge_exposure};
+use crate::domain::exposure::{AliasTable, Loaded, fixtures, judge as judge_exposure};
 use crate::domain::pf::rule::StateOptions;
 use crate::domain::reachability::finding::CheckResult;
 use proptest::prelude::*;
@@ -35,7 +35,8 @@ fn exposure(open: bool) -> Exposure {
         vec![fixtures::default_deny()]
     };
     let nat = if open { vec![fixtures::rdr()] } else { vec![] };
-    let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+    let loaded =
+        Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
     judge_exposure(Some(&configured), loaded, &fixtures::service())
 }
 
@@ -112,7 +113,7 @@ fn loaded(configured: bool, enabled: bool, nat: &[crate::domain::pf::rule::Rule]
     records.nat[0].disabled = true;
     records.filter[0].disabled = true;
     let filter = [fixtures::default_deny(), fixtures::pass()];
-    let loaded = Loaded { filter: &filter, nat, enabled, alias_table: None };
+    let loaded = Loaded { filter: &filter, nat, enabled, alias_table: AliasTable::Unasked };
     judge_exposure(configured.then_some(&records), loaded, &fixtures::service())
 }
 
@@ -302,7 +303,8 @@ fn idle_caps_are_no_whole_exposure() {
         change(&mut pass.state_options);
         let filter = [fixtures::default_deny(), fixtures::block_table(), pass];
         let nat = [fixtures::rdr()];
-        let loaded = Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: None };
+        let loaded =
+            Loaded { filter: &filter, nat: &nat, enabled: true, alias_table: AliasTable::Unasked };
         let mut case = Case::new(true);
         let exposure = judge_exposure(Some(&fixtures::configured()), loaded, &case.service);
         assert!(exposure.finding_of_code(code).is_some(), "{exposure:?}");
