@@ -134,12 +134,19 @@ impl<'a> Situation<'a> {
         })
     }
 
-    /// Returns the labels of the exposure's own rule; none where they are not known, and its states go by their ids.
+    /// Returns the labels of the exposure's own rule; none where they are not known, or not its alone, and its states go by
+    /// their ids.
     pub fn rule_labels(&self) -> Vec<String> {
         let exposure = self.exposure().ok();
         let tracker = exposure.and_then(|exposure| exposure.filter.tracker.as_ref()?.parse().ok());
+        self.labels_of_tracker(tracker)
+    }
+
+    /// Returns the labels of the rule with this tracker, likewise.
+    pub fn labels_of_tracker(&self, tracker: Option<u32>) -> Vec<String> {
         let rules = self.reading.rules.as_ref().map(Vec::as_slice);
-        plan::rule_labels(rules.unwrap_or_default(), tracker)
+        let configured = self.reading.configured.as_ref().ok();
+        plan::rule_labels(rules.unwrap_or_default(), tracker, self.service, configured)
     }
 
     /// Returns the configured filter rule, if there is one.

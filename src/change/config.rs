@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::carry::{ActionReplies, ask_again, run_actions};
 use super::{Execution, disproof, states};
+use crate::app::situation::Situation;
 use crate::app::{Context, Session};
 use crate::domain::exposure::Part;
 use crate::domain::history::{EndedAs, Finish};
@@ -20,7 +21,7 @@ use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::pfsense::proof::{PfCondition, PfWant};
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, Risk, as_sentence};
-use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
+use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
@@ -426,7 +427,7 @@ async fn end_connections(
     };
     let asked = context.situation(before);
     let live = Live::new(states, &context.settings.service, asked.members());
-    let known = labels_of_rule(before, carried);
+    let known = labels_of_rule(&asked, carried);
     let planned = plan_kill(&live, known, &StatesChoice::All);
     let Ok(Planned::Change(draft)) = planned else {
         match planned {
@@ -471,14 +472,13 @@ async fn end_connections(
 
 /// States keep the labels of the rule that made them, also when it is not loaded any more: those it had before the change.
 /// Where it was not loaded then either, or has none (pfSense 2.6), the states go by their ids.
-fn labels_of_rule(before: &Reading, carried: &Execution) -> Vec<String> {
+fn labels_of_rule(before: &Situation<'_>, carried: &Execution) -> Vec<String> {
     let outcome = carried.finish.outcome.as_ref();
     let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
     let tracker = record
         .and_then(|placed| placed.record.child_text("tracker"))
         .and_then(|tracker| tracker.parse::<u32>().ok());
-    let rules = before.rules.as_ref().map(Vec::as_slice);
-    plan_labels(rules.unwrap_or_default(), tracker)
+    before.labels_of_tracker(tracker)
 }
 
 /// Says that connections are left. That something else is not proven either stays in the first place.

@@ -1,5 +1,5 @@
 //! Plans that end connections of the service: both halves of each, and nothing else on the box. By the label of the
-//! exposure's rule where it has one, and by id for the rest; never by address, which would end other services'
+//! exposure's rule where that is the service's alone, and by id for the rest; never by address, which would end other services'
 //! connections too, and never by two addresses, which FreeBSD 15 gets wrong while exiting 0.
 
 use std::net::IpAddr;
@@ -13,8 +13,10 @@ use super::{
 };
 use crate::domain::address::is_private;
 use crate::domain::connections::{self, Half};
+use crate::domain::exposure::matching::is_service;
 use crate::domain::pf::rule::{Direction, Rule};
 use crate::domain::pf::state::State;
+use crate::domain::pfsense::configured::{Configured, FilterRule};
 use crate::domain::service::Service;
 
 /// Most states that are ended one by one: each costs a process on the firewall.
@@ -226,13 +228,26 @@ fn planned_state(state: &State) -> Option<PlannedState> {
 }
 
 /// Finds the labels `id:TRACKER` (pfSense 2.7) or `id=TRACKER` (development versions) of the loaded rule. Without one
-/// (2.6) every state is ended by its id.
-pub fn rule_labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
+/// (2.6), and where the rule or its tracker is not the service's alone, every state is ended by its id.
+pub fn rule_labels(
+    rules: &[Rule],
+    tracker: Option<u32>,
+    service: &Service,
+    configured: Option<&Configured>,
+) -> Vec<String> {
     let Some(tracker) = tracker else {
         return Vec::new();
     };
-    let names = [format!("id:{tracker}"), format!("id={tracker}")];
     let ours = rules.iter().filter(|rule| rule.tracker() == Some(tracker));
+    let bears = |rule: &&FilterRule| {
+        rule.tracker.as_deref().and_then(|text| text.trim().parse().ok()) == Some(tracker)
+    };
+    let bearers =
+        configured.map_or(0, |configured| configured.all_filter.iter().filter(bears).count());
+    if bearers > 1 || !ours.clone().all(|rule| makes_only_service_states(rule, service)) {
+        return Vec::new();
+    }
+    let names = [format!("id:{tracker}"), format!("id={tracker}")];
     let mut labels: Vec<String> = ours
         .flat_map(|rule| rule.labels.iter())
         .filter(|label| names.contains(label))
@@ -241,6 +256,13 @@ pub fn rule_labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
     labels.sort_unstable();
     labels.dedup();
     labels
+}
+
+/// Says whether all that a loaded rule lets through is the service's: TCP to its port alone, at its address or alias.
+fn makes_only_service_states(rule: &Rule, service: &Service) -> bool {
+    rule.protocol.as_deref() == Some("tcp")
+        && is_service(&rule.to, service)
+        && rule.to.port.as_deref() == Some(format!("= {}", service.port).as_str())
 }
 
 fn no_states_clause(choice: &StatesChoice, port: u16) -> String {

@@ -6,7 +6,7 @@ fn killed(choice: &StatesChoice, rules: &[Rule]) -> Draft {
     let tracker = Some(1_763_000_004);
     let (states, service) = (states(), fixtures::service());
     let live = Live::new(&states, &service, Some(&[]));
-    draft(plan_kill(&live, rule_labels(rules, tracker), choice))
+    draft(plan_kill(&live, rule_labels(rules, tracker, &service, None), choice))
 }
 
 #[test]
@@ -49,6 +49,41 @@ fn what_is_left_over_is_called_so() {
     let live = Live::new(&states, &service, Some(&[]));
     let draft = draft(plan_kill(&live, Vec::new(), &StatesChoice::All));
     assert_eq!(draft.what, "End 1 state to port 1688, left over from connections that have ended.");
+}
+
+#[test]
+fn a_label_that_others_share_ends_nothing() {
+    let (service, own) = (fixtures::service(), fixtures::pass());
+    let tracker = own.ridentifier;
+    let labels = |rules: &[Rule], configured: &Configured| {
+        rule_labels(rules, tracker, &service, Some(configured))
+    };
+    let alone = fixtures::configured();
+    let expanded = Rule { from: fixtures::host("198.51.100.9", None), ..own.clone() };
+    assert_eq!(labels(&[own.clone(), expanded], &alone), ["id:1763000004"]);
+    let for_more = |change: &dyn Fn(&mut Rule)| {
+        let mut rule = own.clone();
+        change(&mut rule);
+        rule
+    };
+    for other in [
+        for_more(&|rule| rule.to.host = "<k8s_shared_lb>".to_owned()),
+        for_more(&|rule| rule.to.host = "any".to_owned()),
+        for_more(&|rule| rule.to.negated = true),
+        for_more(&|rule| rule.to.port = Some("= 443".to_owned())),
+        for_more(&|rule| rule.to.port = Some("1688:1690".to_owned())),
+        for_more(&|rule| rule.to.port = None),
+        for_more(&|rule| rule.protocol = Some("udp".to_owned())),
+        for_more(&|rule| rule.protocol = None),
+    ] {
+        assert!(labels(std::slice::from_ref(&other), &alone).is_empty(), "{other:?}");
+        assert!(labels(&[own.clone(), other.clone()], &alone).is_empty(), "{other:?}");
+    }
+    let mut shared = alone;
+    let mut second = fixtures::filter_rule();
+    (second.index, second.disabled) = (8, true);
+    shared.all_filter = vec![fixtures::filter_rule(), second];
+    assert!(labels(&[own], &shared).is_empty(), "a disabled rule may have left states");
 }
 
 #[test]
