@@ -28,6 +28,10 @@ pub enum Half {
 /// Returns which half of the service's connections a state is, or `None` if it is none of them. The alias holds
 /// `members` beside the service's address.
 ///
+/// What comes in by the service's port and is forwarded to one of its servers is the service's, whichever port that listens
+/// on. Of those to another port only the client's half is known: without it the connection is over, and the server's half may
+/// be that of something else.
+///
 /// `None` is an alias that is not known: then what the firewall forwards to the service's port counts, wherever to.
 pub fn connection_half(
     state: &State,
@@ -41,9 +45,11 @@ pub fn connection_half(
             || members.is_some_and(|members| members.iter().any(member))
     };
     let forwarded = state.left_inside.is_some();
+    let is_led_anywhere =
+        forwarded && members.is_none() && state.left.port == service.port;
     match state.direction {
         _ if !concerns_service(state, service) => None,
-        Direction::In if serves(&state.left) || (forwarded && members.is_none()) => {
+        Direction::In if serves(&state.left) || is_led_anywhere => {
             Some(Half::Client { forwarded })
         }
         Direction::Out if serves(&state.right) => Some(Half::Server),
@@ -51,14 +57,15 @@ pub fn connection_half(
     }
 }
 
-/// Returns whether a state can be one of the service's connections: TCP to its port, wherever to. What is kept of the
-/// state table before the alias is known.
+/// Returns whether a state can be one of the service's connections: TCP to its port, outside or inside, wherever to. What is
+/// kept of the state table before the alias is known.
 pub fn concerns_service(state: &State, service: &Service) -> bool {
-    let server = match state.direction {
-        Direction::In => &state.left,
-        Direction::Out => &state.right,
+    let is_ours = |host: &Host| host.port == service.port;
+    let is_to_port = match state.direction {
+        Direction::In => is_ours(&state.left) || state.left_inside.as_ref().is_some_and(is_ours),
+        Direction::Out => is_ours(&state.right),
     };
-    state.protocol == "tcp" && server.port == service.port
+    state.protocol == "tcp" && is_to_port
 }
 
 /// Reads members of an alias; names, which only the firewall can resolve, are left out.
@@ -219,6 +226,36 @@ mod tests {
         assert!(tally_sources(&states, &service, Some(&[]), &[], |_| false).is_empty());
         assert_eq!(server_networks(&states, &service, Some(&held)), held);
         assert_eq!(server_networks(&states, &service, None), alias_members(["10.0.20.203"]));
+    }
+
+    #[test]
+    fn another_inside_port_is_the_services() {
+        let client = Some(Half::Client { forwarded: true });
+        let direct = Some(Half::Client { forwarded: false });
+        let alias = alias_members(["10.0.20.203"]);
+        let end = "198.51.100.7:40001       ESTABLISHED:ESTABLISHED\n";
+        for (hosts, expected) in [
+            ("10.0.20.202:21688 (192.168.1.2:1688)", [client, client]),
+            ("10.0.20.203:443 (192.168.1.2:1688)", [client, None]),
+            ("10.0.20.202:1688 (192.168.1.2:31688)", [client, client]),
+            ("10.0.20.202:1688", [direct, direct]),
+            // Another port of the same server, and the port of another server.
+            ("10.0.20.202:21688 (192.168.1.2:21688)", [None, None]),
+            ("10.0.20.202:21688", [None, None]),
+            ("10.0.20.50:443 (192.168.1.2:1688)", [None, None]),
+        ] {
+            let states = states(&format!("vtnet0 tcp {hosts} <- {end}"));
+            let state = states.first().expect("a state");
+            let known = connection_half(state, &service(), Some(&alias));
+            assert_eq!([known, connection_half(state, &service(), None)], expected, "{hosts}");
+            if expected.contains(&client) || expected.contains(&direct) {
+                assert!(concerns_service(state, &service()), "kept: {hosts}");
+                let tallied = tally_sources(&states, &service(), Some(&alias), &[], |_| false);
+                assert_eq!(tallied.len(), 1, "{hosts}");
+            }
+        }
+        let source = states("vtnet2 tcp 10.0.20.202:50000 (192.168.1.2:1688) -> 198.51.100.7:443       ESTABLISHED:ESTABLISHED\n");
+        assert!(source.iter().all(|state| connection_half(state, &service(), None).is_none()));
     }
 
     fn counted(text: &[u8], present: u64) -> Vec<(String, u32)> {

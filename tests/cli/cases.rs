@@ -224,6 +224,37 @@ fn another_inside_port_is_open_and_left() {
     }
 }
 
+/// What comes in by the service's port is its own on whichever inside port; what a rule of the same tracker lets in is not.
+#[test]
+fn a_closing_ends_the_services_connections_alone() {
+    let case = include_str!("../fixtures/cases/40-other-inside-port.xml");
+    let web = "<rule><tracker>1763000004</tracker><type>pass</type><interface>wan</interface><ipprotocol>inet</ipprotocol><protocol>tcp</protocol><source><any/></source><destination><address>10.0.20.50</address><port>443</port></destination><descr>web</descr></rule>";
+    let other = "7700000000000001|id:1763000004|vtnet0 tcp 10.0.20.50:443 (192.168.1.2:443) <- 198.51.100.8:50001       ESTABLISHED:ESTABLISHED\n";
+    let own = |port: &str| {
+        format!("6500000000000001|id:1763000004|vtnet0 tcp 10.0.20.202:{port} (192.168.1.2:1688) <- 198.51.100.7:40001       ESTABLISHED:ESTABLISHED\n")
+    };
+    let shared = case.replace("21688", "1688").replace("<filter>", &format!("<filter>{web}"));
+    for (sections, port, command) in [
+        (case.to_owned(), "21688", "expose revoke"),
+        (case.to_owned(), "21688", "states kill --all"),
+        (shared.clone(), "1688", "states kill --all"),
+        (shared, "1688", "expose revoke"),
+    ] {
+        let Some(live) = start_case(&sections) else {
+            return;
+        };
+        live.firewall.php().write("pf/states", (own(port) + other).as_bytes());
+        let shown = live.environment.run(&["states", "-o", "json"]).json();
+        assert_eq!(shown["data"]["sources"][0]["address"], "198.51.100.7", "{shown:#}");
+        let said = run(&live, command);
+        assert!(matches!(said.code, Some(0 | 6)), "{said}");
+        if said.code == Some(0) {
+            assert!(said.stdout.contains("1 connection ended"), "{said}");
+            assert_eq!(live.firewall.text("pf/states"), other, "{command}: {port}");
+        }
+    }
+}
+
 #[test]
 fn a_nested_alias_stays_nested() {
     let case = include_str!("../fixtures/cases/23-nested-alias.xml");
