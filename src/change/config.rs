@@ -276,7 +276,9 @@ async fn judge_outcome(
     if wanted.change.only_closes()
         && let Some(failure) = carried.failure.take()
     {
-        carried.failure = Some(failure.hint(context.settings.service.closing_by_hand()));
+        let (situation, service) = (context.situation(before), &context.settings.service);
+        let by_hand = situation.exposure().map(|exposure| exposure.closing_by_hand(service));
+        carried.failure = Some(failure.hint(by_hand.unwrap_or_else(|_| service.closing_by_hand())));
     }
     let in_force = matches!(carried.finish.ended, EndedAs::Done | EndedAs::NothingToDo);
     if !in_force {

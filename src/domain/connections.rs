@@ -45,13 +45,10 @@ pub fn connection_half(
             || members.is_some_and(|members| members.iter().any(member))
     };
     let forwarded = state.left_inside.is_some();
-    let is_led_anywhere =
-        forwarded && members.is_none() && state.left.port == service.port;
+    let is_led_anywhere = forwarded && members.is_none() && state.left.port == service.port;
     match state.direction {
         _ if !concerns_service(state, service) => None,
-        Direction::In if serves(&state.left) || is_led_anywhere => {
-            Some(Half::Client { forwarded })
-        }
+        Direction::In if serves(&state.left) || is_led_anywhere => Some(Half::Client { forwarded }),
         Direction::Out if serves(&state.right) => Some(Half::Server),
         _ => None,
     }
@@ -254,7 +251,9 @@ mod tests {
                 assert_eq!(tallied.len(), 1, "{hosts}");
             }
         }
-        let source = states("vtnet2 tcp 10.0.20.202:50000 (192.168.1.2:1688) -> 198.51.100.7:443       ESTABLISHED:ESTABLISHED\n");
+        let source = states(
+            "vtnet2 tcp 10.0.20.202:50000 (192.168.1.2:1688) -> 198.51.100.7:443       ESTABLISHED:ESTABLISHED\n",
+        );
         assert!(source.iter().all(|state| connection_half(state, &service(), None).is_none()));
     }
 

@@ -207,6 +207,28 @@ impl Exposure {
         self.finding_of_code("alias-stale").is_some()
     }
 
+    /// Says how it is closed by hand, where kmsctl cannot do it: what leads in is taken away, path by path.
+    pub fn closing_by_hand(&self, service: &Service) -> String {
+        let door = format!(":{}", service.port);
+        let is_at_door = |path: &&PathIn| {
+            path.kind == PathKind::Forward
+                && path.interface == service.interface
+                && path.enters.ends_with(&door)
+        };
+        let others = self.paths.iter().filter(|path| !path.managed && !is_at_door(path));
+        let mut steps: Vec<String> = others.filter_map(PathIn::closing_step).collect();
+        let has_forward = self.nat.loaded
+            || self.nat.enabled == Some(true)
+            || self.elsewhere.loaded
+            || self.paths.iter().any(|path| is_at_door(&path));
+        if has_forward || steps.is_empty() {
+            steps.insert(0, service.forward_step());
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        steps.retain(|step| seen.insert(step.clone()));
+        service.by_hand_sentence(&steps)
+    }
+
     /// Returns whether pf has one of the pair's rules.
     pub fn is_any_loaded(&self) -> bool {
         self.nat.loaded || self.filter.loaded
@@ -341,6 +363,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         inside_port: inside.unwrap_or(service.port),
         others: &others,
         tracker: filter_rule.and_then(tracker_of),
+        is_for_anyone: filter_rule.is_some_and(|rule| rule.source.any && !rule.source.not),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
     let around = Surroundings::new(configured, service, path.device, loaded);
@@ -469,18 +492,23 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         left_open,
         exit_block: exit_block.map(|(rule, keeps_all)| (rule.text.clone(), keeps_all)),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
-        closing: closing_step(configured.zip(pair.as_ref()), service),
+        closing: String::new(),
     };
     let mut rules = loaded.nat.iter().chain(loaded.filter);
     if let Some(unread) = rules.find(|rule| rule.is_unread()).filter(|_| loaded.enabled) {
         exposure.add_unread_rule(&unread.text);
     }
+    exposure.closing = if can_revoke(configured.zip(pair.as_ref()), service) {
+        "Close it: `kmsctl expose revoke`".to_owned()
+    } else {
+        exposure.closing_by_hand(service)
+    };
     exposure
 }
 
-/// Says what closes the exposure. That the pair can be disabled is asked of the edit itself.
-fn closing_step(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service) -> String {
-    let can_revoke = read.is_some_and(|(configured, pair)| {
+/// Says whether `expose revoke` closes the pair. That it can be disabled is asked of the edit itself.
+fn can_revoke(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service) -> bool {
+    let can_disable = read.is_some_and(|(configured, pair)| {
         if pair.own_forward().is_none() && pair.own_filter().is_none() {
             return pair.forward_elsewhere().is_none_or(|other| other.disabled);
         }
@@ -488,10 +516,7 @@ fn closing_step(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service
         make_swap(configured, &ConfigurationEdit::Disable, &service.into(), &ids).is_ok()
     });
     let filters = read.is_none_or(|(configured, _)| !configured.filter_disabled);
-    if can_revoke && filters {
-        return "Close it: `kmsctl expose revoke`".to_owned();
-    }
-    service.closing_by_hand()
+    can_disable && filters
 }
 
 /// Returns the tracker of a rule that no other configured rule carries.

@@ -26,12 +26,25 @@ pub struct Service {
 }
 
 impl Service {
-    /// Says how it is closed where kmsctl cannot do it.
+    /// Says how it is closed where kmsctl cannot do it, and what leads in was not read.
     pub fn closing_by_hand(&self) -> String {
+        self.by_hand_sentence(&[self.forward_step()])
+    }
+
+    /// Names the step in the GUI that takes the service's own port away.
+    pub fn forward_step(&self) -> String {
         format!(
-            "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable every forward that takes in port {} on {}, and Apply Changes.",
+            "Firewall > NAT > Port Forward, disable every forward that takes in port {} on {}",
             self.port,
             self.interface.to_uppercase()
+        )
+    }
+
+    /// Says that it is closed by these steps.
+    pub fn by_hand_sentence(&self, steps: &[String]) -> String {
+        format!(
+            "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): {}, and Apply Changes.",
+            steps.join("; ")
         )
     }
 }

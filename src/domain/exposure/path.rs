@@ -50,6 +50,8 @@ pub struct Query<'a> {
     /// The trackers of configured filter rules that are not the pair's.
     pub others: &'a [u32],
     pub tracker: Option<u32>,
+    /// The pair's configured filter rule is for every source.
+    pub is_for_anyone: bool,
 }
 
 impl<'a> Path<'a> {
@@ -118,9 +120,17 @@ impl<'a> Path<'a> {
             // Neither the configuration nor pf knows a tracker (very old configurations).
             None => shaped,
         };
+        // A rule for some sources is not the pair's where that is for all, whatever tracker they share.
+        if query.is_for_anyone && self.passes.iter().any(|rule| from_anywhere(rule)) {
+            self.passes.retain(|rule| from_anywhere(rule));
+        }
         if let Some(id) = wanted {
-            let shares =
-                |rule: &Rule| rule.ridentifier == Some(id) && !is_service(&rule.to, service);
+            // One that is for more than the service is its own, unless another is for the service alone.
+            let is_about = |rule: &Rule| {
+                is_service(&rule.to, service)
+                    || (self.passes.is_empty() && includes_service(&rule.to, service))
+            };
+            let shares = |rule: &Rule| rule.ridentifier == Some(id) && !is_about(rule);
             if filter.iter().any(shares) {
                 self.say("tracker-shared", format!("Loaded rules that are not about the service carry its ridentifier {id} too."));
             }

@@ -140,6 +140,29 @@ impl PathIn {
         )
     }
 
+    /// Says which step in the GUI takes it away; none is known for a rule that could not be read.
+    pub fn closing_step(&self) -> Option<String> {
+        let host = |end: &str| end.rsplit_once(':').map_or(end, |(host, _)| host).to_owned();
+        let (enters, interface) = (&self.enters, self.interface.to_uppercase());
+        match self.kind {
+            PathKind::Forward => Some(format!(
+                "Firewall > NAT > Port Forward, disable the forward of {enters} on {interface}"
+            )),
+            PathKind::OneToOne => Some(format!(
+                "Firewall > NAT > 1:1, disable the entry that leads {} on {interface} to {}",
+                host(enters),
+                host(&self.leads_to)
+            )),
+            PathKind::Routed if self.passed_by.is_some() => Some(format!(
+                "Firewall > Rules, disable the rule that lets {interface} through to {enters}"
+            )),
+            PathKind::Upnp => {
+                Some(format!("Status > UPnP & NAT-PMP, take back the port at {enters}"))
+            }
+            PathKind::Routed | PathKind::Unread => None,
+        }
+    }
+
     /// Says how its sources are capped, to follow [`Self::path_clause`].
     pub fn caps_clause(&self) -> String {
         match self.caps {
@@ -850,27 +873,36 @@ impl<'a, 'r> Walk<'a, 'r> {
         let rules = rules.chain(&lane.sources).chain(&lane.exit);
         let (clients, is_cut) = self.distinct_clients(rules, end.0.is_ipv6());
         let mut best = Truth::No;
+        let mut lets_strangers_in = false;
         if is_cut {
             let (truth, _) = admit(&Client::of_anyone());
             best = truth.min(Truth::Maybe);
         }
         let mut who: Vec<String> = Vec::new();
         for client in clients {
+            // Once some of the outside at large are let in, only its other parts matter: they may be so without caps.
+            if lets_strangers_in && client.listed.is_some() {
+                continue;
+            }
             let (truth, entry) = admit(&client);
             if truth == Truth::No {
                 continue;
             }
-            if truth > best || path.passed_by.is_none() {
+            let caps = entry.rule.map(Caps::of_loaded);
+            let is_uncapped_part =
+                lets_strangers_in && truth == Truth::Yes && caps.is_none_or(Caps::is_empty);
+            if truth > best || path.passed_by.is_none() || is_uncapped_part {
                 best = best.max(truth);
                 path.passed_by = entry.rule.map(|rule| rule.text.clone());
-                path.caps = entry.rule.map(Caps::of_loaded);
+                path.caps = caps;
             }
             match &client.listed {
                 None => {
                     path.sources = "any".to_owned();
-                    if truth == Truth::Yes {
+                    if truth == Truth::Yes && caps.is_none_or(Caps::is_empty) {
                         return Truth::Yes;
                     }
+                    lets_strangers_in |= truth == Truth::Yes;
                 }
                 Some(from) => {
                     let text = from_text(from);

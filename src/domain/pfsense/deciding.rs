@@ -396,6 +396,44 @@ pub(super) fn matches_led_elsewhere(
     })
 }
 
+/// Finds a 1:1 NAT that leads to another host what a filter rule of more than the service lets in; says it in a clause:
+/// `1:1 NAT leads from 192.168.1.9 to 10.0.20.50`.
+pub(super) fn find_one_to_one(
+    configured: &Configured,
+    rule: &FilterRule,
+    service: &ReadRequest,
+) -> Option<String> {
+    let to = &rule.destination;
+    let is_services = !to.not && service.is_named_by(to.address.as_deref());
+    let interface = rule.interface.as_deref().unwrap_or_default();
+    if rule.disabled || !rule.is_pass() || is_services {
+        return None;
+    }
+    let ranges = ranges_of_port(&configured.aliases, to.port.as_deref().unwrap_or_default(), 0);
+    let port = ranges.and_then(|ranges| ranges.first().map(|(low, _)| *low));
+    let port = port.unwrap_or(service.port);
+    let entries = configured.sections.list("nat", "onetoone").iter();
+    let mut in_force = entries.filter(|entry| {
+        let on = entry.child_text("interface").unwrap_or_default();
+        !entry.has_child("disabled")
+            && !entry.has_child("nobinat")
+            && configured.covers_interface(interface, on)
+    });
+    in_force.find_map(|entry| {
+        let nets = side_networks(configured, &Side::of_record(entry, "source"))?;
+        let named = side_networks(configured, to).unwrap_or_default();
+        let is_inside = |host: &IpAddr| nets.iter().any(|net| net.contains(host));
+        let hosts = nets.iter().chain(&named).flat_map(|net| net.hosts().take(3));
+        let host = hosts.filter(is_inside).find(|host| {
+            let (alias, address) = (host.to_string(), *host);
+            let led = ReadRequest { alias, address, port, ..service.clone() };
+            *host != service.address && matches_service(configured, rule, &led) == Some(true)
+        })?;
+        let external = entry.child_text("external").unwrap_or_default();
+        Some(format!("1:1 NAT leads from {external} to {host}"))
+    })
+}
+
 /// Says whether a side is addresses of the firewall itself, also where those are leased.
 fn is_of_firewall(configured: &Configured, side: &Side) -> bool {
     let word = side.network.as_deref().unwrap_or_default().trim();

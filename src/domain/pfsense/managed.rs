@@ -3,7 +3,7 @@
 
 use super::config::{ReadRequest, port_field_covers, port_field_is};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
-use super::deciding::matches_led_elsewhere;
+use super::deciding::{find_one_to_one, matches_led_elsewhere};
 use crate::domain::service::Service;
 use crate::text::quoted;
 
@@ -25,11 +25,13 @@ pub struct ManagedPair<'a> {
 }
 
 /// A filter rule that is joined to the service's forward and is not the service's alone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ForeignRule<'a> {
     pub rule: &'a FilterRule,
     /// Another port forward that carries the same association.
     pub shared_with: Option<&'a NatRule>,
+    /// What 1:1 NAT leads to other hosts and this rule lets in, in a clause.
+    pub one_to_one: Option<String>,
     /// It is not for the service's interface, protocol, port or address.
     pub is_for_others: bool,
     /// More filter rules carry the association.
@@ -60,6 +62,9 @@ impl ForeignRule<'_> {
                 forward.destination.port.as_deref().unwrap_or("any"),
                 forward.interface
             ));
+        }
+        if let Some(one_to_one) = &self.one_to_one {
+            clauses.push(format!("lets in what {one_to_one}"));
         }
         if self.is_one_of > 1 {
             clauses.push(format!("is one of {} with the same association", self.is_one_of));
@@ -222,10 +227,12 @@ fn find_foreign<'a>(
     let for_others = |rule: &&&FilterRule| !could_carry(rule, forward, aliases, service);
     let stranger = linked.iter().find(for_others);
     let rule = stranger.or(linked.first())?;
-    let unclear = linked.len() > 1 && (stranger.is_some() || shared_with.is_some());
-    (shared_with.is_some() || stranger.is_some() || unclear).then_some(ForeignRule {
+    let one_to_one = linked.iter().find_map(|rule| find_one_to_one(configured, rule, service));
+    let is_shared = shared_with.is_some() || stranger.is_some() || one_to_one.is_some();
+    is_shared.then_some(ForeignRule {
         rule,
         shared_with,
+        one_to_one,
         is_for_others: stranger.is_some(),
         is_one_of: linked.len(),
     })

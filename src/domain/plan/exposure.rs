@@ -283,7 +283,7 @@ pub fn plan_revoke(
     terms: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     let planned = plan_closing(present, delete, end_connections, terms);
-    planned.map_err(|refusal| refusal.hint(present.service.closing_by_hand()))
+    planned.map_err(|refusal| refusal.hint(present.exposure.closing_by_hand(present.service)))
 }
 
 fn plan_closing(

@@ -89,6 +89,36 @@ fn a_ridentifier_on_rules_of_another_service() {
     );
 }
 
+/// What is for some sources, or for more than the service, and has the pair's tracker.
+#[test]
+fn a_shared_tracker_makes_no_false_finding() {
+    let friend = "pass in quick on vtnet0 inet proto tcp from 198.51.100.9 to <k8s_kms_lb:1> port = 1688 flags S/SA keep state label \"id:1763000004\" ridentifier 1763000004";
+    for place in [2, 3] {
+        let exposure = judged(|_, filter, _| filter.insert(place, printed(friend)));
+        assert_eq!(exposure.state, State::Open);
+        assert!(!codes(&exposure).contains(&"caps-differ"), "{:#?}", exposure.why);
+        assert_eq!(exposure.filter.caps, exposure.caps.configured);
+        assert_eq!(exposure.filter.counters.map(|counters| counters.states), Some(7));
+    }
+    let alone = judged(|configured, filter, _| {
+        configured.filter[0].source = Side { address: text("198.51.100.9"), ..Side::default() };
+        filter[2] = printed(friend);
+    });
+    assert!(codes(&alone).contains(&"caps-differ"), "{:#?}", alone.why);
+    for to in ["any", "10.0.20.0/24"] {
+        let wide = judged(|configured, filter, _| {
+            configured.filter[0].destination =
+                Side { any: true, port: text("1688"), ..Side::default() };
+            filter[2].to = host(to, Some("= 1688"));
+        });
+        assert!(!codes(&wide).contains(&"tracker-shared"), "{to}: {:#?}", wide.why);
+        let shared = judged(|_, filter, _| {
+            filter.push(Rule { to: host(to, Some("= 1688")), ..pass() });
+        });
+        assert!(codes(&shared).contains(&"tracker-shared"), "{to}: {:#?}", shared.why);
+    }
+}
+
 #[test]
 fn expanded_rules_are_one_rule() {
     let exposure = judged(|_, filter, _| {

@@ -51,7 +51,14 @@ fn rules_that_say_nothing_about_the_service_leave_it_to_pf() {
 
 #[test]
 fn a_pass_for_nearly_everybody_before_ours_decides() {
-    for from in ["! <friends:2>", "0.0.0.0/1", "any port > 1023"] {
+    for from in [
+        "! <friends:2>",
+        "0.0.0.0/1",
+        "128.0.0.0/1",
+        "64.0.0.0/2",
+        "192.0.0.0/3",
+        "any port > 1023",
+    ] {
         let exposure = judged(|_, filter, _| filter.insert(2, pass_from(from, "any")));
         expect(&exposure, State::Uncapped, &["no-caps", "other-pass"]);
     }

@@ -169,6 +169,42 @@ fn one_to_one_nat_is_a_path() {
     assert_eq!(beside(&[other], &[PASS_ANY]).paths, []);
 }
 
+/// What is to do by hand is what leads in, and no other thing.
+#[test]
+fn the_step_by_hand_names_what_leads_in() {
+    let forward = "disable every forward that takes in port 1688 on WAN";
+    let entry = "1:1, disable the entry that leads 203.0.113.5 on";
+    let binat = "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5";
+    let second = "rdr on vtnet2 inet proto tcp from any to 203.0.113.6 port = 1688 -> <k8s_kms_lb> round-robin";
+    let step = "disable the forward of 203.0.113.6:1688 on";
+    for (nat, named, missing) in [
+        (vec![], vec![forward], vec![entry, step]),
+        (vec![binat], vec![entry], vec![forward, step]),
+        (vec![second], vec![step], vec![forward, entry]),
+        (vec![second, binat], vec![step, entry], vec![forward]),
+    ] {
+        let said = beside(&nat, &[PASS_ANY]).closing_by_hand(&service());
+        assert!(named.iter().all(|words| said.contains(words)), "{said}");
+        assert!(!missing.iter().any(|words| said.contains(words)), "{said}");
+        assert!(said.ends_with(", and Apply Changes."), "{said}");
+    }
+    let both = judged(|configured, filter, nat| {
+        with_networks(configured);
+        filter.push(printed(PASS_ANY));
+        nat.push(printed(binat));
+    });
+    let said = both.closing_by_hand(&service());
+    assert!(said.contains(forward) && said.contains(entry), "{said}");
+    let routed = Service { address: "203.0.113.202".parse().unwrap(), ..service() };
+    let mut shown = beside(&[binat], &[PASS_ANY]);
+    shown.paths[0].kind = PathKind::Routed;
+    assert!(shown.closing_by_hand(&routed).contains("Firewall > Rules, disable the rule"));
+    shown.paths[0].kind = PathKind::Upnp;
+    assert!(shown.closing_by_hand(&routed).contains("Status > UPnP & NAT-PMP"));
+    shown.paths[0].kind = PathKind::Unread;
+    assert!(shown.closing_by_hand(&routed).contains(forward));
+}
+
 #[test]
 fn a_pass_rule_alone_is_no_path() {
     let exposure = beside(&[], &[PASS_ANY]);

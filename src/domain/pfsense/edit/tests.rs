@@ -396,6 +396,63 @@ fn a_rule_that_carries_another_forward_stays() {
     }
 }
 
+/// The same of what 1:1 NAT leads to another host.
+#[test]
+fn a_rule_that_carries_one_to_one_stays() {
+    let to = |destination: Value| pass(|rule| rule["destination"] = destination);
+    let entry = |changes: Value| {
+        let mut entry = json!({
+            "external": "192.168.1.9", "interface": "wan",
+            "source": {"address": "10.0.20.50"}, "destination": {"any": ""},
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            entry[key] = value.clone();
+        }
+        entry
+    };
+    let with = |rule: &Value, entry: Value| {
+        let mut configured = of_lists(vec![forward(|_| {})], vec![rule.clone()], ours());
+        let list: Element = serde_json::from_value(json!([entry])).unwrap();
+        configured.sections.set_child("nat", "onetoone", list);
+        configured.shaped_for(&service())
+    };
+    let any = to(json!({"any": "", "port": "1688"}));
+    let network = json!({"source": {"address": "10.0.20.0/24"}});
+    for (rule, changes) in [
+        (any.clone(), json!({})),
+        (any.clone(), network.clone()),
+        (to(json!({"any": "", "port": "1688-1690"})), json!({})),
+        (to(json!({"any": ""})), json!({})),
+        (to(json!({"address": "10.0.20.0/24", "port": "1688"})), json!({})),
+        (to(json!({"address": "10.0.20.128/25", "port": "1688"})), network),
+    ] {
+        let configured = with(&rule, entry(changes));
+        let (swap, sections) =
+            edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
+        assert!(swap.after.nat.unwrap().record.has_child("disabled"), "{rule}");
+        assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
+        for change in [caps(), ConfigurationEdit::Delete, build(true)] {
+            let refused = swap_of(&configured, &change);
+            assert_eq!(refused, Err(RefusalCode::SharedRule), "{rule} {change:?}");
+        }
+        let pair = ManagedPair::find(&configured, &service());
+        let clause = pair.foreign.unwrap().foreign_clause();
+        assert!(clause.contains("1:1 NAT leads from 192.168.1.9 to 10.0.20."), "{clause}");
+    }
+    // What it does not lead to another host, on the rule's interface, needs no rule.
+    for (rule, changes) in [
+        (any.clone(), json!({"source": {"address": "10.0.20.202"}})),
+        (any.clone(), json!({"disabled": ""})),
+        (any.clone(), json!({"nobinat": ""})),
+        (any, json!({"interface": "opt1"})),
+        (pass(|_| {}), json!({})),
+        (to(json!({"address": "10.0.20.192/26", "port": "1688"})), json!({})),
+    ] {
+        let configured = with(&rule, entry(changes));
+        assert!(ManagedPair::find(&configured, &service()).foreign.is_none(), "{rule}");
+    }
+}
+
 /// An old copy that is disabled makes nothing unclear but what would leave it alone there.
 #[test]
 fn a_disabled_copy_stops_no_change() {
