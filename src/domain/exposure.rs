@@ -371,7 +371,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
         let keeps_filter = pair.as_ref().zip(configured).is_some_and(|(pair, configured)| {
-            pair.keeps_filter_on_closing(&configured.aliases, &ReadRequest::from(service))
+            pair.why_filter_stays(configured, &ReadRequest::from(service)).is_some()
         });
         let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
         let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {

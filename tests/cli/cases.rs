@@ -1013,3 +1013,76 @@ fn lists_that_are_missing_are_built() {
         assert!(!config.contains("<rule>") && !config.contains("k8s_kms_lb"), "{form}: {config}");
     }
 }
+
+/// Rules that are closed by the forward alone, or have a copy of it.
+fn shapes_closed_by_the_forward() -> Vec<Shape> {
+    let copy = [("1763000004", "1763000099"), ("NAT KMS", "Copy")];
+    let unlinked = ("<associated-rule-id>nat_aa01</associated-rule-id>", "");
+    let disabled = |record: &str| record.replace("<rule>", "<rule><disabled></disabled>");
+    let linked = with(PASS, &copy);
+    let (alone, other) = (with(PASS, &[unlinked]), with(&linked, &[unlinked]));
+    let old = disabled(&with(FORWARD, &[("CDATA[KMS]", "CDATA[old]"), unlinked]));
+    let friend = |tracker: &str| {
+        let from = "<source><address>198.51.100.0/24</address></source>";
+        other_pass(&[("1763000009", tracker), ("<source><any/></source>", from)])
+    };
+    let untracked = |record: &str| with(record, &[("<tracker>1763000004</tracker>", "")]);
+    let any = with(PASS, &[("<address>k8s_kms_lb</address>", "<any/>")]);
+    let web = with(&friend("1763000004"), &[("<port>1688</port>", "<port>443</port>")]);
+    let inside = with(FORWARD, &[("<local-port>1688", "<local-port>21688")]);
+    let inside_pass = with(PASS, &[("<port>1688", "<port>21688")]);
+    vec![
+        Shape::new("two linked rules", &[FORWARD], &[PASS, &linked]),
+        Shape::new("a disabled linked rule before", &[FORWARD], &[&disabled(&linked), PASS]),
+        Shape::new("a disabled linked rule behind", &[FORWARD], &[PASS, &disabled(&linked)]),
+        Shape::new("two rules", &[&with(FORWARD, &[unlinked])], &[&alone, &other]),
+        Shape::new("a disabled copy behind", &[FORWARD, &old], &[PASS]),
+        Shape::new("a disabled copy before", &[&old, FORWARD], &[PASS]),
+        Shape::new("one tracker", &[FORWARD], &[&friend("1763000004"), PASS]),
+        Shape::new(
+            "no trackers",
+            &[FORWARD],
+            &[&untracked(&friend("1763000004")), &untracked(PASS)],
+        ),
+        Shape::new("any host, no tracker", &[FORWARD], &[&untracked(&any)]),
+        Shape::new("any host, one tracker", &[FORWARD], &[&web, &any]),
+        Shape::new("other inside port", &[&inside], &[&inside_pass]),
+    ]
+}
+
+#[test]
+fn a_second_revoke_disarms_the_timer() {
+    let mut faults = Vec::new();
+    for shape in shapes_closed_by_the_forward() {
+        let Some(live) = shape.start("russh") else {
+            return;
+        };
+        let name = shape.name;
+        let promised = || {
+            let planned = live.environment.run(&["expose", "revoke", "--dry-run", "-o", "json"]);
+            planned.json()["data"]["after"]["exposure"].clone()
+        };
+        let armed = || {
+            let listed = live.environment.run(&["history", "-o", "json"]).json();
+            listed["data"]["armed"].as_array().map_or(0, Vec::len)
+        };
+        let state = promised();
+        let closed = run(&live, "expose revoke --for 30m");
+        let shown = exposure(&live);
+        if closed.code != Some(0) || shown["state"] != state || armed() != 1 {
+            faults.push(format!("{name}: {state} {} {closed}", shown["state"]));
+            continue;
+        }
+        assert_eq!(shown["paths"], Value::Array(Vec::new()), "{name}: {shown:#}");
+        let again = run(&live, "expose revoke");
+        if again.code != Some(0) || armed() != 0 {
+            faults.push(format!("{name}: {} armed, {again}", armed()));
+        }
+        let idle = run(&live, "expose revoke");
+        if idle.code != Some(0) || !idle.to_string().contains("disabled already") {
+            faults.push(format!("{name}: {idle}"));
+        }
+        assert_eq!(exposure(&live)["state"], state, "{name}");
+    }
+    assert_eq!(faults, Vec::<String>::new());
+}

@@ -655,6 +655,11 @@ fn superseded(firewall: &mut impl Firewall) {
     let step = undone.steps.iter().find(|step| step.name == "supersede");
     assert_eq!(step.map(|step| step.detail.as_str()), Some("s4"));
     assert_eq!(reading(firewall).armed, vec![]);
+
+    // The same again for good: nothing is to be written, and it stays.
+    temporary(firewall, "s7", ConfigurationEdit::Enable);
+    done(firewall, "s8", ConfigurationEdit::Enable);
+    assert_eq!(reading(firewall).armed, vec![]);
 }
 
 fn refused(firewall: &mut impl Firewall) {

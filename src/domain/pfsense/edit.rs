@@ -11,7 +11,7 @@ use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Se
 use super::config::{ReadRequest, Sections, members_of_text, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
 use super::deciding::{find_floating_pass, find_rule_before};
-use super::managed::{ManagedPair, passes_port_of_service};
+use super::managed::ManagedPair;
 use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
@@ -270,6 +270,10 @@ impl Draft<'_> {
             ConfigurationEdit::PutBack { .. } => !self.pair.is_ours || self.is_in_place || all < 2,
             // What is built or comes back could not be distinguished from a copy.
             ConfigurationEdit::Build { .. } | ConfigurationEdit::Delete => all < 2,
+            // Where all of them are disabled it does not matter which is meant.
+            ConfigurationEdit::Disable => {
+                count < 2 || self.forward().is_some_and(|rule| rule.disabled)
+            }
             _ => count < 2,
         };
         if !is_clear {
@@ -278,7 +282,8 @@ impl Draft<'_> {
         let count = self.pair.passes.len();
         let is_as_it_was = self.is_filter_as_it_was(change);
         let stand_beside = self.is_in_place || puts_back && !self.pair.is_ours;
-        if count > 1 && !is_as_it_was && !stand_beside && (!closes || self.forward().is_none()) {
+        let by_forward_alone = closes && self.forward().is_some();
+        if count > 1 && !is_as_it_was && !stand_beside && !by_forward_alone {
             return unclear(count, "filter rules");
         }
         if let Some(foreign) = &self.pair.foreign
@@ -287,7 +292,7 @@ impl Draft<'_> {
         {
             return refuse_edit(RefusalCode::SharedRule, foreign.foreign_clause());
         }
-        if count == 1 {
+        if count == 1 && !by_forward_alone {
             self.check_tellable()?;
         }
         Ok(())
@@ -302,47 +307,16 @@ impl Draft<'_> {
         wanted.is_some() && self.rule("filter", self.filter) == wanted
     }
 
-    /// Refuses a filter rule that pf could not be asked about: it has no tracker of its own, and cannot be found by target
-    /// and port.
+    /// Refuses a filter rule that pf could not be asked about.
     fn check_tellable(&self) -> Result<(), EditRefusal> {
-        let (Some(own), aliases) = (self.pass(), self.configured.aliases.as_slice()) else {
-            return Ok(());
-        };
-        let number = |rule: &FilterRule| {
-            let digits = rule.tracker.as_deref().unwrap_or_default();
-            digits.parse::<u64>().unwrap_or(0)
-        };
-        let all = self.configured.sections.list("filter", "rule").iter();
-        let others: Vec<FilterRule> = all
-            .enumerate()
-            .map(|(place, rule)| {
-                FilterRule::of_record(u32::try_from(place).unwrap_or(u32::MAX), rule)
-            })
-            .filter(|rule| rule.index != own.index && number(rule) == number(own))
-            .collect();
-        if number(own) != 0 && others.is_empty() {
-            return Ok(());
+        match self.pair.find_indistinct_pass(self.configured, self.service) {
+            None => Ok(()),
+            Some(why) => {
+                let advice =
+                    "open it in the GUI and save it as a new rule with a tracker of its own";
+                refuse_edit(RefusalCode::Untellable, format!("{why}; {advice}"))
+            }
         }
-        let advice = "open it in the GUI and save it as a new rule with a tracker of its own";
-        let target = own.destination.address.as_deref().unwrap_or_default();
-        let like_ours = |rule: &FilterRule| {
-            passes_port_of_service(rule, aliases, self.service)
-                && (self.service.is_named_by(rule.destination.address.as_deref())
-                    || rule.destination.address.as_deref() == Some(target))
-        };
-        if target.is_empty() || !like_ours(own) {
-            let clause = format!(
-                "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {advice}"
-            );
-            return refuse_edit(RefusalCode::Untellable, clause);
-        }
-        if others.iter().any(|other| !other.disabled && like_ours(other)) {
-            let clause = format!(
-                "the filter rule has no tracker of its own, and another rule has its target and port; {advice}"
-            );
-            return refuse_edit(RefusalCode::Untellable, clause);
-        }
-        Ok(())
     }
 
     /// Refuses rules of more than the service: to end one port would end others too.
@@ -483,9 +457,8 @@ impl Draft<'_> {
             return refuse_edit(RefusalCode::NoRules, "there are no such rules");
         }
         self.check_only_ours()?;
-        let aliases = &self.configured.aliases;
-        let keeps_filter = self.pair.keeps_filter_on_closing(aliases, self.service);
-        let filter = self.filter.filter(|_| !keeps_filter);
+        let stays = self.pair.why_filter_stays(self.configured, self.service).is_some();
+        let filter = self.filter.filter(|_| !stays);
         for (section, place) in [("nat", self.nat), ("filter", filter)] {
             self.edit_rule(section, place, |rule| {
                 if !rule.has_child("disabled") {

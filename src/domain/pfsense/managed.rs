@@ -130,7 +130,8 @@ impl<'a> ManagedPair<'a> {
             |forward: &&NatRule| find_foreign(configured, (forward, &all), &linked, service);
         self.foreign = self.forwards.iter().find_map(foreign);
         if self.is_ours {
-            self.own = linked.first().copied().filter(|_| self.foreign.is_none());
+            let enabled = linked.iter().find(|rule| !rule.disabled).or(linked.first());
+            self.own = enabled.copied().filter(|_| self.foreign.is_none());
         }
         if self.foreign.is_none() {
             self.passes = linked;
@@ -180,12 +181,63 @@ impl<'a> ManagedPair<'a> {
         (!inside.is_empty() && !is_ours).then_some(inside)
     }
 
-    /// Says whether closing disables the forward alone, as it is not clear that one filter rule is the service's.
-    pub fn keeps_filter_on_closing(&self, aliases: &[Alias], service: &ReadRequest) -> bool {
-        !self.forwards.is_empty()
-            && (self.passes.len() > 1
-                || self.leads_astray(aliases, service).is_some()
-                || self.other_inside_port(aliases, service).is_some())
+    /// Says why closing disables the forward alone: it is not clear that one filter rule is the service's, or which of pf's
+    /// rules it is.
+    pub fn why_filter_stays(
+        &self,
+        configured: &Configured,
+        service: &ReadRequest,
+    ) -> Option<String> {
+        let aliases = configured.aliases.as_slice();
+        if self.forwards.is_empty() {
+            return None;
+        }
+        if self.passes.len() > 1 {
+            let count = self.passes.len();
+            return Some(format!(
+                "{count} filter rules are for the service, and which of them is its own is not clear"
+            ));
+        }
+        if let Some(to) = self.leads_astray(aliases, service) {
+            return Some(format!("the filter rule that is joined to the port forward is for {to}"));
+        }
+        if let Some(port) = self.other_inside_port(aliases, service) {
+            return Some(format!("the filter rule is for the inside port {port}"));
+        }
+        self.find_indistinct_pass(configured, service)
+    }
+
+    /// Says why pf cannot be asked about the filter rule alone: it has no tracker of its own, and target and port do not
+    /// distinguish it.
+    pub fn find_indistinct_pass(
+        &self,
+        configured: &Configured,
+        service: &ReadRequest,
+    ) -> Option<String> {
+        let own = self.passes.first()?;
+        let number = |rule: &FilterRule| {
+            let digits = rule.tracker.as_deref().unwrap_or_default();
+            digits.parse::<u64>().unwrap_or(0)
+        };
+        let all = configured.all_filter.iter();
+        let mut others =
+            all.filter(|rule| rule.index != own.index && number(rule) == number(own)).peekable();
+        if number(own) != 0 && others.peek().is_none() {
+            return None;
+        }
+        let target = own.destination.address.as_deref().unwrap_or_default();
+        let like_ours = |rule: &FilterRule| {
+            passes_port_of_service(rule, &configured.aliases, service)
+                && (service.is_named_by(rule.destination.address.as_deref())
+                    || rule.destination.address.as_deref() == Some(target))
+        };
+        if target.is_empty() || !like_ours(own) {
+            return Some("the filter rule has no tracker of its own, and pf cannot be asked about it by target and port".to_owned());
+        }
+        others.any(|other| !other.disabled && like_ours(other)).then(|| {
+            "the filter rule has no tracker of its own, and another rule has its target and port"
+                .to_owned()
+        })
     }
 
     pub fn own_forward(&self) -> Option<&'a NatRule> {

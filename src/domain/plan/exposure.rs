@@ -16,7 +16,7 @@ use crate::domain::exposure::paths::{PathIn, PathKind};
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
 use crate::domain::pfsense::config::ReadRequest;
-use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::configured::{Configured, FilterRule};
 use crate::domain::pfsense::deciding::find_floating_pass;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
@@ -122,6 +122,8 @@ fn clear_pair<'a>(
         (deletes || pair.passes.len() > 1) && (!closes || pair.own_forward().is_none());
     let findings = pair_findings(present.configured, &pair, present.service);
     let doubt = findings.iter().find(|finding| match finding.code {
+        // Those that are disabled already need no closing, whichever is meant.
+        "duplicate-nat" if closes => pair.forwards.iter().filter(|rule| !rule.disabled).count() > 1,
         "duplicate-nat" => deletes || pair.forwards.len() > 1,
         "duplicate-filter" | "duplicate-association" => filters_unclear,
         _ => false,
@@ -308,14 +310,22 @@ fn plan_closing(
             None => Ok(draft_unloading(present, end_connections, terms)?.into()),
         };
     }
+    let spared = spared_filter(present, &pair).filter(|_| !delete);
+    // A filter rule that stays has nothing to be closed.
+    let filter = filter.filter(|_| spared.is_none());
     let enabled =
         nat.is_some_and(|rule| !rule.disabled) || filter.is_some_and(|rule| !rule.disabled);
-    let loaded = present.exposure.is_any_loaded();
+    let loaded =
+        present.exposure.nat.loaded || (spared.is_none() && present.exposure.filter.loaded);
     if !delete && !enabled && !loaded {
-        let why = format!("both rules are disabled already, and the exposure is {state}.");
+        let rules = spared.map_or_else(
+            || "both rules are disabled already".to_owned(),
+            |why| format!("the port forward is disabled already, and the filter rule stays: {why}"),
+        );
+        let why = format!("{rules}, and the exposure is {state}.");
         return closed_already(present, asked, &why);
     }
-    let mut draft = draft_closing(present, &pair, delete, terms)?;
+    let mut draft = draft_closing(present, &pair, spared, delete, terms)?;
     let taken_over = present.configured.unfinished.iter().map(taken_over);
     draft.risks.extend(taken_over);
     draft.risks.extend(crossed.map(for_good));
@@ -327,6 +337,7 @@ fn plan_closing(
 fn draft_closing(
     present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
+    spared: Option<String>,
     delete: bool,
     terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
@@ -342,14 +353,15 @@ fn draft_closing(
     let closing = || present.exposure.closing.clone();
     let (mut draft, swap) =
         drafted.map_err(|refusal| if delete { refusal.hint(closing()) } else { refusal })?;
-    // The edit leaves a filter rule alone that is not the service's own.
-    let stays = swap.before.filter == swap.after.filter;
-    let spared = spared_filter(present, pair).filter(|_| stays && !delete);
-    if spared.is_some() {
+    if spared.is_some() && swap.before.nat != swap.after.nat {
         "Close the exposure: disable the port forward; the filter rule stays."
             .clone_into(&mut draft.what);
     }
-    let closed = if delete { State::Absent } else { State::Closed };
+    let closed = match &spared {
+        _ if delete => State::Absent,
+        Some(_) if stays_loaded(present, pair) => State::Half,
+        _ => State::Closed,
+    };
     name_left_open(&mut draft, present, closed);
     let gone = if spared.is_some() {
         "pf has the redirection no more"
@@ -411,19 +423,24 @@ fn spared_filter(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Stri
     if let Some(foreign) = &pair.foreign {
         return Some(foreign.foreign_clause());
     }
-    let aliases = present.configured.aliases.as_slice();
-    if let Some(to) = pair.leads_astray(aliases, &present.service.into()) {
-        return Some(format!("the filter rule that is joined to the port forward is for {to}"));
+    let request = ReadRequest::from(present.service);
+    if pair.passes.iter().any(|pass| !pass.disabled) {
+        return pair.why_filter_stays(present.configured, &request);
     }
-    if pair.own_filter().is_some_and(|filter| !filter.disabled) {
-        return Some("the filter rule that lets the service in is not its own".to_owned());
-    }
-    let floating = find_floating_pass(present.configured, &present.service.into())?;
+    let floating = find_floating_pass(present.configured, &request)?;
     let name = floating.descr.as_deref().unwrap_or_default();
     let is_alone = pair.own_filter().is_none() && !pair.forward_passes();
     is_alone.then(|| {
         format!("the floating rule {} lets the service in, and is not the pair's", quoted(name))
     })
+}
+
+/// Returns whether pf goes on to run a filter rule of the service once its forward is disabled: nothing gets in by it.
+fn stays_loaded(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> bool {
+    let request = ReadRequest::from(present.service);
+    let is_for_it =
+        |own: &FilterRule| !own.disabled && request.is_named_by(own.destination.address.as_deref());
+    present.exposure.filter.loaded && pair.own_filter().is_some_and(is_for_it)
 }
 
 /// Returns the risk of what closes and ends no connections, where there are any.

@@ -150,9 +150,9 @@ function kmsctl_apply_locked($request, $taken) {
 	if ($edited === null) {
 		return kmsctl_outcome($request, 'stale', 'a record that was shown is not there, or twice');
 	}
-	/* Where the configuration is so already, and pf is not, the ruleset is loaded: a toggle that was not applied, drift. */
+	/* Where the configuration is so already, and pf is not or an older way back is armed, the ruleset is loaded. */
 	$only_loads = kmsctl_rest($edited) === kmsctl_rest($config);
-	if ($only_loads && kmsctl_prove($swap['proof']['after'], $request['action']['service']) === null) {
+	if ($only_loads && !kmsctl_armed_on($action['service']) && kmsctl_prove($swap['proof']['after'], $action['service']) === null) {
 		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
 	}
 	$stored = kmsctl_nothing_stored($request);

@@ -155,11 +155,11 @@ impl Course<'_> {
         }
     }
 
-    /// Loads what is written already, unless pf runs it. There is nothing to take back.
+    /// Loads what is written already, unless pf runs it and nothing is armed. There is nothing to take back.
     fn load(mut self, world: &mut World) -> ChangeOutcome {
         let runs = generate::generate_ruleset(&world.configuration)
             .is_ok_and(|rules| world.pf.runs(&rules));
-        if runs {
+        if runs && world.ledger.armed_on(&self.request.service).is_empty() {
             return self.end(ChangeEnding::NothingToDo, "it is so already");
         }
         let (result, message) = match reload_rules(world, Load::New) {

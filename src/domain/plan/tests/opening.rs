@@ -136,7 +136,7 @@ fn what_depends_on_more_than_the_rules_say_is_not_promised() {
     let first = |kind: &str, condition: (&'static str, &str)| {
         let mut rule = fixtures::filter_rule();
         (rule.index, rule.kind, rule.association) = (0, Some(kind.into()), None);
-        rule.descr = Some("first".into());
+        (rule.tracker, rule.descr) = (Some("1763000009".into()), Some("first".into()));
         rule.conditions = vec![(condition.0, condition.1.to_owned())];
         rule
     };
