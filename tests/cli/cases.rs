@@ -1086,3 +1086,21 @@ fn a_second_revoke_disarms_the_timer() {
     }
     assert_eq!(faults, Vec::<String>::new());
 }
+
+#[test]
+fn undo_of_any_closing_works_at_once() {
+    let mut faults = Vec::new();
+    for shape in shapes_closed_by_the_forward() {
+        let Some(live) = shape.start("russh") else {
+            return;
+        };
+        let rules = || (section(&live, "nat"), section(&live, "filter"));
+        let before = rules();
+        let closed = run(&live, "expose revoke");
+        let undone = run(&live, "undo");
+        if closed.code != Some(0) || undone.code != Some(0) || rules() != before {
+            faults.push(format!("{}: {closed} {undone}", shape.name));
+        }
+    }
+    assert_eq!(faults, Vec::<String>::new());
+}

@@ -227,10 +227,12 @@ fn field_difference(kind: RecordKind, key: &str, was: &Element, now: &Element) -
         let id = record.child_text("associated-rule-id");
         id.is_some_and(|id| id == PLANNED_ASSOCIATION || id.starts_with("nat_"))
     };
+    // What a new association is called is not known before it is made.
+    let is_planned = |record: &Element| joins(record) && (std::ptr::eq(record, now) || !joins(now));
     let value = |record: &Element| {
         let element = record.get(key)?;
         Some(match key {
-            "associated-rule-id" if joins(record) && !(joins(was) && joins(now)) => match kind {
+            "associated-rule-id" if is_planned(record) => match kind {
                 RecordKind::Filter => "that of the port forward".to_owned(),
                 _ => "a filter rule of its own".to_owned(),
             },

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::armed::time_words;
 use super::armed::too_late;
 use super::effect::record_differences;
-use super::exposure::{ChangeOptions, PlanBasis, check_loadable};
+use super::exposure::{ChangeOptions, PlanBasis, check_loadable, planned_swap};
 use super::opening::name_opened;
 use super::table::{blocking_sentence, freeing_sentence};
 use super::{
@@ -167,7 +167,9 @@ fn compared_with_store<'a>(
             "The firewall does not keep the records of {id} any more, and what only the history of this machine has is not put back"
         )));
     };
-    let same = stored.before == recorded.before && stored.fingerprints == recorded.fingerprints;
+    let same = stored.before == recorded.before
+        && stored.after == recorded.after
+        && stored.fingerprints == recorded.fingerprints;
     same.then_some(stored).ok_or_else(|| {
         refuse(&format!(
             "The firewall keeps other records of {id} than the history of this machine"
@@ -238,6 +240,17 @@ fn put_back(
     .into()
 }
 
+/// Returns the fingerprint of the records in whose place those before a change would be put back. What stands beside them,
+/// a copy or a second filter rule, does not count.
+fn present_fingerprint(
+    outcome: &ChangeOutcome,
+    present: &PlanBasis<'_>,
+) -> Result<String, Refusal> {
+    let records = Box::new(outcome.before.clone());
+    let back = ConfigurationEdit::PutBack { records, alias: false };
+    planned_swap(present, &back).map(|swap| swap.before.fingerprint())
+}
+
 /// Plans to put the records back, if they still are what the change made of them.
 fn put_records_back(
     entry: &HistoryEntry,
@@ -248,14 +261,13 @@ fn put_records_back(
     let id = entry.plan.id.as_str();
     // Duplicates and rules that others share are no obstacle: the records say which rules are meant.
     check_loadable(present, terms)?;
-    let now = &present.configured.fingerprint;
-    let (before, after) = &recorded.fingerprints;
-    if now == before {
+    let now = present_fingerprint(recorded, present)?;
+    if now == recorded.before.fingerprint() {
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: the rules are what they were before {id} already."
         )));
     }
-    if now != after {
+    if now != recorded.after.fingerprint() {
         return Err(Refusal::new(
             RefusalKind::Conflict,
             format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo another's work."),
@@ -402,7 +414,9 @@ fn check_stands(
     if !entry.took_effect() {
         return refuse(format!("There is nothing to keep: {id} ended as {}.", entry.ending_word()));
     }
-    let moved = outcome.is_some_and(|outcome| outcome.fingerprints.1 != configured.fingerprint);
+    let moved = outcome.is_some_and(|outcome| {
+        present_fingerprint(outcome, present).ok() != Some(outcome.after.fingerprint())
+    });
     if moved {
         return refuse(format!(
             "Nothing is armed to take back {id}, but the rules of {} are not what it made of them.",

@@ -618,6 +618,35 @@ fn is_port_taken(after: &Sections, swap: &Swap) -> bool {
     swap.after.nat.is_none() && after.list("nat", "rule").iter().any(takes)
 }
 
+/// Plans to take a change back that has just been made.
+fn undo_at_once(
+    name: &str,
+    draft: &Draft,
+    swap: &Swap,
+    present: &PlanBasis<'_>,
+) -> Result<Planned, Refusal> {
+    let group = if matches!(name, "tighten" | "set") { "ratelimit" } else { "expose" };
+    let author = Author { command: format!("{group} {name}"), ..author() };
+    let plan = Plan::seal(draft.clone(), author, "0");
+    let outcome = ChangeOutcome {
+        id: plan.id.clone(),
+        result: ChangeEnding::Done,
+        message: "Written.".into(),
+        before: swap.before.clone(),
+        after: swap.after.clone(),
+        fingerprints: (swap.before.fingerprint(), swap.after.fingerprint()),
+        steps: Vec::new(),
+        reverts_at: None,
+        lost_update: None,
+        holder: None,
+        reverted: None,
+    };
+    let mut finish = Finish::new(EndedAs::Done, "Written.");
+    finish.outcome = Some(Box::new(outcome.clone()));
+    let terms = ChangeOptions::default();
+    plan_undo(&done(&plan, finish), &Past::Configuration(*present, terms, Some(&outcome)))
+}
+
 fn check_case(sections: &Element) -> Result<(), TestCaseError> {
     let sections = Sections(sections.clone());
     let (configured, exposure, _) = judged(&sections);
@@ -703,6 +732,20 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
                 prop_assert!(always && came_true.lets_in(), "called open: {}", shown());
             }
         }
+        let undone = undo_at_once(
+            name,
+            &draft,
+            &swap,
+            &PlanBasis { configured: &closed, exposure: &judged_after, ..present },
+        );
+        let is_undone = if swap.before == swap.after {
+            matches!(undone, Ok(Planned::NothingToDo(_)))
+        } else {
+            let taken = |refusal: &Refusal| refusal.message.contains("uses this port");
+            matches!(undone, Ok(Planned::Change(_)))
+                || is_port_taken(&after, &swap) && undone.as_ref().is_err_and(taken)
+        };
+        prop_assert!(is_undone, "{undone:?}\n{}", shown());
         let back = ConfigurationEdit::PutBack {
             records: Box::new(swap.before.clone()),
             alias: swap.before.alias != swap.after.alias,

@@ -49,16 +49,27 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
     assert!(refusal.message.contains("not known") && refusal.hints.len() == 1, "{refusal}");
 }
 
-fn revoke_done(fingerprints: (&str, &str)) -> HistoryEntry {
+/// The exposure's records where neither rule is there.
+fn no_rules() -> Records {
+    let alias = Box_::absent().configured.sections.list("aliases", "alias")[0].clone();
+    Records { alias: Some(Placed { index: 0, record: alias }), ..Records::default() }
+}
+
+/// Where both are.
+fn both_rules() -> Records {
+    Records { alias: no_rules().alias, ..records("1688") }
+}
+
+fn revoke_done() -> HistoryEntry {
     let author = Author { command: "expose revoke --delete".into(), ..author() };
     let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author, "0");
     let outcome = ChangeOutcome {
         id: plan.id.clone(),
         result: ChangeEnding::Done,
         message: "Deleted.".into(),
-        before: records("1688"),
-        after: Records::default(),
-        fingerprints: (fingerprints.0.into(), fingerprints.1.into()),
+        before: both_rules(),
+        after: no_rules(),
+        fingerprints: ("before".into(), "after".into()),
         steps: Vec::new(),
         reverts_at: None,
         lost_update: None,
@@ -77,20 +88,30 @@ fn undone_on_absent(entry: &HistoryEntry) -> Result<Planned, Refusal> {
 }
 
 fn undone_with(entry: &HistoryEntry, stored: Option<&ChangeOutcome>) -> Result<Planned, Refusal> {
+    undone_on(&Box_::absent(), entry, stored)
+}
+
+fn undone_on(
+    on: &Box_,
+    entry: &HistoryEntry,
+    stored: Option<&ChangeOutcome>,
+) -> Result<Planned, Refusal> {
     let terms = ChangeOptions::default();
-    Box_::absent().plan(|present| plan_undo(entry, &Past::Configuration(*present, terms, stored)))
+    on.plan(|present| plan_undo(entry, &Past::Configuration(*present, terms, stored)))
 }
 
 #[test]
 fn records_of_the_history_alone_are_not_put_back() {
-    let entry = revoke_done(("older", "before"));
+    let entry = revoke_done();
     let refusal = undone_with(&entry, None).unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::Conflict);
     assert!(refusal.message.contains("does not keep"), "{refusal}");
     let outcome = entry.finish.as_ref().unwrap().outcome.as_deref().unwrap();
-    let mut others = vec![ChangeOutcome { before: records("1689"), ..outcome.clone() }];
-    others
-        .push(ChangeOutcome { fingerprints: ("other".into(), "before".into()), ..outcome.clone() });
+    let others = [
+        ChangeOutcome { before: records("1689"), ..outcome.clone() },
+        ChangeOutcome { after: records("1689"), ..outcome.clone() },
+        ChangeOutcome { fingerprints: ("other".into(), "after".into()), ..outcome.clone() },
+    ];
     for other in others {
         let refusal = undone_with(&entry, Some(&other)).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
@@ -100,10 +121,10 @@ fn records_of_the_history_alone_are_not_put_back() {
 
 #[test]
 fn undo_of_a_deletion_puts_the_saved_records_back_if_nothing_moved() {
-    let undone = |fingerprints| undone_on_absent(&revoke_done(fingerprints));
-    let draft = draft(undone(("older", "before")));
+    let entry = revoke_done();
+    let draft = draft(undone_on_absent(&entry));
     assert!(
-        matches!(change_of(&draft), ConfigurationEdit::PutBack { records: given, alias: false } if **given == records("1688"))
+        matches!(change_of(&draft), ConfigurationEdit::PutBack { records: given, alias: false } if **given == both_rules())
     );
     assert!(
         draft.differences.contains(&Difference::new(
@@ -114,8 +135,14 @@ fn undo_of_a_deletion_puts_the_saved_records_back_if_nothing_moved() {
         "{:?}",
         draft.differences
     );
-    assert_eq!(undone(("older", "newer")).unwrap_err().kind, RefusalKind::Conflict);
-    assert!(nothing(undone(("before", "newer"))).contains("before"));
+    for moved in [Box_::closed(), Box_::open()] {
+        let refusal = undone_on(&moved, &entry, None).unwrap_err();
+        assert!(refusal.message.contains("moved on"), "{refusal}");
+    }
+    let mut idle = entry;
+    let outcome = idle.finish.as_mut().and_then(|finish| finish.outcome.as_mut()).unwrap();
+    outcome.before = no_rules();
+    assert!(nothing(undone_on_absent(&idle)).contains("before"));
 }
 
 fn last_undoable(events: &[HistoryEvent]) -> Option<ChangeId> {
@@ -199,7 +226,7 @@ fn expired(id: &str, result: ChangeEnding) -> Expired {
 #[test]
 fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
     let entry = |result| {
-        let mut entry = revoke_done(("older", "before"));
+        let mut entry = revoke_done();
         let outcome = entry.finish.as_mut().and_then(|finish| finish.outcome.as_mut());
         outcome.expect("an outcome").reverts_at = Some(1_795_350_619);
         assert!(entry.may_be_reverted());
@@ -245,7 +272,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
 
 #[test]
 fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
-    let entry = revoke_done(("older", "before"));
+    let entry = revoke_done();
     let events = |finish: &Finish| {
         let id = entry.plan.id.to_string();
         let finish = Box::new(finish.clone());
@@ -290,7 +317,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
 
 #[test]
 fn keep_has_nothing_to_do_only_where_the_change_stands() {
-    let entry = revoke_done(("older", "before"));
+    let entry = revoke_done();
     let id = entry.plan.id.as_str();
     let kept = |entry: &HistoryEntry, on: &Box_| {
         on.plan(|present| plan_keep(id, None, Some(entry), present))
@@ -298,8 +325,7 @@ fn keep_has_nothing_to_do_only_where_the_change_stands() {
     let absent = Box_::absent();
     assert!(nothing(kept(&entry, &absent)).contains("nothing is armed"));
     let refused = |entry: &HistoryEntry, on: &Box_| kept(entry, on).unwrap_err().message;
-    let moved = Box_::absent().changed(|configured| configured.fingerprint = "later".into());
-    assert!(refused(&entry, &moved).contains("are not what it made of them"));
+    assert!(refused(&entry, &Box_::closed()).contains("are not what it made of them"));
     let running = Box_::absent().changed(|configured| {
         configured.unfinished = vec![RunningChange {
             id: entry.plan.id.clone(),
