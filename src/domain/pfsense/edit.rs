@@ -292,7 +292,7 @@ impl Draft<'_> {
         {
             return refuse_edit(RefusalCode::SharedRule, foreign.foreign_clause());
         }
-        if count == 1 && !by_forward_alone {
+        if count == 1 && !by_forward_alone && !is_as_it_was {
             self.check_tellable()?;
         }
         Ok(())
