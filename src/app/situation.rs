@@ -172,17 +172,9 @@ impl<'a> Situation<'a> {
 fn service_networks(reading: &Reading) -> Option<Vec<IpNet>> {
     let configured = reading.configured.as_ref().ok().map(Configured::alias_networks);
     let in_pf = reading.alias_table.as_ref().ok();
-    let in_pf = in_pf.map(|entries| entries.iter().map(|entry| entry.net).collect());
-    match (configured, in_pf) {
-        (Some(mut configured), Some(in_pf)) => {
-            let more: Vec<IpNet> = in_pf;
-            configured.extend(
-                more.into_iter().filter(|net| !configured.contains(net)).collect::<Vec<_>>(),
-            );
-            Some(configured)
-        }
-        (configured, in_pf) => configured.or(in_pf),
-    }
+    let is_known = configured.is_some() || in_pf.is_some();
+    let in_pf = in_pf.into_iter().flatten().map(|entry| entry.net);
+    is_known.then(|| configured.into_iter().flatten().chain(in_pf).collect())
 }
 
 fn cut_short(what: &str, option: &str) -> Failure {

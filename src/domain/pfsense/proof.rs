@@ -134,12 +134,18 @@ impl RecordProof<'_> {
 
     fn prove_pass(&self, conditions: &mut Vec<PfCondition>) {
         let (now, was) = (self.now.filter.as_ref(), self.was.filter.as_ref());
-        if now == was && is_out(self.now.nat.as_ref()) && self.now != self.was {
-            // The forward is closed alone: its filter rule belongs to others too.
+        let rule = |placed: &Placed| FilterRule::of_record(placed.index, &placed.record);
+        let is_kept = now == was && self.now != self.was;
+        let (now, was) = (now.map(rule), was.map(rule));
+        // The forward is closed alone, as its filter rule belongs to others too; or it comes back alone, and of the rule that
+        // stayed pf shows nothing that distinguishes it.
+        let is_known = |rule: &FilterRule| {
+            self.has_own_tracker(rule)
+                || rule.destination.address.as_deref().is_some_and(|to| !to.is_empty())
+        };
+        if is_kept && (is_out(self.now.nat.as_ref()) || !now.as_ref().is_some_and(is_known)) {
             return;
         }
-        let rule = |placed: &Placed| FilterRule::of_record(placed.index, &placed.record);
-        let (now, was) = (now.map(rule), was.map(rule));
         if let Some(now) = &now {
             self.prove_rule(now, conditions);
         }
