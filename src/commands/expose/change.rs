@@ -74,13 +74,11 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
         let planned = plan::plan_revoke(&present, arguments.delete, end, terms)?;
         match (planned, exposure.not_closed_clause()) {
             // Nothing of the pair is left to close, and the service is not closed.
-            (Planned::NothingToDo(sentence), Some(but)) => {
-                Err(Failure::new(
-                    FailureKind::Unproven,
-                    format!("{sentence} {}", plan::as_sentence(&but)),
-                )
-                .hint("kmsctl does not manage these paths: switch them off in pfSense (Firewall > NAT and Firewall > Rules)."))
-            }
+            (Planned::NothingToDo(sentence), Some(but)) => Err(Failure::new(
+                FailureKind::Unproven,
+                format!("{sentence} {}", plan::as_sentence(&but)),
+            )
+            .hint(exposure.closing_by_hand(&context.settings.service))),
             // Closed already; connections from before may still be alive.
             (Planned::NothingToDo(sentence), None) if end => {
                 connections_only(&situation, sentence, plan::timer_risk(&present, terms))

@@ -163,6 +163,13 @@ pub fn members_of_text(aliases: &[Alias], text: &str) -> Option<Vec<IpNet>> {
     Some(members)
 }
 
+/// Says whether a list of members stands for this address alone.
+pub fn is_exactly(aliases: &[Alias], text: &str, address: IpAddr) -> bool {
+    members_of_text(aliases, text).is_some_and(|members| {
+        !members.is_empty() && members.iter().all(|member| *member == IpNet::from(address))
+    })
+}
+
 /// Adds an address, a network or what an alias holds. Aliases are followed however deep they are; pfSense does so too, and
 /// leaves out those that it has followed already.
 fn add_members<'a>(

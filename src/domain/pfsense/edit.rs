@@ -8,7 +8,7 @@ mod put_back;
 pub use put_back::are_of_service;
 
 use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
-use super::config::{ReadRequest, Sections, members_of_text, port_field_is};
+use super::config::{ReadRequest, Sections, is_exactly, members_of_text, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
 use super::deciding::{find_floating_pass, find_rule_before};
 use super::managed::ManagedPair;
@@ -333,12 +333,14 @@ impl Draft<'_> {
     fn refuse_elsewhere(&self, forward: &NatRule) -> Result<(), EditRefusal> {
         let target = forward.target.as_deref().unwrap_or_default();
         let members = members_of_text(&self.configured.aliases, target).unwrap_or_default();
-        let leads = if members.iter().any(|net| net.contains(&self.service.address)) {
-            "to more than the service"
+        let leads = if is_exactly(&self.configured.aliases, target, self.service.address) {
+            format!("to the service by {target}, and not by its alias {}", self.service.alias)
+        } else if members.iter().any(|net| net.contains(&self.service.address)) {
+            format!("to more than the service ({target})")
         } else {
-            "elsewhere"
+            format!("elsewhere ({target})")
         };
-        let clause = format!("the port forward of this port leads {leads} ({target})");
+        let clause = format!("the port forward of this port leads {leads}");
         refuse_edit(RefusalCode::Elsewhere, clause)
     }
 

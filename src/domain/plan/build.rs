@@ -9,13 +9,12 @@ use super::opening::{promised_exposure, refuse_shadowed, refuse_taken, state_of_
 use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
-use crate::domain::pfsense::config::port_field_is;
+use crate::domain::pfsense::config::{is_exactly, port_field_is};
 use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::deciding::conditions_of;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
 use crate::domain::reachability::path::Expected;
-use crate::domain::service::Service;
 use crate::text::quoted;
 
 /// Plans to make alias, port forward, filter rule and caps what the configuration says.
@@ -71,10 +70,16 @@ fn closed_on_purpose(present: &PlanBasis<'_>) -> Risk {
     )
 }
 
-pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
-    let target = nat.target.as_deref().unwrap_or_default();
+/// Refuses a forward that is not by the service's alias, whether it leads to the service's address or elsewhere.
+pub(super) fn leads_elsewhere(nat: &NatRule, present: &PlanBasis<'_>) -> Refusal {
+    let (service, target) = (present.service, nat.target.as_deref().unwrap_or_default());
+    let leads = if is_exactly(&present.configured.aliases, target, service.address) {
+        format!("to the service, and not by the alias {}", service.alias)
+    } else {
+        "elsewhere".to_owned()
+    };
     let message = format!(
-        "Port {} of {} leads elsewhere: {} points to {}.",
+        "Port {} of {} leads {leads}: {} points to {}.",
         service.port,
         service.interface,
         called_rule("the port forward", nat.descr.as_ref()),
@@ -168,7 +173,7 @@ pub(super) fn draft_building(
     };
     let other = pair.forward_elsewhere();
     if let Some(other) = other.filter(|_| !alias) {
-        return Err(leads_elsewhere(other, service).hint(LEAD_HERE));
+        return Err(leads_elsewhere(other, present).hint(LEAD_HERE));
     }
     let aliases = present.configured.aliases.as_slice();
     let is_wider =

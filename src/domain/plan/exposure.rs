@@ -574,7 +574,7 @@ fn no_rules(
     {
         // What leads it here opens the service; what closes it is said by hand.
         let look = "See what is in force, and where it leads: `kmsctl expose show`";
-        return Err(leads_elsewhere(other, present.service).hint(look));
+        return Err(leads_elsewhere(other, present).hint(look));
     }
     Ok(None)
 }

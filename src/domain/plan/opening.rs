@@ -116,7 +116,7 @@ pub fn plan_restore(
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
     {
-        return Err(leads_elsewhere(other, present.service).hint(LEAD_HERE));
+        return Err(leads_elsewhere(other, present).hint(LEAD_HERE));
     }
     refuse_taken(present, nat)?;
     if complete {

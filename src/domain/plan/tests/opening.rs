@@ -1,7 +1,7 @@
 //! Plans that close and open the exposure.
 
 use super::*;
-use crate::domain::pfsense::configured::{FilterRule, NatRule};
+use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule};
 use crate::domain::ratelimit::Preset;
 
 #[test]
@@ -50,6 +50,16 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     let refusal = revoked(&elsewhere, false).unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::Conflict);
     assert!(refusal.message.contains("\"Shared\" points to \"k8s_shared_lb\""), "{refusal}");
+    assert!(refusal.message.contains("leads elsewhere"), "{refusal}");
+    // By another alias it may lead to the service all the same.
+    let mut renamed = Box_::open().changed(|configured| {
+        configured.nat[0].target = Some("node".into());
+        configured.filter.clear();
+    });
+    let node = Alias { name: "node".into(), ..renamed.configured.aliases[0].clone() };
+    renamed.configured.aliases.push(node);
+    let refusal = revoked(&renamed, false).unwrap_err();
+    assert!(refusal.message.contains("leads to the service, and not by the alias"), "{refusal}");
     elsewhere = elsewhere.changed(|configured| configured.nat[0].disabled = true);
     let loading = draft(revoked(&elsewhere, false));
     assert!(matches!(change_of(&loading), ConfigurationEdit::PutBack { .. }));
