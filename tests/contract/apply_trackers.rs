@@ -64,7 +64,7 @@ fn record(placed: &mut Option<Placed>) -> &mut Element {
     &mut placed.as_mut().expect("a record").record
 }
 
-/// Neither a tracker nor target and port tell the rule: whatever is done to it could not be proven, so nothing is.
+/// Neither a tracker nor target and port tell the rule: whatever is done to it could not be proven, so nothing is done to it.
 pub fn indistinguishable(firewall: &mut impl Firewall) {
     let mut records = with_tracker(firewall, "i0", None);
     let elsewhere = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
@@ -89,20 +89,27 @@ pub fn to_anywhere(firewall: &mut impl Firewall) {
     left_alone(firewall, "cannot be asked about it by target and port");
 }
 
-/// Every change is refused with these words, and nothing is written.
+/// What needs pf's word about the filter rule is refused with these words, and nothing is written; the forward is closed alone.
 #[track_caller]
 fn left_alone(firewall: &mut impl Firewall, words: &str) {
     let before = reading(firewall).revision;
     let loaded = firewall.loaded();
-    for (name, change) in [
-        ("l1", ConfigurationEdit::Disable),
-        ("l2", ConfigurationEdit::Delete),
-        ("l3", caps(Some(20), None)),
-    ] {
+    for (name, change) in [("l1", ConfigurationEdit::Delete), ("l2", caps(Some(20), None))] {
         let outcome = apply(firewall, name, change);
         assert_eq!(outcome.result, ChangeEnding::Refused, "{name}: {outcome:#?}");
         assert!(outcome.message.contains(words), "{name}: {}", outcome.message);
     }
     assert_eq!(reading(firewall).revision, before);
     assert_eq!(firewall.loaded(), loaded);
+    let closed = apply(firewall, "l3", ConfigurationEdit::Disable);
+    let is_closed = matches!(closed.result, ChangeEnding::Done | ChangeEnding::NothingToDo);
+    assert!(is_closed, "{closed:#?}");
+    assert_eq!(closed.before.filter, closed.after.filter);
+    assert!(record(&mut closed.after.nat.clone()).has_child("disabled"));
+    let (filter, nat) = firewall.loaded();
+    let passes = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.starts_with("pass")).map(str::to_owned).collect()
+    };
+    assert_eq!(passes(&filter), passes(&loaded.0));
+    assert!(!nat.contains("k8s_kms_lb"), "{nat}");
 }
