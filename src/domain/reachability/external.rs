@@ -236,12 +236,13 @@ impl Judgement {
                 self.summary =
                     format!("not as expected: {} From outside: {}", exposure.evidence, self.seen);
             }
-            CheckResult::Unknown => {
+            // What a probe has proven to be wrong stays so.
+            CheckResult::Unknown if self.as_expected != Some(false) => {
                 self.as_expected = None;
                 self.summary =
                     format!("not known: {} From outside: {}", exposure.evidence, self.seen);
             }
-            CheckResult::Ok | CheckResult::Skipped => {}
+            CheckResult::Ok | CheckResult::Skipped | CheckResult::Unknown => {}
         }
         self
     }

@@ -502,3 +502,13 @@ fn the_known_address_is_tried_first() {
     assert_eq!(names(None, &answers[..1]).target_address(), Some("192.0.2.3".parse().unwrap()));
     assert_eq!(names(None, &[]).target_address(), None);
 }
+
+#[test]
+fn rules_that_are_unknown_excuse_no_proven_fault() {
+    let unknown = Finding::unknown("exposure", "The configuration was not read.");
+    for (expected, left) in [(Expected::Closed, None), (Expected::Open, Some(false))] {
+        let judgement = run(&[controlled(silence())], &dropping(), expected);
+        assert_eq!(judgement.as_expected, Some(expected == Expected::Closed));
+        assert_eq!(judgement.beside_rules(&unknown).as_expected, left);
+    }
+}
