@@ -341,7 +341,7 @@ fn a_preview_without_the_table_says_so() {
     let Some(live) = LiveBox::start("russh") else {
         return;
     };
-    live.block(&[("203.0.113.99", "Sun Mar  1 12:00:01 2026")]);
+    live.block(&[("203.0.113.99", "Sun Mar  1 12:00:02 2026")]);
     let log = live.environment.home().join("server.log");
     let lines = ["accepted", "closed"]
         .map(|word| format!("2026-03-01 12:00:02: IPv4 connection {word}: 203.0.113.9:1111.\n"));
@@ -566,4 +566,24 @@ fn who_is_near_the_rate_is_named() {
     };
     assert_eq!(data, Value::Null, "{text}");
     assert!(text.contains("rate not known"), "{text}");
+}
+
+/// A network in the table was blocked by hand, and without a rate pfSense loads nothing that blocks.
+#[test]
+fn a_preview_counts_what_caps_can_block() {
+    let environment = TestEnvironment::new();
+    let seen = |words: &str| {
+        let words: Vec<&str> = words.split(' ').chain(["-o", "json"]).collect();
+        environment.demo(&words).json()["data"]["cut"].as_u64().expect("a number")
+    };
+    let before = seen("ratelimit preview tighten");
+    environment.demo(&["virusprot", "add", "9.9.9.0/24", "--yes"]).success();
+    assert_eq!(seen("ratelimit preview tighten"), before);
+    let unrated = ["ratelimit", "preview", "--max-src-conn", "2", "--rate", "none"];
+    let run = environment.demo(&unrated);
+    assert!(run.stderr.contains("no address is blocked"), "{run}");
+    assert_eq!(seen(&unrated.join(" ")), 0);
+    let planned = ["ratelimit", "set", "--max-src-conn", "2", "--rate", "none", "--dry-run"];
+    let planned = environment.demo(&planned).success();
+    assert!(!planned.contains("would have blocked 2"), "{planned}");
 }

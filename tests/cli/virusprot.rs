@@ -526,3 +526,17 @@ fn times_of_a_stepped_clock_are_named() {
         assert_eq!(named, odd, "{events:?}: {shown}");
     }
 }
+
+/// What a network in the table covers is not free once its own entry is gone.
+#[test]
+fn an_entry_within_a_network_is_not_freed_alone() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["virusprot", "add", "203.0.113.64/27", "--yes"]).success();
+    let refused = environment.demo(&["virusprot", "delete", "203.0.113.65", "--yes"]).fails_with(1);
+    assert!(refused.contains("203.0.113.65 would not be free"), "{refused}");
+    let hint = "virusprot delete 203.0.113.65 203.0.113.64/27";
+    assert!(refused.contains(hint), "{refused}");
+    let both = ["virusprot", "delete", "203.0.113.65", "203.0.113.64/27", "--yes"];
+    environment.demo(&both).success();
+    environment.demo(&["virusprot", "test", "203.0.113.65"]).fails_with(3);
+}

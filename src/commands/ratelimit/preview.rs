@@ -297,7 +297,8 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         _ => now.as_second(),
     };
     let terms = PreviewTerms { caps, loaded, from: end.saturating_sub(since), end };
-    let blocked = blocked_sources(context, reading.as_ref(), record, &seen, (terms.from, end));
+    let from = seen.span.map_or(terms.from, |(first, _)| first.max(terms.from));
+    let blocked = blocked_sources(context, reading.as_ref(), record, &seen, (from, end));
     let preview = make_preview(context, reading.as_ref(), seen, blocked, &terms, &mut warnings)?;
     let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
     context.terminal.show(&view)
@@ -350,7 +351,13 @@ fn make_preview(
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
     drop_cut_sources(&mut blocked, &sources);
     let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
-    let includes_blocked = !widens && !terms.caps.is_empty();
+    let includes_blocked = !widens && terms.caps.rate.is_some();
+    if terms.caps.rate.is_none() && !terms.caps.is_empty() {
+        warnings.push(Warning::new(
+            "no-overload",
+            "Without a rate pfSense loads no overload: connections over the cap are refused, and no address is blocked.",
+        ));
+    }
     let also = if includes_blocked { blocked.as_slice() } else { &[] };
     let trips = tripping_sources(&sources, also);
     let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
@@ -417,10 +424,8 @@ fn blocked_sources(
         }
     }
     let external = is_external(context);
-    blocked.retain(|address, _| {
-        let address = address.split('/').next().and_then(|address| address.parse().ok());
-        address.is_none_or(&external)
-    });
+    // A cap blocks single addresses: a network was blocked by hand.
+    blocked.retain(|address, _| address.parse().is_ok_and(&external));
     let sources = blocked.into_iter().map(|(address, (customer, blocked_at))| {
         let known = address.parse().is_ok_and(|address| seen.activations_of(address) > 0);
         BlockedSource { customer: customer || known, address, blocked_at }
@@ -428,9 +433,9 @@ fn blocked_sources(
     sources.collect()
 }
 
-/// Returns whether more could be cut than the log shows: what the loaded caps refuse is not in it. Without caps no source is.
+/// Returns whether more could be cut than the log shows: what the loaded caps refuse is not in it. Without a rate none is.
 fn is_lower_bound(caps: Caps, widens: bool, blocked: &[BlockedSource]) -> bool {
-    !caps.is_empty() && (widens || !blocked.is_empty())
+    caps.rate.is_some() && (widens || !blocked.is_empty())
 }
 
 /// Leaves those that the log alone shows to be cut.
@@ -528,12 +533,16 @@ fn check_sources(seen: &SeenConnections) -> Result<()> {
         .hint("See what the server sees: `kmsctl notifier status`"))
 }
 
+/// Lists whom the caps would have blocked: none without a rate, as pfSense loads no overload then.
 fn cut_sources(
     context: &Context,
     reading: Option<&Reading>,
     seen: &mut SeenConnections,
     caps: Caps,
 ) -> Vec<CutSource> {
+    if caps.rate.is_none() {
+        return Vec::new();
+    }
     let configured = reading.and_then(|reading| reading.configured.as_ref().ok());
     let version = configured.and_then(|configured| configured.system.version.as_deref());
     let crontab = reading.and_then(|reading| reading.crontab.as_ref().ok());
@@ -767,12 +776,13 @@ pub(super) fn preview_risk(
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
-    let mut blocked = blocked_sources(context, Some(reading), record, &seen, (now - DAY, now));
+    let mut blocked =
+        blocked_sources(context, Some(reading), record, &seen, (first.max(now - DAY), now));
     drop_cut_sources(&mut blocked, &would);
     let widens = is_wider(caps, present);
     let lower_bound = is_lower_bound(caps, widens, &blocked);
     let mut sentences = Vec::new();
-    let included = !widens && !caps.is_empty();
+    let included = !widens && caps.rate.is_some();
     if !caps.is_empty() {
         let also = if included { blocked.as_slice() } else { &[] };
         sentences.push(format!("These caps would have {}.", cuts_sentence(&would, also, &span)));

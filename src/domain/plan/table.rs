@@ -154,6 +154,16 @@ pub fn plan_freeing(
     if chosen.is_empty() {
         return Ok(Planned::NothingToDo(no_entries_clause(entries.len(), ageless, choice, name)));
     }
+    let (stays_around, inner) = find_network_around(entries, &chosen);
+    if let (Some((address, around)), true) =
+        (stays_around, matches!(choice, TableChoice::Addresses(_) | TableChoice::Within(_)))
+    {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("{address} would not be free: it is blocked as part of {around} as well."),
+        )
+        .hint(format!("Free both: `kmsctl virusprot delete {address} {around}`")));
+    }
     let planned: Vec<PlannedEntry> = chosen.iter().map(|entry| (*entry).into()).collect();
     let (count, all) = (planned.len(), entries.len());
     let confirm = if matches!(choice, TableChoice::All) {
@@ -164,6 +174,15 @@ pub fn plan_freeing(
     let (forget, of_counts) = counts.forget(&planned);
     let mut risks = freeing_risks(name, &missing_entries(choice, &planned));
     risks.extend(of_counts);
+    if let Some((address, around)) = stays_around {
+        let stay = counted(inner, "of them stays", "of them stay");
+        risks.push(Risk::new(
+            "stay-blocked",
+            format!(
+                "{stay} blocked as part of a network that is not freed ({address} of {around})."
+            ),
+        ));
+    }
     if ageless > 0 {
         let stay = counted(ageless, "address stays", "addresses stay");
         risks.push(Risk::new(
@@ -187,6 +206,22 @@ pub fn plan_freeing(
         undoes: None,
     }
     .into())
+}
+
+/// Finds a network that stays in the table around one of the chosen entries, and counts those around which one stays.
+fn find_network_around(
+    entries: &[Entry],
+    chosen: &[&Entry],
+) -> (Option<(Address, Address)>, usize) {
+    let gone: HashSet<Address> = chosen.iter().map(|entry| Address::from(*entry)).collect();
+    let stay = entries.iter().map(Address::from).filter(|entry| !gone.contains(entry));
+    let networks = AddressSet::new(stay.filter(|entry| !entry.negated && is_network(entry)));
+    let around = |entry: &&Entry| {
+        let address = Address::from(*entry);
+        Some((address, networks.around(address).next()?))
+    };
+    let mut found = chosen.iter().filter_map(around);
+    (found.next(), found.count() + 1)
 }
 
 /// Addresses and networks, in which those around another are found without comparing each with each: both the table and a list
