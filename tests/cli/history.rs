@@ -604,3 +604,13 @@ fn an_entry_has_moments_and_says_how_it_ended() {
     let first = environment.demo(&["history", &id]).success();
     assert!(first.contains(&format!("by {by}")) && !first.contains("undone:"), "{first}");
 }
+
+/// Where the firewall is away, its own record is not known to be empty.
+#[test]
+fn an_unknown_record_is_not_an_empty_one() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let run = environment.run(&["history"]);
+    assert!(!run.to_string().contains("Nothing was changed yet"), "{run}");
+    assert!(run.to_string().contains("what was changed elsewhere is not known"), "{run}");
+}

@@ -141,7 +141,9 @@ pub(super) fn history_view(
     view.is_for_reading = true;
     view.warnings.extend(warnings);
     if data.entries.is_empty() {
-        view.empty = Some("Nothing was changed yet.".to_owned());
+        let known = "Nothing was changed yet.";
+        let part = "This machine has changed nothing yet; what was changed elsewhere is not known.";
+        view.empty = Some(if configured.is_some() { known } else { part }.to_owned());
     }
     let reasons = data.entries.iter().any(|row| row.reason.is_some());
     let columns = [
