@@ -99,15 +99,12 @@ impl<'a> Situation<'a> {
     /// Says what the judgement goes without, if there is one.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        if self.exposure().is_ok() {
+        if let Ok(exposure) = self.exposure() {
             answer_or_warning(&self.reading.info, "Whether pf is enabled", &mut warnings);
             let configured = &self.reading.configured;
             answer_or_warning(configured, "What is configured", &mut warnings);
-            let alias = &self.reading.alias_table;
-            if self
-                .exposure()
-                .is_ok_and(|exposure| exposure.finding_of_code("alias-unread").is_some())
-            {
+            if exposure.finding_of_code("alias-unread").is_some() {
+                let alias = &self.reading.alias_table;
                 answer_or_warning(alias, "What pf's table of the alias holds", &mut warnings);
             }
         }

@@ -345,8 +345,8 @@ fn a_line_that_is_too_long_is_told_and_costs_itself_only() {
     let warnings = shown["warnings"].as_array().expect("warnings");
     assert_eq!(warnings.len(), 1, "{shown:#}");
     assert_eq!(warnings[0]["code"], "line-left-out");
-    let told = warnings[0]["message"].as_str().expect("a message");
-    assert!(told.ends_with("a line of 2.8 MiB was left out."), "{told}");
+    let said = warnings[0]["message"].as_str().expect("a message");
+    assert!(said.ends_with("a line of 2.8 MiB was left out."), "{said}");
 }
 
 #[test]

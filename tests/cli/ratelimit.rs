@@ -482,18 +482,18 @@ fn a_preview_of_a_file_needs_no_cluster() {
         .collect();
     assert!(codes.contains(&"firewall-unread") && codes.contains(&"lower-bound"), "{codes:?}");
     for (name, client) in inside {
-        let told = preview(name, &["tighten"]).fails_with(8);
-        assert!(told.contains("externalTrafficPolicy: Local"), "{client}: {told}");
+        let said = preview(name, &["tighten"]).fails_with(8);
+        assert!(said.contains("externalTrafficPolicy: Local"), "{client}: {said}");
     }
     std::fs::write(environment.home().join("empty.log"), "").expect("a log");
     for name in ["web.log", "empty.log", "node"] {
-        let told = preview(name, &["tighten", "-o", "json"]).fails_with(8);
-        let error: Value = serde_json::from_str(told.lines().next().expect("a line")).expect(&told);
-        assert_eq!(error["schema"], "kmsctl/error/v1", "{told}");
-        assert_eq!(error["error"]["kind"], "inconclusive", "{told}");
+        let said = preview(name, &["tighten", "-o", "json"]).fails_with(8);
+        let error: Value = serde_json::from_str(said.lines().next().expect("a line")).expect(&said);
+        assert_eq!(error["schema"], "kmsctl/error/v1", "{said}");
+        assert_eq!(error["error"]["kind"], "inconclusive", "{said}");
         assert!(
             error["error"]["hints"].as_array().is_some_and(|hints| !hints.is_empty()),
-            "{told}"
+            "{said}"
         );
     }
     preview("none.log", &["tighten"]).fails_with(2);

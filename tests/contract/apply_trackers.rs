@@ -64,7 +64,7 @@ fn record(placed: &mut Option<Placed>) -> &mut Element {
     &mut placed.as_mut().expect("a record").record
 }
 
-/// Neither a tracker nor target and port tell the rule: whatever is done to it could not be proven, so nothing is done to it.
+/// Neither a tracker nor target and port distinguish the rule: no change of it could be proven, so none is made.
 pub fn indistinguishable(firewall: &mut impl Firewall) {
     let mut records = with_tracker(firewall, "i0", None);
     let elsewhere = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);

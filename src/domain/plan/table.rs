@@ -154,7 +154,8 @@ pub fn plan_freeing(
     if chosen.is_empty() {
         return Ok(Planned::NothingToDo(no_entries_clause(entries.len(), ageless, choice, name)));
     }
-    let (stays_around, inner) = find_network_around(entries, &chosen);
+    let within_others = find_covered(entries, &chosen);
+    let stays_around = within_others.first().copied();
     if let (Some((address, around)), true) =
         (stays_around, matches!(choice, TableChoice::Addresses(_) | TableChoice::Within(_)))
     {
@@ -175,7 +176,7 @@ pub fn plan_freeing(
     let mut risks = freeing_risks(name, &missing_entries(choice, &planned));
     risks.extend(of_counts);
     if let Some((address, around)) = stays_around {
-        let stay = counted(inner, "of them stays", "of them stay");
+        let stay = counted(within_others.len(), "of them stays", "of them stay");
         risks.push(Risk::new(
             "stay-blocked",
             format!(
@@ -208,20 +209,19 @@ pub fn plan_freeing(
     .into())
 }
 
-/// Finds a network that stays in the table around one of the chosen entries, and counts those around which one stays.
-fn find_network_around(
-    entries: &[Entry],
-    chosen: &[&Entry],
-) -> (Option<(Address, Address)>, usize) {
-    let gone: HashSet<Address> = chosen.iter().map(|entry| Address::from(*entry)).collect();
-    let stay = entries.iter().map(Address::from).filter(|entry| !gone.contains(entry));
-    let networks = AddressSet::new(stay.filter(|entry| !entry.negated && is_network(entry)));
-    let around = |entry: &&Entry| {
-        let address = Address::from(*entry);
-        Some((address, networks.around(address).next()?))
-    };
-    let mut found = chosen.iter().filter_map(around);
-    (found.next(), found.count() + 1)
+/// Returns the chosen entries around which a network stays in the table, each with that.
+fn find_covered(entries: &[Entry], chosen: &[&Entry]) -> Vec<(Address, Address)> {
+    let chosen = || chosen.iter().map(|entry| Address::from(*entry));
+    // Single addresses, of which there may be hundreds of thousands, cover none.
+    let gone: HashSet<Address> = chosen().filter(is_network).collect();
+    let networks = blocking_networks(entries, |network| !gone.contains(network));
+    chosen().filter_map(|address| Some((address, networks.around(address).next()?))).collect()
+}
+
+/// Returns the networks of a table that block what they hold, and that are meant.
+fn blocking_networks(entries: &[Entry], is_meant: impl Fn(&Address) -> bool) -> AddressSet {
+    let blocked = entries.iter().map(Address::from);
+    AddressSet::new(blocked.filter(|entry| !entry.negated && is_network(entry) && is_meant(entry)))
 }
 
 /// Addresses and networks, in which those around another are found without comparing each with each: both the table and a list
@@ -279,8 +279,7 @@ fn addressed_entries<'a>(
     wanted.dedup();
     let exact: HashMap<Address, &Entry> =
         entries.iter().map(|entry| (Address::from(entry), entry)).collect();
-    let blocked = entries.iter().map(Address::from);
-    let networks = AddressSet::new(blocked.filter(|entry| !entry.negated && is_network(entry)));
+    let networks = blocking_networks(entries, |_| true);
     let mut chosen = Vec::new();
     for address in wanted {
         if let Some(entry) = exact.get(&address) {

@@ -317,7 +317,7 @@ fn the_alias_holds_what_pf_lists() {
             assert_eq!(exposure.is_alias_stale(), is_stale, "{named}");
             assert!(state == State::Open || codes(&exposure)[0] == "alias-stale", "{named}");
         }
-        // Where nothing of the pair is loaded, it is for nobody.
+        // Where nothing of the pair is loaded, the table is in no use.
         let loaded = Loaded {
             filter: &filter[..1],
             nat: &[],

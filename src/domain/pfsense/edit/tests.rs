@@ -349,6 +349,18 @@ fn another_inside_port_closes_by_forward() {
     }
 }
 
+/// Closing disables the forward alone, and every other change is refused.
+fn check_shared_rule_stays(configured: &Configured, rule: &Value) {
+    let (swap, sections) =
+        edit_sections(configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
+    assert!(swap.after.nat.unwrap().record.has_child("disabled"), "{rule}");
+    assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
+    for change in [caps(), ConfigurationEdit::Delete, build(true)] {
+        let refused = swap_of(configured, &change);
+        assert_eq!(refused, Err(RefusalCode::SharedRule), "{rule} {change:?}");
+    }
+}
+
 /// A rule of the pair that another service's forward needs stays, and nothing but closing is done.
 #[test]
 fn a_rule_that_carries_another_forward_stays() {
@@ -372,14 +384,7 @@ fn a_rule_that_carries_another_forward_stays() {
         (any("1688"), other("10.0.20.77", "1688")),
     ] {
         let configured = of_lists(vec![forward(|_| {}), other.clone()], vec![rule.clone()], ours());
-        let (swap, sections) =
-            edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
-        assert!(swap.after.nat.unwrap().record.has_child("disabled"), "{rule}");
-        assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
-        for change in [caps(), ConfigurationEdit::Delete, build(true)] {
-            let refused = swap_of(&configured, &change);
-            assert_eq!(refused, Err(RefusalCode::SharedRule), "{rule} {change:?}");
-        }
+        check_shared_rule_stays(&configured, &rule);
         // One that has a rule of its own, or is switched off, needs no other.
         let own = |rule: &mut Value| {
             rule["associated-rule-id"] = json!("nat_own");
@@ -427,14 +432,7 @@ fn a_rule_that_carries_one_to_one_stays() {
         (to(json!({"address": "10.0.20.128/25", "port": "1688"})), network),
     ] {
         let configured = with(&rule, entry(changes));
-        let (swap, sections) =
-            edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
-        assert!(swap.after.nat.unwrap().record.has_child("disabled"), "{rule}");
-        assert_eq!(sections.list("filter", "rule"), configured.sections.list("filter", "rule"));
-        for change in [caps(), ConfigurationEdit::Delete, build(true)] {
-            let refused = swap_of(&configured, &change);
-            assert_eq!(refused, Err(RefusalCode::SharedRule), "{rule} {change:?}");
-        }
+        check_shared_rule_stays(&configured, &rule);
         let pair = ManagedPair::find(&configured, &service());
         let clause = pair.foreign.unwrap().foreign_clause();
         assert!(clause.contains("1:1 NAT leads from 192.168.1.9 to 10.0.20."), "{clause}");
