@@ -201,7 +201,6 @@ async fn from_reading(
         }
     };
     config::note_unread_connections(&mut draft, &reading);
-    config::check_edit(context, &reading, &draft)?;
     peer_proof::plan_for_pair(context, &reading, how.command, &mut draft)?;
     flags.someone_can_confirm(context.terminal)?;
     draft.checks.extend(how.options.outside.map(|proof| proof.check_sentence(context)));

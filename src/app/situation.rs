@@ -135,7 +135,7 @@ impl<'a> Situation<'a> {
     /// their ids.
     pub fn rule_labels(&self) -> Vec<String> {
         let exposure = self.exposure().ok();
-        let tracker = exposure.and_then(|exposure| exposure.filter.tracker.as_ref()?.parse().ok());
+        let tracker = exposure.and_then(|exposure| exposure.filter.tracker_number());
         self.labels_of_tracker(tracker)
     }
 

@@ -16,7 +16,7 @@ use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{
     ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Swap,
 };
-use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::configured::{Configured, parse_tracker};
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::pfsense::proof::{PfCondition, PfWant};
@@ -177,17 +177,6 @@ pub(super) fn note_unread_connections(draft: &mut Draft, reading: &Reading) {
     let message = format!("Connections: not read, as {error}.{next}");
     draft.differences.retain(|difference| difference.field != "connections");
     draft.risks.push(Risk::new("connections-unread", message));
-}
-
-pub(super) fn check_edit(context: &Context, before: &Reading, draft: &Draft) -> Result<()> {
-    let (Operation::Configuration { change, .. }, Ok(configured)) =
-        (&draft.operation, &before.configured)
-    else {
-        return Ok(());
-    };
-    // What is only checked has no id yet.
-    let id = ChangeId::from_hash([0; 32]);
-    swap_of(context, configured, change, before, &id).map(drop)
 }
 
 /// The firewall's clock decides; what passed since it was read is measured here.
@@ -477,9 +466,8 @@ async fn end_connections(
 fn labels_of_rule(before: &Situation<'_>, carried: &Execution) -> Vec<String> {
     let outcome = carried.finish.outcome.as_ref();
     let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
-    let tracker = record
-        .and_then(|placed| placed.record.child_text("tracker"))
-        .and_then(|tracker| tracker.parse::<u32>().ok());
+    let tracker = record.and_then(|placed| placed.record.child_text("tracker"));
+    let tracker = tracker.and_then(parse_tracker);
     before.labels_of_tracker(tracker)
 }
 

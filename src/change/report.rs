@@ -27,7 +27,7 @@ use crate::text::format_span;
 use rows::{ReportRow, blocked_now, entry_rows, planned_rows};
 
 /// The data of `change`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report<'a> {
     id: Option<&'a str>,
     outcome: &'a str,
@@ -159,20 +159,11 @@ fn show_nothing(
     outside: Option<&ExternalOutcome>,
 ) -> Result<()> {
     let report = Report {
-        id: None,
-        outcome: EndedAs::NothingToDo.as_str(),
+        outcome: EndedAs::NothingToDo.name(),
         what: sentence,
         message: Some(sentence),
-        before: Map::new(),
-        after: Map::new(),
-        undo: None,
-        reverts_at: None,
-        entries: None,
-        states_ended: None,
-        states_ended_inside: None,
         outside,
-        checks: &[],
-        risks: &[],
+        ..Report::default()
     };
     let mut view = context.view("change", reading, &report)?;
     view.human.line(sentence);
@@ -229,7 +220,7 @@ pub(super) fn report_change(
         states_ended: finish.killed,
         states_ended_inside: finish.killed_inside,
         outside: finish.outside.as_deref(),
-        ..build_report(plan, finish.ended.as_str(), Some(&finish.message))
+        ..build_report(plan, finish.ended.name(), Some(&finish.message))
     };
     // What is not done is not proven either.
     if finish.ended != EndedAs::Done {
@@ -462,7 +453,7 @@ pub fn entry_ending(entry: &HistoryEntry) -> (&'static str, Tone) {
         EndedAs::RolledBack | EndedAs::Failed | EndedAs::KeptByOthers => Tone::Warning,
         EndedAs::Unverified => Tone::Bad,
     };
-    (ended.as_str(), tone)
+    (ended.name(), tone)
 }
 
 /// Leaves out of a failure what its report has said on the same screen: how it ended stays.

@@ -117,7 +117,6 @@ async fn apply_checked(
             .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
     }
     let mut draft = recheck_plan(context, session, plan, &reading).await?;
-    config::check_edit(context, &reading, &draft)?;
     peer_proof::plan_for_pair(context, &reading, how.command, &mut draft)?;
     check_same_change(plan, &draft)?;
     let planned_as = (how.command != plan.command).then_some(plan.command.as_str());

@@ -121,7 +121,7 @@ pub fn assess_states(
 ) -> Result<States> {
     let states = require_answer(&reading.states)?;
     // Source nodes name the number of the loaded rule; several rules can share the tracker.
-    let tracker = exposure.filter.tracker.as_ref().and_then(|tracker| tracker.parse::<u32>().ok());
+    let tracker = exposure.filter.tracker_number();
     let rules = reading.rules.as_ref().map(Vec::as_slice).unwrap_or_default();
     let of_filter = |rule: &&Rule| tracker.is_some() && rule.ridentifier == tracker;
     let numbers: Vec<(u32, u64)> = rules

@@ -19,7 +19,7 @@ use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::Expected;
 use crate::domain::reachability::whole;
 use crate::domain::virusprot::entries::age_seconds;
-use crate::domain::warning::Warning;
+use crate::domain::warning::{Warning, remove_repeats};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{number_column, text_column};
@@ -135,7 +135,7 @@ fn status_view(
     let caps = exposure.map(|exposure| ratelimit::assess_caps(context, exposure, states));
     let table = virusprot::assess_table(context, reading, heard, &mut warnings);
     let table = known_or_warning(table.as_ref(), "Who is blocked", &mut warnings);
-    without_doubles(&mut warnings);
+    remove_repeats(&mut warnings);
     let seen = findings::StatusFacts {
         exposure,
         expected,
@@ -208,16 +208,6 @@ fn rows_left(
         (0, _) | (_, 0) => left.min(ROWS),
         _ => (left / 2).min(ROWS),
     }
-}
-
-/// Two parts may miss the same fact.
-fn without_doubles(warnings: &mut Vec<Warning>) {
-    let mut seen = Vec::new();
-    warnings.retain(|warning| {
-        let new = !seen.contains(warning);
-        seen.push(warning.clone());
-        new
-    });
 }
 
 /// Says when a temporary change ends, and both commands that end the waiting.

@@ -11,12 +11,12 @@ use super::pf::rule::Rule;
 use super::pf::table::Entry;
 use super::pfsense::change::ConfigurationEdit;
 use super::pfsense::config::{ReadRequest, single_port_of};
-use super::pfsense::configured::{Configured, FilterRule, NatRule};
+use super::pfsense::configured::{Configured, FilterRule, NatRule, parse_tracker};
 use super::pfsense::edit::{EditIds, make_swap};
 use super::pfsense::managed::ManagedPair;
 use super::ratelimit::{self, Caps};
 use super::service::Service;
-use super::warning::Warning;
+use super::warning::{Warning, remove_repeats};
 
 pub mod complete;
 pub mod differences;
@@ -34,9 +34,6 @@ use crate::text::word_enum;
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use path::{Path, Query};
 use paths::{PathIn, PathKind, Surroundings, Walk};
-
-/// One reason or oddity: a stable code and a sentence.
-pub type Finding = Warning;
 
 word_enum! {
     /// What the outside can do.
@@ -92,7 +89,7 @@ pub struct Exposure {
     /// What the outside can do.
     pub state: State,
     /// The reason of the state first, then every oddity.
-    pub why: Vec<Finding>,
+    pub why: Vec<Warning>,
     /// The port forward.
     pub nat: Part,
     /// The filter rule.
@@ -135,7 +132,7 @@ pub struct Exposure {
 
 impl Exposure {
     /// Returns the finding of this code, if it is one of the reasons.
-    pub fn finding_of_code(&self, code: &str) -> Option<&Finding> {
+    pub fn finding_of_code(&self, code: &str) -> Option<&Warning> {
         self.why.iter().find(|finding| finding.code == code)
     }
 
@@ -275,6 +272,12 @@ pub struct Part {
     pub text: Option<String>,
 }
 
+impl Part {
+    pub fn tracker_number(&self) -> Option<u32> {
+        parse_tracker(self.tracker.as_deref()?)
+    }
+}
+
 /// Counters of a rule, summed where it was expanded into several. A reload starts states and their creations from zero;
 /// the others go on (`set keepcounters`, which pfSense writes), also where the rule's caps changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -354,6 +357,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         .and_then(|configured| single_port_of(&configured.aliases, forward?.local_port.as_deref()));
     let others =
         configured.map_or_else(Vec::new, |configured| trackers_of_others(configured, filter_rule));
+    let sole_tracker = |own: &FilterRule| configured?.sole_tracker(own);
     let query = Query {
         service,
         device: outside_device(configured),
@@ -362,7 +366,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
             .and_then(|address| address.parse().ok()),
         inside_port: inside.unwrap_or(service.port),
         others: &others,
-        tracker: filter_rule.and_then(tracker_of),
+        tracker: filter_rule.and_then(FilterRule::tracker_number),
         is_for_anyone: filter_rule.is_some_and(|rule| rule.source.any && !rule.source.not),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
@@ -377,8 +381,8 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {
             None => is_own(rule),
             Some([own]) if !keeps_filter => {
-                let goes = tracker_of(own).is_none_or(|id| rule.tracker() == Some(id));
-                goes && (is_own(rule) || sole_tracker(configured, own).is_some())
+                let goes = own.tracker_number().is_none_or(|id| rule.tracker() == Some(id));
+                goes && (is_own(rule) || sole_tracker(own).is_some())
             }
             Some(_) => false,
         };
@@ -408,7 +412,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         state_elsewhere(&path, loaded.enabled)
     };
     // A rule that is for more than the service is loaded all the same.
-    let own_lines: Vec<&Rule> = match filter_rule.and_then(|own| sole_tracker(configured, own)) {
+    let own_lines: Vec<&Rule> = match filter_rule.and_then(sole_tracker) {
         Some(id) if path.passes.is_empty() => {
             let lines = loaded.filter.iter();
             lines.filter(|rule| rule.tracker() == Some(id)).collect()
@@ -519,18 +523,6 @@ fn can_revoke(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service) 
     can_disable && filters
 }
 
-/// Returns the tracker of a rule that no other configured rule carries.
-fn sole_tracker(configured: Option<&Configured>, own: &FilterRule) -> Option<u32> {
-    let id = tracker_of(own)?;
-    let rules = configured?.all_filter.iter();
-    let bearers = rules.filter(|rule| tracker_of(rule) == Some(id));
-    (bearers.count() == 1).then_some(id)
-}
-
-fn tracker_of(rule: &FilterRule) -> Option<u32> {
-    rule.tracker.as_deref()?.trim().parse().ok()
-}
-
 /// Returns the loaded redirection that the configured port forward has become: of several to the service on its device
 /// the first one for its own address.
 fn managed_redirection<'a>(
@@ -621,11 +613,11 @@ fn beside_others(alone: State, paths: &[PathIn]) -> State {
 
 /// Returns the trackers of enabled filter rules that are not the pair's: what pf has loaded of them is theirs.
 fn trackers_of_others(configured: &Configured, own: Option<&FilterRule>) -> Vec<u32> {
-    let mine = own.and_then(tracker_of);
+    let mine = own.and_then(FilterRule::tracker_number);
     let rules = configured.all_filter.iter();
     rules
         .filter(|rule| !rule.disabled)
-        .filter_map(tracker_of)
+        .filter_map(FilterRule::tracker_number)
         .filter(|tracker| Some(*tracker) != mine)
         .collect()
 }
@@ -743,16 +735,4 @@ fn alias(configured: Option<&Configured>, service: &Service) -> AliasView {
         addresses: members,
         members: configured.map(Configured::alias_networks).unwrap_or_default(),
     }
-}
-
-/// The configured and the loaded side often say the same; the first sentence of a code about one thing is enough.
-fn remove_repeats(findings: &mut Vec<Finding>) {
-    let mut seen: Vec<Finding> = Vec::new();
-    findings.retain(|finding| {
-        let new = !seen.contains(finding);
-        if new {
-            seen.push(finding.clone());
-        }
-        new
-    });
 }

@@ -4,6 +4,7 @@
 use super::pfsense::change::{ChangeEnding, ChangeId, ChangeOutcome, Expired, Reverted};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
 use crate::domain::reachability::external::{Expected, FirewallEvidence, Judgement, Seen, Verdict};
+use crate::text::word_enum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -63,35 +64,21 @@ pub struct ChangeBeside {
     pub id: String,
 }
 
-/// How a change ended, as the operator reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EndedAs {
-    /// Done and proven.
-    Done,
-    /// There was nothing to do.
-    NothingToDo,
-    /// It failed, and the old state is back in force.
-    RolledBack,
-    /// Written or sent, and not proven.
-    Unverified,
-    /// It failed or was refused; nothing changed.
-    Failed,
-    /// It was to be taken back, and was not: another writer has changed the rules since.
-    KeptByOthers,
-}
-
-impl EndedAs {
-    /// Returns the word that JSON uses too.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::NothingToDo => "nothing-to-do",
-            Self::RolledBack => "rolled-back",
-            Self::Unverified => "unverified",
-            Self::Failed => "failed",
-            Self::KeptByOthers => "kept-by-others",
-        }
+word_enum! {
+    /// How a change ended, as the operator reads it.
+    pub enum EndedAs {
+        /// Done and proven.
+        Done = "done",
+        /// There was nothing to do.
+        NothingToDo = "nothing-to-do",
+        /// It failed, and the old state is back in force.
+        RolledBack = "rolled-back",
+        /// Written or sent, and not proven.
+        Unverified = "unverified",
+        /// It failed or was refused; nothing changed.
+        Failed = "failed",
+        /// It was to be taken back, and was not: another writer has changed the rules since.
+        KeptByOthers = "kept-by-others",
     }
 }
 
@@ -224,7 +211,7 @@ impl HistoryEntry {
 
     /// Returns how it ended, in a word.
     pub fn ending_word(&self) -> &'static str {
-        self.ended_as().map_or("unknown", EndedAs::as_str)
+        self.ended_as().map_or("unknown", EndedAs::name)
     }
 
     /// Returns how it ended, its rollback included: one that another writer's change kept from firing is no plain `done`.

@@ -92,11 +92,11 @@ pub fn of_configured(rule: &FilterRule) -> (Caps, Vec<Warning>) {
         }
     };
     let caps = Caps { max_src_conn, rate };
-    match ignored_because(rule) {
+    match rule.why_caps_are_ignored() {
         Some(why) if !caps.is_empty() => {
             findings.push(Warning::new(
                 "caps-ignored",
-                format!("The configured rule has {caps}, but pfSense ignores caps {why}."),
+                format!("The configured rule has {caps}, but pfSense ignores them: {why}."),
             ));
             (Caps::default(), findings)
         }
@@ -121,16 +121,11 @@ fn cap_number(name: &str, field: Option<&str>, findings: &mut Vec<Warning>) -> O
 }
 
 fn half_rate(rule: &FilterRule) -> Warning {
-    let set = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
-    let caps = &rule.caps;
-    let others = [
-        &caps.max,
-        &caps.max_src_nodes,
-        &caps.max_src_conn,
-        &caps.max_src_states,
-        &caps.statetimeout,
-    ];
-    let effect = if others.into_iter().any(set) {
+    let limits = ["max", "max-src-nodes", "max-src-states", "statetimeout"];
+    let connections = rule.caps.max_src_conn.as_deref().unwrap_or_default();
+    let has_others = !connections.trim().is_empty()
+        || rule.conditions.iter().any(|(key, _)| limits.contains(key));
+    let effect = if has_others {
         "pfSense ignores it, so no address is ever put into the table"
     } else {
         "with no other cap set, pfSense up to 2.7.2 writes a ruleset that pf refuses as a whole"
@@ -139,19 +134,6 @@ fn half_rate(rule: &FilterRule) -> Warning {
         "half-rate",
         format!("Only one half of the rate pair is set on the configured rule: {effect}."),
     )
-}
-
-fn ignored_because(rule: &FilterRule) -> Option<&'static str> {
-    if rule.is_block() {
-        return Some("on a rule that blocks");
-    }
-    if rule.statetype.as_deref() == Some("none") {
-        return Some("on a rule with state type none");
-    }
-    match rule.protocol.as_deref() {
-        Some("tcp" | "tcp/udp") => None,
-        _ => Some("on connections unless the protocol is TCP"),
-    }
 }
 
 /// Returns whether caps let through what others would have refused.
@@ -348,7 +330,6 @@ mod tests {
                 max_src_conn: conn.map(Into::into),
                 max_src_conn_rate: rate.map(Into::into),
                 max_src_conn_rates: rates.map(Into::into),
-                ..CapFields::default()
             },
             ..FilterRule::default()
         }

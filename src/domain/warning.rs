@@ -16,3 +16,13 @@ impl Warning {
         Self { code, message: message.into() }
     }
 }
+
+/// Drops what is there already: the configured and the loaded side often say the same.
+pub fn remove_repeats(warnings: &mut Vec<Warning>) {
+    let mut seen = Vec::new();
+    warnings.retain(|warning| {
+        let new = !seen.contains(warning);
+        seen.extend(new.then(|| warning.clone()));
+        new
+    });
+}

@@ -294,9 +294,14 @@ impl AskedQuestions {
             |reply: &Gathered, fine: &[i32]| self.check_answer(reply, fine, program, table);
         match question {
             Question::Dispensable(question) => self.answer(reading, question, reply),
-            Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
-                of_base_tool(reading, question, &reply.stdout);
+            // `reading` reads it first: without it no age means anything.
+            Question::Clock => {}
+            Question::Client => reading.client = freebsd::ssh_client(&reply.stdout),
+            Question::Interfaces => {
+                reading.interfaces = freebsd::interface_addresses(&reply.stdout);
+                reading.carp = freebsd::parse_carp(&reply.stdout);
             }
+            Question::Gateway => reading.gateway = freebsd::default_gateway(&reply.stdout),
             Question::Crontab => {
                 reading.crontab =
                     checked(&reply, &[0]).map(|()| expiry::crontab_items(&reply.stdout));
@@ -367,8 +372,19 @@ impl AskedQuestions {
                 let nonce = &self.agent_nonce;
                 reading.configured = parse_configured(&reply, program, nonce, &request);
             }
-            Question::FreeSpace | Question::RequestLimit | Question::Armed => {
-                take_small_answer(reading, question, &reply.stdout, checked(&reply, &[0]), program);
+            Question::FreeSpace => {
+                let space = freebsd::free_space(&reply.stdout);
+                reading.free_space =
+                    checked(&reply, &[0]).and_then(|()| require_value(space, program));
+            }
+            Question::RequestLimit => {
+                let limit = freebsd::parse_sysctl(&reply.stdout);
+                reading.request_limit =
+                    checked(&reply, &[0]).and_then(|()| require_value(limit, program));
+            }
+            Question::Armed => {
+                reading.armed =
+                    checked(&reply, &[0]).map(|()| freebsd::parse_armed_names(&reply.stdout));
             }
         }
     }
@@ -392,20 +408,6 @@ fn add_items(crontab: &mut Answer<Vec<CronItem>>, more: Answer<Vec<CronItem>>) {
     }
 }
 
-/// Takes the answer of a base tool; what it does not tell stays unknown.
-fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
-    match question {
-        Question::Client => reading.client = freebsd::ssh_client(stdout),
-        Question::Interfaces => {
-            reading.interfaces = freebsd::interface_addresses(stdout);
-            reading.carp = freebsd::parse_carp(stdout);
-        }
-        Question::Gateway => reading.gateway = freebsd::default_gateway(stdout),
-        // The clock is read first, by `read`: without it no age means anything.
-        _ => {}
-    }
-}
-
 fn read_clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
     reply.and_then(|reply| freebsd::parse_firewall_clock(&reply.stdout)).ok_or_else(|| {
         Failure::failed("The firewall printed no time, so no age is known either.")
@@ -413,28 +415,7 @@ fn read_clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
     })
 }
 
-/// Takes the answer of one of the small tools, each a line or a few.
-fn take_small_answer(
-    reading: &mut Reading,
-    question: &Question,
-    text: &[u8],
-    checked: Answer<()>,
-    program: &str,
-) {
-    match question {
-        Question::FreeSpace => {
-            reading.free_space =
-                checked.and_then(|()| answer_or_garbled(freebsd::free_space(text), program));
-        }
-        Question::RequestLimit => {
-            reading.request_limit =
-                checked.and_then(|()| answer_or_garbled(freebsd::parse_sysctl(text), program));
-        }
-        _ => reading.armed = checked.map(|()| freebsd::parse_armed_names(text)),
-    }
-}
-
-fn answer_or_garbled<T>(value: Option<T>, program: &str) -> Answer<T> {
+fn require_value<T>(value: Option<T>, program: &str) -> Answer<T> {
     value.ok_or_else(|| FactError::Garbled { program: program.to_owned() })
 }
 

@@ -370,13 +370,9 @@ fn filter_rule() -> FilterRule {
         association: some(ASSOCIATION),
         statetype: some("keep state"),
         caps: CapFields {
-            max: some(""),
-            max_src_nodes: some(""),
             max_src_conn: some("50"),
-            max_src_states: some(""),
             max_src_conn_rate: some("10"),
             max_src_conn_rates: some("60"),
-            statetimeout: some(""),
         },
         ..FilterRule::default()
     }

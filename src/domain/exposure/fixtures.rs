@@ -63,11 +63,9 @@ pub fn filter_rule() -> FilterRule {
         association: text(ASSOCIATION),
         statetype: text("keep state"),
         caps: CapFields {
-            max: text(""),
             max_src_conn: text("50"),
             max_src_conn_rate: text("10"),
             max_src_conn_rates: text("60"),
-            ..CapFields::default()
         },
         ..FilterRule::default()
     }

@@ -12,30 +12,33 @@ use crate::domain::service::Service;
 /// Names of services are read as other ports: 1688 has none in FreeBSD's list.
 pub fn port_included(printed: Option<&str>, port: u16) -> bool {
     let Some(printed) = printed else { return true };
-    let number = |text: &str| text.trim().parse::<u16>().ok();
+    let ranges = printed_port_ranges(printed);
+    ranges.iter().flatten().any(|(low, high)| (*low..=*high).contains(&port))
+}
+
+/// Returns the ports of a printed condition as ranges, the ends included, the lowest first; `None` where it has a name.
+pub(super) fn printed_port_ranges(printed: &str) -> Option<Vec<(u16, u16)>> {
+    let number = |text: &str| text.trim().parse::<u16>().ok().map(i32::from);
+    let last = i32::from(u16::MAX);
     let words: Vec<&str> = printed.split_ascii_whitespace().collect();
-    match *words.as_slice() {
-        ["=", value] => number(value) == Some(port),
-        ["!=", value] => number(value) != Some(port),
-        ["<", value] => number(value).is_some_and(|value| port < value),
-        ["<=", value] => number(value).is_some_and(|value| port <= value),
-        [">", value] => number(value).is_some_and(|value| port > value),
-        [">=", value] => number(value).is_some_and(|value| port >= value),
+    let ranges = match *words.as_slice() {
+        ["=", value] => vec![(number(value)?, number(value)?)],
+        ["!=", value] => vec![(0, number(value)? - 1), (number(value)? + 1, last)],
+        ["<", value] => vec![(0, number(value)? - 1)],
+        ["<=", value] => vec![(0, number(value)?)],
+        [">", value] => vec![(number(value)? + 1, last)],
+        [">=", value] => vec![(number(value)?, last)],
         // Both exclude the two ends themselves: 1000 >< 2000 is within, 1000 <> 2000 without.
-        [low, "><", high] => {
-            number(low).zip(number(high)).is_some_and(|(low, high)| low < port && port < high)
+        [low, "><", high] => vec![(number(low)? + 1, number(high)? - 1)],
+        [low, "<>", high] => vec![(0, number(low)? - 1), (number(high)? + 1, last)],
+        [range] => {
+            let (low, high) = range.split_once(':').unwrap_or((range, range));
+            vec![(number(low)?, number(high)?)]
         }
-        [low, "<>", high] => {
-            number(low).zip(number(high)).is_some_and(|(low, high)| port < low || high < port)
-        }
-        [range] => match range.split_once(':') {
-            Some((low, high)) => {
-                number(low).zip(number(high)).is_some_and(|(low, high)| low <= port && port <= high)
-            }
-            None => number(range) == Some(port),
-        },
-        _ => false,
-    }
+        _ => return None,
+    };
+    let ports = |(low, high): (i32, i32)| u16::try_from(low).ok().zip(u16::try_from(high).ok());
+    Some(ranges.into_iter().filter_map(ports).filter(|(low, high)| low <= high).collect())
 }
 
 /// Returns whether an endpoint is exactly the service: its alias's table, or its address.
@@ -51,26 +54,26 @@ pub fn names_service(host: &str, service: &Service) -> bool {
     host == service.alias || host_network(host) == Some(IpNet::from(service.address))
 }
 
-/// Whether something holds, as far as the rules tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
-    Yes,
-    /// What a table or an interface's network holds is not in the rules.
-    Maybe,
-    /// It does not.
+/// Whether something holds, as far as the rules show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Truth {
     No,
+    /// What a table or an interface's network holds is not in the rules; of two clients one can, or one more.
+    Maybe,
+    #[default]
+    Yes,
 }
 
-impl Certainty {
-    fn from_bool(yes: bool) -> Self {
+impl Truth {
+    pub(super) fn from_bool(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
 
-    fn negated(self) -> Self {
-        match self {
-            Self::Yes => Self::No,
-            Self::Maybe => Self::Maybe,
-            Self::No => Self::Yes,
+    pub(super) fn negated_if(self, negated: bool) -> Self {
+        match (self, negated) {
+            (Self::Yes, true) => Self::No,
+            (Self::No, true) => Self::Yes,
+            (truth, _) => truth,
         }
     }
 }
@@ -78,40 +81,46 @@ impl Certainty {
 /// Says whether an endpoint includes the service's address: `any`, a network or range around it, or itself.
 ///
 /// Other tables and networks of interfaces may; the firewall's own addresses (`(self)`, `(vtnet0)`) do not.
-pub fn endpoint_includes(endpoint: &Endpoint, service: &Service) -> Certainty {
+pub fn endpoint_includes(endpoint: &Endpoint, service: &Service) -> Truth {
     let included = if table_name(&endpoint.host).is_some() || endpoint.host == service.alias {
-        if names_service(&endpoint.host, service) { Certainty::Yes } else { Certainty::Maybe }
+        if names_service(&endpoint.host, service) { Truth::Yes } else { Truth::Maybe }
     } else {
         host_holds(&endpoint.host, service.address)
     };
-    if endpoint.negated { included.negated() } else { included }
+    included.negated_if(endpoint.negated)
 }
 
 /// Returns whether an endpoint certainly includes the service's address; see [`endpoint_includes`].
 pub fn includes_service(endpoint: &Endpoint, service: &Service) -> bool {
-    endpoint_includes(endpoint, service) == Certainty::Yes
+    endpoint_includes(endpoint, service) == Truth::Yes
 }
 
 /// Says whether a printed host holds an address that is not the firewall's own.
-fn host_holds(host: &str, address: IpAddr) -> Certainty {
-    if host == "any" {
-        Certainty::Yes
-    } else if let Some((low, high)) = host_range(host) {
-        Certainty::from_bool(low <= address && address <= high)
-    } else if let Some(network) = host_network(host) {
-        Certainty::from_bool(network.contains(&address))
-    } else {
+fn host_holds(host: &str, address: IpAddr) -> Truth {
+    plain_host_holds(host, address).unwrap_or_else(|| {
         // `:0` is the first address alone; `:network`, `:peer` and `:broadcast` are more than the firewall's own.
         let own = host.starts_with('(') && (!host.contains(':') || host.ends_with(":0)"));
-        if own { Certainty::No } else { Certainty::Maybe }
+        if own { Truth::No } else { Truth::Maybe }
+    })
+}
+
+/// Says whether a printed host holds an address; `None` where it is neither `any` nor a range, network or address.
+pub(super) fn plain_host_holds(host: &str, address: IpAddr) -> Option<Truth> {
+    if host == "any" {
+        return Some(Truth::Yes);
     }
+    let holds = match host_range(host) {
+        Some((low, high)) => low <= address && address <= high,
+        None => host_network(host)?.contains(&address),
+    };
+    Some(Truth::from_bool(holds))
 }
 
 /// Says whether a connection to the outside address that `ours` is for meets `other` too; `outside` is the first
 /// address of the outside device, where it is known.
-pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) -> Certainty {
+pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) -> Truth {
     if !other.negated && (other.host == "any" || other.host == ours.host && !ours.negated) {
-        return Certainty::Yes;
+        return Truth::Yes;
     }
     // `(vtnet0)` is every address of the device; only the first one is known here.
     let address = |endpoint: &Endpoint| {
@@ -120,16 +129,16 @@ pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) ->
         if own { outside } else { single() }.filter(|_| !endpoint.negated)
     };
     let Some(wanted) = address(ours) else {
-        return Certainty::Maybe;
+        return Truth::Maybe;
     };
     let held = match address(other) {
-        Some(first) if first == wanted => Certainty::Yes,
+        Some(first) if first == wanted => Truth::Yes,
         // The device may have more addresses.
-        _ if other.host.starts_with('(') => Certainty::Maybe,
-        Some(_) => Certainty::No,
+        _ if other.host.starts_with('(') => Truth::Maybe,
+        Some(_) => Truth::No,
         None => host_holds(&other.host, wanted),
     };
-    if other.negated { held.negated() } else { held }
+    held.negated_if(other.negated)
 }
 
 /// How much of the outside can be the source of what a rule looks at.
@@ -186,7 +195,7 @@ fn host_width(host: &str) -> Option<u8> {
     host_network(host).map(|network| network.prefix_len())
 }
 
-fn host_range(host: &str) -> Option<(IpAddr, IpAddr)> {
+pub(super) fn host_range(host: &str) -> Option<(IpAddr, IpAddr)> {
     let (low, high) = host.split_once(" - ")?;
     low.trim().parse().ok().zip(high.trim().parse().ok())
 }
@@ -337,10 +346,10 @@ mod tests {
             "! <k8s_kms_lb>",
             "::/0",
         ] {
-            assert_eq!(endpoint_includes(&endpoint(host), &service()), Certainty::No, "{host}");
+            assert_eq!(endpoint_includes(&endpoint(host), &service()), Truth::No, "{host}");
         }
         for host in ["<k8s_shared_lb>", "! <virusprot>", "(vtnet2:network)", "no-route"] {
-            assert_eq!(endpoint_includes(&endpoint(host), &service()), Certainty::Maybe, "{host}");
+            assert_eq!(endpoint_includes(&endpoint(host), &service()), Truth::Maybe, "{host}");
         }
     }
 
@@ -385,16 +394,16 @@ mod tests {
         };
         let ours = "192.168.1.2";
         for other in ["192.168.1.2", "any", "(vtnet0)", "(self)", "192.168.1.0/24", "! 10.0.0.1"] {
-            assert_eq!(place(other, ours, outside), Certainty::Yes, "{other}");
+            assert_eq!(place(other, ours, outside), Truth::Yes, "{other}");
         }
         for other in ["192.168.1.3", "! 192.168.1.2", "10.0.0.0/8"] {
-            assert_eq!(place(other, ours, outside), Certainty::No, "{other}");
+            assert_eq!(place(other, ours, outside), Truth::No, "{other}");
         }
-        assert_eq!(place("(vtnet0)", ours, None), Certainty::Maybe);
-        assert_eq!(place("(vtnet0)", "192.168.1.9", outside), Certainty::Maybe);
-        assert_eq!(place("<vips>", ours, outside), Certainty::Maybe);
-        assert_eq!(place("192.168.1.2", "(vtnet0)", outside), Certainty::Yes);
-        assert_eq!(place("(vtnet0)", "(vtnet0)", None), Certainty::Yes);
+        assert_eq!(place("(vtnet0)", ours, None), Truth::Maybe);
+        assert_eq!(place("(vtnet0)", "192.168.1.9", outside), Truth::Maybe);
+        assert_eq!(place("<vips>", ours, outside), Truth::Maybe);
+        assert_eq!(place("192.168.1.2", "(vtnet0)", outside), Truth::Yes);
+        assert_eq!(place("(vtnet0)", "(vtnet0)", None), Truth::Yes);
     }
 
     #[test]

@@ -128,7 +128,7 @@ fn filter_findings(
 fn tracker_finding(configured: &Configured, pair: &ManagedPair<'_>) -> Option<Warning> {
     let filter = pair.own_filter()?;
     let tracker = filter.tracker.as_deref().unwrap_or_default();
-    if tracker.trim().parse::<u32>().is_err() {
+    if filter.tracker_number().is_none() {
         let what = if tracker.is_empty() {
             "no tracker".to_owned()
         } else {

@@ -14,7 +14,8 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
 use super::matching::{
-    On, TUNNEL_END, WIDE, host_network, on_interface, port_included, sees_inbound_tcp, table_name,
+    On, TUNNEL_END, Truth, WIDE, host_network, host_range, on_interface, plain_host_holds,
+    port_included, printed_port_ranges, sees_inbound_tcp, table_name,
 };
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
 use super::{AliasTable, Loaded};
@@ -437,29 +438,6 @@ fn interface_addresses(interface: &InterfaceConfig) -> Vec<IpAddr> {
         .into_iter()
         .filter_map(|text| text.as_deref()?.trim().parse().ok())
         .collect()
-}
-
-/// Whether something holds, where both can be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Truth {
-    No,
-    Maybe,
-    #[default]
-    Yes,
-}
-
-impl Truth {
-    fn from_bool(yes: bool) -> Self {
-        if yes { Self::Yes } else { Self::No }
-    }
-
-    fn negated_if(self, negated: bool) -> Self {
-        match (self, negated) {
-            (Self::Yes, true) => Self::No,
-            (Self::No, true) => Self::Yes,
-            (truth, _) => truth,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -1260,19 +1238,8 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn host_holds(&self, host: &str, address: IpAddr) -> Truth {
-        if host == "any" {
-            return Truth::Yes;
-        }
-        if let Some((low, high)) = host.split_once(" - ") {
-            let ends: (Option<IpAddr>, Option<IpAddr>) =
-                (low.trim().parse().ok(), high.trim().parse().ok());
-            return match ends {
-                (Some(low), Some(high)) => Truth::from_bool(low <= address && address <= high),
-                _ => Truth::Maybe,
-            };
-        }
-        if let Some(network) = host_network(host) {
-            return Truth::from_bool(network.contains(&address));
+        if let Some(holds) = plain_host_holds(host, address) {
+            return holds;
         }
         if let Some(table) = table_name(host) {
             let service = self.around.service;
@@ -1378,8 +1345,8 @@ impl<'a, 'r> Walk<'a, 'r> {
 
     /// Returns the networks of a printed host, where they are known; a range is as many networks as it takes.
     fn known_networks(&self, host: &str) -> Option<Vec<IpNet>> {
-        if let Some((low, high)) = host.split_once(" - ") {
-            return match (low.trim().parse().ok()?, high.trim().parse().ok()?) {
+        if let Some(ends) = host_range(host) {
+            return match ends {
                 (IpAddr::V4(low), IpAddr::V4(high)) => {
                     let subnets = Ipv4Subnets::new(low, high, 0);
                     Some(subnets.map(IpNet::V4).collect())
@@ -1400,10 +1367,9 @@ impl<'a, 'r> Walk<'a, 'r> {
     /// Returns the outside ports of a redirection that translations tell apart, and those that lead to the service's port.
     fn ports_of(&self, rule: &Rule) -> Vec<u16> {
         let service = self.around.service.port;
-        let (low, high) = match rule.to.port.as_deref() {
-            Some(port) => ends_of_ports(port).unwrap_or((1, u16::MAX)),
-            None => (1, u16::MAX),
-        };
+        let ranges = rule.to.port.as_deref().and_then(printed_port_ranges);
+        let low = ranges.iter().flatten().next().map_or(1, |(low, _)| *low.max(&1));
+        let high = ranges.iter().flatten().last().map_or(u16::MAX, |(_, high)| *high);
         let mut ports = vec![service];
         match rule.target_port().map(|port| port.split_once(':')) {
             // Each outside port keeps its number.
@@ -1586,30 +1552,9 @@ pub(super) fn inside_port(rule: &Rule, port: u16) -> Option<u16> {
 
 /// Returns the ports at which it changes whether a printed condition holds, but for the first port.
 fn edges_of_ports(printed: &str) -> impl Iterator<Item = u16> {
-    let words = printed.split([' ', ':']);
-    let numbers = words.filter_map(|word| word.parse::<u16>().ok());
-    let edges = numbers.flat_map(|number| [number, number.saturating_add(1)]);
+    let ranges = printed_port_ranges(printed).unwrap_or_default().into_iter();
+    let edges = ranges.flat_map(|(low, high)| [low, high.saturating_add(1)]);
     edges.filter(|port| *port > 1)
-}
-
-/// Returns the lowest and the highest port of a printed condition.
-fn ends_of_ports(printed: &str) -> Option<(u16, u16)> {
-    let number = |text: &str| text.trim().parse::<u16>().ok();
-    let words: Vec<&str> = printed.split_ascii_whitespace().collect();
-    match *words.as_slice() {
-        ["=", value] => number(value).map(|port| (port, port)),
-        [low, "><", high] => Some((number(low)?.checked_add(1)?, number(high)?.checked_sub(1)?)),
-        ["<", value] => Some((1, number(value)?.checked_sub(1)?)),
-        ["<=", value] => Some((1, number(value)?)),
-        [">", value] => Some((number(value)?.checked_add(1)?, u16::MAX)),
-        [">=", value] => Some((number(value)?, u16::MAX)),
-        ["!=", _] | [_, "<>", _] => Some((1, u16::MAX)),
-        [range] => {
-            let (low, high) = range.split_once(':')?;
-            Some((number(low)?, number(high)?))
-        }
-        _ => None,
-    }
 }
 
 /// Moves an address of one network to the same offset in another one, as 1:1 NAT does.

@@ -238,14 +238,21 @@ pub struct FilterRule {
     pub statetype: Option<String>,
     /// The schedule outside of which pfSense does not load the rule.
     pub sched: Option<String>,
-    /// The gateway or gateway group the traffic is sent to.
-    pub gateway: Option<String>,
     pub caps: CapFields,
     /// What else limits or marks its traffic, as typed: element and value.
     pub conditions: Vec<(&'static str, String)>,
 }
 
+/// Reads a tracker as pf carries it: a number of 32 bits, not 0. pf prints 0100000101 as 100000101.
+pub fn parse_tracker(text: &str) -> Option<u32> {
+    text.trim().parse().ok().filter(|number| *number != 0)
+}
+
 impl FilterRule {
+    pub fn tracker_number(&self) -> Option<u32> {
+        parse_tracker(self.tracker.as_deref()?)
+    }
+
     /// Returns whether it lets in what it is about; pfSense reads a rule without a type as one that does.
     pub fn is_pass(&self) -> bool {
         matches!(self.kind.as_deref(), None | Some("" | "pass"))
@@ -254,26 +261,37 @@ impl FilterRule {
     pub fn is_block(&self) -> bool {
         matches!(self.kind.as_deref(), Some("block" | "reject"))
     }
+
+    /// Says why pfSense ignores caps on the rule (`filter.inc` of 2.7.2): a clause.
+    pub fn why_caps_are_ignored(&self) -> Option<String> {
+        let kind = self.kind.as_deref().unwrap_or_default();
+        let protocol = self.protocol.as_deref().filter(|text| !text.is_empty()).unwrap_or("any");
+        if !self.is_pass() {
+            return Some(format!(
+                "the filter rule's action is {kind}, and only rules that pass have caps"
+            ));
+        }
+        if !matches!(protocol, "tcp" | "tcp/udp") {
+            return Some(format!(
+                "the filter rule's protocol is {protocol}, and pfSense writes connection caps for TCP only"
+            ));
+        }
+        let keeps_none = self.statetype.as_deref() == Some("none");
+        keeps_none
+            .then(|| "the filter rule keeps no state, so there is nothing to count".to_owned())
+    }
 }
 
 /// The cap fields of a filter rule, as typed (pfSense 2.7.2 source, `filter.inc`): an empty element sets no
 /// cap, and the rate counts only when both of its halves are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapFields {
-    /// States of the rule.
-    pub max: Option<String>,
-    /// Sources of the rule.
-    pub max_src_nodes: Option<String>,
     /// Connections per source.
     pub max_src_conn: Option<String>,
-    /// States per source.
-    pub max_src_states: Option<String>,
     /// N of the rate.
     pub max_src_conn_rate: Option<String>,
     /// SECONDS of the rate.
     pub max_src_conn_rates: Option<String>,
-    /// Time-out of established states.
-    pub statetimeout: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -300,6 +318,16 @@ impl Configured {
     pub fn resolved_members(&self) -> Option<Vec<ipnet::IpNet>> {
         let text = self.alias.as_ref()?.address.as_deref();
         members_of_text(&self.aliases, text.unwrap_or_default())
+    }
+
+    /// Returns the configured filter rules with this tracker.
+    pub fn rules_of_tracker(&self, number: u32) -> impl Iterator<Item = &FilterRule> {
+        self.all_filter.iter().filter(move |rule| rule.tracker_number() == Some(number))
+    }
+
+    /// Returns the tracker of a rule that no other configured rule carries.
+    pub fn sole_tracker(&self, own: &FilterRule) -> Option<u32> {
+        own.tracker_number().filter(|number| self.rules_of_tracker(*number).count() == 1)
     }
 
     /// Returns the members of the service's alias, but for names, which only the firewall can resolve.

@@ -19,9 +19,9 @@ use crate::text::quoted;
 
 /// The elements of a filter rule that hold its caps, as they are written: connections, and the two halves of the rate.
 pub const CAP_KEYS: [&str; 3] = ["max-src-conn", "max-src-conn-rate", "max-src-conn-rates"];
-/// The longest rate period the rule editor takes, in seconds.
+/// The longest rate period the rule editor takes, in seconds: one beyond it would be lost at the next save in the GUI.
 const LONGEST_PERIOD: u32 = 255;
-/// pf keeps the rate times 1000 in 32 bits.
+/// pf keeps the rate times 1000 in 32 bits, and pfctl wants it below `PF_THRESHOLD_MAX`, which is 4,294,967.
 const MOST_CONNECTIONS: u32 = 4_294_966;
 
 /// Who changes what and when, and what new records are called.
@@ -429,17 +429,11 @@ impl Draft<'_> {
         }
         self.check_only_ours()?;
         self.check_inside_port()?;
-        let Some(pass) = self.rule("filter", self.filter) else {
+        let Some(pass) = self.pass() else {
             return refuse("there is no filter rule that could carry caps");
         };
-        if !matches!(pass.child_text("type"), None | Some("" | "pass")) {
-            return refuse("the filter rule does not pass traffic, so caps have no meaning on it");
-        }
-        if !matches!(pass.child_text("protocol"), Some("tcp" | "tcp/udp")) {
-            return refuse("the filter rule is not for TCP; pfSense ignores caps on others");
-        }
-        if pass.child_text("statetype") == Some("none") {
-            return refuse("the filter rule keeps no state; pfSense ignores caps on such");
+        if let Some(why) = pass.why_caps_are_ignored() {
+            return refuse(&why);
         }
         self.check_not_astray()?;
         self.check_caps_count()?;
@@ -517,18 +511,31 @@ impl Draft<'_> {
 }
 
 fn check_caps(connections: Option<u32>, rate: Option<Rate>) -> Result<(), EditRefusal> {
+    find_cap_fault(connections, rate)
+        .map_or(Ok(()), |clause| refuse_edit(RefusalCode::BadCaps, clause))
+}
+
+/// Says what is wrong with caps that pf does not load or pfSense's form does not accept: a clause.
+pub fn find_cap_fault(connections: Option<u32>, rate: Option<Rate>) -> Option<String> {
     if connections == Some(0) {
-        return refuse_edit(RefusalCode::BadCaps, "the cap on connections must be 1 or more");
+        return Some("a max-src-conn of 0 would be no cap at all; 1 is the least".to_owned());
     }
-    let bad = |rate: Rate| {
-        !(1..=MOST_CONNECTIONS).contains(&rate.connections)
-            || !(1..=LONGEST_PERIOD).contains(&rate.seconds)
-    };
-    if rate.is_some_and(bad) {
-        let clause = "the rate must be 1 or more connections within 1 to 255 seconds";
-        return refuse_edit(RefusalCode::BadCaps, clause);
+    let Rate { connections, seconds } = rate?;
+    if connections == 0 || seconds == 0 {
+        return Some(format!(
+            "a rate of {connections}/{seconds} does not work: both numbers count from 1"
+        ));
     }
-    Ok(())
+    if connections > MOST_CONNECTIONS {
+        return Some(format!(
+            "a rate of {connections} connections is more than pf loads; {MOST_CONNECTIONS} is the most"
+        ));
+    }
+    (seconds > LONGEST_PERIOD).then(|| {
+        format!(
+            "a rate over {seconds} seconds is longer than pfSense's form takes, and the next save in the GUI would fail; {LONGEST_PERIOD} is the most"
+        )
+    })
 }
 
 /// Sets a text, or removes the element; an empty and an absent one mean the same. Says whether it differed.

@@ -215,14 +215,12 @@ impl<'a> ManagedPair<'a> {
         service: &ReadRequest,
     ) -> Option<String> {
         let own = self.passes.first()?;
-        let number = |rule: &FilterRule| {
-            let digits = rule.tracker.as_deref().unwrap_or_default();
-            digits.parse::<u64>().unwrap_or(0)
-        };
+        let number = own.tracker_number();
         let all = configured.all_filter.iter();
-        let mut others =
-            all.filter(|rule| rule.index != own.index && number(rule) == number(own)).peekable();
-        if number(own) != 0 && others.peek().is_none() {
+        let mut others = all
+            .filter(|rule| rule.index != own.index && rule.tracker_number() == number)
+            .peekable();
+        if number.is_some() && others.peek().is_none() {
             return None;
         }
         let target = own.destination.address.as_deref().unwrap_or_default();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Placed, Records};
 use super::config::{ReadRequest, ranges_of_port};
-use super::configured::{Configured, FilterRule, NatRule};
+use super::configured::{Configured, FilterRule, NatRule, parse_tracker};
 use super::record::Element;
 use crate::domain::ratelimit;
 
@@ -189,10 +189,9 @@ impl RecordProof<'_> {
     /// Returns the patterns of pf's lines of a filter rule: by its tracker where that is its own, else also by target and
     /// port. pf prints the tracker as a number: 0100000101 is ridentifier 100000101.
     fn lines_of(&self, rule: &FilterRule) -> Vec<String> {
-        let number = tracker_number(rule.tracker.as_deref());
-        let by_tracker = match number {
-            0 => "/^(?!.* ridentifier [0-9])/".to_owned(),
-            number => format!("/ ridentifier {number}(?![0-9])/"),
+        let by_tracker = match rule.tracker_number() {
+            None => "/^(?!.* ridentifier [0-9])/".to_owned(),
+            Some(number) => format!("/ ridentifier {number}(?![0-9])/"),
         };
         if self.has_own_tracker(rule) {
             return vec![by_tracker];
@@ -206,15 +205,18 @@ impl RecordProof<'_> {
 
     /// Returns whether the tracker alone distinguishes this rule from all others that stay.
     fn has_own_tracker(&self, rule: &FilterRule) -> bool {
-        let number = tracker_number(rule.tracker.as_deref());
+        let Some(number) = rule.tracker_number() else {
+            return false;
+        };
         let swapped = [self.now.filter.as_ref(), self.was.filter.as_ref()];
         let is_swapped = |record: &Element| {
             let mut swapped = swapped.iter().flatten();
             swapped.any(|placed| placed.record.canonical_json() == record.canonical_json())
         };
         let all = self.configured.sections.list("filter", "rule").iter();
-        let mut bearers = all.filter(|rule| tracker_number(rule.child_text("tracker")) == number);
-        number != 0 && bearers.all(is_swapped)
+        let tracker = |rule: &Element| rule.child_text("tracker").and_then(parse_tracker);
+        let mut bearers = all.filter(|rule| tracker(rule) == Some(number));
+        bearers.all(is_swapped)
     }
 
     /// Returns the pattern of a field's ports as pf prints them, each number and range in a rule of its own: of those that
@@ -329,10 +331,6 @@ impl RecordProof<'_> {
             });
         }
     }
-}
-
-fn tracker_number(tracker: Option<&str>) -> u64 {
-    tracker.unwrap_or_default().trim().parse().unwrap_or(0)
 }
 
 /// Returns the pattern of a line that does not carry the caps that pfSense makes of the record, or others too.

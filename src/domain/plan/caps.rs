@@ -1,26 +1,21 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
 use super::armed::{nothing_to_open, refuse_crossing};
-use super::exposure::{ChangeOptions, PlanBasis, not_recorded, ready_pair};
+use super::exposure::{ChangeOptions, PlanBasis, draft_change, not_recorded, ready_pair};
 use super::opening::state_of_caps;
 use super::{
-    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
-    named,
+    Confirm, Difference, Planned, Refusal, RefusalKind, Risk, Undo, as_sentence, counted, named,
 };
 use crate::domain::exposure::differences::lower_limit;
-use crate::domain::pf::rule::Rate;
-use crate::domain::pfsense::change::ConfigurationEdit;
+use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::pfsense::deciding::find_rule_before;
+use crate::domain::pfsense::edit::find_cap_fault;
 use crate::domain::ratelimit::{self, Caps, Preset};
 use crate::domain::virusprot::expiry::Expiry;
 use crate::text::quoted;
 
-/// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).
-const MOST_CONNECTIONS: u32 = u32::MAX / 1_000;
-/// pfSense's form takes no longer one; a value beyond it would be lost at the next save in the GUI.
-const MOST_SECONDS: u32 = 255;
 /// A cap above this never bites: no source holds as many states.
 const NEVER_BITES: u32 = 100_000;
 
@@ -44,29 +39,8 @@ pub struct WantedCaps {
 
 /// Refuses values that pf does not load or pfSense's form does not accept.
 pub fn check_caps(caps: Caps) -> Result<(), Refusal> {
-    let refuse = |message: String| Err(Refusal::new(RefusalKind::Usage, message));
-    if caps.max_src_conn == Some(0) {
-        return refuse("max-src-conn 0 would be no cap at all; 1 is the least.".to_owned());
-    }
-    let Some(Rate { connections, seconds }) = caps.rate else {
-        return Ok(());
-    };
-    if connections == 0 || seconds == 0 {
-        return refuse(format!(
-            "A rate of {connections}/{seconds} does not work: both numbers count from 1."
-        ));
-    }
-    if connections > MOST_CONNECTIONS {
-        return refuse(format!(
-            "pf does not load a rate of {connections} connections; {MOST_CONNECTIONS} is the most."
-        ));
-    }
-    if seconds > MOST_SECONDS {
-        return refuse(format!(
-            "pfSense's form takes rates over at most {MOST_SECONDS} seconds, not {seconds}: the next save in the GUI would fail."
-        ));
-    }
-    Ok(())
+    find_cap_fault(caps.max_src_conn, caps.rate)
+        .map_or(Ok(()), |clause| Err(Refusal::new(RefusalKind::Usage, as_sentence(&clause))))
 }
 
 pub fn plan_caps(
@@ -90,7 +64,11 @@ pub fn plan_caps(
         )
         .hint("See what is there: `kmsctl expose show`"));
     };
-    check_caps_apply(filter)?;
+    if let Some(why) = filter.why_caps_are_ignored() {
+        let message = format!("Caps cannot work here: {why}.");
+        return Err(Refusal::new(RefusalKind::Impossible, message)
+            .hint("Make the rule what the configuration says: `kmsctl expose apply`"));
+    }
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
     let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
@@ -103,70 +81,27 @@ pub fn plan_caps(
         return nothing_to_open(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
-    let mut differences = caps_differences(now, wanted.caps);
+    let Caps { max_src_conn, rate } = wanted.caps;
+    let change = ConfigurationEdit::Caps { max_src_conn, rate };
+    let title = |_: &Swap| format!("Set the caps per source to {}{name}.", wanted.caps);
+    let (mut draft, _) = draft_change(present, terms, change, title)?;
     let unlike = loaded_differences(present, Some(filter), wanted.caps);
-    let undo = if now == wanted.caps {
+    draft.undo = if now == wanted.caps {
         not_recorded(present)
     } else if unlike.is_empty() {
         Undo::Command("puts the caps back that were there".to_owned())
     } else {
         Undo::Command(format!("puts {now} back, as config.xml says; what pf runs now is not in it"))
     };
-    differences.extend(unlike);
-    differences.extend(turned_exposure(present, filter, wanted.caps));
-    Ok(Draft {
-        what: format!("Set the caps per source to {}{name}.", wanted.caps),
-        differences,
-        checks: caps_checks(filter, wanted.caps),
-        undo,
-        risks: caps_risks(present, filter, wanted.caps, terms),
-        confirm: if wanted.caps.is_empty() {
-            Confirm::Word("uncapped".to_owned())
-        } else {
-            Confirm::YesNo
-        },
-        seen: super::exposure::seen_configuration(present),
-        operation: Operation::Configuration {
-            change: ConfigurationEdit::Caps {
-                max_src_conn: wanted.caps.max_src_conn,
-                rate: wanted.caps.rate,
-            },
-            with_pending: terms.with_pending,
-            end_connections: false,
-        },
-        reverts_after: terms.reverts_after,
-        undoes: None,
+    draft.differences = caps_differences(now, wanted.caps);
+    draft.differences.extend(unlike);
+    draft.differences.extend(turned_exposure(present, filter, wanted.caps));
+    draft.checks = caps_checks(filter, wanted.caps);
+    draft.risks = caps_risks(present, filter, wanted.caps, terms);
+    if wanted.caps.is_empty() {
+        draft.confirm = Confirm::Word("uncapped".to_owned());
     }
-    .into())
-}
-
-/// Refuses rules on which pfSense ignores caps (pfSense 2.7.2 source, `filter.inc`), with the reason.
-fn check_caps_apply(filter: &FilterRule) -> Result<(), Refusal> {
-    let refuse = |why: String| {
-        Err(Refusal::new(RefusalKind::Impossible, format!("Caps cannot work here: {why}."))
-            .hint("Make the rule what the configuration says: `kmsctl expose apply`"))
-    };
-    match filter.kind.as_deref() {
-        None | Some("" | "pass") => {}
-        Some(kind) => {
-            return refuse(format!(
-                "the filter rule's action is {kind}, and only rules that pass have caps"
-            ));
-        }
-    }
-    match filter.protocol.as_deref() {
-        Some("tcp" | "tcp/udp") => {}
-        other => {
-            let protocol = other.filter(|text| !text.is_empty()).unwrap_or("any");
-            return refuse(format!(
-                "the filter rule's protocol is {protocol}, and pfSense writes connection caps for TCP only"
-            ));
-        }
-    }
-    if filter.statetype.as_deref() == Some("none") {
-        return refuse("the filter rule keeps no state, so there is nothing to count".to_owned());
-    }
-    Ok(())
+    Ok(draft.into())
 }
 
 /// A lone half of the rate counts as no rate and must still go: alone it makes the ruleset fail to load.

@@ -76,12 +76,7 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
             }
         }
         (Operation::StatesKill { clients, .. }, Ground::States(live, labels)) => {
-            let choice = if clients.is_empty() {
-                StatesChoice::All
-            } else {
-                StatesChoice::Clients(clients.clone())
-            };
-            plan_kill(&live, labels, &choice)
+            plan_kill(&live, labels, &StatesChoice::of_clients(clients))
         }
         (Operation::Configuration { .. }, Ground::Configuration(present, presets)) => {
             check_revert(draft)?;

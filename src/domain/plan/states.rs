@@ -16,7 +16,7 @@ use crate::domain::connections::{self, Half};
 use crate::domain::exposure::matching::is_service;
 use crate::domain::pf::rule::{Direction, Rule};
 use crate::domain::pf::state::State;
-use crate::domain::pfsense::configured::{Configured, FilterRule};
+use crate::domain::pfsense::configured::Configured;
 use crate::domain::service::Service;
 
 /// Most states that are ended one by one: each costs a process on the firewall.
@@ -239,12 +239,9 @@ pub fn rule_labels(
         return Vec::new();
     };
     let ours = rules.iter().filter(|rule| rule.tracker() == Some(tracker));
-    let bears = |rule: &&FilterRule| {
-        rule.tracker.as_deref().and_then(|text| text.trim().parse().ok()) == Some(tracker)
-    };
-    let bearers =
-        configured.map_or(0, |configured| configured.all_filter.iter().filter(bears).count());
-    if bearers > 1 || !ours.clone().all(|rule| makes_only_service_states(rule, service)) {
+    let is_shared =
+        configured.is_some_and(|configured| configured.rules_of_tracker(tracker).count() > 1);
+    if is_shared || !ours.clone().all(|rule| makes_only_service_states(rule, service)) {
         return Vec::new();
     }
     let names = [format!("id:{tracker}"), format!("id={tracker}")];

@@ -406,25 +406,35 @@ pub fn block(
         risks.push(Risk::new("blocked-already", already));
     }
     risks.extend(people_kept_out(&new, around));
-    let facts = new.iter().map(|address| (address.to_string(), "nothing".to_owned()));
-    Ok(Draft {
-        what: blocking_sentence(&new, "", table),
-        differences: vec![Difference::new("blocked", entries.len(), entries.len() + new.len())],
+    let what = blocking_sentence(&new, "", table);
+    let new = new.into_iter().map(|address| PlannedEntry { address, since: None }).collect();
+    Ok(draft_blocking(what, new, entries.len(), risks, table).into())
+}
+
+/// Drafts the adding of entries to the table, which holds `count` of them now.
+pub(super) fn draft_blocking(
+    what: String,
+    new: Vec<PlannedEntry>,
+    count: usize,
+    risks: Vec<Risk>,
+    table: &TableName,
+) -> Draft {
+    let facts = new.iter().map(|entry| (entry.address.to_string(), "nothing".to_owned()));
+    Draft {
+        what,
+        differences: vec![Difference::new("blocked", count, count + new.len())],
         checks: vec![format!(
-            "{name} exists before anything is added, and holds it afterwards, read back from pf."
+            "{} exists before anything is added, and holds it afterwards, read back from pf.",
+            table.as_str()
         )],
         undo: Undo::Command("frees again what was blocked".to_owned()),
         risks,
         confirm: Confirm::YesNo,
         seen: Seen::of(facts.collect()),
-        operation: Operation::TableAdd {
-            table: table.clone(),
-            entries: new.into_iter().map(|address| PlannedEntry { address, since: None }).collect(),
-        },
+        operation: Operation::TableAdd { table: table.clone(), entries: new },
         reverts_after: None,
         undoes: None,
     }
-    .into())
 }
 
 /// Names customers and vantages among what is blocked: each may be meant, and is seldom known to the one who types.

@@ -9,10 +9,10 @@ use super::armed::too_late;
 use super::effect::record_differences;
 use super::exposure::{ChangeOptions, PlanBasis, check_loadable, planned_swap};
 use super::opening::name_opened;
-use super::table::{blocking_sentence, freeing_sentence};
+use super::table::{blocking_sentence, draft_blocking, freeing_sentence};
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
-    Risk, Seen, Undo,
+    Risk, Undo,
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
@@ -222,33 +222,17 @@ fn put_back(
             "Nothing to do: what was freed is in {name} again already."
         ));
     }
-    let facts = rest.iter().map(|entry| (entry.address.to_string(), "nothing".to_owned()));
-    Draft {
-        what: blocking_sentence(rest.iter().map(|entry| &entry.address), AGAIN, table),
-        differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
-        checks: vec![format!(
-            "{name} exists before anything is added, and holds it afterwards, read back from pf."
-        )],
-        undo: Undo::Command("frees again what was blocked".to_owned()),
-        risks,
-        confirm: Confirm::YesNo,
-        seen: Seen::of(facts.collect()),
-        operation: Operation::TableAdd { table: table.clone(), entries: rest },
-        reverts_after: None,
-        undoes: None,
-    }
-    .into()
+    let what = blocking_sentence(rest.iter().map(|entry| &entry.address), AGAIN, table);
+    draft_blocking(what, rest, now.len(), risks, table).into()
 }
 
 /// Returns the fingerprint of the records in whose place those before a change would be put back. What stands beside them,
 /// a copy or a second filter rule, does not count.
 fn present_fingerprint(
-    outcome: &ChangeOutcome,
+    change: &ConfigurationEdit,
     present: &PlanBasis<'_>,
 ) -> Result<String, Refusal> {
-    let records = Box::new(outcome.before.clone());
-    let back = ConfigurationEdit::PutBack { records, alias: false };
-    planned_swap(present, &back).map(|swap| swap.before.fingerprint())
+    planned_swap(present, change).map(|swap| swap.before.fingerprint())
 }
 
 /// Plans to put the records back, if they still are what the change made of them.
@@ -261,7 +245,16 @@ fn put_records_back(
     let id = entry.plan.id.as_str();
     // Duplicates and rules that others share are no obstacle: the records say which rules are meant.
     check_loadable(present, terms)?;
-    let now = present_fingerprint(recorded, present)?;
+    let alias = matches!(
+        &entry.plan.change.operation,
+        Operation::Configuration {
+            change: ConfigurationEdit::Build { alias: true, .. }
+                | ConfigurationEdit::PutBack { alias: true, .. },
+            ..
+        }
+    );
+    let back = ConfigurationEdit::PutBack { records: Box::new(recorded.before.clone()), alias };
+    let now = present_fingerprint(&back, present)?;
     if now == recorded.before.fingerprint() {
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: the rules are what they were before {id} already."
@@ -280,14 +273,6 @@ fn put_records_back(
     if !written.iter().all(|written| shown.contains(written)) {
         return Err(refuse_other_words(&entry.plan.id));
     }
-    let alias = matches!(
-        &entry.plan.change.operation,
-        Operation::Configuration {
-            change: ConfigurationEdit::Build { alias: true, .. }
-                | ConfigurationEdit::PutBack { alias: true, .. },
-            ..
-        }
-    );
     let mut differences = record_differences(&outcome.after, &outcome.before);
     let turned = entry.plan.change.turns_exposure();
     differences.extend(
@@ -305,7 +290,7 @@ fn put_records_back(
         confirm: Confirm::YesNo,
         seen: super::exposure::seen_configuration(present),
         operation: Operation::Configuration {
-            change: ConfigurationEdit::PutBack { records: Box::new(outcome.before.clone()), alias },
+            change: back,
             with_pending: terms.with_pending,
             end_connections: false,
         },
@@ -415,7 +400,9 @@ fn check_stands(
         return refuse(format!("There is nothing to keep: {id} ended as {}.", entry.ending_word()));
     }
     let moved = outcome.is_some_and(|outcome| {
-        present_fingerprint(outcome, present).ok() != Some(outcome.after.fingerprint())
+        let records = Box::new(outcome.before.clone());
+        let back = ConfigurationEdit::PutBack { records, alias: false };
+        present_fingerprint(&back, present).ok() != Some(outcome.after.fingerprint())
     });
     if moved {
         return refuse(format!(

@@ -213,7 +213,7 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
 fn not_open(exposure: &Exposure) -> Vec<Finding> {
     let mut faults = match exposure.state {
         State::Open => Vec::new(),
-        _ if exposure.nat.configured.is_none() && exposure.state != State::Open => {
+        _ if exposure.nat.configured.is_none() => {
             vec![state_fault(exposure, UNREAD)]
         }
         State::Uncapped if exposure.elsewhere.loaded => vec![state_fault(exposure, LEAD)],

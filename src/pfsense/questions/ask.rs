@@ -119,14 +119,7 @@ pub(super) fn question_command(
         Question::Armed => plain(&["/bin/ls", "-1", "/etc/cron.d"]),
         Question::Dispensable(question) => question_command(question, service, paths, agent_nonce),
         Question::Configured => {
-            let request = ReadRequest {
-                alias: service.alias.clone(),
-                address: service.address,
-                port: service.port,
-                interface: service.interface.clone(),
-                table: service.table.clone(),
-            };
-            agent::read_command(&request, &paths.php, agent_nonce)
+            agent::read_command(&ReadRequest::from(service), &paths.php, agent_nonce)
         }
     }
 }

@@ -103,15 +103,10 @@ fn nat_rule() -> NatRule {
 }
 
 fn configured_rule() -> FilterRule {
-    let empty = || Some(String::new());
     let caps = CapFields {
-        max: empty(),
-        max_src_nodes: empty(),
         max_src_conn: Some("50".to_owned()),
-        max_src_states: empty(),
         max_src_conn_rate: Some("10".to_owned()),
         max_src_conn_rates: Some("60".to_owned()),
-        statetimeout: empty(),
     };
     FilterRule {
         index: 3,

@@ -2,7 +2,7 @@
 //!
 //! pfSense writes it without interface, protocol or port, before every rule of a user; anything else is a user's.
 
-use super::super::matching::{Certainty, endpoint_includes, table_name};
+use super::super::matching::{Truth, endpoint_includes, table_name};
 use super::{Path, Query, looks_at};
 use crate::domain::pf::rule::{Action, Direction, Rule};
 
@@ -29,7 +29,7 @@ impl<'a> Path<'a> {
             rule.action == Action::Pass
                 && rule.quick
                 && looks_at(rule, query)
-                && endpoint_includes(&rule.to, query.service) != Certainty::No
+                && endpoint_includes(&rule.to, query.service) != Truth::No
         };
         let first_pass = filter.iter().find(passes);
         let faults: Vec<String> =

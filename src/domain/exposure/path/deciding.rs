@@ -2,7 +2,7 @@
 //!
 //! pf takes the first `quick` match, or else the last match; where nothing matches it passes (pf.conf(5)).
 
-use super::super::matching::{Certainty, Sources, endpoint_includes, from_anywhere, rule_sources};
+use super::super::matching::{Sources, Truth, endpoint_includes, from_anywhere, rule_sources};
 use super::{Path, Query, looks_at};
 use crate::domain::pf::rule::{Action, Rule};
 
@@ -30,11 +30,11 @@ impl<'a> RuleVerdict<'a> {
                 _ => continue,
             };
             match (endpoint_includes(&rule.to, query.service), rule_sources(rule)) {
-                (Certainty::No, _) | (_, Sources::None) => {}
+                (Truth::No, _) | (_, Sources::None) => {}
                 // A pass for all but some lets the outside in; a block of all but some still lets some in.
-                (Certainty::Yes, Sources::All) => verdict.decide(rule),
-                (Certainty::Yes, Sources::Most) if pass => verdict.decide(rule),
-                (Certainty::Yes, Sources::Most) if rule.quick => {
+                (Truth::Yes, Sources::All) => verdict.decide(rule),
+                (Truth::Yes, Sources::Most) if pass => verdict.decide(rule),
+                (Truth::Yes, Sources::Most) if rule.quick => {
                     verdict.blocked = verdict.blocked.or(Some(rule));
                 }
                 _ if pass => verdict.some.push(rule),

@@ -2,7 +2,7 @@
 //! A misspelt alias looks like this, and so does the time before the exposure was moved to an alias of its own.
 
 use super::super::matching::{
-    Certainty, On, Sources, looks_at_device, rule_sources, same_place, table_name,
+    On, Sources, Truth, looks_at_device, rule_sources, same_place, table_name,
 };
 use super::Query;
 use super::deciding::RuleVerdict;
@@ -28,7 +28,7 @@ impl<'a> OtherRedirection<'a> {
             let place = own.as_ref().map(|own| same_place(&rule.to, own, query.outside));
             redirects_port(rule, query.service)
                 && looks_at_device(rule, query.device) == On::Device
-                && place != Some(Certainty::No)
+                && place != Some(Truth::No)
         };
         let is_redirection = |rule: &&Rule| matches!(rule.action, Action::Rdr { .. });
         let mut here = nat.iter().filter(is_here);

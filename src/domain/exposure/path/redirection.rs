@@ -2,8 +2,8 @@
 //! meets another one first.
 
 use super::super::matching::{
-    Certainty, On, Sources, from_anywhere, looks_at_device, port_included, rule_sources,
-    same_place, sees_inbound_tcp, target_is_service,
+    On, Sources, Truth, from_anywhere, looks_at_device, port_included, rule_sources, same_place,
+    sees_inbound_tcp, target_is_service,
 };
 use super::{Path, Query};
 use crate::domain::pf::rule::{Action, Rule};
@@ -50,7 +50,7 @@ impl<'a> Path<'a> {
         for rule in before {
             let place = same_place(&rule.to, &own.to, query.outside);
             let who = rule_sources(rule);
-            if place == Certainty::No || matches!(who, Sources::Some | Sources::None) {
+            if place == Truth::No || matches!(who, Sources::Some | Sources::None) {
                 continue;
             }
             let code = if matches!(rule.action, Action::Rdr { .. }) {
@@ -58,10 +58,10 @@ impl<'a> Path<'a> {
             } else {
                 "no-rdr-exception"
             };
-            let takes = (place, who) == (Certainty::Yes, Sources::All);
+            let takes = (place, who) == (Truth::Yes, Sources::All);
             let how = match (place, who) {
                 _ if takes => format!("Connections to port {port}"),
-                (Certainty::Yes, _) => format!("Most connections to port {port}"),
+                (Truth::Yes, _) => format!("Most connections to port {port}"),
                 // What the interface's own addresses are is not in the rules.
                 _ => format!("Connections to port {port} may"),
             };

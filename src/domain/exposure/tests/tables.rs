@@ -260,13 +260,26 @@ fn every_address_of_the_alias_is_the_service() {
 
 #[test]
 fn a_tracker_that_is_no_number_of_pf_is_found_by_its_way() {
-    for tracker in ["17630000041234", "4294967296", "abc", " "] {
+    for tracker in ["17630000041234", "4294967296", "abc", " ", "0"] {
         let exposure = judged(|configured, filter, _| {
             with_networks(configured);
             configured.filter[0].tracker = text(tracker);
             filter[2].ridentifier = Some(7);
         });
         assert_eq!(codes(&exposure), ["in-force", "no-tracker"], "{tracker}");
+    }
+}
+
+/// Of a tracker with blanks pf is asked as well as of one without.
+#[test]
+fn a_tracker_with_blanks_distinguishes() {
+    for tracker in ["1763000004", " 1763000004 ", "01763000004"] {
+        let mut configured = configured();
+        configured.filter[0].tracker = text(tracker);
+        configured.all_filter.clone_from(&configured.filter);
+        let pair = ManagedPair::of_service(&configured, &service());
+        let request = ReadRequest::from(&service());
+        assert_eq!(pair.find_indistinct_pass(&configured, &request), None, "{tracker}");
     }
 }
 

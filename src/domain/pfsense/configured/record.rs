@@ -46,15 +46,10 @@ impl FilterRule {
             association: owned_text(rule, "associated-rule-id"),
             statetype: owned_text(rule, "statetype"),
             sched: owned_text(rule, "sched"),
-            gateway: owned_text(rule, "gateway"),
             caps: CapFields {
-                max: owned_text(rule, "max"),
-                max_src_nodes: owned_text(rule, "max-src-nodes"),
                 max_src_conn: owned_text(rule, CAP_KEYS[0]),
-                max_src_states: owned_text(rule, "max-src-states"),
                 max_src_conn_rate: owned_text(rule, CAP_KEYS[1]),
                 max_src_conn_rates: owned_text(rule, CAP_KEYS[2]),
-                statetimeout: owned_text(rule, "statetimeout"),
             },
             conditions: conditions(rule),
         }
