@@ -1,5 +1,6 @@
 //! Which code answers which command.
 
+use super::tree::nearest_command;
 use super::{Cli, Command, util};
 use crate::app::Context;
 use crate::commands::{
@@ -36,7 +37,7 @@ async fn run_here(context: &Context, cli: &Cli) -> Result<()> {
         Command::Notifier(arguments) => notifier::run_notifier_group(context, arguments).await,
         Command::Ratelimit(arguments) => ratelimit::run_ratelimit(context, arguments).await,
         Command::Rule(arguments) => rule::run_rule(context, arguments).await,
-        Command::Runbook(arguments) => runbook::run_runbook(context, arguments),
+        Command::Runbook(arguments) => runbook::run_runbook(context, arguments, nearest_command),
         Command::States(arguments) => states::run_states(context, arguments).await,
         Command::Status(arguments) => status::run_status(context, arguments).await,
         Command::Undo(arguments) => {

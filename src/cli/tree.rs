@@ -95,9 +95,12 @@ pub fn nearest_command(word: &str) -> Option<String> {
     collect_paths(&command_tree(), "", &mut paths);
     let score = |path: &String| {
         let last = path.rsplit(' ').next().unwrap_or_default();
+        let synonyms = SYNONYMS.iter().filter(|(command, _)| command == path);
+        let names = [path.as_str(), last].into_iter().chain(synonyms.map(|(_, word)| *word));
+        let likeness = names.map(|name| strsim::jaro_winkler(word, name)).fold(0.0, f64::max);
         // A command of the top goes before one below it with the same name.
         let depth = u32::try_from(path.matches(' ').count()).unwrap_or(u32::MAX);
-        strsim::jaro_winkler(word, last) - f64::from(depth) / 1000.0
+        likeness - f64::from(depth) / 1000.0
     };
     nearest_word(paths, 0.8, score)
 }
@@ -181,6 +184,9 @@ mod tests {
             ("tighten", "ratelimit tighten"),
             ("flush", "virusprot flush"),
             ("docter", "doctor"),
+            ("close", "expose revoke"),
+            ("unban", "virusprot delete"),
+            ("states kill", "states kill"),
         ] {
             assert_eq!(nearest_command(typed).as_deref(), Some(meant), "{typed}");
         }

@@ -9,19 +9,22 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::history::open_sentence;
+use super::log_side::KmsActivity;
 use super::verify;
 use super::verify::{known_beside, known_fact};
+use super::virusprot::assess_table;
 use crate::app::{Context, require_answer, work_or_interrupt};
 use crate::change;
 use crate::change::ChangeFlags;
 use crate::clock::Clock;
+use crate::domain::exposure::Exposure;
 use crate::domain::plan;
 use crate::domain::reachability::doctor;
 use crate::domain::reachability::doctor::Facts;
 use crate::domain::reachability::doctor::Login;
 use crate::domain::reachability::finding::{CheckResult, Finding, count_findings};
 use crate::domain::reachability::path;
-use crate::domain::reachability::path::{Evidence, Known, Resolution};
+use crate::domain::reachability::path::{Evidence, Known, Resolution, Trouble};
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
@@ -54,7 +57,9 @@ impl Args {
 }
 
 const QUESTIONS: &[Question] = &[
+    Question::Client,
     Question::Interfaces,
+    Question::Gateway,
     Question::Crontab,
     Question::Table,
     Question::Rules,
@@ -106,6 +111,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
             doctor::overdue(reading.configured.as_ref().ok()?, reading.clock.now)
         }),
     );
+    findings.extend(of_table(context, &visit, &cluster.heard));
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
     findings.extend(cluster.findings);
     findings.push(journal_finding(context));
@@ -274,18 +280,33 @@ fn key_type(path: &std::path::Path) -> Option<String> {
 }
 
 fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
-    let service = &context.settings.service;
     let reading = match &visit.reading {
         Ok(reading) => reading,
-        Err(trouble) => return doctor::judge(&Facts::unseen(service, trouble)),
+        Err(trouble) => {
+            return doctor::judge(&Facts::unseen(&context.settings.service, trouble));
+        }
     };
     let exposure = context.situation(reading).exposure();
+    let exposure = exposure.map_err(|failure| verify::unseen_exposure(reading, &failure));
     let facts = Facts {
-        service,
         clock_offset: Ok(visit.clock_offset),
         round_trip: Ok(visit.round_trip),
+        ..firewall_facts(context, reading, exposure)
+    };
+    doctor::judge(&facts)
+}
+
+/// Collects what a reading says of the firewall; how long it took is not known from it.
+pub(super) fn firewall_facts<'a>(
+    context: &'a Context,
+    reading: &'a Reading,
+    exposure: Known<&'a Exposure>,
+) -> Facts<'a> {
+    let service = &context.settings.service;
+    let unasked = Trouble::new("it is not looked at here");
+    Facts {
         configured: known_beside(&reading.configured, "php"),
-        exposure: exposure.map_err(|failure| verify::unseen_exposure(reading, &failure)),
+        exposure,
         info: known_beside(&reading.info, "pf"),
         limits: known_beside(&reading.limits, "pf"),
         entries: verify::count_entries(reading),
@@ -298,8 +319,15 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         free_space: known_fact(&reading.free_space).copied(),
         carp: &reading.carp,
         armed: known_beside(&reading.armed, "php").map(Vec::as_slice),
-    };
-    doctor::judge(&facts)
+        ..Facts::unseen(service, &unasked)
+    }
+}
+
+/// What is wrong with who is blocked; that the table was not read is a check of its own.
+fn of_table(context: &Context, visit: &Visit, heard: &KmsActivity) -> Vec<Finding> {
+    let reading = visit.reading.as_ref().ok();
+    let table = reading.and_then(|reading| assess_table(context, reading, heard, &mut vec![]).ok());
+    table.map_or_else(Vec::new, |table| doctor::blocked_findings(&table.entries))
 }
 
 /// Those hops of the path that are assumptions; whether the server answers is `verify`'s question.

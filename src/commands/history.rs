@@ -67,7 +67,19 @@ pub async fn run_history(context: &Context, arguments: &Args) -> Result<()> {
     }
     let mut entries = report::last_entries(context, arguments.limit)?;
     let mut warnings = Vec::new();
-    let reading = if arguments.local { None } else { firewalls_own(context, &mut warnings).await };
+    let asked =
+        if arguments.local { None } else { Some(context.read(&[Question::Configured]).await) };
+    let unread = asked.as_ref().and_then(unread_history);
+    let reading = match asked {
+        Some(Err(failure)) if failure.kind == FailureKind::Interrupted => return Err(failure),
+        Some(Err(failure)) => {
+            let known = "Changes made from elsewhere, and what is armed: unknown.";
+            warnings.push(Warning::new("fact-missing", format!("{known} {}", failure.message)));
+            None
+        }
+        Some(Ok(reading)) => Some(reading),
+        None => None,
+    };
     if let Some(reading) = &reading {
         match change::note_expired(context, reading) {
             Ok(true) => entries = report::last_entries(context, arguments.limit)?,
@@ -76,24 +88,22 @@ pub async fn run_history(context: &Context, arguments: &Args) -> Result<()> {
         }
     }
     let view = list::history_view(context, &entries, reading.as_ref(), arguments.limit, warnings)?;
-    context.terminal.show(&view)
+    context.terminal.show(&view)?;
+    unread.map_or(Ok(()), Err)
 }
 
-/// Asks the firewall; without it the list is shorter, and says so.
-async fn firewalls_own(context: &Context, warnings: &mut Vec<Warning>) -> Option<Reading> {
-    match context.read(&[Question::Configured]).await {
-        Ok(reading) => Some(reading),
-        Err(failure) => {
-            warnings.push(Warning::new(
-                "fact-missing",
-                format!(
-                    "Changes made from elsewhere, and what is armed: unknown. {}",
-                    failure.message
-                ),
-            ));
-            None
+/// Says that the firewall's own history is missing from the list: it was not reached, or config.xml was not read.
+fn unread_history(asked: &Result<Reading>) -> Option<Failure> {
+    let (kind, hints) = match asked {
+        Err(failure) => (failure.kind, failure.hints.clone()),
+        Ok(reading) => {
+            let error = reading.configured.as_ref().err()?;
+            (FailureKind::Inconclusive, Failure::from(error).hints)
         }
-    }
+    };
+    let failure = Failure::new(kind, "The firewall's own history was not read.");
+    let failure = hints.into_iter().fold(failure, Failure::hint);
+    Some(failure.hint("This machine's alone: `kmsctl history --local`"))
 }
 
 #[derive(Clone, Debug, Serialize)]

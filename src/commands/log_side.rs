@@ -47,19 +47,23 @@ pub async fn fetch_kms_activity(context: &Context) -> KmsActivity {
             Err(crate::domain::reachability::path::Trouble::new(why))
         }
     };
-    match pods {
-        Ok(pods) if pods.is_empty() => KmsActivity::failed("there is no pod"),
-        Ok(pods) => KmsActivity {
-            side: Some(LogSide::of(&pods, context.clock.now())),
-            clients: activated_clients(
-                pods.iter().filter_map(|pod| pod.log.as_ref().ok()).flatten(),
-            ),
-        },
-        Err(trouble) => KmsActivity::failed(&trouble.why),
-    }
+    KmsActivity::of_pods(&pods, context.clock.now())
 }
 
 impl KmsActivity {
+    pub fn of_pods(pods: &Known<Vec<PodEvidence>>, now: Timestamp) -> Self {
+        match pods {
+            Ok(pods) if pods.is_empty() => Self::failed("there is no pod"),
+            Ok(pods) => Self {
+                side: Some(LogSide::of(pods, now)),
+                clients: activated_clients(
+                    pods.iter().filter_map(|pod| pod.log.as_ref().ok()).flatten(),
+                ),
+            },
+            Err(trouble) => Self::failed(&trouble.why),
+        }
+    }
+
     pub fn from_file(clients: &BTreeMap<IpAddr, Timestamp>) -> Self {
         Self { side: Some(LogSide::default()), clients: clients.clone() }
     }

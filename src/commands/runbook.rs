@@ -2,12 +2,14 @@
 //! pipe, with an index by what one sees.
 
 use clap::Args as ClapArgs;
+use clap::builder::{PossibleValue, TypedValueParser};
 use serde::Serialize;
 
 use crate::app::Context;
 use crate::error::{Failure, Result};
 use crate::terminal::human::text_column;
 use crate::terminal::{Mode, View, render_markdown};
+use crate::text::quoted;
 
 pub const RUNBOOKS: &[(&str, &str)] = &[
     ("contexts", include_str!("../../runbooks/contexts.md")),
@@ -47,10 +49,35 @@ const SYMPTOMS: &[(&str, &str)] = &[
 /// Arguments of `kmsctl runbook`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Which one; without a name they are listed
-    #[arg(value_parser = RUNBOOKS.iter().map(|(name, _)| *name).collect::<Vec<_>>())]
-    name: Option<String>,
+    /// Which one, or the command that it is about; without a name they are listed
+    #[arg(value_parser = RunbookName)]
+    name: Vec<String>,
 }
+
+/// Any words: the names are no more than proposals.
+#[derive(Clone)]
+struct RunbookName;
+
+impl TypedValueParser for RunbookName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> std::result::Result<String, clap::Error> {
+        clap::builder::StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(RUNBOOKS.iter().map(|(name, _)| PossibleValue::new(*name))))
+    }
+}
+
+/// Commands that stand in the runbook of another.
+const BESIDE: &[(&str, &str)] =
+    &[("apply", "history"), ("config", "contexts"), ("keep", "history"), ("undo", "history")];
 
 #[derive(Serialize)]
 struct Runbook<'a> {
@@ -64,15 +91,31 @@ fn runbook_title(text: &'static str) -> &'static str {
     text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
 }
 
-/// Runs `kmsctl runbook`.
-pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
-    let Some(wanted) = &arguments.name else {
+/// Runs `kmsctl runbook`; `nearest_command` finds the command that a word most likely means.
+pub fn run_runbook(
+    context: &Context,
+    arguments: &Args,
+    nearest_command: impl Fn(&str) -> Option<String>,
+) -> Result<()> {
+    if arguments.name.is_empty() {
         return show_index(context);
-    };
-    let Some((name, text)) = RUNBOOKS.iter().find(|(name, _)| name == wanted) else {
-        return Err(Failure::usage(format!("There is no runbook `{wanted}`.")));
-    };
+    }
     let terminal = context.terminal;
+    let wanted = arguments.name.join(" ");
+    let find = |wanted: &str| RUNBOOKS.iter().find(|(name, _)| *name == wanted);
+    let of_command = || {
+        let command = nearest_command(&wanted)?;
+        let first = command.split(' ').next().unwrap_or_default();
+        let beside = BESIDE.iter().find(|(command, _)| *command == first);
+        let found = find(beside.map_or(first, |(_, name)| name))?;
+        terminal.say(&format!("The runbook `{}` is about `kmsctl {command}`.", found.0));
+        Some(found)
+    };
+    let Some((name, text)) = find(&wanted).or_else(of_command) else {
+        let names = RUNBOOKS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let failure = Failure::usage(format!("There is no runbook {}.", quoted(&wanted)));
+        return Err(failure.hint(format!("There are {names}; for what: `kmsctl runbook`")));
+    };
     if let (Mode::Table, Some(width)) = (terminal.mode, terminal.width) {
         let page = render_markdown(text, width, terminal.colors());
         return terminal.write_page(&page, false);

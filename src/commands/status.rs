@@ -15,6 +15,8 @@ use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
+use crate::domain::pf::rule::PF_WORDS;
+use crate::domain::reachability::doctor::is_of_address;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::Expected;
 use crate::domain::reachability::whole;
@@ -25,7 +27,6 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Human, Mode, Tone, View};
 use crate::text::{counted, format_bytes, format_span};
-use findings::is_of_address;
 
 /// Arguments of `kmsctl status`.
 #[derive(Debug, Default, ClapArgs)]
@@ -59,6 +60,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::Limits,
     Question::Configured,
     Question::FreeSpace,
+    Question::RequestLimit,
 ];
 
 /// Most rows of a list that one screen shows.
@@ -378,8 +380,9 @@ fn show_findings(
     }
 }
 
-/// Leaves out the end of what is long, such as a rule in pf's words: the other commands have it whole.
+/// Leaves out a rule in pf's words, and the end of what is long: the other commands have it whole.
 fn cut_evidence(evidence: &str) -> String {
+    let evidence = evidence.split(PF_WORDS).next().unwrap_or_default();
     if evidence.chars().count() <= EVIDENCE {
         return evidence.to_owned();
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::app::{Context, work_or_interrupt};
 use crate::domain::exposure::Exposure;
-use crate::domain::reachability::doctor::LOGIN;
+use crate::domain::reachability::doctor::{LOGIN, backup_finding};
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path;
 use crate::domain::reachability::path::{
@@ -131,7 +131,10 @@ pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
         connection: &inside.connection,
         answer: inside.answer,
     };
-    let judgement = path::judge(&evidence, arguments.expect.map(Expected::from));
+    let mut judgement = path::judge(&evidence, arguments.expect.map(Expected::from));
+    // The path by this node may be whole, and is not the one that clients take.
+    let backup = read.as_ref().ok().and_then(|reading| backup_finding(&reading.carp));
+    judgement.hops.extend(backup.map(|found| Finding { result: CheckResult::Unknown, ..found }));
     let mut view = verify_view(context, &read, &judgement)?;
     view.warnings.extend(warnings);
     context.terminal.show(&view)?;
@@ -151,6 +154,10 @@ async fn prove_externally(
     let crate::vantage::prove::Proof { judgement, trouble, whole, .. } = proof;
     // A finding proven from loaded rules goes before a probe that proves nothing.
     if whole.result == CheckResult::Wrong {
+        // The report on the same screen has the finding and its fix.
+        if context.terminal.shows_people() {
+            return Err(Failure::new(FailureKind::No, "It is not as expected."));
+        }
         let mut failure =
             Failure::new(FailureKind::No, format!("Not as expected: {}", whole.evidence));
         failure.hints.extend(whole.fix);
@@ -165,7 +172,8 @@ async fn prove_externally(
             Some(false) => Err(Failure::new(
                 FailureKind::No,
                 format!("It is not {} as expected.", expected.name()),
-            )),
+            )
+            .hint("Look where it breaks: `kmsctl verify`")),
             None => Err(unproven.hint(whole.evidence)),
         },
         (None, _, None) => Err(Failure::new(
@@ -246,7 +254,8 @@ pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Fail
             continue;
         };
         let first = fixes.iter().find(|other| other.fix.as_ref() == Some(fix));
-        let fix = first.map_or_else(|| fix.clone(), |first| format!("as of {}.", first.check));
+        let fix =
+            first.map_or_else(|| fix.clone(), |first| format!("The same as for {}.", first.check));
         human.field("", format!("Fix: {fix}"), Tone::Plain);
         fixes.push(finding);
     }
@@ -341,8 +350,9 @@ fn verdict_sentence(judgement: &Judgement) -> String {
         Verdict::Closed => "closed: pf lets nothing in",
         Verdict::Inconclusive => "inconclusive: the hops below say what is missing",
     };
-    // What is proven goes first.
-    let leads = judgement.verdict == Verdict::Inconclusive && judgement.as_expected == Some(false);
+    // What is proven leaves nothing open.
+    let is_proven =
+        judgement.verdict == Verdict::Inconclusive && judgement.as_expected == Some(false);
     let expected = match (judgement.expected, judgement.as_expected) {
         (Some(expected), Some(true)) => format!("as expected ({})", expected.name()),
         (Some(expected), Some(false)) if expected.name() == judgement.verdict.name() => {
@@ -355,9 +365,14 @@ fn verdict_sentence(judgement: &Judgement) -> String {
         }
         (None, _) => "what to expect is not known".to_owned(),
     };
-    let (first, second) =
-        if leads { (expected.as_str(), verdict) } else { (verdict, expected.as_str()) };
-    format!("{first}; {second}. Seen from inside.")
+    match leading_checks(judgement).as_slice() {
+        [] => format!("{verdict}; {expected}. Seen from inside."),
+        [check] if is_proven => format!("{expected}: {check} is wrong. Seen from inside."),
+        checks if is_proven => {
+            format!("{expected}: {} are wrong. Seen from inside.", checks.join(", "))
+        }
+        _ => format!("{verdict}; {expected}. Seen from inside."),
+    }
 }
 
 fn verdict_tone(judgement: &Judgement) -> Tone {
@@ -368,15 +383,19 @@ fn verdict_tone(judgement: &Judgement) -> Tone {
     }
 }
 
+/// Names what is wrong by itself.
+fn leading_checks(judgement: &Judgement) -> Vec<&'static str> {
+    let wrong = judgement.hops.iter().filter(|hop| hop.result == CheckResult::Wrong);
+    let is_led =
+        |hop: &&Finding| matches!(cause_of(hop, &judgement.hops, None), Some(Cause::Check(_)));
+    wrong.filter(|hop| !is_led(hop)).map(|hop| hop.check).collect()
+}
+
 fn conclude_verdict(judgement: &Judgement) -> Result<()> {
     match judgement.as_expected {
         Some(true) => Ok(()),
         Some(false) => {
-            let wrong = judgement.hops.iter().filter(|hop| hop.result == CheckResult::Wrong);
-            let is_led = |hop: &&Finding| {
-                matches!(cause_of(hop, &judgement.hops, None), Some(Cause::Check(_)))
-            };
-            let names: Vec<&str> = wrong.filter(|hop| !is_led(hop)).map(|hop| hop.check).collect();
+            let names = leading_checks(judgement);
             let which = if names.is_empty() {
                 String::new()
             } else {

@@ -106,7 +106,7 @@ fn only_loosening_advises_to_free_customers() {
 fn without_a_cron_job_no_expiry_is_promised() {
     let environment = demo_in("no-cron");
     let status = environment.demo(&["status"]).success();
-    let (_, rest) = status.split_once("by hand: `kmsctl ").expect("a command");
+    let (_, rest) = status.split_once("until then: `kmsctl ").expect("a command");
     let (command, _) = rest.split_once('`').expect("its end");
     let words: Vec<&str> = command.split(' ').collect();
     let frees = environment.run(&[&words[..], &["--dry-run"]].concat());
@@ -180,6 +180,39 @@ fn a_preview_counts_those_whom_the_caps_did_block() {
     assert!(plan.contains("203.0.113.65"), "{plan}");
 }
 
+/// A preview and the plan of the same caps say the same of the same sources.
+#[test]
+fn a_preview_and_its_plan_agree() {
+    let environment = TestEnvironment::new();
+    let loaded = environment.demo(&["ratelimit", "preview"]).success();
+    let (_, loaded) = loaded.split_once("would have ").expect("a sentence");
+    let loaded = loaded.lines().next().expect("a line");
+    assert!(loaded.contains(" sources in 1d: "), "{loaded}");
+    for (preview, set) in [
+        (&["loosen"][..], &["loosen"][..]),
+        (
+            &["--max-src-conn", "none", "--rate", "none"],
+            &["set", "--max-src-conn", "none", "--rate", "none"],
+        ),
+        (
+            &["--max-src-conn", "100", "--rate", "none"],
+            &["set", "--max-src-conn", "100", "--rate", "none"],
+        ),
+        (&["--rate", "20/60"], &["set", "--rate", "20/60"]),
+    ] {
+        let shown = environment.demo(&[&["ratelimit", "preview"], preview].concat()).success();
+        let plan = environment.demo(&[&["ratelimit"], set, &["--dry-run"]].concat()).success();
+        assert!(plan.contains(loaded), "{preview:?}: {plan}");
+        for label in ["Loaded ", "Blocked "] {
+            let lines = labelled(&shown, label);
+            assert_eq!(lines.len(), 1, "{preview:?}: {shown}");
+            let sentence = lines[0].trim_start_matches(label).trim();
+            assert!(plan.contains(sentence), "{preview:?}: {sentence}\n{plan}");
+        }
+        assert!(!plan.contains("more sources were"), "{preview:?}: {plan}");
+    }
+}
+
 #[test]
 fn a_closed_pair_beside_an_open_path_is_one_finding() {
     for (scenario, words) in [
@@ -212,6 +245,11 @@ fn what_is_proven_wrong_leads_the_verdict() {
             let first = shown.lines().next().unwrap_or_default();
             assert!(first.starts_with("Verdict"), "{shown}");
             assert!(first.contains("  not as expected"), "{scenario}: {first}");
+            assert!(!first.contains("inconclusive"), "{scenario}: {first}");
+            let hops = data["hops"].as_array().expect("hops");
+            let mut wrong = hops.iter().filter(|hop| hop["result"] == "wrong");
+            let named = |hop: &Value| first.contains(hop["check"].as_str().unwrap_or("?"));
+            assert!(wrong.any(named), "{scenario}: {first}");
         }
     }
     assert!(met > 0, "no scenario is both");
@@ -377,7 +415,7 @@ fn no_fix_is_said_twice() {
         for command in ["verify", "doctor"] {
             let shown = demo_in(scenario).demo(&[command]);
             let mut fixes = labelled(shown.stdout.trim(), " ");
-            fixes.retain(|line| line.contains("Fix: ") && !line.contains("Fix: as of "));
+            fixes.retain(|line| line.contains("Fix: ") && !line.contains("Fix: The same as for "));
             let all = fixes.len();
             fixes.sort_unstable();
             fixes.dedup();
@@ -529,4 +567,54 @@ fn a_firewall_that_is_away_has_one_exit_code() {
         assert_eq!(away.code, Some(5), "{away}");
         assert!(away.stderr.contains("error: "), "{away}");
     }
+}
+
+/// A list without the firewall's own part is shown, and is no success.
+#[test]
+fn a_history_without_the_firewall_is_no_success() {
+    let away = || {
+        TestEnvironment::new()
+            .variable("KMSCTL_FIREWALL_PORT", crate::support::stubs::closed_port().to_string())
+            .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+    };
+    for (environment, demo, code) in [
+        (away(), &[][..], 5),
+        (demo_in("php-missing"), &["--demo"], 8),
+        (demo_in("open"), &["--demo"], 0),
+    ] {
+        for form in ["table", "json", "ndjson", "csv"] {
+            let listed = environment.run(&[demo, &["history", "-o", form]].concat());
+            assert_eq!(listed.code, Some(code), "{form}: {listed}");
+            let said = format!("{}{}", listed.stdout, listed.stderr);
+            for words in ["history --local`", "Changes made from elsewhere, and what is armed"] {
+                assert_eq!(said.contains(words), code != 0, "{form} {words}: {listed}");
+            }
+            let alone = environment.run(&[demo, &["history", "--local", "-o", form]].concat());
+            assert_eq!(alone.code, Some(0), "{form}: {alone}");
+        }
+    }
+}
+
+/// What the screen shows is not said again by the error below it.
+#[test]
+fn a_proof_says_its_finding_once() {
+    for scenario in ["half", "uncapped", "floating", "pass-association"] {
+        let environment = demo_in(scenario);
+        let proof = environment.demo(&["verify", "--external", "-o", "json"]);
+        assert_eq!(proof.code, Some(3), "{proof}");
+        let proof: Value = serde_json::from_str(&proof.stdout).expect("JSON");
+        let found = &proof["data"]["hops"][0];
+        let screen = at_terminal(&environment, 400, 40, "--demo verify --external");
+        for words in [&found["evidence"], &found["fix"]] {
+            let words = words.as_str().expect("text").split(" In pf's words: ").next();
+            let words = words.and_then(|words| words.split('`').next()).expect("text").trim();
+            assert_eq!(screen.matches(words).count(), 1, "{scenario}: {words}\n{screen}");
+        }
+        assert!(screen.contains("It is not as expected."), "{screen}");
+        // Where the report goes elsewhere, the error is whole.
+        let piped = environment.demo(&["verify", "--external"]);
+        assert!(piped.stderr.contains("hint: "), "{piped}");
+    }
+    let dead = demo_in("backend-dead").demo(&["verify", "--external"]);
+    assert!(dead.stderr.contains("kmsctl --demo verify`"), "{dead}");
 }

@@ -162,6 +162,7 @@ fn an_interrupted_run_goes_on_with_its_answers() {
     terminal.send_control('c').expect("Ctrl-C");
     let (shown, ended) = code(&mut terminal);
     assert_eq!(ended, Some(130), "{shown}");
+    assert!(shown.contains("is kept") && shown.contains("config init`"), "{shown}");
     let draft = environment.config_file().with_extension("toml.draft");
     assert_eq!(mode(&draft), 0o600);
     let mut terminal = spawn(&environment);

@@ -27,6 +27,13 @@ fn without_firewall() -> TestEnvironment {
         .without("KMSCTL_DEMO_NOW")
 }
 
+/// The demo in a scenario in which a customer is blocked, and is freed here.
+fn without_blocked_customer(scenario: &str) -> TestEnvironment {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+    environment.demo(&["virusprot", "delete", "203.0.113.65", "--yes"]).success();
+    environment
+}
+
 fn with_cluster(cluster: &FakeCluster) -> TestEnvironment {
     let kubeconfig = cluster.kubeconfig().display().to_string();
     // On a busy machine kubectl takes seconds to start.
@@ -40,7 +47,7 @@ fn with_cluster(cluster: &FakeCluster) -> TestEnvironment {
 fn one_cause_is_one_line() {
     let environment = without_firewall();
     for (command, cause, count) in [
-        ("doctor", "no key to authenticate", "26 checks"),
+        ("doctor", "no key to authenticate", "27 checks"),
         ("verify", "no key to authenticate", "8 checks"),
     ] {
         let outcome = environment.run(&[command]);
@@ -77,7 +84,7 @@ fn a_broken_kubectl_is_one_cause() {
 
 #[test]
 fn the_demo_is_healthy() {
-    let environment = TestEnvironment::new();
+    let environment = without_blocked_customer("open");
     let outcome = environment.demo(&["doctor", "-o", "json"]);
     let results = results(&outcome, "findings");
     assert!(results.len() >= 35, "{results:#?}");
@@ -99,27 +106,30 @@ fn each_scenario_breaks_its_own_checks_and_no_other() {
         ("backend-dead", &["announcement", "endpoints", "notifier", "pod"]),
         ("closed", &[]),
         ("denied", &["pf"]),
-        ("disk-full", &["free-space"]),
-        ("drifted", &["caps", "pending-changes"]),
-        ("half", &["pair"]),
-        ("half-filter", &["pair"]),
-        ("leftovers", &["leftovers"]),
-        ("no-cron", &["expiry"]),
-        ("pass-association", &["association", "caps"]),
-        ("pf-disabled", &["pf"]),
-        ("php-missing", &["php"]),
-        ("states-full", &["limits"]),
-        ("table-missing", &["caps-loadable", "expiry", "table"]),
-        ("uncapped", &["caps"]),
+        ("disk-full", &["customer", "free-space"]),
+        ("drifted", &["caps", "exposure", "pending-changes"]),
+        ("ha-backup", &["customer", "ha"]),
+        ("half", &["exposure", "pair"]),
+        ("half-filter", &["exposure", "pair"]),
+        ("leftovers", &["customer", "leftovers"]),
+        ("no-cron", &["customer", "expiry"]),
+        ("open", &["customer"]),
+        ("pass-association", &["association", "caps", "exposure"]),
+        ("pf-disabled", &["exposure", "pf"]),
+        ("php-missing", &["customer", "php"]),
+        ("states-full", &["customer", "limits"]),
+        ("table-missing", &["caps-loadable", "expiry", "exposure", "table"]),
+        ("uncapped", &["caps", "exposure"]),
     ];
     for (scenario, wrong) in expected {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", *scenario);
         let outcome = environment.demo(&["doctor", "-o", "json"]);
-        let found: Vec<String> = results(&outcome, "findings")
+        let mut found: Vec<String> = results(&outcome, "findings")
             .into_iter()
             .filter(|(_, result)| result == "wrong")
             .map(|(check, _)| check)
             .collect();
+        found.sort();
         assert_eq!(found, *wrong, "{scenario}: {outcome}");
         let code = match *wrong {
             [] => 0,
@@ -137,7 +147,7 @@ fn each_scenario_breaks_its_own_checks_and_no_other() {
 
 #[test]
 fn problems_alone_are_shown_on_request() {
-    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "no-cron");
+    let environment = without_blocked_customer("no-cron");
     let outcome = environment.demo(&["doctor", "--problems", "-o", "json"]);
     let results = results(&outcome, "findings");
     assert_eq!(results.into_iter().collect::<Vec<_>>(), [("expiry".into(), "wrong".into())]);
@@ -170,7 +180,7 @@ fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
 
 #[test]
 fn a_firewall_that_is_away_leaves_every_check_of_it_in_its_place() {
-    let healthy = TestEnvironment::new().demo(&["doctor", "-o", "json"]);
+    let healthy = without_blocked_customer("open").demo(&["doctor", "-o", "json"]);
     let away = without_firewall().run(&["doctor", "-o", "json"]);
     let (healthy, checks) = (results(&healthy, "findings"), results(&away, "findings"));
     let names = |results: &BTreeMap<String, String>| results.keys().cloned().collect::<Vec<_>>();
@@ -379,7 +389,7 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
 
 #[test]
 fn leftovers_are_removed_through_the_procedure() {
-    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
+    let environment = without_blocked_customer("leftovers");
     let plan = environment.home().join("plan.json");
     let plan = plan.to_str().expect("a path");
     let _ = environment.demo(&["doctor", "--clean", "--plan-out", plan]).success();

@@ -162,7 +162,7 @@ fn ctrl_c_while_connecting_is_130_at_once() {
     // Takes connections and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = silent.local_addr().expect("an address").port();
-    for command in ["status", "doctor", "verify", "expose revoke", "states --watch"] {
+    for command in ["status", "doctor", "verify", "expose revoke", "history", "states --watch"] {
         let environment = TestEnvironment::new()
             .variable("KMSCTL_FIREWALL_PORT", port.to_string())
             .variable("KMSCTL_FIREWALL_TRANSPORT", "openssh")

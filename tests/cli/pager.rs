@@ -72,3 +72,17 @@ fn a_terminal_shows_rendered_runbooks() {
         assert!(index.contains(symptom), "{index}");
     }
 }
+
+/// A pager is worked by keys: where standard input is none, none begins.
+#[test]
+fn without_a_keyboard_no_pager_begins() {
+    let environment = with_pager();
+    for input in ["</dev/null", "<&-", "<runbook.txt"] {
+        std::fs::write(environment.home().join("runbook.txt"), "q\n").expect("a file");
+        for words in ["runbook expose", "--demo doctor", "--demo notifier logs"] {
+            let shown = at_terminal(&environment, 24, &format!("{words} {input}"));
+            assert!(!shown.contains("PAGED"), "{words} {input}: {shown}");
+            assert!(shown.lines().count() > 24, "{words} {input}: {shown}");
+        }
+    }
+}

@@ -68,3 +68,29 @@ fn runbooks_are_shown_in_the_terminal_as_they_are_on_disk() {
     let unknown = environment.run(&["runbook", "nonsense"]).fails_with(2);
     assert!(unknown.contains("virusprot"), "{unknown}");
 }
+
+#[test]
+fn a_command_finds_its_runbook() {
+    let environment = TestEnvironment::new();
+    for (words, name) in [
+        (&["revoke"][..], "expose"),
+        (&["expose", "revoke"], "expose"),
+        (&["close"], "expose"),
+        (&["reovke"], "expose"),
+        (&["tighten"], "ratelimit"),
+        (&["unban"], "virusprot"),
+        (&["states", "kill"], "states"),
+        (&["undo"], "history"),
+        (&["exposs"], "expose"),
+    ] {
+        let shown = environment.run(&[&["runbook"], words].concat());
+        let known = kmsctl::commands::runbook::RUNBOOKS.iter().find(|(known, _)| *known == name);
+        assert_eq!(Some(shown.stdout.as_str()), known.map(|(_, text)| *text), "{words:?}: {shown}");
+        assert!(shown.stderr.contains(name), "{words:?}: {shown}");
+        assert_eq!(shown.code, Some(0), "{shown}");
+    }
+    for words in ["xyzzy", "help"] {
+        let unknown = environment.run(&["runbook", words]).fails_with(2);
+        assert!(unknown.contains("hint: ") && unknown.contains("`kmsctl runbook`"), "{unknown}");
+    }
+}

@@ -243,6 +243,10 @@ fn status_fits_a_screen_in_every_scenario() {
             changed.code,
             shown.lines().count()
         );
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        for raw in ["pass in ", "block drop ", "rdr on ", " inet proto "] {
+            assert!(!words.contains(raw), "{scenario}: {shown}");
+        }
     }
 }
 
@@ -355,6 +359,7 @@ fn status_verify_and_doctor_agree() {
     let names: Vec<&str> =
         scenarios.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.len() > 20, "{scenarios}");
+    let mut met = std::collections::BTreeSet::new();
     for name in names {
         let scenario = format!("--demo={name}");
         let ask = |command: &str| {
@@ -373,10 +378,8 @@ fn status_verify_and_doctor_agree() {
         let doctor = findings(&ask("doctor").expect("an answer"), "findings");
         let rules = ["exposure", "nat", "filter", "caps", "table", "paths", "pf", "alias"];
         let of_rules = |finding: &&Value| rules.iter().any(|check| finding["check"] == *check);
-        let faulty = findings(&status, "findings")
-            .iter()
-            .filter(wrong)
-            .any(|finding| finding["check"] == "exposure");
+        let faulty =
+            findings(&status, "findings").iter().filter(wrong).any(|found| of_rules(&found));
         let seen = verify.iter().filter(of_rules).filter(wrong).count();
         assert_eq!(faulty, seen > 0, "{name}: {status:#} {verify:#?}");
         let troubled = doctor.iter().any(|finding| wrong(&finding));
@@ -390,7 +393,81 @@ fn status_verify_and_doctor_agree() {
                     || evidence.contains("configured, disabled"))
         };
         assert_eq!(verify.iter().find(unread), None, "{name}");
+        let status = findings(&status, "findings");
         let loose = |finding: &&Value| wrong(finding) && finding["fix"].is_null();
-        assert_eq!(verify.iter().chain(&doctor).find(loose), None, "{name}");
+        assert_eq!(verify.iter().chain(&doctor).chain(&status).find(loose), None, "{name}");
+        // What is wrong has one name, one sentence and one fix.
+        let first = |list: &[Value], check: &str| {
+            let mut named = list.iter().filter(wrong).filter(|found| found["check"] == check);
+            named.next().cloned()
+        };
+        for finding in status.iter().filter(wrong) {
+            let check = finding["check"].as_str().expect("a name");
+            let named = first(&doctor, check).or_else(|| first(&verify, check));
+            assert!(named.is_some(), "{name}: {finding:#}");
+        }
+        for check in OF_BOX {
+            let found = first(&status, check);
+            assert_eq!(found, first(&doctor, check), "{name}: {check}");
+            met.extend(found.map(|_| check));
+        }
+        let exposure = first(&doctor, "exposure");
+        assert_eq!(exposure, first(&verify, "exposure"), "{name}");
+        // That pf is off says all.
+        let is_off = first(&status, "pf").is_some();
+        assert!(is_off || first(&status, "exposure") == exposure, "{name}: {status:#?}");
+    }
+    for check in ["customer", "expiry", "free-space", "ha", "leftovers", "limits", "table"] {
+        assert!(met.contains(check), "{check}: {met:?}");
+    }
+}
+
+/// What is wrong with the box and with who is blocked.
+const OF_BOX: [&str; 18] = [
+    "customer",
+    "expiry",
+    "free-space",
+    "gateway",
+    "ha",
+    "journal",
+    "leftovers",
+    "limits",
+    "operator",
+    "own-subnet",
+    "pending-changes",
+    "pf",
+    "php",
+    "private",
+    "protected",
+    "request-limit",
+    "table",
+    "timer",
+];
+
+#[test]
+fn a_full_disk_says_what_is_needed() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "disk-full");
+    for command in ["status", "doctor"] {
+        let shown = environment.demo(&[command]).stdout;
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.contains("A change should find 50.0 MiB"), "{shown}");
+        assert!(shown.contains("`du -xk / | sort -n | tail`"), "{shown}");
+    }
+}
+
+/// Rules have names; how pf prints them is for the commands that show all.
+#[test]
+fn a_rule_has_a_name_first() {
+    for (scenario, title) in [
+        ("floating", "\"Rate-limited KMS\" (tracker 1763000004)"),
+        ("shared-association", "\"NAT KMS public — kms.viktorbarzin.me\" (tracker 1763000004)"),
+        ("shadowed", "\"No KMS during the audit\" (tracker 1763000009)"),
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let first = environment.demo(&["status"]).stdout;
+        assert!(first.lines().next().is_some_and(|line| line.contains(title)), "{first}");
+        // The whole rule is where the finding says to look.
+        let shown = environment.demo(&["expose", "show"]).stdout;
+        assert!(shown.contains(&format!("{title}. In pf's words: ")), "{shown}");
     }
 }

@@ -238,6 +238,7 @@ fn a_deleted_exposure_is_closed_on_purpose() {
         let outcome = environment.demo(&["doctor", "-o", "json"]);
         (outcome.code, results(&outcome, "findings")["pair"].clone())
     };
+    environment.demo(&["virusprot", "delete", "203.0.113.65", "--yes"]).success();
     environment.demo(&["expose", "revoke", "--delete", "--yes"]).success();
     environment.demo(&["verify"]).success();
     environment.demo(&["verify", "--external"]).success();

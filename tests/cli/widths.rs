@@ -213,3 +213,28 @@ fn odd_terminals_are_no_trouble() {
         }
     }
 }
+
+/// A list of usual rows is one of rows at 60 columns, and no pile of blocks.
+#[test]
+fn lists_are_rows_on_narrow_terminals() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["ratelimit", "tighten", "--yes"]).success();
+    for view in [
+        "virusprot show",
+        "virusprot history",
+        "ratelimit preview",
+        "ratelimit preview tighten",
+        "states",
+        "history",
+        "demo scenarios",
+    ] {
+        let shown = at_width(&environment, 60, view);
+        let titles = ["ADDRESS ", "SOURCE ", "SCENARIO ", "AT "];
+        let heads: Vec<&str> = shown
+            .lines()
+            .filter(|line| titles.iter().any(|title| line.starts_with(title)))
+            .collect();
+        assert_eq!(heads.len(), 1, "{view}: {shown}");
+        assert!(heads[0].split_whitespace().count() > 1, "{view}: {shown}");
+    }
+}

@@ -153,18 +153,12 @@ pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
         path,
     };
     wizard.take_up_draft();
-    wizard.answer_key("firewall.host", "pfSense box (address, name or ssh Host)")?;
-    wizard.answer_key("firewall.port", "Port of its SSH server")?;
-    wizard.answer_key("firewall.user", "Account on it (a dash leaves it to ssh_config)")?;
-    wizard.check_host_key().await?;
-    wizard.choose_login_key()?;
-    let reading = wizard.log_in().await?;
-    wizard.choose_forward(&reading)?;
-    wizard.answer_key("service.protocol", "What its server speaks (kms; tcp for any other)")?;
-    wizard.choose_public_name()?;
-    wizard.choose_cluster().await?;
-    wizard.choose_vantage()?;
-    wizard.write_configuration()?;
+    let asked = Box::pin(wizard.ask_everything()).await;
+    if asked.as_ref().is_err_and(|failure| failure.kind == FailureKind::Interrupted) {
+        let kept = "What was answered is kept, and asked with it as default: `kmsctl config init`";
+        context.terminal.hint(kept);
+    }
+    asked?;
     context.terminal.say(&format!("Wrote {}.", wizard.path.display()));
     let ready = wizard.configured_context()?;
     status::run_status(&ready, &status::Args::default()).await?;
@@ -198,6 +192,22 @@ fn require_flags(context: &Context, arguments: &Args) -> Result<()> {
 }
 
 impl Wizard<'_> {
+    /// Asks from the first question to the last, and writes the file.
+    async fn ask_everything(&mut self) -> Result<()> {
+        self.answer_key("firewall.host", "pfSense box (address, name or ssh Host)")?;
+        self.answer_key("firewall.port", "Port of its SSH server")?;
+        self.answer_key("firewall.user", "Account on it (a dash leaves it to ssh_config)")?;
+        self.check_host_key().await?;
+        self.choose_login_key()?;
+        let reading = self.log_in().await?;
+        self.choose_forward(&reading)?;
+        self.answer_key("service.protocol", "What its server speaks (kms; tcp for any other)")?;
+        self.choose_public_name()?;
+        self.choose_cluster().await?;
+        self.choose_vantage()?;
+        self.write_configuration()
+    }
+
     fn say_sentence(&self, sentence: &str) {
         self.context.terminal.say(sentence);
     }

@@ -2,6 +2,7 @@
 //! `verify` asks as well.
 
 use crate::app::Context;
+use crate::commands::log_side::KmsActivity;
 use crate::commands::notifier::status;
 use crate::domain::notifier::health::judge_pipeline;
 use crate::domain::reachability::doctor;
@@ -18,6 +19,8 @@ pub struct Looked {
     pub cluster: Option<Cluster>,
     /// The checks that are no hop of it.
     pub findings: Vec<Finding>,
+    /// Who was activated.
+    pub heard: KmsActivity,
 }
 
 pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
@@ -25,17 +28,19 @@ pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Lo
         let why = "No cluster is configured: set cluster.context, or cluster.enabled = \"yes\".";
         let checks = ["kubectl", "kubectl-rights", "notifier"];
         return Looked {
+            heard: KmsActivity::default(),
             cluster: None,
             findings: checks.into_iter().map(|check| Finding::skipped(check, why)).collect(),
         };
     };
-    let (version, rights, cluster, notifier) = tokio::join!(
+    let (version, rights, cluster, (notifier, heard)) = tokio::join!(
         kubectl.kubectl_version(),
         rights_finding(context, kubectl),
         inside::ask_cluster(context, Some(kubectl)),
         notifier_finding(context, kubectl),
     );
     Looked {
+        heard,
         cluster,
         findings: vec![kubectl_finding(context, known_answer(version)), rights, notifier],
     }
@@ -78,14 +83,18 @@ async fn rights_finding(context: &Context, kubectl: &Kubectl) -> Finding {
 }
 
 /// Judges the notifier as `notifier status` does.
-async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> Finding {
+async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> (Finding, KmsActivity) {
     let check = "notifier";
     if !context.settings.service.speaks_kms {
-        return Finding::skipped(check, "service.protocol is tcp: there is no notifier.");
+        let skipped = Finding::skipped(check, "service.protocol is tcp: there is no notifier.");
+        return (skipped, KmsActivity::default());
     }
     let gathered = status::gather_pipeline(context, kubectl, true).await;
     match known_answer(gathered) {
-        Ok(gathered) => judge_pipeline(&gathered).finding(check),
-        Err(trouble) => trouble.finding(check),
+        Ok(gathered) => {
+            let heard = KmsActivity::of_pods(&gathered.pods, context.clock.now());
+            (judge_pipeline(&gathered).finding(check), heard)
+        }
+        Err(trouble) => (trouble.finding(check), KmsActivity::default()),
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::history::{Finish, HistoryEntry, WhatBecame};
 use crate::domain::json_difference::differing_lines;
 use crate::domain::plan::{Plan, Undo};
 use crate::domain::warning::Warning;
-use crate::error::Result;
+use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::{Tone, View};
 
 /// The data of `history.entry`: everything that is known of one change.
@@ -30,15 +30,18 @@ struct WholeEntry<'a> {
 /// Shows one change; how it ended is asked where this history does not know.
 pub(super) async fn show_entry(context: &Context, id: &str, local: bool) -> Result<()> {
     let mut entries = report::entries_meant(context, id)?;
-    let mut warnings = Vec::new();
+    let (mut warnings, mut unasked) = (Vec::new(), None);
     let entry = history::find_entry(&entries, id)?;
     if !local && entry.is_unsettled() {
         match settle_unknown_ending(context, entry).await {
             Ok(()) => entries = report::entries_meant(context, id)?,
-            Err(failure) => warnings.push(Warning::new(
-                "outcome-unknown",
-                format!("How it ended could not be asked: {}", failure.message),
-            )),
+            Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
+            Err(failure) => {
+                let why = format!("How it ended could not be asked: {}", failure.message);
+                warnings.push(Warning::new("outcome-unknown", why));
+                let message = "How it ended is not known.";
+                unasked = Some(Failure { message: message.to_owned(), ..failure });
+            }
         }
     }
     let entry = history::find_entry(&entries, id)?;
@@ -52,7 +55,10 @@ pub(super) async fn show_entry(context: &Context, id: &str, local: bool) -> Resu
     view.warnings = warnings;
     view.is_for_reading = true;
     for_people(&mut view, entry);
-    context.terminal.show(&view)
+    context.terminal.show(&view)?;
+    unasked.map_or(Ok(()), |failure| {
+        Err(failure.hint(format!("Without asking: `kmsctl history {id} --local`")))
+    })
 }
 
 fn for_people(view: &mut View, entry: &HistoryEntry) {

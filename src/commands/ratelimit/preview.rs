@@ -104,6 +104,11 @@ struct Preview {
     /// How much of the log was looked at, for people.
     #[serde(skip)]
     span: String,
+    /// Whom the loaded caps would have blocked, where these let more through, and who was in the table, for people.
+    #[serde(skip)]
+    present: Option<String>,
+    #[serde(skip)]
+    in_table: Option<String>,
     sources: Vec<SourceRow>,
     /// Those that the log shows.
     #[serde(skip)]
@@ -361,6 +366,16 @@ fn make_preview(
     let also = if includes_blocked { blocked.as_slice() } else { &[] };
     let trips = tripping_sources(&sources, also);
     let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
+    let table = &context.settings.service.table;
+    let span = span_words(first, terms.from, terms.end);
+    let (present, in_table) = match terms.loaded.filter(|_| widens) {
+        Some(loaded) => {
+            let clauses =
+                present_clauses(context, reading, &mut seen, loaded, blocked.clone(), &span);
+            (Some(clauses.0), clauses.1)
+        }
+        None => (None, blocked_sentence(&blocked, includes_blocked, table)),
+    };
     if lower_bound {
         warnings.push(Warning::new(
             "lower-bound",
@@ -386,11 +401,12 @@ fn make_preview(
         blocked,
         includes_blocked,
         never_freed: reading.is_some_and(|reading| {
-            let table = &context.settings.service.table;
             let items = reading.crontab.as_ref().ok();
             items.is_some_and(|items| Expiry::find(items, table) == Expiry::None)
         }),
-        span: span_words(first, terms.from, terms.end),
+        span,
+        present,
+        in_table,
     })
 }
 
@@ -472,6 +488,24 @@ fn blocked_sentence(
         ),
     };
     Some(format!("{count} {verb} in {} in that time{among}", table.as_str()))
+}
+
+/// Says in sentences without full stop whom the caps that are in force would have blocked, where others let more through, and
+/// who of them was in the table.
+fn present_clauses(
+    context: &Context,
+    reading: Option<&Reading>,
+    seen: &mut SeenConnections,
+    present: Caps,
+    mut blocked: Vec<BlockedSource>,
+    span: &str,
+) -> (String, Option<String>) {
+    let cut = cut_sources(context, reading, seen, present);
+    drop_cut_sources(&mut blocked, &cut);
+    let included = present.rate.is_some();
+    let also = if included { blocked.as_slice() } else { &[] };
+    let clause = format!("The present caps would have {}", cuts_sentence(&cut, also, span));
+    (clause, blocked_sentence(&blocked, included, &context.settings.service.table))
 }
 
 /// Names the times of which the log has no line, the longest in front.
@@ -675,8 +709,10 @@ fn preview_view(
         format!("{name} would have {sum}")
     };
     view.human.field("Preview", sentence, Tone::Plain);
-    let table = &context.settings.service.table;
-    if let Some(sentence) = blocked_sentence(&preview.blocked, preview.includes_blocked, table) {
+    if let Some(sentence) = &preview.present {
+        view.human.field("Loaded", sentence, Tone::Plain);
+    }
+    if let Some(sentence) = &preview.in_table {
         view.human.field("Blocked", sentence, Tone::Plain);
     }
     view.human.field(
@@ -718,7 +754,7 @@ fn preview_view(
         number_column("ACTIVATIONS").droppable(3),
         text_column("CUT (UTC)"),
         text_column("BY").droppable(4),
-        number_column("BLOCKED FOR"),
+        number_column("BLOCKED FOR").droppable(1),
         number_column("REFUSED").droppable(5),
         text_column("TIMELINE").droppable(6).explained(SPARKLINE_LEGEND),
         text_column("FLAGS"),
@@ -788,12 +824,14 @@ pub(super) fn preview_risk(
         sentences.push(format!("These caps would have {}.", cuts_sentence(&would, also, &span)));
     }
     if widens {
-        let before = cut_sources(context, Some(reading), &mut seen, present);
-        let before = cuts_sentence(&before, &[], &span);
-        sentences.push(format!("By the log the present caps would have {before}."));
+        let (before, in_table) =
+            present_clauses(context, Some(reading), &mut seen, present, blocked, &span);
+        sentences.push(format!("{before}."));
+        sentences.extend(in_table.map(|in_table| format!("{in_table}.")));
+    } else {
+        let in_table = blocked_sentence(&blocked, included, &context.settings.service.table);
+        sentences.extend(in_table.map(|in_table| format!("{in_table}.")));
     }
-    let blocked = blocked_sentence(&blocked, included, &context.settings.service.table);
-    sentences.extend(blocked.map(|blocked| format!("{blocked}.")));
     if lower_bound {
         sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());
     }

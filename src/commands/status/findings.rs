@@ -1,34 +1,35 @@
 //! What `kmsctl status` says first: what leaves much unread, then everything that is wrong, then what else could not be read, each
 //! with its command.
-//! The rules are judged by [`whole`], the table by [`super::virusprot`]; this puts them in one order.
+//! The rules are judged by [`whole`], the box and who is blocked by [`doctor`]; this puts them in one order.
 
-use super::super::doctor::unwritable_history;
-use super::super::verify;
+use super::super::doctor::{firewall_facts, unwritable_history};
 use super::super::virusprot::TableView;
 use crate::app::Context;
 use crate::domain::connections::{Half, connection_half};
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
 use crate::domain::reachability::doctor;
+use crate::domain::reachability::doctor::judge_firewall;
 use crate::domain::reachability::finding::{CheckResult, Finding};
-use crate::domain::reachability::path::{self, Expected};
+use crate::domain::reachability::path::{Expected, Trouble};
 use crate::domain::reachability::whole;
-use crate::domain::virusprot::entries::{Blocked, Flag};
-use crate::domain::virusprot::expiry::Expiry;
 use crate::domain::warning::Warning;
 use crate::pfsense::questions::Reading;
-use crate::text::format_span;
 
 const LOOK: &str = "Look what is the matter: `kmsctl doctor --problems`";
-/// Most addresses that a command names.
-const NAMED: usize = 3;
-/// The age in seconds at which pfSense's own cron job frees an entry.
-const USUAL_AGE: u64 = 3_600;
+/// What half of the other answers rest on.
+const SOURCES: [&str; 2] = ["php", "pf"];
+/// What the rules rest on: before them.
+const WHOLE: [&str; 2] = ["pf", "table"];
+/// What concerns all clients: before what concerns single addresses.
+const GRAVE: [&str; 3] = ["limits", "ha", "expiry"];
 /// From so many unanswered connections on the server is called dead, as a single one may be a scanner's.
 const UNANSWERED: usize = 3;
-/// What the exposure finds that is no fault by itself, or that the first finding says already.
-const SAID: [&str; 13] = [
+/// What the exposure finds that is no fault by itself, or that another finding says already.
+const SAID: [&str; 16] = [
     "anchor-unread",
+    "block-ineffective",
+    "block-missing",
     "configuration-unread",
     "filter-missing",
     "filter-rule-disabled",
@@ -38,6 +39,7 @@ const SAID: [&str; 13] = [
     "nat-pass",
     "no-caps",
     "pass-alone",
+    "pending-changes",
     "reflection",
     "shadowed",
     "upnp-elsewhere",
@@ -58,18 +60,31 @@ pub(super) fn find_faults(
     reading: &Reading,
     seen: &StatusFacts<'_>,
 ) -> Vec<Finding> {
-    // What its absence has caused follows it.
-    let mut findings: Vec<Finding> = table_finding(context, reading, seen).into_iter().collect();
+    let exposure = seen.exposure.ok_or_else(|| Trouble::new("the exposure is not known"));
+    let of_box = judge_firewall(&firewall_facts(context, reading, exposure));
+    let counts = |found: &&Finding| match found.result {
+        CheckResult::Wrong => true,
+        CheckResult::Unknown => SOURCES.contains(&found.check) || found.check == "expiry",
+        CheckResult::Ok | CheckResult::Skipped => false,
+    };
+    let of_box: Vec<&Finding> = of_box.iter().filter(counts).collect();
+    let of_checks = |checks: &'static [&str]| {
+        of_box.iter().filter(|found| checks.contains(&found.check)).copied().cloned()
+    };
+    let mut findings: Vec<Finding> = of_checks(&WHOLE).collect();
     if let Some(exposure) = seen.exposure {
         findings.extend(exposure_findings(exposure, seen.expected));
     }
     findings.extend(dead_server(context, reading, seen));
-    findings.extend(grave_hindrances(context, reading));
-    if let Some(table) = seen.table {
-        findings.extend(expiry_finding(context, table));
-        findings.extend(blocked_findings(table));
-    }
-    findings.extend(hindrances(context, reading));
+    let configured = reading.configured.as_ref().ok();
+    findings
+        .extend(configured.and_then(|configured| doctor::overdue(configured, reading.clock.now)));
+    findings.extend(of_checks(&GRAVE));
+    findings.extend(seen.table.iter().flat_map(|table| doctor::blocked_findings(&table.entries)));
+    let is_other =
+        |found: &&&Finding| !WHOLE.contains(&found.check) && !GRAVE.contains(&found.check);
+    findings.extend(of_box.iter().filter(is_other).copied().cloned());
+    findings.extend(unkept_history(context));
     let missing = seen.notifier.iter().flat_map(|side| &side.unknown);
     findings.extend(missing.map(|sentence| {
         Finding::unknown("notifier", sentence).fix("Look at it: `kmsctl notifier status`")
@@ -82,17 +97,18 @@ pub(super) fn find_faults(
     let others: Vec<Finding> =
         others.map(|warning| Finding::unknown(warning.code, &warning.message).fix(LOOK)).collect();
     findings.extend(others);
-    findings.sort_by_key(|finding| finding.result != CheckResult::Wrong);
-    unread_sources(reading).chain(findings).collect()
-}
-
-/// What half of the other answers rest on.
-fn unread_sources(reading: &Reading) -> impl Iterator<Item = Finding> {
-    let configured = verify::known_fact(&reading.configured).err();
-    let info = verify::known_fact(&reading.info).err();
-    let configured = configured.map(|trouble| doctor::unread_configuration(&trouble));
-    let found = configured.into_iter().chain(info.map(|trouble| path::unread_pf(&trouble)));
-    found.map(|finding| Finding { fix: finding.fix.or_else(|| Some(LOOK.to_owned())), ..finding })
+    // What another finding explains is not said again.
+    let wrong = findings.iter().filter(|found| found.result == CheckResult::Wrong);
+    let wrong: Vec<&str> = wrong.map(|found| found.check).collect();
+    findings.retain(|found| !found.follows.is_some_and(|leader| wrong.contains(&leader)));
+    let is_source = |found: &Finding| {
+        SOURCES.contains(&found.check) && (found.unread || found.result == CheckResult::Unknown)
+    };
+    findings.sort_by_key(|found| (!is_source(found), found.result != CheckResult::Wrong));
+    for found in &mut findings {
+        found.fix.get_or_insert_with(|| LOOK.to_owned());
+    }
+    findings
 }
 
 fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Finding> {
@@ -126,32 +142,13 @@ fn exposure_findings(exposure: &Exposure, expected: Option<Expected>) -> Vec<Fin
     findings
 }
 
-/// What keeps all new clients out, or leaves open what should be closed by now, as `doctor` judges it: before what concerns single
-/// addresses. What was not read is said with what else rests on it.
-fn grave_hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Finding> {
-    let limits = doctor::limits(
-        &context.settings.service,
-        &verify::known_fact(&reading.limits),
-        &verify::known_fact(&reading.info),
-        &verify::count_entries(reading),
-    );
-    let configured = reading.configured.as_ref().ok();
-    let overdue = configured.and_then(|configured| doctor::overdue(configured, reading.clock.now));
-    let found = overdue.into_iter().chain([limits]);
-    found.filter(|finding| finding.result == CheckResult::Wrong)
-}
-
-/// What lies in the way of a change.
-fn hindrances(context: &Context, reading: &Reading) -> impl Iterator<Item = Finding> {
-    let space = doctor::free_space(&verify::known_fact(&reading.free_space).copied());
-    let configured = reading.configured.as_ref().ok();
+/// What keeps changes from being noted.
+fn unkept_history(context: &Context) -> Option<Finding> {
     let unkept = match context.journal() {
         Ok(journal) => unwritable_history(&journal),
         Err(failure) => Some(failure.message),
     };
-    let unkept = unkept.map(|why| doctor::unkept_history(&why));
-    let found = [space].into_iter().chain(configured.map(doctor::leftovers)).chain(unkept);
-    found.filter(|finding| finding.result == CheckResult::Wrong)
+    unkept.map(|why| doctor::unkept_history(&why))
 }
 
 /// The server behind an open port: by the cluster, or by connections that pf let in and that got no answer.
@@ -159,7 +156,7 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
     let fix = "Look where it breaks: `kmsctl verify`";
     if seen.notifier.is_some_and(|side| side.server_ready == Some(false)) {
         let words = "No pod of the service is ready: no client is served.";
-        return Some(Finding::wrong("backend", words, fix));
+        return Some(Finding::wrong("pod", words, fix));
     }
     let (situation, service) = (context.situation(reading), &context.settings.service);
     let clients = reading.states.as_ref().ok()?.iter().filter(|state| {
@@ -171,75 +168,6 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
     (unanswered && levels.len() >= UNANSWERED).then(|| {
         let words =
             format!("The server answers none of the {} connections that pf let in.", levels.len());
-        Finding::wrong("backend", words, fix)
+        Finding::wrong("connect", words, fix)
     })
-}
-
-/// The table itself: that it is missing is a fault of its own.
-fn table_finding(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> Option<Finding> {
-    let entries = verify::count_entries(reading);
-    let missing = matches!(entries, Ok(None));
-    missing.then(|| path::table_hop(&context.settings.service, &entries, seen.exposure))
-}
-
-fn expiry_finding(context: &Context, table: &TableView) -> Option<Finding> {
-    let expiry = &table.expiry;
-    let warning = expiry.warning(&context.settings.service.table)?;
-    // What pfSense's own job would have freed, or what the job that does not work should have.
-    let age = match expiry.expiry {
-        Expiry::Cron { older_than_seconds, .. } => older_than_seconds,
-        Expiry::None | Expiry::Unknown { .. } => USUAL_AGE,
-    };
-    let is_old = |entry: &Blocked| entry.age_seconds.is_some_and(|old| old > age);
-    let by_hand = if table.entries.iter().any(is_old) {
-        let age = format_span(age).replace(' ', "");
-        format!(
-            "Free the old ones by hand: `kmsctl virusprot expire --older-than {age}`; what is the matter: `kmsctl doctor --problems`"
-        )
-    } else {
-        "What is the matter: `kmsctl doctor --problems`".to_owned()
-    };
-    if expiry.not_working().is_some() || expiry.expiry == Expiry::None {
-        return Some(Finding::wrong("expiry", warning.message, by_hand));
-    }
-    Some(Finding::unknown("expiry", warning.message).fix(by_hand))
-}
-
-/// Blocked addresses that deserve a second look: the check, and what is known of them.
-const ADDRESS_KINDS: [(&str, Flag, &str); 6] = [
-    ("customer", Flag::Customer, "was activated within the last day"),
-    ("operator", Flag::Operator, "is the address you work from"),
-    ("gateway", Flag::Gateway, "is a gateway of this firewall"),
-    ("protected", Flag::Protected, "lies in a network you protect"),
-    ("own-subnet", Flag::OwnSubnet, "lies in the firewall's own networks"),
-    ("private", Flag::Private, "is a private address"),
-];
-
-/// Returns whether a finding is about a blocked address: `doctor` has none of these.
-pub(super) fn is_of_address(finding: &Finding) -> bool {
-    ADDRESS_KINDS.iter().any(|(check, _, _)| *check == finding.check)
-}
-
-fn blocked_findings(table: &TableView) -> Vec<Finding> {
-    let mut named: Vec<&str> = Vec::new();
-    let mut findings = Vec::new();
-    for (check, flag, what) in ADDRESS_KINDS {
-        let hit = table.entries.iter().filter(|entry| {
-            entry.flags.contains(&flag) && !named.contains(&entry.address.as_str())
-        });
-        let hit: Vec<&str> = hit.map(|entry| entry.address.as_str()).collect();
-        let Some(first) = hit.first() else { continue };
-        let more = match hit.len() - 1 {
-            0 => String::new(),
-            more => format!(" (and {more} more)"),
-        };
-        let shown: Vec<&str> = hit.iter().take(NAMED).copied().collect();
-        findings.push(Finding::wrong(
-            check,
-            format!("{first}{more} is blocked and {what}."),
-            format!("Free it: `kmsctl virusprot delete {}`", shown.join(" ")),
-        ));
-        named.extend(hit);
-    }
-    findings
 }

@@ -201,9 +201,9 @@ fn show_periods(
     let columns = vec![
         text_column("ADDRESS"),
         text_column("BLOCKED"),
-        text_column("RELEASED"),
-        text_column("FOR"),
-        number_column("CONNECTIONS").droppable(1),
+        text_column("RELEASED").droppable(2),
+        text_column("FOR").droppable(1),
+        number_column("CONNECTIONS").droppable(3),
         text_column("CUSTOMER"),
     ];
     view.human.table(columns, rows.collect());

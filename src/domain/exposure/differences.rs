@@ -65,14 +65,18 @@ pub(super) fn state_reason(
 
 /// Says why connections of the loaded pair do not get to the service.
 pub(super) fn kept_behind(rule: Option<&Rule>) -> Warning {
-    let by = rule.map_or_else(
-        || "other loaded rules keep its connections from the service".to_owned(),
+    let message = rule.map_or_else(
+        || {
+            "The pair is loaded, but other loaded rules keep its connections from the service."
+                .to_owned()
+        },
         |rule| {
-            let text = &rule.text;
-            format!("a rule keeps its connections from getting out to the service: {text}")
+            rule.rule_sentences(
+                "The pair is loaded, but a rule keeps its connections from getting out to the service",
+            )
         },
     );
-    Warning::new("kept-behind", format!("The pair is loaded, but {by}."))
+    Warning::new("kept-behind", message)
 }
 
 /// Says that pf's table of the alias is not what the configuration says.

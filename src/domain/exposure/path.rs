@@ -147,8 +147,8 @@ impl<'a> Path<'a> {
                 && includes_service(&rule.to, query.service)
         };
         if let Some(rule) = filter.iter().find(passes) {
-            let text = &rule.text;
-            self.say("group-pass", format!("A rule of an interface group lets the service's port through, on the outside too if that is a member: {text}."));
+            let what = "A rule of an interface group lets the service's port through, on the outside too if that is a member";
+            self.say("group-pass", rule.rule_sentences(what));
         }
     }
 }

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::quoted;
 pub use parse::{Loader, parse_loader, parse_one, parse_pf_rules};
 
 /// A loaded rule, as far as kmsctl judges rules; the rest stays in [`Rule::text`].
@@ -63,6 +64,9 @@ pub struct Rule {
     pub is_understood: bool,
 }
 
+/// What stands between a sentence about a rule and the rule as pf prints it.
+pub const PF_WORDS: &str = " In pf's words: ";
+
 impl Rule {
     /// Returns whether not even its action is known.
     pub fn is_unread(&self) -> bool {
@@ -78,6 +82,23 @@ impl Rule {
             })
         };
         self.ridentifier.or_else(from_label)
+    }
+
+    /// Returns its description in pfSense, quoted, and its tracker; `None` where pf's rule carries neither.
+    pub fn title(&self) -> Option<String> {
+        let is_number = |label: &&String| label.starts_with("id:") || label.starts_with("id=");
+        let label = self.labels.iter().find(|label| !is_number(label));
+        let label = label.map(|label| quoted(label.trim_start_matches("USER_RULE: ")));
+        match (label, self.tracker()) {
+            (Some(label), Some(tracker)) => Some(format!("{label} (tracker {tracker})")),
+            (label, tracker) => label.or_else(|| Some(format!("tracker {}", tracker?))),
+        }
+    }
+
+    /// Says something of it in full sentences: by its title, then as pf prints it.
+    pub fn rule_sentences(&self, what: &str) -> String {
+        let title = self.title().map(|title| format!(": {title}")).unwrap_or_default();
+        format!("{what}{title}.{PF_WORDS}{}.", self.text)
     }
 
     /// Returns the addresses, networks or `<table>`s that [`Rule::target`] names.

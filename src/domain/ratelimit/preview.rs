@@ -456,7 +456,7 @@ fn draw_sparkline(own: &[SeenConnection], cut: i64) -> String {
 }
 
 /// A source that was in the table.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct BlockedSource {
     /// The address, or the network with its prefix length.
     pub address: String,

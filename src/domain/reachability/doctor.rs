@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::finding::Finding;
 use super::path;
 use super::path::{Known, Trouble, rounded_time};
-use super::whole::{IDLE_CAPS, PASSES, SET_WHOLE, absent_fault, half_fault};
+use super::whole;
+use super::whole::{IDLE_CAPS, PASSES, SET_WHOLE, absent_fault, half_fault, judge_whole};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::pfsense::change::Armed;
@@ -15,6 +16,7 @@ use crate::domain::pfsense::freebsd::Carp;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::reachability::finding::CheckResult;
 use crate::domain::service::Service;
+use crate::domain::virusprot::entries::{Blocked, Flag};
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::text::{format_bytes, format_span};
 use std::time::Duration;
@@ -102,25 +104,28 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Judges the rules beside all that [`judge_firewall`] does.
 pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
-    [
+    judge_firewall(facts).into_iter().chain(rule_findings(facts)).collect()
+}
+
+/// Judges the box: what `status` says of it as well.
+pub fn judge_firewall(facts: &Facts<'_>) -> Vec<Finding> {
+    vec![
         speed(facts),
         version(facts),
         php(facts),
         pf(facts),
         table(facts),
         expiry(facts),
-        limits(facts.service, &facts.limits, &facts.info, &facts.entries),
+        limits(facts),
         requests(facts),
         clock(facts),
-        free_space(&facts.free_space),
+        free_space(facts),
         pending(facts),
         high_availability(facts),
+        leftover_findings(facts),
     ]
-    .into_iter()
-    .chain(rule_findings(facts))
-    .chain([leftover_findings(facts)])
-    .collect()
 }
 
 fn speed(facts: &Facts<'_>) -> Finding {
@@ -202,15 +207,11 @@ fn pf(facts: &Facts<'_>) -> Finding {
     let disabled = facts.configured.as_ref().is_ok_and(|configured| configured.filter_disabled);
     match &facts.info {
         Err(trouble) => path::unread_pf(trouble),
-        Ok(info) if !info.enabled => Finding::wrong(
-            "pf",
-            "pf is disabled: nothing is filtered, and nothing is translated.",
-            "Enable it in pfSense: System > Advanced > Firewall & NAT.",
-        ),
+        Ok(info) if !info.enabled => whole::switched_off("pf"),
         Ok(_) if disabled => Finding::wrong(
             "pf",
             "pf is enabled, but config.xml switches it off: the next reload or reboot does it.",
-            "Enable it in pfSense: System > Advanced > Firewall & NAT.",
+            whole::ENABLE,
         ),
         Ok(_) => Finding::ok("pf", "pf is enabled."),
     }
@@ -226,14 +227,25 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         Ok(judged) => judged,
         Err(trouble) => return trouble.finding("expiry"),
     };
+    let expiry = &judged.expiry;
+    // What the job that does not work should have freed, or what pfSense's own would have.
+    let age = match expiry {
+        Expiry::Cron { older_than_seconds, .. } => *older_than_seconds,
+        Expiry::None | Expiry::Unknown { .. } => 3_600,
+    };
+    let by_hand = format!(
+        "free the old ones until then: `kmsctl virusprot expire --older-than {}`",
+        format_span(age).replace(' ', "")
+    );
     if let Some(sentence) = judged.not_working() {
         return Finding::wrong(
             "expiry",
             sentence,
-            "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs); free them until then: `kmsctl virusprot expire`",
+            format!(
+                "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs); {by_hand}"
+            ),
         );
     }
-    let expiry = &judged.expiry;
     let evidence =
         expiry.warning(&facts.service.table).map(|warning| warning.message).unwrap_or_default();
     match expiry {
@@ -248,22 +260,18 @@ fn expiry(facts: &Facts<'_>) -> Finding {
             "expiry",
             evidence,
             format!(
-                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}",
+                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}; {by_hand}",
                 facts.service.table.as_str()
             ),
         ),
-        Expiry::Unknown { .. } => Finding::unknown("expiry", evidence),
+        Expiry::Unknown { .. } => Finding::unknown("expiry", evidence)
+            .fix(format!("Look at the jobs in pfSense (Cron package); {by_hand}")),
     }
 }
 
 /// Used numbers against their limits; pf refuses what is beyond, and the client gets no answer.
-pub fn limits(
-    service: &Service,
-    limits: &Known<&Limits>,
-    info: &Known<&Info>,
-    entries: &Known<Option<u64>>,
-) -> Finding {
-    let (limits, info) = match (limits, info) {
+fn limits(facts: &Facts<'_>) -> Finding {
+    let (limits, info) = match (&facts.limits, &facts.info) {
         (Ok(limits), Ok(info)) => (limits, info),
         (Err(trouble), _) | (_, Err(trouble)) => return trouble.finding("limits"),
     };
@@ -283,9 +291,9 @@ pub fn limits(
         }
     }
     // The limit is one for all tables together, and only ours was asked for: enough to call it full, not to call it free.
-    let ours = entries.as_ref().ok().copied().flatten();
+    let ours = facts.entries.as_ref().ok().copied().flatten();
     if let (Some(ours), Some(limit)) = (ours, limits.get("table-entries").copied().flatten()) {
-        let table = service.table.as_str();
+        let table = facts.service.table.as_str();
         numbers.push(format!(
             "table-entries {ours} in {table} alone, of {limit} for all tables together"
         ));
@@ -350,8 +358,8 @@ fn clock(facts: &Facts<'_>) -> Finding {
     )
 }
 
-pub fn free_space(free: &Known<u64>) -> Finding {
-    let free = match free {
+fn free_space(facts: &Facts<'_>) -> Finding {
+    let free = match &facts.free_space {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
@@ -362,9 +370,10 @@ pub fn free_space(free: &Known<u64>) -> Finding {
     Finding::wrong(
         "free-space",
         format!(
-            "{evidence} pfSense takes a configuration that was cut by a full disk for a success."
+            "{evidence} A change should find {} there: pfSense takes a configuration that was cut by a full disk for a success.",
+            format_bytes(FREE_SPACE)
         ),
-        "Make room before any change.",
+        "Make room before any change; what is large, on the firewall: `du -xk / | sort -n | tail`",
     )
 }
 
@@ -392,30 +401,82 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
         Ok(configured) => configured.ha_peer,
         Err(trouble) => return trouble.finding(check),
     };
-    let role: Vec<String> =
-        facts.carp.iter().map(|carp| format!("{} for vhid {}", carp.state, carp.vhid)).collect();
-    if facts.carp.iter().any(|carp| carp.state == "BACKUP") {
-        return Finding::wrong(
+    let role = carp_roles(facts.carp);
+    backup_finding(facts.carp).unwrap_or_else(|| {
+        Finding::ok(
             check,
-            format!(
-                "This node is {}: what is changed here is overwritten by the other at its next sync.",
-                role.join(", ")
-            ),
-            "Point firewall.host at the node that is MASTER.",
+            match (peer, role.as_slice()) {
+                (false, []) => "A single node.".to_owned(),
+                (true, []) => {
+                    "Changes are sent on to a sync peer; its overload table is its own.".to_owned()
+                }
+                (_, role) => {
+                    format!(
+                        "This node is {}. The other's overload table is its own.",
+                        role.join(", ")
+                    )
+                }
+            },
+        )
+    })
+}
+
+fn carp_roles(carp: &[Carp]) -> Vec<String> {
+    carp.iter().map(|carp| format!("{} for vhid {}", carp.state, carp.vhid)).collect()
+}
+
+/// Says of a CARP backup that it is the wrong node to look at and to change.
+pub fn backup_finding(carp: &[Carp]) -> Option<Finding> {
+    carp.iter().any(|carp| carp.state == "BACKUP").then(|| {
+        let evidence = format!(
+            "This node is {}: clients come in through the other, whose next sync overwrites what is changed here.",
+            carp_roles(carp).join(", ")
         );
+        let fix = "Point firewall.host at the node that is MASTER; `kmsctl config show` says where it is set.";
+        Finding::wrong("ha", evidence, fix)
+    })
+}
+
+/// Most addresses that a command names.
+const NAMED: usize = 3;
+/// Blocked addresses that deserve a second look: the check, and what is known of them.
+const ADDRESS_KINDS: [(&str, Flag, &str); 6] = [
+    ("customer", Flag::Customer, "was activated within the last day"),
+    ("operator", Flag::Operator, "is the address you work from"),
+    ("gateway", Flag::Gateway, "is a gateway of this firewall"),
+    ("protected", Flag::Protected, "lies in a network you protect"),
+    ("own-subnet", Flag::OwnSubnet, "lies in the firewall's own networks"),
+    ("private", Flag::Private, "is a private address"),
+];
+
+/// Returns whether a finding is about a blocked address.
+pub fn is_of_address(finding: &Finding) -> bool {
+    ADDRESS_KINDS.iter().any(|(check, _, _)| *check == finding.check)
+}
+
+/// Lists what is wrong with who is blocked, each address once.
+pub fn blocked_findings(entries: &[Blocked]) -> Vec<Finding> {
+    let mut named: Vec<&str> = Vec::new();
+    let mut findings = Vec::new();
+    for (check, flag, what) in ADDRESS_KINDS {
+        let hit = entries.iter().filter(|entry| {
+            entry.flags.contains(&flag) && !named.contains(&entry.address.as_str())
+        });
+        let hit: Vec<&str> = hit.map(|entry| entry.address.as_str()).collect();
+        let Some(first) = hit.first() else { continue };
+        let more = match hit.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let shown: Vec<&str> = hit.iter().take(NAMED).copied().collect();
+        findings.push(Finding::wrong(
+            check,
+            format!("{first}{more} is blocked and {what}."),
+            format!("Free it: `kmsctl virusprot delete {}`", shown.join(" ")),
+        ));
+        named.extend(hit);
     }
-    Finding::ok(
-        check,
-        match (peer, role.as_slice()) {
-            (false, []) => "A single node.".to_owned(),
-            (true, []) => {
-                "Changes are sent on to a sync peer; its overload table is its own.".to_owned()
-            }
-            (_, role) => {
-                format!("This node is {}. The other's overload table is its own.", role.join(", "))
-            }
-        },
-    )
+    findings
 }
 
 /// The history on this machine.
@@ -498,7 +559,7 @@ fn leftover_findings(facts: &Facts<'_>) -> Finding {
 }
 
 /// Separates jobs that are still pending from what was left behind.
-pub fn leftovers(configured: &Configured) -> Finding {
+fn leftovers(configured: &Configured) -> Finding {
     let check = "leftovers";
     let described = |stale: bool| -> Vec<String> {
         let files = configured.leftovers.iter();
@@ -731,7 +792,11 @@ pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
 fn rule_findings(facts: &Facts<'_>) -> Vec<Finding> {
     let paths = facts.exposure.as_ref().ok();
     let paths = paths.and_then(|exposure| path::other_paths(exposure));
-    let findings = vec![
+    let exposure = match &facts.exposure {
+        Ok(exposure) => judge_whole(exposure, None),
+        Err(trouble) => trouble.finding(whole::CHECK),
+    };
+    let findings = [
         states_finding(facts),
         pair_finding(facts),
         rules_finding(facts),
@@ -740,7 +805,17 @@ fn rule_findings(facts: &Facts<'_>) -> Vec<Finding> {
         capped_finding(facts),
         reflection_finding(facts),
     ];
-    findings.into_iter().chain(paths).collect()
+    let mut findings: Vec<Finding> = findings.into_iter().chain(paths).collect();
+    // What the exposure says already follows from it.
+    for finding in &mut findings {
+        let said = exposure.evidence.contains(&finding.evidence)
+            || finding.evidence.contains(&exposure.evidence);
+        if said && finding.result == CheckResult::Wrong && exposure.result == CheckResult::Wrong {
+            finding.follows = Some(whole::CHECK);
+        }
+    }
+    findings.insert(0, exposure);
+    findings
 }
 
 fn states_finding(facts: &Facts<'_>) -> Finding {
@@ -889,7 +964,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
         return Finding::wrong(
             check,
             format!("No filter rule is the exposure's own: {}.", foreign.foreign_clause()),
-            "Give the port forward a filter rule of its own (Firewall > NAT).",
+            whole::OWN_RULE,
         );
     }
     let fix = if pair.own_filter().is_some() {

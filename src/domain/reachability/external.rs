@@ -12,6 +12,7 @@ use crate::domain::address::is_private;
 use crate::domain::connections;
 use crate::domain::connections::Half;
 use crate::domain::exposure::{Counters, Exposure};
+use crate::domain::pf::rule::PF_WORDS;
 use crate::domain::pf::rule::{Action, Direction, Family, Rule};
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::Entry;
@@ -230,17 +231,16 @@ impl Judgement {
     /// what the rules leave open is not as expected either.
     #[must_use]
     pub fn beside_rules(mut self, exposure: &Finding) -> Self {
+        let sentence = exposure.evidence.split(PF_WORDS).next().unwrap_or_default();
         match exposure.result {
             CheckResult::Wrong => {
                 self.as_expected = Some(false);
-                self.summary =
-                    format!("not as expected: {} From outside: {}", exposure.evidence, self.seen);
+                self.summary = format!("not as expected: {sentence} From outside: {}", self.seen);
             }
             // What a probe has proven to be wrong stays so.
             CheckResult::Unknown if self.as_expected != Some(false) => {
                 self.as_expected = None;
-                self.summary =
-                    format!("not known: {} From outside: {}", exposure.evidence, self.seen);
+                self.summary = format!("not known: {sentence} From outside: {}", self.seen);
             }
             CheckResult::Ok | CheckResult::Skipped | CheckResult::Unknown => {}
         }

@@ -13,6 +13,7 @@ use crate::domain::cluster::objects::{
 };
 use crate::domain::exposure::paths::PathIn;
 use crate::domain::exposure::{Exposure, Part, State};
+use crate::domain::pf::rule::PF_WORDS;
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
 use crate::text::{format_span, word_enum};
@@ -609,11 +610,7 @@ fn pf_hop(exposure: &Exposure) -> Finding {
     if exposure.filtering {
         return Finding::ok("pf", "pf is enabled.");
     }
-    Finding::wrong(
-        "pf",
-        "pf is disabled: nothing is filtered, and nothing is translated.",
-        "Enable it in pfSense: System > Advanced > Firewall & NAT.",
-    )
+    whole::switched_off("pf")
 }
 
 fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
@@ -688,7 +685,8 @@ fn odd_findings(check: &str, exposure: &Exposure) -> String {
         .why
         .iter()
         .filter(|finding| codes.contains(&finding.code))
-        .map(|finding| format!(" {}", finding.message))
+        .filter_map(|finding| finding.message.split(PF_WORDS).next())
+        .map(|sentence| format!(" {sentence}"))
         .chain(deciding_instead(check, exposure))
         .collect()
 }
@@ -1107,7 +1105,11 @@ fn speaks_hop(evidence: &Evidence<'_>, unconnected: &'static str) -> Finding {
         );
     }
     let Some(answer) = evidence.answer else {
-        return Finding::unknown(check, "Unknown, as there is no connection.").follows(unconnected);
+        return Finding::unknown(
+            check,
+            "Unknown: without a connection the server cannot be asked. Mend that first.",
+        )
+        .follows(unconnected);
     };
     match answer {
         BindAnswer::Kms => Finding::ok(

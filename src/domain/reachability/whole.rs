@@ -10,12 +10,15 @@ pub const CHECK: &str = "exposure";
 
 /// What mends what pf does not run.
 pub(super) const APPLY_SAVED: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
-const ENABLE: &str = "Enable it in pfSense: System > Advanced > Firewall & NAT.";
+pub(super) const ENABLE: &str = "Enable it in pfSense: System > Advanced > Firewall & NAT.";
 /// What brings the table and the rule that blocks it.
-pub const RELOAD: &str = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
+pub const RELOAD: &str = "The table and the rule that blocks it come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
 pub const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
 /// What mends a port forward that passes by itself.
 pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
+/// What mends a pair whose filter rule is another forward's.
+pub(super) const OWN_RULE: &str =
+    "Give the port forward a filter rule of its own in pfSense (Firewall > NAT).";
 const UNREAD: &str = "kmsctl changes no rules before it can read config.xml: `kmsctl doctor --problems` says what is in the way.";
 const LOOK: &str = "Look which rule it is: `kmsctl expose show`";
 /// What closes a path that kmsctl does not manage.
@@ -58,6 +61,7 @@ pub fn mending_step(code: &str) -> &'static str {
             "Fill it: reload the ruleset in pfSense (Status > Filter Reload). Names and lists by URL have to resolve on the firewall."
         }
         "filter-disabled" => ENABLE,
+        "foreign-association" => OWN_RULE,
         "other-path" | "path-unknown" => FOREIGN,
         "pending-changes" => {
             "Apply or undo them in pfSense (Firewall > Rules, and where else Apply Changes is shown)."
@@ -147,11 +151,7 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
 /// Lists what is proven to be wrong with the exposure, the worst first; nothing where it is whole, or as `expected`.
 pub fn exposure_faults(exposure: &Exposure, expected: Option<Expected>) -> Vec<Finding> {
     if !exposure.filtering {
-        return vec![Finding::wrong(
-            CHECK,
-            "pf is switched off: nothing is filtered, and nothing is redirected.",
-            ENABLE,
-        )];
+        return vec![switched_off(CHECK).follows("pf")];
     }
     match (expected, Expected::of(exposure)) {
         (Some(Expected::Closed), _) => still_open(exposure),
@@ -159,6 +159,11 @@ pub fn exposure_faults(exposure: &Exposure, expected: Option<Expected>) -> Vec<F
         (None, Some(Expected::Closed)) => not_closed(exposure),
         (None, None) => without_intention(exposure),
     }
+}
+
+pub(super) fn switched_off(check: &'static str) -> Finding {
+    let evidence = "pf is switched off: nothing is filtered, and nothing is redirected.";
+    Finding::wrong(check, evidence, ENABLE)
 }
 
 fn first_reason(exposure: &Exposure) -> String {

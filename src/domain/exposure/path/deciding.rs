@@ -71,45 +71,29 @@ impl<'a> Path<'a> {
         if self.redirects && !self.redirection_passes() {
             self.look_at_other_passes(&others);
             if let Some(block) = blocked.filter(|_| self.lets_in()) {
-                self.say(
-                    "earlier-block",
-                    format!(
-                        "Another loaded rule keeps nearly everybody out first: {}.",
-                        block.text
-                    ),
-                );
+                let what = "Another loaded rule keeps nearly everybody out first";
+                self.say("earlier-block", block.rule_sentences(what));
             }
         }
         let shut = !self.passes.is_empty() && !self.lets_in();
         if let Some(block) = self.decides.filter(|_| shut) {
-            let text = block.text.clone();
-            self.say(
-                "shadowed",
-                format!("The filter rule is loaded, but another rule blocks its traffic: {text}."),
-            );
+            let what = "The filter rule is loaded, but another rule blocks its traffic";
+            self.say("shadowed", block.rule_sentences(what));
         }
     }
 
     /// Names the rules of others that let connections in: for everybody, for some, or perhaps.
     fn look_at_other_passes(&mut self, some: &[&Rule]) {
         if let Some(rule) = self.decides.filter(|_| self.lets_in() && !self.decides_itself()) {
-            let text = &rule.text;
-            let message = match rule_sources(rule) {
-                Sources::All => {
-                    format!("Another loaded rule lets the service's port through: {text}.")
-                }
-                _ => format!(
-                    "Another loaded rule lets nearly everybody through to the service's port: {text}."
-                ),
+            let what = match rule_sources(rule) {
+                Sources::All => "Another loaded rule lets the service's port through",
+                _ => "Another loaded rule lets nearly everybody through to the service's port",
             };
-            self.say("other-pass", message);
+            self.say("other-pass", rule.rule_sentences(what));
         }
         for rule in some.iter().take(NAMED) {
-            let text = &rule.text;
-            self.say(
-                "earlier-pass",
-                format!("Another loaded rule lets some sources through to the service's port, or may: {text}. The exposure's caps do not count them."),
-            );
+            let what = "Another loaded rule lets some sources through to the service's port, or may, and the exposure's caps do not count them";
+            self.say("earlier-pass", rule.rule_sentences(what));
         }
         let more = some.len().saturating_sub(NAMED);
         if more > 0 {

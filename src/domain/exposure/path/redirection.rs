@@ -65,7 +65,7 @@ impl<'a> Path<'a> {
                 // What the interface's own addresses are is not in the rules.
                 _ => format!("Connections to port {port} may"),
             };
-            self.say(code, format!("{how} meet another loaded rule first: {}.", rule.text));
+            self.say(code, rule.rule_sentences(&format!("{how} meet another loaded rule first")));
             if takes {
                 return true;
             }
