@@ -22,6 +22,7 @@ use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::pfsense::proof::{PfCondition, PfWant};
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, Risk, as_sentence};
 use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill};
+use crate::domain::reachability::doctor::{MAKE_ROOM, TAKE_MASTER};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
@@ -47,8 +48,6 @@ pub const CHANGING: &[Question] = &[
     Question::Dispensable(&Question::AliasTable),
     Question::Dispensable(&Question::States(None)),
 ];
-/// What comes first on a full disk, also of what is done by hand.
-const MAKE_ROOM: &str = "Make room first, also before a change in the GUI: pfSense takes a configuration that was cut by a full disk for a success.";
 /// What keeps pfSense from writing its configuration.
 const NOT_WRITTEN: &str = "Look at pfSense's notices and at its disk (Diagnostics > Command Prompt: `df -h /conf`), then run the command again.";
 /// How often a change that is still being made is asked for, and how long is waited between.
@@ -394,6 +393,8 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
                 failure.hint(MAKE_ROOM)
             } else if has_failed("write") {
                 failure.hint(NOT_WRITTEN)
+            } else if message.contains("CARP backup") {
+                failure.hint(TAKE_MASTER)
             } else {
                 failure
             };

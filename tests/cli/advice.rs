@@ -185,6 +185,7 @@ fn a_preview_counts_those_whom_the_caps_did_block() {
 fn a_preview_and_its_plan_agree() {
     let environment = TestEnvironment::new();
     let loaded = environment.demo(&["ratelimit", "preview"]).success();
+    let in_table = labelled(&loaded, "Blocked ").concat();
     let (_, loaded) = loaded.split_once("would have ").expect("a sentence");
     let loaded = loaded.lines().next().expect("a line");
     assert!(loaded.contains(" sources in 1d: "), "{loaded}");
@@ -203,6 +204,7 @@ fn a_preview_and_its_plan_agree() {
         let shown = environment.demo(&[&["ratelimit", "preview"], preview].concat()).success();
         let plan = environment.demo(&[&["ratelimit"], set, &["--dry-run"]].concat()).success();
         assert!(plan.contains(loaded), "{preview:?}: {plan}");
+        assert_eq!(labelled(&shown, "Blocked ").concat(), in_table, "{preview:?}: {shown}");
         for label in ["Loaded ", "Blocked "] {
             let lines = labelled(&shown, label);
             assert_eq!(lines.len(), 1, "{preview:?}: {shown}");
@@ -211,6 +213,11 @@ fn a_preview_and_its_plan_agree() {
         }
         assert!(!plan.contains("more sources were"), "{preview:?}: {plan}");
     }
+    // Who was in the table stays so, also where the log shows that the caps would have cut them.
+    let tighter = environment.demo(&["ratelimit", "preview", "tighten"]).success();
+    assert_eq!(labelled(&tighter, "Blocked ").concat(), in_table, "{tighter}");
+    let plan = environment.demo(&["ratelimit", "tighten", "--dry-run"]).success();
+    assert!(plan.contains(in_table.trim_start_matches("Blocked ").trim()), "{plan}");
 }
 
 #[test]
@@ -617,4 +624,19 @@ fn a_proof_says_its_finding_once() {
     }
     let dead = demo_in("backend-dead").demo(&["verify", "--external"]);
     assert!(dead.stderr.contains("kmsctl --demo verify`"), "{dead}");
+}
+
+/// A refusal says what to do: where room is to be made, and which node is the right one.
+#[test]
+fn a_refused_change_names_the_way() {
+    for (scenario, way) in [("ha-backup", "config show`"), ("disk-full", "`du -xk / | sort")] {
+        for words in
+            [&["expose", "revoke"][..], &["ratelimit", "tighten"], &["ratelimit", "loosen"]]
+        {
+            let environment = demo_in(scenario);
+            let refused = environment.demo(&[words, &["--yes"]].concat());
+            let refused = refused.fails_with(1);
+            assert!(refused.contains(way), "{scenario}: {refused}");
+        }
+    }
 }

@@ -171,6 +171,17 @@ fn an_interrupted_run_goes_on_with_its_answers() {
     terminal.exp_string(&format!("[{}]", served.port)).expect("the port of before");
     terminal.send_control('c').expect("Ctrl-C");
     assert_eq!(code(&mut terminal).1, Some(130));
+    // What was answered about another box is no default where nothing is asked, and a failure there leaves none.
+    let print = format!("SHA256:{}", "A".repeat(43));
+    for draft in [true, false] {
+        let flags = ["config", "init", "--yes", "--host", "127.0.0.1", "--fingerprint", &print];
+        let failed = environment.run(&flags).fails_with(5);
+        assert!(!failed.contains("earlier run"), "{failed}");
+        assert!(!failed.contains(&served.fingerprint), "{failed}");
+        let path = environment.config_file().with_extension("toml.draft");
+        assert_eq!(path.exists(), draft, "{failed}");
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 #[test]

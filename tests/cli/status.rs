@@ -458,6 +458,20 @@ fn a_full_disk_says_what_is_needed() {
 /// Rules have names; how pf prints them is for the commands that show all.
 #[test]
 fn a_rule_has_a_name_first() {
+    for (name, value) in [
+        ("KMSCTL_SERVICE_ALIAS", "nope"),
+        ("KMSCTL_SERVICE_PORT", "443"),
+        ("KMSCTL_SERVICE_INTERFACE", "opt1"),
+        ("KMSCTL_SERVICE_ADDRESS", "10.0.20.200"),
+    ] {
+        for scenario in ["open", "closed", "half-filter", "second-wan", "upnp-elsewhere"] {
+            let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+            let shown = environment.variable(name, value).demo(&["status"]).stdout;
+            for raw in ["pass in ", "block drop ", "rdr on "] {
+                assert!(!shown.contains(raw), "{scenario} {value}: {shown}");
+            }
+        }
+    }
     for (scenario, title) in [
         ("floating", "\"Rate-limited KMS\" (tracker 1763000004)"),
         ("shared-association", "\"NAT KMS public — kms.viktorbarzin.me\" (tracker 1763000004)"),

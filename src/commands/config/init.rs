@@ -244,8 +244,11 @@ impl Wizard<'_> {
         name.into()
     }
 
-    /// Keeps what was answered, so that an interrupted run goes on.
+    /// Keeps what was answered, so that an interrupted run goes on. What flags answer is in no other run's questions.
     fn keep_draft(&self) -> Result<()> {
+        if !self.asks {
+            return Ok(());
+        }
         let path = self.draft_path();
         make_directory_of(&path)?;
         let text = render_answers(&self.answers, &Layers::built_in()?);
@@ -254,13 +257,13 @@ impl Wizard<'_> {
 
     fn take_up_draft(&mut self) {
         let path = self.draft_path();
-        if !path.is_file() {
+        if !self.asks || !path.is_file() {
             return;
         }
         let nothing = self.context.environment.without_configuration();
         let (layers, problem) = Layers::read(&nothing, Some(&path), &[]);
         if problem.is_none() {
-            self.say_sentence("An earlier run was interrupted; its answers are the defaults now.");
+            self.say_sentence("An earlier run did not end; its answers are the defaults now.");
             self.defaults = layers;
         }
     }

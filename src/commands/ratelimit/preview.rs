@@ -354,6 +354,7 @@ fn make_preview(
     warnings.extend(step_sentence(&steps).map(|text| Warning::new("clock-stepped", text)));
     seen.keep_since(terms.from);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
+    let in_table = blocked.clone();
     drop_cut_sources(&mut blocked, &sources);
     let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
     let includes_blocked = !widens && terms.caps.rate.is_some();
@@ -370,11 +371,10 @@ fn make_preview(
     let span = span_words(first, terms.from, terms.end);
     let (present, in_table) = match terms.loaded.filter(|_| widens) {
         Some(loaded) => {
-            let clauses =
-                present_clauses(context, reading, &mut seen, loaded, blocked.clone(), &span);
+            let clauses = present_clauses(context, reading, &mut seen, loaded, in_table, &span);
             (Some(clauses.0), clauses.1)
         }
-        None => (None, blocked_sentence(&blocked, includes_blocked, table)),
+        None => (None, blocked_sentence(&in_table, includes_blocked, table)),
     };
     if lower_bound {
         warnings.push(Warning::new(
@@ -497,15 +497,16 @@ fn present_clauses(
     reading: Option<&Reading>,
     seen: &mut SeenConnections,
     present: Caps,
-    mut blocked: Vec<BlockedSource>,
+    in_table: Vec<BlockedSource>,
     span: &str,
 ) -> (String, Option<String>) {
     let cut = cut_sources(context, reading, seen, present);
-    drop_cut_sources(&mut blocked, &cut);
     let included = present.rate.is_some();
-    let also = if included { blocked.as_slice() } else { &[] };
-    let clause = format!("The present caps would have {}", cuts_sentence(&cut, also, span));
-    (clause, blocked_sentence(&blocked, included, &context.settings.service.table))
+    let in_words = blocked_sentence(&in_table, included, &context.settings.service.table);
+    let mut also = if included { in_table } else { Vec::new() };
+    drop_cut_sources(&mut also, &cut);
+    let clause = format!("The present caps would have {}", cuts_sentence(&cut, &also, span));
+    (clause, in_words)
 }
 
 /// Names the times of which the log has no line, the longest in front.
@@ -814,6 +815,7 @@ pub(super) fn preview_risk(
     let would = cut_sources(context, Some(reading), &mut seen, caps);
     let mut blocked =
         blocked_sources(context, Some(reading), record, &seen, (first.max(now - DAY), now));
+    let in_table = blocked.clone();
     drop_cut_sources(&mut blocked, &would);
     let widens = is_wider(caps, present);
     let lower_bound = is_lower_bound(caps, widens, &blocked);
@@ -825,11 +827,11 @@ pub(super) fn preview_risk(
     }
     if widens {
         let (before, in_table) =
-            present_clauses(context, Some(reading), &mut seen, present, blocked, &span);
+            present_clauses(context, Some(reading), &mut seen, present, in_table, &span);
         sentences.push(format!("{before}."));
         sentences.extend(in_table.map(|in_table| format!("{in_table}.")));
     } else {
-        let in_table = blocked_sentence(&blocked, included, &context.settings.service.table);
+        let in_table = blocked_sentence(&in_table, included, &context.settings.service.table);
         sentences.extend(in_table.map(|in_table| format!("{in_table}.")));
     }
     if lower_bound {

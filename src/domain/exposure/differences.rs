@@ -5,7 +5,7 @@ use super::path::{OtherRedirection, Path};
 use super::paths::PathIn;
 use super::upnp::UPNP_ANCHOR;
 use super::{CapsView, Loaded, State, alias};
-use crate::domain::pf::rule::{Action, Rule};
+use crate::domain::pf::rule::{Action, PF_WORDS, Rule};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::managed::ManagedPair;
@@ -156,7 +156,7 @@ pub(super) fn pass_alone(rule: &str, service: &Service) -> Warning {
     Warning::new(
         "pass-alone",
         format!(
-            "A rule passes connections from outside to {address} port {port}, and nothing leads them there: it is no way in by itself. The rule: {rule}."
+            "A rule passes connections from outside to {address} port {port}, and nothing leads them there: it is no way in by itself.{PF_WORDS}: {rule}."
         ),
     )
 }
@@ -168,7 +168,7 @@ pub(super) fn upnp_elsewhere(rule: &Rule, service: &Service) -> Warning {
     Warning::new(
         "upnp-elsewhere",
         format!(
-            "UPnP has opened port {port} outside for another machine ({target}): what answers there is not the service. The rule: {text}."
+            "UPnP has opened port {port} outside for another machine ({target}): what answers there is not the service.{PF_WORDS}: {text}."
         ),
     )
 }

@@ -20,7 +20,9 @@ use super::matching::{
 use super::upnp::{UPNP_ANCHOR, is_upnp_anchor};
 use super::{AliasTable, Loaded};
 use crate::domain::address::is_public;
-use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Keep, Rule};
+use crate::domain::pf::rule::{
+    Action, Direction, Endpoint, Family, Interface, Keep, PF_WORDS, Rule,
+};
 use crate::domain::pf::table::Entry;
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
@@ -118,7 +120,7 @@ impl PathIn {
             PathKind::Upnp => format!(", in the anchor {UPNP_ANCHOR}"),
             _ => String::new(),
         };
-        format!("The rule{place}: {}.", self.rule)
+        format!("{}{place}: {}.", PF_WORDS.trim_start(), self.rule)
     }
 
     /// Says it in a clause: `the forward on opt1 198.51.100.2:1688 leads to 10.0.20.202:1688`.

@@ -65,7 +65,7 @@ pub struct Rule {
 }
 
 /// What stands between a sentence about a rule and the rule as pf prints it.
-pub const PF_WORDS: &str = " In pf's words: ";
+pub const PF_WORDS: &str = " In pf's words";
 
 impl Rule {
     /// Returns whether not even its action is known.
@@ -98,7 +98,7 @@ impl Rule {
     /// Says something of it in full sentences: by its title, then as pf prints it.
     pub fn rule_sentences(&self, what: &str) -> String {
         let title = self.title().map(|title| format!(": {title}")).unwrap_or_default();
-        format!("{what}{title}.{PF_WORDS}{}.", self.text)
+        format!("{what}{title}.{PF_WORDS}: {}.", self.text)
     }
 
     /// Returns the addresses, networks or `<table>`s that [`Rule::target`] names.

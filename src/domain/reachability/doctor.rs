@@ -53,6 +53,12 @@ const OLDEST_PHP: (u32, u32) = (7, 4);
 /// Bytes that must be free below /cf/conf: a configuration written to a full disk is cut, and reported as success.
 const FREE_SPACE: u64 = 50 << 20;
 
+/// What comes first on a full disk, also of what is done by hand.
+pub const MAKE_ROOM: &str = "Make room first, also before a change in the GUI: pfSense takes a configuration that was cut by a full disk for a success. What is large, on the firewall: `du -xk / | sort -n | tail`";
+/// What to do on a CARP backup.
+pub const TAKE_MASTER: &str =
+    "Point firewall.host at the node that is MASTER; `kmsctl config show` says where it is set.";
+
 /// Seconds that two clocks may differ.
 const CLOCK: i64 = 5;
 
@@ -369,11 +375,8 @@ fn free_space(facts: &Facts<'_>) -> Finding {
     }
     Finding::wrong(
         "free-space",
-        format!(
-            "{evidence} A change should find {} there: pfSense takes a configuration that was cut by a full disk for a success.",
-            format_bytes(FREE_SPACE)
-        ),
-        "Make room before any change; what is large, on the firewall: `du -xk / | sort -n | tail`",
+        format!("{evidence} A change should find {} there.", format_bytes(FREE_SPACE)),
+        MAKE_ROOM,
     )
 }
 
@@ -432,8 +435,7 @@ pub fn backup_finding(carp: &[Carp]) -> Option<Finding> {
             "This node is {}: clients come in through the other, whose next sync overwrites what is changed here.",
             carp_roles(carp).join(", ")
         );
-        let fix = "Point firewall.host at the node that is MASTER; `kmsctl config show` says where it is set.";
-        Finding::wrong("ha", evidence, fix)
+        Finding::wrong("ha", evidence, TAKE_MASTER)
     })
 }
 
