@@ -149,15 +149,41 @@ fn a_stream_once_granted_outlives_refusals() {
         } else {
             std::thread::sleep(Duration::from_secs(5));
         }
-        world.forbid(true);
+        world.refuse("*");
         world.cut();
         std::thread::sleep(Duration::from_secs(3));
-        world.forbid(false);
+        world.refuse("pods/log");
+        std::thread::sleep(Duration::from_secs(3));
+        world.refuse("");
         let last = world.activate();
         follower.until(&format!("PC-{last}\""));
         let (_, talk) = follower.stop();
         assert!(!talk.contains("may not"), "{talk}");
     }
+}
+
+/// The API server starts anew while the pod is replaced, and lists the new one before it grants its log.
+#[test]
+fn a_new_pods_log_outlives_refusals() {
+    let mut world = World::new("kms-0");
+    let Some(cluster) = FakeCluster::start(&["--world", &world.path()]) else {
+        return;
+    };
+    let follower = Follower::start(&cluster.kubeconfig().display().to_string(), &[]);
+    world.activate();
+    follower.until("PC-1\"");
+    world.refuse("*");
+    world.cut();
+    world.replace("kms-1");
+    std::thread::sleep(Duration::from_secs(3));
+    world.refuse("pods/log");
+    // Its log is refused once it is found; pods are looked for every ten seconds.
+    std::thread::sleep(Duration::from_secs(12));
+    world.refuse("");
+    let last = world.activate();
+    follower.until(&format!("PC-{last}\""));
+    let (_, talk) = follower.stop();
+    assert!(talk.contains("A new pod: kms-1.") && !talk.contains("may not"), "{talk}");
 }
 
 #[test]

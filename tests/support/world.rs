@@ -10,8 +10,8 @@ pub struct World {
     directory: tempfile::TempDir,
     pods: Vec<(String, u64, u64)>,
     number: u64,
-    /// Every new stream is refused.
-    forbidden: bool,
+    /// What is refused: `*` for everything.
+    refused: &'static str,
 }
 
 impl World {
@@ -21,7 +21,7 @@ impl World {
             directory: tempfile::tempdir().expect("a directory"),
             pods: Vec::new(),
             number: 0,
-            forbidden: false,
+            refused: "",
         };
         world.replace(pod);
         world
@@ -69,9 +69,9 @@ impl World {
         self.save();
     }
 
-    /// Refuses every new stream, as an API server that has just started, or grants it again.
-    pub fn forbid(&mut self, forbidden: bool) {
-        self.forbidden = forbidden;
+    /// Refuses everything (`*`) or one resource, as an API server that has just started, or nothing any more.
+    pub fn refuse(&mut self, refused: &'static str) {
+        self.refused = refused;
         self.save();
     }
 
@@ -89,7 +89,7 @@ impl World {
     }
 
     fn save(&self) {
-        let pod = |(name, restarts, cut): &(String, u64, u64)| json!({"name": name, "restarts": restarts, "cut": cut, "forbidden": self.forbidden});
+        let pod = |(name, restarts, cut): &(String, u64, u64)| json!({"name": name, "restarts": restarts, "cut": cut, "refused": self.refused});
         let pods: Vec<Value> = self.pods.iter().map(pod).collect();
         let place = self.directory.path().join("pods.json");
         let fresh = place.with_extension("new");

@@ -1,6 +1,8 @@
 //! `kmsctl notifier logs --follow`: every pod of the Deployment, through restarts, cuts and new pods, until Ctrl-C.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -106,6 +108,7 @@ pub(super) async fn follow_logs(
 async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     let mut tasks = JoinSet::new();
+    let granted = Arc::new(AtomicBool::new(false));
     let mut first = true;
     let mut reported = false;
     let mut refusals = 0;
@@ -139,7 +142,8 @@ async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
                     if !first {
                         send_notice(&listeners, &format!("A new pod: {name}.")).await;
                     }
-                    tasks.spawn(follow_one_pod(followed.clone(), pod, listeners.clone()));
+                    let granted = Arc::clone(&granted);
+                    tasks.spawn(follow_one_pod(followed.clone(), pod, listeners.clone(), granted));
                 }
             }
             Err(error) if !first && refusals < PATIENT && is_refusal(&error) => {
@@ -200,7 +204,12 @@ enum Cursor {
 }
 
 /// Follows one pod until there is nothing more to follow.
-async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
+async fn follow_one_pod(
+    followed: Followed,
+    pod: Pod,
+    listeners: Sender<Item>,
+    granted: Arc<AtomicBool>,
+) {
     let mut reader = FollowReader {
         restarts: restarts_of(&pod, &followed.container),
         cursor: match followed.file {
@@ -211,7 +220,7 @@ async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
         cut: None,
         tries: 0,
         opened: false,
-        granted: false,
+        granted,
         refusals: 0,
         followed,
         listeners,
@@ -233,8 +242,8 @@ struct FollowReader {
     cut: Option<String>,
     tries: usize,
     opened: bool,
-    /// The cluster let us read once.
-    granted: bool,
+    /// The cluster let us read once, from whichever pod.
+    granted: Arc<AtomicBool>,
     refusals: u32,
 }
 
@@ -249,7 +258,8 @@ impl FollowReader {
             return false;
         }
         // A stream that ended in any other way had been granted, lines or not.
-        self.granted |= !end.as_ref().is_err_and(is_refusal);
+        self.granted.fetch_or(!end.as_ref().is_err_and(is_refusal), Ordering::Relaxed);
+        let granted = self.granted.load(Ordering::Relaxed);
         let why = match end {
             // Silent: opened anew without a word.
             Ok(false) => return true,
@@ -258,7 +268,7 @@ impl FollowReader {
                 "the stream ended".to_owned()
             }
             // An API server that has just started refuses everybody until it knows the rights again.
-            Err(error) if self.granted && self.refusals < PATIENT && is_refusal(&error) => {
+            Err(error) if granted && self.refusals < PATIENT && is_refusal(&error) => {
                 self.refusals += 1;
                 error.to_string()
             }
