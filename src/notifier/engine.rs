@@ -185,6 +185,9 @@ impl Engine {
                 earliest = earliest.min(log.tally.last_line);
                 latest = latest.max(log.tally.last_line);
             });
+            if log.wrapper.wrapping.is_none() && log.wrapper.unread == 0 {
+                log.wrapper.note_unended(bytes);
+            }
         });
         let now = self.clock.now().as_second();
         self.metrics.note_beat(now, self.has_log(), looked.is_ok());
@@ -291,13 +294,13 @@ impl Engine {
             return;
         }
         let unread = self.log.wrapper.unread;
-        if unread == 0 {
+        if unread == 0 && round.lines.pending_bytes() == 0 && !round.lines.is_discarding() {
             return;
         }
         // One line may be half of one: the log was cut.
         let since = *round.puzzled.get_or_insert_with(Instant::now);
         let seems = self.log.wrapper.seems_to_be();
-        if unread >= PUZZLING || seems.is_some() || since.elapsed() >= PUZZLED {
+        if unread >= PUZZLING || unread > 0 && seems.is_some() || since.elapsed() >= PUZZLED {
             let seems = seems.map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
             let complaint = format!("No line of the log {name} is the KMS server's.{seems}");
             if round.strange.is_news("strange") {

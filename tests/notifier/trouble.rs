@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::pods::{
     Answer, FakeSlack, Pod, Running, activate, activation, append, eventually, is, is_presence,
-    stamp,
+    stamp, within,
 };
 use crate::support::skip::skip;
 
@@ -540,6 +540,37 @@ fn a_generation_that_goes_unread_is_reported() {
     assert!(err.contains("`delaycompress`"), "{err}");
     let posted = slack.posted_texts();
     assert!(posted[1].contains("PC-3") && posted.len() == 2, "{posted:?}");
+}
+
+/// What has no whole line is named as well: packed, or without any newline, however long.
+#[test]
+fn a_log_without_a_line_is_named() {
+    let zeros = vec![0; 1_000_000];
+    let packed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x4c\x4a\x06\0";
+    let cases: [(&[u8], &str); 3] = [
+        (packed, "It seems to be a file packed by gzip."),
+        (&zeros, "It seems to be UTF-16 text or no text at all"),
+        (b"2026-05-10 13:12:17: IPv4 conn", "is the KMS server's.\n"),
+    ];
+    let running = cases.map(|(bytes, words)| {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        std::fs::write(pod.log(), bytes).expect("a log");
+        (pod.start(), words, slack, pod)
+    });
+    for (running, words, slack, pod) in running {
+        let named = within(Duration::from_secs(60), &mut || {
+            running.get("/metrics").unwrap_or_default().contains("kms_log_understood 0\n")
+        });
+        assert!(named, "{words}");
+        std::fs::remove_file(pod.log()).expect("a log");
+        append(&pod.log(), &activation(1));
+        slack.wait_for(1);
+        running.wait_metric("kms_log_understood", |understood| is(understood, 1));
+        let (_, _, err) = running.stop();
+        assert_eq!(err.matches("No line of the log").count(), 1, "{err}");
+        assert!(err.contains(words), "{words} in {err}");
+    }
 }
 
 #[test]

@@ -108,6 +108,9 @@ impl Log {
         block: &RequestBlock,
         allowed: impl Fn(u64, &OpenConnection) -> bool,
     ) -> Option<u64> {
+        if let Some(own) = self.process_connection(block).filter(|own| *own > 0) {
+            return Some(own);
+        }
         let seen = self.seen_addresses(block);
         let mut best: Option<(CandidateScore, u64)> = None;
         let weigh = |best: &mut Option<_>, (number, connection): (u64, &OpenConnection)| {
@@ -138,6 +141,13 @@ impl Log {
             weigh(&mut best, candidate);
         }
         best.map(|(_, number)| number)
+    }
+
+    /// Returns the connection whose process writes a request: exact where each has one of its own and the lines name it, as those
+    /// that the server gives to syslog do. 0, which none has, is one that the log does not know.
+    fn process_connection(&self, block: &RequestBlock) -> Option<u64> {
+        let child = block.child.filter(|_| !self.wrapper.several_sources)?;
+        self.open.is_forked().then(|| self.open.child_connection(child).unwrap_or_default())
     }
 
     /// Walks the connections that were accepted a moment before a request and have not asked, oldest first: to pass over each
@@ -193,7 +203,17 @@ impl Log {
         chosen: u64,
         address: IpAddr,
     ) -> Possible {
-        let known = self.is_known_here(block, chosen, address);
+        let process = self.process_connection(block);
+        if process == Some(chosen) && !block.mixed {
+            return Possible {
+                addresses: Some(vec![(address, chosen)]),
+                unseen: false,
+                among: vec![chosen],
+                attribution: Attribution::Certain,
+                address_sure: true,
+            };
+        }
+        let known = process.is_none() && self.is_known_here(block, chosen, address);
         let known_rivals = known.then(|| self.rivals_of_known(block, address));
         let rivals = (!known).then(|| self.rivals_of_unknown(block));
         let others = known_rivals.into_iter().flatten().chain(rivals.into_iter().flatten());
@@ -207,8 +227,8 @@ impl Log {
         // However many there are of one address, it is the only one where no other is open.
         let wide = addresses.len() > WIDEST && !self.open.is_only_address(address);
         let mut certain = addresses.len() == 1;
-        let unknown =
-            block.mixed || self.wrapper.several_sources || (!known && self.may_be_unseen());
+        let unseen = process.is_some() || (!known && self.may_be_unseen());
+        let unknown = block.mixed || self.wrapper.several_sources || unseen;
         let elsewhere = wide || unknown || addresses.iter().any(|(other, _)| *other != address);
         certain &= !elsewhere && chosen <= block.limit;
         Possible {

@@ -266,14 +266,126 @@ fn a_log_that_begins_in_the_middle_is_certain_of_nothing_at_first() {
     lines.insert(0, ("13:00:00", STARTED.to_owned()));
     assert_eq!(is_last_certain(&lines), (true, true));
     let mut later: Vec<_> = (0..=11_u32)
-        .map(|minute| {
+        .flat_map(|minute| {
             let time: &str = Box::leak(format!("13:{minute:02}:00").into_boxed_str());
-            (time, "IPv4 connection closed: 192.0.2.9:9.".to_owned())
+            ["accepted", "closed"]
+                .map(|word| (time, format!("IPv4 connection {word}: 192.0.2.9:9.")))
         })
         .collect();
     later.push(accepted("13:11:01"));
     later.extend(request_of("13:11:01", 2, "A"));
     assert_eq!(is_last_certain(&later), (true, true));
+    // One is closed that the log does not know: there may be more of them, whatever it said before.
+    for place in [1, 23] {
+        let mut unknown = later.clone();
+        unknown
+            .insert(place + 1, (later[place].0, "IPv4 connection closed: 192.0.2.7:7.".to_owned()));
+        assert_eq!(is_last_certain(&unknown), (place == 1, place == 1), "{place}");
+    }
+}
+
+/// One of a crowd behind one address is there whenever a machine is seen, wherever that is: no second witness, and no machine's
+/// own connection when it has just come.
+#[test]
+fn a_crowd_behind_one_address_settles_nothing() {
+    let line = |time, word: &str, peer: &str| (time, format!("IPv4 connection {word}: {peer}."));
+    for crowd in [true, false] {
+        let mut lines = vec![("13:00:00", STARTED.to_owned())];
+        // Seen beside one of the crowd at one address, then at another.
+        for (begin, end, own) in
+            [("13:00:10", "13:00:18", "192.0.2.1:1"), ("13:00:30", "13:00:38", "192.0.2.2:2")]
+        {
+            let of_crowd = format!("198.18.0.1:{}", &begin[6..]);
+            lines.extend([line(begin, "accepted", &of_crowd), line(begin, "accepted", own)]);
+            lines.extend(request_of(begin, 1, "A"));
+            lines.extend([line(end, "closed", own), line(end, "closed", &of_crowd)]);
+        }
+        for (begin, end) in
+            [("13:00:40", "13:00:48"), ("13:00:50", "13:00:58"), ("13:01:00", "13:01:03")]
+        {
+            let of_crowd =
+                format!("198.18.0.1:{}", 100 + begin[6..].parse::<u16>().expect("a second"));
+            lines.extend(
+                [line(begin, "accepted", &of_crowd), line(end, "closed", &of_crowd)]
+                    .into_iter()
+                    .filter(|_| crowd),
+            );
+        }
+        lines.push(line("13:01:10", "accepted", "192.0.2.2:3"));
+        lines.push(line("13:01:15", "accepted", "198.18.0.1:4"));
+        lines.extend(request_of("13:01:15", 1, "A"));
+        assert_eq!(is_last_certain(&lines), (!crowd, !crowd));
+        let lines: Vec<(&str, &str)> =
+            lines.iter().map(|(time, text)| (*time, text.as_str())).collect();
+        // What was learned of the crowd outlives the process.
+        let (mut first, mut events) = (Log::default(), Vec::new());
+        let bytes = stamped(&lines);
+        let place = memchr::memmem::find(&bytes, b"13:01:10").expect("a line") - 11;
+        line::LogLines::default()
+            .feed_chunk(&bytes[..place], |line| first.read_line(line, &mut events));
+        let saved = serde_json::to_string(&first.save_log()).expect("a checkpoint");
+        let mut second = Log::restore_log(serde_json::from_str(&saved).expect("a checkpoint"));
+        events.clear();
+        line::LogLines::default()
+            .feed_chunk(&bytes[place..], |line| second.read_line(line, &mut events));
+        let certain = |event: &KmsEvent| matches!(event, KmsEvent::Request(request) if request.attribution == Attribution::Certain);
+        assert_eq!(events.iter().any(certain), !crowd);
+    }
+}
+
+/// A server that forks and writes to syslog names the process of each connection with every line; threads and what passes lines on
+/// share one.
+#[test]
+fn a_process_of_its_own_tells_a_connection() {
+    for (form, forks) in [
+        ("2026-05-10T{time}+00:00 kms vlmcsd[{child}]: {text}", true),
+        ("<30>1 2026-05-10T{time}Z kms vlmcsd {child} - - {text}", true),
+        ("{\"MESSAGE\":\"2026-05-10 {time}: {text}\",\"_PID\":\"{child}\"}", true),
+        ("2026-05-10T{time}+00:00 kms vlmcsd[7]: {text}", false),
+        ("2026-05-10T{time}+00:00 node docker[9]: 2026-05-10 {time}: {text}", false),
+    ] {
+        let mut bytes = String::new();
+        let mut write = |time: &str, child: u32, text: &str| {
+            let line = form.replace("{time}", time).replace("{child}", &child.to_string());
+            bytes.push_str(&line.replace("{text}", text));
+            bytes.push('\n');
+        };
+        write("13:00:00", 6, STARTED);
+        for (child, peer) in [(10, "192.0.2.1:1"), (11, "192.0.2.2:2"), (12, "192.0.2.3:3")] {
+            write("13:00:01", child, &format!("IPv4 connection accepted: {peer}."));
+        }
+        // Lines of two requests, one after the other in turn; the first accepted is the last to ask.
+        let turns = request_of("13:00:05", 2, "A").into_iter().zip(request_of("13:00:05", 1, "B"));
+        for ((time, second), (_, first)) in turns {
+            write(time, 11, &second);
+            write(time, 10, &first);
+        }
+        let (events, _) = read(bytes.as_bytes());
+        let mut found: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                KmsEvent::Request(request) => {
+                    let certain = request.attribution == Attribution::Certain;
+                    Some((
+                        request.peer.port,
+                        request.workstation.clone().unwrap_or_default(),
+                        certain,
+                    ))
+                }
+                _ => None,
+            })
+            .collect();
+        found.sort();
+        if forks {
+            let wanted = [(1, "B".to_owned(), true), (2, "A".to_owned(), true)];
+            assert_eq!(found, wanted, "{form}");
+        } else {
+            assert!(
+                found.len() == 2 && found.iter().all(|(.., certain)| !certain),
+                "{form}: {found:?}"
+            );
+        }
+    }
 }
 
 /// A machine that is seen at one address again and again asks from there, whichever other is silent; elsewhere it is in doubt.

@@ -1,5 +1,7 @@
 //! What a checkpoint keeps of a [`Log`], and how it goes on from there.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::connections::{Open, OpenConnection};
@@ -15,6 +17,8 @@ pub struct SavedLog {
     open: Vec<(u64, OpenConnection)>,
     #[serde(default)]
     whereabouts: Vec<(Guid, Whereabouts)>,
+    #[serde(default)]
+    stays: Vec<(IpAddr, u32)>,
     blocks: Vec<RequestBlock>,
     gap: Option<Gap>,
     last: Option<u64>,
@@ -40,6 +44,7 @@ impl Log {
                 .iter()
                 .map(|(machine, known)| (machine, known.clone()))
                 .collect(),
+            stays: self.machines.stays().collect(),
             blocks: self.blocks.clone(),
             gap: self.gap,
             last: self.last,
@@ -53,7 +58,7 @@ impl Log {
     pub fn restore_log(saved: SavedLog) -> Self {
         Self {
             open: Open::restore_set(saved.open, saved.tally.connections),
-            machines: Machines::restore_machines(saved.whereabouts),
+            machines: Machines::restore_machines(saved.whereabouts, saved.stays),
             blocks: saved.blocks,
             gap: saved.gap,
             last: saved.last,

@@ -15,6 +15,9 @@ pub const MOST: usize = 4_096;
 /// How many of those that asked last are remembered as such; more than are listed for any request.
 const MOST_SPEAKERS: usize = 64;
 
+/// So many connections in a row of which each has a process of its own: the server forks, and its processes tell them apart.
+const FORKED: u8 = 3;
+
 /// Of how many of the last seconds it is known which connection was the first.
 const MOST_SECONDS: usize = 8;
 
@@ -42,6 +45,9 @@ pub struct OpenConnection {
     pub doubtful: bool,
     /// When it was closed by a line that could be forged.
     pub closing: Option<i64>,
+    /// The process that wrote that it was accepted.
+    #[serde(default)]
+    pub child: Option<u32>,
 }
 
 impl OpenConnection {
@@ -86,6 +92,11 @@ pub struct Open {
     last_speakers: VecDeque<u64>,
     /// Stamps of acceptance, each with the first connection in a row that has it; newest last.
     arrivals: VecDeque<(i64, u64)>,
+    /// Which process serves which, where lines name it.
+    children: HashMap<u32, u64>,
+    last_child: Option<u32>,
+    /// How many in a row were accepted by a process of their own.
+    forked: u8,
 }
 
 impl Open {
@@ -109,6 +120,7 @@ impl Open {
         peer: Peer,
         [at, time]: [i64; 2],
         doubtful: bool,
+        child: Option<u32>,
     ) -> Option<(u64, OpenConnection)> {
         let evicted = if self.connections.len() >= MOST {
             let oldest = self.connections.first_key_value().map(|(number, _)| *number);
@@ -117,6 +129,10 @@ impl Open {
             None
         };
         self.newest += 1;
+        let own = child.is_some_and(|child| self.child_connection(child).is_none());
+        self.forked =
+            if own && child != self.last_child { self.forked.saturating_add(1) } else { 0 };
+        self.last_child = child;
         let connection = OpenConnection {
             peer,
             opened: at,
@@ -130,6 +146,7 @@ impl Open {
             sure: false,
             doubtful,
             closing: None,
+            child,
         };
         self.add_connection(self.newest, connection);
         evicted
@@ -143,6 +160,9 @@ impl Open {
         }
         if !connection.sure {
             self.unsettled.insert(number);
+        }
+        if let Some(child) = connection.child {
+            self.children.insert(child, number);
         }
         if connection.requests > 0 {
             self.note_speaker(number);
@@ -171,6 +191,11 @@ impl Open {
         self.unsettled.remove(&number);
         self.silent.remove(&number);
         self.numbers.remove(&connection.peer);
+        if let Some(child) =
+            connection.child.filter(|child| self.child_connection(*child) == Some(number))
+        {
+            self.children.remove(&child);
+        }
         forget_connection(&mut self.at, connection.peer.address, number);
         for word in [connection.machine, connection.name].into_iter().flatten() {
             forget_connection(&mut self.speakers, word, number);
@@ -265,6 +290,16 @@ impl Open {
     /// Returns the number of the oldest that is open.
     pub fn oldest_open(&self) -> Option<u64> {
         self.connections.first_key_value().map(|(number, _)| *number)
+    }
+
+    /// Returns whether each connection has a process of its own that its lines name. Threads share one, as do all lines that a
+    /// container's daemon passes on.
+    pub fn is_forked(&self) -> bool {
+        self.forked >= FORKED
+    }
+
+    pub fn child_connection(&self, child: u32) -> Option<u64> {
+        self.children.get(&child).copied()
     }
 
     pub fn number_of(&self, peer: &Peer) -> Option<u64> {

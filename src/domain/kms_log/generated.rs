@@ -182,8 +182,8 @@ fn a_flood_loses_no_request_and_tells_its_doubt() {
     }
 }
 
-/// Machines that move, share an address or an ID, ask late or several times and meet themselves, among scanners that
-/// hold on: what is called certain is so. Twenty minutes of every profile in each run; `KMSCTL_CASES` asks for so many
+/// Machines that move, share an address or an ID, ask late or several times and meet themselves or an attacker with their ID,
+/// connect again within the second, among a crowd behind one address and scanners that hold on: what is called certain is so. Twenty minutes of every profile in each run; `KMSCTL_CASES` asks for so many
 /// certain attributions in logs of an hour, `KMSCTL_SEED` for other logs.
 #[test]
 fn certain_is_never_wrong_however_machines_move() {
@@ -197,6 +197,7 @@ fn certain_is_never_wrong_however_machines_move() {
         };
         let strange =
             Profile { machines: 100, shared: 0.4, clones: 0.1, slow: 0.05, ..base.clone() };
+        let crowd = Profile { crowd: 0.5, holders: 30.0, slow: 0.1, ..with(30, 0.1, 0.1, 30.0) };
         [
             ("plain", base.clone()),
             ("moving", with(300, 0.3, 0.1, 1.0)),
@@ -207,7 +208,12 @@ fn certain_is_never_wrong_however_machines_move() {
             ("changing", Profile { changers: 0.3, several: 0.4, ..strange.clone() }),
             ("patient", Profile { late: 0.1, idle: 600, activations: 1.0, ..strange.clone() }),
             ("stepping", Profile { late: 0.1, steps: 400, ..strange.clone() }),
-            ("headless", Profile { late: 0.1, headless: 47, restarts: 0, ..strange }),
+            ("headless", Profile { late: 0.1, headless: 47, restarts: 0, ..strange.clone() }),
+            ("crowded", Profile { late: 0.1, ..crowd.clone() }),
+            ("stolen", Profile { thieves: 3.0, late: 0.2, machines: 60, ..base.clone() }),
+            ("stolen from a crowd", Profile { thieves: 3.0, late: 0.1, ..crowd.clone() }),
+            ("hasty", Profile { hasty: 0.4, several: 0.3, ..strange }),
+            ("slowly opened", Profile { holders: 100.0, hasty: 0.2, machines: 300, ..crowd }),
         ]
     };
     let by_hand = number_chosen_by_hand("KMSCTL_CASES");

@@ -121,7 +121,8 @@ impl LineReader {
     /// Reads one line; `None` when it does not begin with a time stamp.
     pub fn read_line<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
         let (prefix, text) = line.split_first_chunk::<PREFIX>()?;
-        if *prefix != self.stamp {
+        // Before the first stamp there is none that this one could repeat.
+        if self.at == 0 || *prefix != self.stamp {
             self.at = stamp_seconds(prefix)?;
             self.stamp = *prefix;
         }
@@ -414,6 +415,7 @@ mod tests {
             "2026-13-10 11:00:00: IPv4 connection accepted: 1.2.3.4:1.",
             "2026-05-10 25:00:00: IPv4 connection accepted: 1.2.3.4:1.",
             "IPv4 connection accepted: 1.2.3.4:1.",
+            "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
             "",
         ] {
             assert_eq!(text(line), None, "{line}");

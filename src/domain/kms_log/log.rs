@@ -197,6 +197,11 @@ impl Log {
         let Some(gap) = &mut self.gap else {
             return false;
         };
+        // What another process writes, no name has put there.
+        let child = self.wrapper.line_child;
+        if self.blocks.get(gap.block).is_some_and(|block| block.child != child) {
+            return false;
+        }
         if (gap.lines > 0 && at > gap.at + 1) || gap.lines >= GAP_LINES {
             self.gap = None;
             return false;
@@ -230,7 +235,9 @@ impl Log {
 
     fn open_connection(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
-        if let Some((number, connection)) = self.open.insert(peer, [at, self.time.now], inside) {
+        let child = self.wrapper.line_child.filter(|_| !inside);
+        let room = self.open.insert(peer, [at, self.time.now], inside, child);
+        if let Some((number, connection)) = room {
             self.time.note_unseen();
             push_anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
             self.release_requests(at, number, &connection, events);
@@ -240,6 +247,10 @@ impl Log {
 
     fn note_closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         let Some(number) = self.open.number_of(&peer) else {
+            // Where one was open of which the log does not know, there may be more.
+            if !inside {
+                self.time.note_unseen();
+            }
             push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
         };
@@ -270,6 +281,9 @@ impl Log {
         let Some(connection) = self.open.remove(number) else {
             return;
         };
+        if connection.opened != at {
+            self.machines.note_stay(connection.peer.address);
+        }
         let requested = self.release_requests(at, number, &connection, events);
         if seen && !requested && connection.requests == 0 && !connection.malformed {
             events.push(KmsEvent::Probe { at, peer: connection.peer });

@@ -28,6 +28,11 @@ pub struct Whereabouts {
     /// Other connections over which it may have spoken, as long as they are few.
     #[serde(default)]
     others: Vec<u64>,
+    /// How often it was seen at its only address since that is the only one, and how many connections had stayed there before.
+    #[serde(default)]
+    visits: u32,
+    #[serde(default)]
+    stays_before: u32,
 }
 
 impl Whereabouts {
@@ -57,7 +62,15 @@ pub struct Sighting {
 pub struct Machines {
     known: HashMap<Guid, Whereabouts>,
     order: VecDeque<Guid>,
-    homes: HashMap<IpAddr, u32>,
+    homes: HashMap<IpAddr, Home>,
+}
+
+/// What is known of an address that is some machine's only one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Home {
+    machines: u32,
+    /// How many connections from there stayed for a moment.
+    stays: u32,
 }
 
 impl Machines {
@@ -89,6 +102,7 @@ impl Machines {
         }
         let known = before.is_some();
         let mut now = before.unwrap_or_default();
+        let home = now.home();
         let common: Vec<IpAddr> =
             seen.iter().filter(|address| now.addresses.contains(address)).copied().collect();
         if !known {
@@ -128,6 +142,11 @@ impl Machines {
             now.others.clear();
             now.doubtful_until = newest;
         }
+        if home.is_some() && now.home() == home {
+            now.visits = now.visits.saturating_add(1);
+        } else {
+            (now.visits, now.stays_before) = (0, now.home().map_or(0, |home| self.stays_at(home)));
+        }
         self.put_machine(machine, now);
         if self.order.len() > Self::MOST
             && let Some(oldest) = self.order.pop_front()
@@ -137,9 +156,16 @@ impl Machines {
         }
     }
 
+    /// Notes that a connection from an address stayed for a moment.
+    pub fn note_stay(&mut self, address: IpAddr) {
+        if let Some(home) = self.homes.get_mut(&address) {
+            home.stays = home.stays.saturating_add(1);
+        }
+    }
+
     fn put_machine(&mut self, machine: Guid, now: Whereabouts) {
         if let Some(home) = now.home() {
-            *self.homes.entry(home).or_default() += 1;
+            self.homes.entry(home).or_default().machines += 1;
         }
         if let Some(before) = self.known.insert(machine, now) {
             self.leave_home(&before);
@@ -151,12 +177,20 @@ impl Machines {
         self.known.get(&machine).into_iter().flat_map(|known| known.others.iter().copied())
     }
 
-    /// Makes the memory again from what [`Machines::iter`] gave.
-    pub fn restore_machines(saved: Vec<(Guid, Whereabouts)>) -> Self {
+    /// Makes the memory again from what [`Machines::iter`] and [`Machines::stays`] gave.
+    pub fn restore_machines(
+        saved: Vec<(Guid, Whereabouts)>,
+        stays: impl IntoIterator<Item = (IpAddr, u32)>,
+    ) -> Self {
         let mut machines = Self::default();
         for (machine, now) in saved.into_iter().take(Self::MOST) {
             machines.order.push_back(machine);
             machines.put_machine(machine, now);
+        }
+        for (address, stays) in stays {
+            if let Some(home) = machines.homes.get_mut(&address) {
+                home.stays = stays;
+            }
         }
         machines
     }
@@ -166,8 +200,20 @@ impl Machines {
         self.known.get(&machine).is_some_and(|known| {
             known.addresses == [address]
                 && known.agreeing >= known.moves.saturating_add(1)
+                && self.is_its_own(known, address)
                 && oldest.is_some_and(|oldest| oldest > known.doubtful_until)
         })
+    }
+
+    /// Returns whether an address is hardly used by others than a machine, by how often each is there. Of a crowd behind one
+    /// address, one is there whenever the machine is seen, wherever that is, and may connect in the moment in which it asks.
+    fn is_its_own(&self, known: &Whereabouts, address: IpAddr) -> bool {
+        self.stays_at(address).saturating_sub(known.stays_before)
+            <= known.visits.saturating_mul(3).saturating_add(3)
+    }
+
+    fn stays_at(&self, address: IpAddr) -> u32 {
+        self.homes.get(&address).map_or(0, |home| home.stays)
     }
 
     /// Returns where a machine may be; empty for an unknown one.
@@ -185,12 +231,18 @@ impl Machines {
         self.order.iter().filter_map(|machine| Some((*machine, self.known.get(machine)?)))
     }
 
+    /// Walks the addresses that are some machine's only one and where connections stayed.
+    pub fn stays(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        let stays = self.homes.iter().map(|(address, home)| (*address, home.stays));
+        stays.filter(|(_, stays)| *stays > 0)
+    }
+
     fn leave_home(&mut self, before: &Whereabouts) {
         if let Some(home) = before.home()
-            && let Some(count) = self.homes.get_mut(&home)
+            && let Some(left) = self.homes.get_mut(&home)
         {
-            *count -= 1;
-            if *count == 0 {
+            left.machines -= 1;
+            if left.machines == 0 {
                 self.homes.remove(&home);
             }
         }
@@ -281,7 +333,7 @@ mod tests {
         assert!(machines.addresses_of(Guid::of_name(&0_usize.to_be_bytes())).is_empty());
         assert!(machines.is_home(address));
         let saved = machines.iter().map(|(machine, now)| (machine, now.clone())).collect();
-        let again = Machines::restore_machines(saved);
+        let again = Machines::restore_machines(saved, []);
         assert_eq!((again.iter().count(), again.homes.len()), (Machines::MOST, 1));
     }
 }

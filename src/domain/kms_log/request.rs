@@ -22,6 +22,7 @@ impl Log {
             started: at,
             touched: at,
             turn: self.tally.lines,
+            child: self.wrapper.line_child,
             doubtful: inside,
             ..RequestBlock::default()
         };
@@ -143,7 +144,9 @@ impl Log {
         distance: impl Fn(&RequestBlock) -> Option<u8>,
         exact: bool,
     ) -> Option<usize> {
-        let fits = self.blocks.iter().enumerate().filter_map(|(index, block)| {
+        let child = self.wrapper.line_child;
+        let own = self.blocks.iter().enumerate().filter(|(_, block)| block.child == child);
+        let fits = own.filter_map(|(index, block)| {
             let distance = distance(block).filter(|distance| !exact || *distance == 0)?;
             let fit = (!block.is_live(at), distance > 0, block.doubtful, distance);
             Some((fit, !block.reported, std::cmp::Reverse(block.turn), index))

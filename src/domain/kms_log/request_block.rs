@@ -23,6 +23,9 @@ pub struct RequestBlock {
     /// When its last line was written, Unix seconds.
     pub touched: i64,
     pub turn: u64,
+    /// The process that writes it, where lines name one.
+    #[serde(default)]
+    pub child: Option<u32>,
     /// A line of it fitted another request as well, and may be the other's.
     pub mixed: bool,
     /// Place of the line that comes next.
@@ -136,6 +139,7 @@ impl RequestBlock {
             started: self.started,
             touched: self.touched,
             turn: self.turn,
+            child: self.child,
             doubtful: self.doubtful,
             machine: self.machine,
             reported: true,

@@ -70,7 +70,7 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?x-u)^(?:<\d{1,3}>)?(?:
           1\ (?P<header>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))
-          \ (?P<sender>[^\ ]{1,255})\ [^\ ]{1,48}\ [^\ ]{1,128}\ [^\ ]{1,32}
+          \ (?P<sender>[^\ ]{1,255})\ [^\ ]{1,48}\ (?P<process>[^\ ]{1,128})\ [^\ ]{1,32}
           \ (?:-|(?:\[(?:[^\]\x22\\]|\x22(?:[^\x22\\]|\\.)*\x22)*\])+)\ (?:\xef\xbb\xbf)?
         |(?:1\ )?
           (?:(?P<month>[A-Z][a-z]{2})\ (?P<day>[\ \d]\d)\ (?P<clock>\d\d:\d\d:\d\d)(?:\.\d{1,9})?
@@ -78,7 +78,7 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
             |[A-Z][a-z]{2}\ (?P<full>\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d)(?:\.\d{1,9})?\ [A-Z]{2,5}
             |(?P<unix>\d{9,11})\.\d{1,9}
             |\[\ {0,10}\d{1,10}\.\d{1,9}\])
-          \ (?P<host>[^\ ]{1,255})\ [^\ :\[]{1,100}(?:\[\d{1,10}\])?:?\ )",
+          \ (?P<host>[^\ ]{1,255})\ [^\ :\[]{1,100}(?:\[(?P<child>\d{1,10})\])?:?\ )",
     )
     .ok()
 });
@@ -108,6 +108,9 @@ pub struct Unwrapper {
     /// The same of the line at hand.
     #[serde(skip)]
     line_source: Vec<u8>,
+    /// The process that wrote it, where syslog or the journal names it.
+    #[serde(skip)]
+    pub line_child: Option<u32>,
     /// Lines of more than one server stand in the log.
     #[serde(default)]
     pub several_sources: bool,
@@ -119,11 +122,12 @@ struct Inner<'a> {
     wrapping: Wrapping,
     time: Option<jiff::Timestamp>,
     source: Option<&'a [u8]>,
+    child: Option<u32>,
 }
 
 impl<'a> Inner<'a> {
     fn of(line: impl Into<Cow<'a, [u8]>>, wrapping: Wrapping) -> Self {
-        Self { line: line.into(), wrapping, time: None, source: None }
+        Self { line: line.into(), wrapping, time: None, source: None, child: None }
     }
 }
 
@@ -156,7 +160,15 @@ impl Unwrapper {
         }
     }
 
-    fn note_line_source(&mut self, source: Option<&[u8]>) {
+    /// Notes how a log begins that has no whole line so far, for what it seems to be.
+    pub fn note_unended(&mut self, start: &[u8]) {
+        if self.seems.is_none() && LineReader::default().read_line(start).is_none() {
+            self.seems = seems_to_be(start);
+        }
+    }
+
+    fn note_line_source(&mut self, source: Option<&[u8]>, child: Option<u32>) {
+        self.line_child = child;
         self.line_source.clear();
         self.line_source.extend_from_slice(source.unwrap_or_default());
     }
@@ -180,7 +192,7 @@ impl Unwrapper {
         if let Some(wrapping) = self.wrapping {
             let line = if self.crlf { without_carriage_return(line) } else { line };
             let inner = self.take_wrapped(wrapping, line)?;
-            self.note_line_source(inner.source);
+            self.note_line_source(inner.source, inner.child);
             return Some(if self.timeless {
                 stamped(&inner.line, inner.time?)
             } else {
@@ -190,7 +202,7 @@ impl Unwrapper {
         // What a client chose may end with a carriage return of its own; then the next line decides.
         let ends = without_carriage_return(line);
         for kind in KINDS {
-            let Some(Inner { line: mut inner, wrapping, time, source }) =
+            let Some(Inner { line: mut inner, wrapping, time, source, child }) =
                 self.take_wrapped(kind, ends)
             else {
                 continue;
@@ -205,7 +217,7 @@ impl Unwrapper {
                 self.wrapping = Some(wrapping);
                 self.timeless = timeless;
                 self.crlf = ends.len() < line.len();
-                self.note_line_source(source);
+                self.note_line_source(source, child);
                 return Some(inner);
             }
         }
@@ -245,10 +257,11 @@ impl Unwrapper {
         let inner = line.get(found.get(0)?.end()..)?;
         let source = found.name("sender").or_else(|| found.name("host"));
         let source = source.map(|source| source.as_bytes());
-        if LineReader::default().read_line(inner).is_some() {
-            return Some(Inner { source, ..Inner::of(inner, Wrapping::Syslog) });
-        }
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
+        let child = text("process").or_else(|| text("child")).and_then(|child| child.parse().ok());
+        if LineReader::default().read_line(inner).is_some() {
+            return Some(Inner { source, child, ..Inner::of(inner, Wrapping::Syslog) });
+        }
         let stamp = if let Some(time) = text("time").or_else(|| text("header")) {
             written(parse_time(time.as_bytes())?)
         } else if let Some(full) = text("full") {
@@ -265,7 +278,7 @@ impl Unwrapper {
             format!("{:04}-{month:02}-{day:02} {}", self.year, text("clock")?)
         };
         let whole = [stamp.as_bytes(), b": ", inner].concat();
-        Some(Inner { source, ..Inner::of(whole, Wrapping::Syslog) })
+        Some(Inner { source, child, ..Inner::of(whole, Wrapping::Syslog) })
     }
 }
 
@@ -312,6 +325,8 @@ fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
         /// Of the journal, in microseconds.
         #[serde(rename = "__REALTIME_TIMESTAMP")]
         received: Option<serde_json::Value>,
+        #[serde(rename = "_PID")]
+        process: Option<serde_json::Value>,
     }
     if line.first() != Some(&b'{') {
         return None;
@@ -332,7 +347,8 @@ fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
     if text.last() == Some(&b'\n') {
         text.pop();
     }
-    Some(Inner { time, ..Inner::of(text, wrapping) })
+    let child = around.process.and_then(|process| process.as_str()?.parse().ok());
+    Some(Inner { time, child, ..Inner::of(text, wrapping) })
 }
 
 /// Returns what a line that makes no sense says of its file.

@@ -29,6 +29,9 @@ use script::{Client, Script};
 #[allow(unused_imports, reason = "each user takes its own part")]
 pub use words::{Form, Labels, PRODUCTS};
 
+/// The address of a crowd.
+const CROWDED: &str = "198.18.0.1";
+
 /// Microseconds in a second.
 const SECOND: u64 = 1_000_000;
 
@@ -128,6 +131,11 @@ impl Simulation {
                 clients[index].machine = other.machine;
             }
         }
+        for client in &mut clients {
+            if profile.crowd > 0.0 && random.chance(profile.crowd / 4.0) {
+                CROWDED.clone_into(&mut client.address);
+            }
+        }
         Self { profile, random, clients, taken: HashSet::new(), made: Simulated::default() }
     }
 
@@ -145,6 +153,12 @@ impl Simulation {
         });
         self.many(self.profile.garbage, Self::garbage);
         self.many(self.profile.activations, Self::activation);
+        self.many(self.profile.thieves, |this, at| {
+            let mut client = this.random.one(&this.clients).clone();
+            let own = ["198.18.0.6", "198.18.0.7", CROWDED];
+            (*this.random.one(&own)).clone_into(&mut client.address);
+            this.visit(at, client);
+        });
         self.many(self.profile.noise, Self::noise);
         let (restarts, seconds) = (self.profile.restarts, self.profile.seconds);
         let mut at = restarts;
@@ -220,6 +234,9 @@ impl Simulation {
     }
 
     fn stranger(&mut self) -> String {
+        if self.profile.crowd > 0.0 && self.random.chance(self.profile.crowd) {
+            return CROWDED.to_owned();
+        }
         words::address(&mut self.random)
     }
 
@@ -284,6 +301,11 @@ impl Simulation {
         if self.random.chance(self.profile.roaming) {
             client.address = self.stranger();
         }
+        self.visit(at, client);
+    }
+
+    /// Lets a client connect and ask.
+    fn visit(&mut self, at: u64, client: Client) {
         let Some(mut script) = self.accept(at, &client.address.clone()) else {
             return;
         };
@@ -296,7 +318,12 @@ impl Simulation {
         let crash =
             self.random.chance(self.profile.crashes).then(|| self.random.below(14 * requests));
         script.requests(&mut self.random, &client, requests, crash);
+        let end = script.lines.last().map_or(at, |line| line.micros);
         self.finish(script);
+        if self.profile.hasty > 0.0 && self.random.chance(self.profile.hasty) {
+            let again = end + self.random.below(SECOND);
+            self.visit(again, client);
+        }
     }
 
     fn noise(&mut self, at: u64) {

@@ -46,6 +46,12 @@ pub struct Profile {
     pub late: f64,
     /// Share of connections that speak for another machine with each request, as a program that tests servers does.
     pub changers: f64,
+    /// Connections a minute of an attacker, with the ID and the name of a known machine, from addresses of its own and of the crowd.
+    pub thieves: f64,
+    /// Share of silent connections from one address, as of a crowd behind it, where some of the machines are too.
+    pub crowd: f64,
+    /// Share of connections with requests after which the client connects again within the second.
+    pub hasty: f64,
     /// The server's idle time-out in seconds.
     pub idle: u64,
     /// The clock goes an hour ahead, and back the next time, every so many seconds; 0 for never.
@@ -90,6 +96,9 @@ impl Profile {
             slow: 0.0,
             late: 0.0,
             changers: 0.0,
+            thieves: 0.0,
+            crowd: 0.0,
+            hasty: 0.0,
             idle: 30,
             steps: 0,
             headless: 0,
