@@ -24,7 +24,7 @@ use super::app::{Context, Session};
 use super::domain::pfsense::leftovers::lock_is_held;
 use super::pfsense::questions::{Question, Reading};
 use crate::domain::history::{ChangeBeside, EndedAs, Finish, HistoryEvent};
-use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind, Undo};
+use crate::domain::plan::{Author, Confirm, Operation, Plan, Planned, Refusal, RefusalKind, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::{Appended, SideRecord};
 use crate::terminal::prompt;
@@ -96,8 +96,9 @@ impl Execution {
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     pub outside: Option<&'a ExternalProof>,
-    /// Wait, as long as the time-out allows, for another operator who is making a change.
-    pub waits: bool,
+    /// The command closes the exposure, whatever that takes here: it waits, as long as the time-out allows, for another
+    /// operator who is making a change, and no history stops it.
+    pub closes: bool,
     /// The change of a pair's other node that is confirmed together with this one.
     pub beside: Option<&'a ChangeBeside>,
 }
@@ -107,6 +108,11 @@ struct How<'a> {
     flags: &'a ChangeFlags,
     command: &'a str,
     options: Options<'a>,
+}
+
+/// Says whether a change is made although the history cannot be kept.
+fn only_closes(how: How<'_>, operation: &Operation) -> bool {
+    how.options.closes || operation.only_closes()
 }
 
 /// Makes a change: the whole procedure. `command` is the command line in words, for the history.
@@ -214,7 +220,7 @@ async fn from_reading(
     };
     // Two plans of one moment differ by what the history held before them.
     let held = match context.journal()?.count() {
-        Err(error) if !draft.operation.only_closes() => return Err(error.into()),
+        Err(error) if !only_closes(how, &draft.operation) => return Err(error.into()),
         counted => counted.unwrap_or_default(),
     };
     let plan = if context.demo {
@@ -255,7 +261,7 @@ async fn read_for_plan(
         let held = (reading.configured.as_ref())
             .is_ok_and(|configured| lock_is_held(&configured.leftovers));
         let over = begun.elapsed() + BETWEEN >= context.settings.timeout;
-        if !how.options.waits || !held || over {
+        if !how.options.closes || !held || over {
             return Ok(reading);
         }
         if !said {
@@ -325,7 +331,7 @@ async fn carry_out(
     let unrecorded;
     let (plan, appended) = match appended {
         Ok(appended) => (plan, appended),
-        Err(error) if plan.change.operation.only_closes() => {
+        Err(error) if only_closes(how, &plan.change.operation) => {
             context.terminal.caution(&format!(
                 "The history cannot be kept: {error}. It is closed all the same, and `kmsctl undo` does not know it."
             ));

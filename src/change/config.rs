@@ -264,9 +264,7 @@ async fn judge_outcome(
     if wanted.change.only_closes()
         && let Some(failure) = carried.failure.take()
     {
-        let (situation, service) = (context.situation(before), &context.settings.service);
-        let by_hand = situation.exposure().map(|exposure| exposure.closing_by_hand(service));
-        carried.failure = Some(failure.hint(by_hand.unwrap_or_else(|_| service.closing_by_hand())));
+        carried.failure = Some(failure.hint(closing_hint(context, before)));
     }
     let in_force = matches!(carried.finish.ended, EndedAs::Done | EndedAs::NothingToDo);
     if !in_force {
@@ -275,10 +273,13 @@ async fn judge_outcome(
     if let Some(problem) = speaks_against(context, wanted, carried.reading.as_ref()) {
         carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = problem.clone();
-        carried.failure = Some(
-            Failure::new(FailureKind::Unproven, problem)
-                .hint("See what is in force: `kmsctl expose show`"),
-        );
+        let failure = Failure::new(FailureKind::Unproven, problem)
+            .hint("See what is in force: `kmsctl expose show`");
+        let now = carried.reading.as_ref().filter(|_| wanted.change.only_closes());
+        carried.failure = Some(match now {
+            Some(now) => failure.hint(closing_hint(context, now)),
+            None => failure,
+        });
     }
     if carried.finish.ended == EndedAs::Done
         && matches!(wanted.change, ConfigurationEdit::Caps { .. })
@@ -291,6 +292,15 @@ async fn judge_outcome(
         end_connections(context, session, before, &mut carried).await;
     }
     carried
+}
+
+/// Says how the service is closed by hand, as it stands in a reading.
+fn closing_hint(context: &Context, reading: &Reading) -> String {
+    let service = &context.settings.service;
+    let situation = context.situation(reading);
+    situation
+        .exposure()
+        .map_or_else(|_| service.closing_by_hand(), |exposure| exposure.closing_by_hand(service))
 }
 
 /// Returns whether the filter rule is there and disabled.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pf::table::Entry;
 use crate::domain::pfsense::change::ConfigurationEdit;
+use crate::domain::pfsense::proof::is_out;
 use crate::domain::plan::{Draft, Operation, rate_value};
 use crate::domain::ratelimit::Caps;
 use crate::pfsense::questions::{Answer, FactError};
@@ -23,8 +24,10 @@ pub(super) fn contradiction(
     let opens = match change {
         ConfigurationEdit::Disable | ConfigurationEdit::Delete => Some(false),
         ConfigurationEdit::Enable | ConfigurationEdit::Build { .. } => Some(true),
-        ConfigurationEdit::PutBack { .. } | ConfigurationEdit::Caps { .. } => {
-            promised.map(State::lets_in)
+        ConfigurationEdit::Caps { .. } => promised.map(State::lets_in),
+        // What comes back enabled closes nothing, also where no client got in before.
+        ConfigurationEdit::PutBack { records, .. } => {
+            promised.map(State::lets_in).filter(|opens| *opens || is_out(records.nat.as_ref()))
         }
     };
     let not_closed = exposure.not_closed_clause().filter(|_| !state.lets_in());
@@ -35,7 +38,8 @@ pub(super) fn contradiction(
         }
         // A path of others is left as it is, and what it leaves open is not closed.
         (Some(false), Some(but)) => return Some(format!("The pair is disabled, but {but}")),
-        (Some(false), None) if state.lets_in() => {
+        // Where the port leads to another host, that is whom it lets in to.
+        (Some(false), None) if state.lets_in() && !exposure.elsewhere.loaded => {
             return Some(format!("The rules are gone, but the service is still {state}: {why}"));
         }
         (Some(false), None)

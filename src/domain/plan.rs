@@ -171,6 +171,7 @@ const RANKED: &[&str] = &[
     "caps-off",
     "path-beside",
     "activates-pending",
+    "other-target",
     "takes-over",
     "armed",
     "failover",

@@ -1104,3 +1104,169 @@ fn undo_of_any_closing_works_at_once() {
     }
     assert_eq!(faults, Vec::<String>::new());
 }
+
+/// Saves another configuration, as the GUI does before "Apply Changes": pf goes on with what it runs.
+fn save_unapplied(live: &LiveBox, change: impl Fn(&str) -> String) {
+    let config = live.firewall.config();
+    let changed = change(&config);
+    assert_ne!(changed, config);
+    live.firewall.php().write("conf/config.xml", changed.as_bytes());
+}
+
+/// What config.xml has no more and pf still runs is closed by loading the rules, whatever was saved in its place.
+#[test]
+fn a_revoke_loads_what_was_saved() {
+    let led_away = |config: String| {
+        let to = config.replace("<target>k8s_kms_lb", "<target>127.0.0.50");
+        to.replace("<address>k8s_kms_lb", "<address>127.0.0.50")
+    };
+    let deleted = |config: String| {
+        ["nat", "filter"].iter().fold(config, |config, tag| {
+            let section = cut_section(&config, tag).expect("a section");
+            config.replace(section, &format!("<{tag}></{tag}>"))
+        })
+    };
+    for name in ["deleted", "led away"] {
+        let Some(live) = Shape::new(name, &[FORWARD], &[PASS]).start("russh") else {
+            return;
+        };
+        assert!(live.redirected());
+        save_unapplied(&live, |config| match name {
+            "deleted" => deleted(config.to_owned()),
+            _ => led_away(config.to_owned()),
+        });
+        let said = run(&live, "expose revoke");
+        assert_eq!(said.code, Some(0), "{name}: {said}");
+        let redirections = live.firewall.text("pf/sn");
+        assert!(!redirections.contains("k8s_kms_lb"), "{name}: {redirections}");
+        assert_eq!(exposure(&live)["paths"], Value::Array(Vec::new()), "{name}");
+        let text = said.to_string();
+        assert_eq!(text.contains("127.0.0.50"), name == "led away", "{name}: {text}");
+    }
+}
+
+/// Where config.xml says already what is wanted, nothing would take the loading of it back.
+#[test]
+fn a_timer_needs_something_to_take_back() {
+    let off = |record: &str| record.replace("<rule>", "<rule><disabled></disabled>");
+    let Some(live) = Shape::new("off", &[&off(FORWARD)], &[&off(PASS)]).start("russh") else {
+        return;
+    };
+    save_unapplied(&live, |config| config.replace("<disabled></disabled>", ""));
+    for command in ["expose restore --for 30m", "ratelimit default --for 30m"] {
+        let said = run(&live, command).fails_with(6);
+        assert!(said.contains("--for"), "{said}");
+        assert!(!live.redirected(), "{command}");
+    }
+    let opened = run(&live, "expose restore");
+    assert_eq!(opened.code, Some(0), "{opened}");
+    assert!(!opened.to_string().contains("kmsctl undo"), "{opened}");
+    let listed = live.environment.run(&["history", "-o", "json"]).json();
+    let id = listed["data"]["entries"][0]["id"].as_str().expect("an id").to_owned();
+    let undone = run(&live, &format!("undo {id}"));
+    assert_eq!(undone.code, Some(1), "{undone}");
+    assert!(undone.stderr.contains("expose revoke"), "{undone}");
+    // A closing goes on, and says that it lasts.
+    save_unapplied(&live, |config| config.replace("<rule>", "<rule><disabled></disabled>"));
+    let closed = run(&live, "expose revoke --for 30m");
+    assert_eq!(closed.code, Some(0), "{closed}");
+    assert!(closed.to_string().contains("No way back was armed"), "{closed}");
+    assert!(!live.redirected());
+}
+
+/// A temporary closing that is made permanent ends the connections that it had left.
+#[test]
+fn a_permanent_revoke_ends_what_lived_on() {
+    let Some(live) = Shape::new("pair", &[FORWARD], &[PASS]).start("russh") else {
+        return;
+    };
+    let state = "6500000000000001|id:1763000004|vtnet0 tcp 127.0.0.202:1688 (192.168.1.2:1688) <- 198.51.100.7:40001       ESTABLISHED:ESTABLISHED\n";
+    let closed = run(&live, "expose revoke --for 30m --keep-states");
+    assert_eq!(closed.code, Some(0), "{closed}");
+    live.firewall.php().write("pf/states", state.as_bytes());
+    let kept = run(&live, "expose revoke --keep-states");
+    assert_eq!(kept.code, Some(0), "{kept}");
+    assert!(kept.to_string().contains("lives on"), "{kept}");
+    assert_eq!(live.firewall.text("pf/states"), state);
+    assert_eq!(run(&live, "expose restore").code, Some(0));
+    assert_eq!(run(&live, "expose revoke --for 30m --keep-states").code, Some(0));
+    live.firewall.php().write("pf/states", state.as_bytes());
+    let ended = run(&live, "expose revoke");
+    assert_eq!(ended.code, Some(0), "{ended}");
+    assert!(ended.to_string().contains("1 connection ended"), "{ended}");
+    assert_eq!(live.firewall.text("pf/states"), "");
+}
+
+/// What an administrator writes into a description is no rule.
+#[test]
+fn a_description_spoils_no_proof() {
+    for words in [
+        "ridentifier 1763000004",
+        "on vtnet0 proto tcp from any to any port = 1688 ridentifier 1763000004 x",
+        "max-src-conn 3 ridentifier 1763000004",
+    ] {
+        let other = other_pass(&[("Other", words), ("<port>1688</port>", "<port>443</port>")]);
+        let Some(live) = Shape::new("description", &[FORWARD], &[PASS, &other]).start("russh")
+        else {
+            return;
+        };
+        for command in ["expose revoke", "expose restore", "ratelimit tighten", "undo"] {
+            let said = run(&live, command);
+            assert_eq!(said.code, Some(0), "{words}: {said}");
+        }
+    }
+}
+
+/// An undo is stopped by another's work on what it touches alone, and judged by what it puts back.
+#[test]
+fn an_undo_looks_at_what_it_puts_back() {
+    let Some(live) = Shape::new("pair", &[FORWARD], &[PASS]).start("russh") else {
+        return;
+    };
+    for (command, note) in [("ratelimit tighten", "one"), ("expose revoke", "two")] {
+        assert_eq!(run(&live, command).code, Some(0), "{command}");
+        save_unapplied(&live, |config| {
+            config.replace("</alias>", &format!("<{note}>moved</{note}></alias>"))
+        });
+        let undone = run(&live, "undo");
+        assert_eq!(undone.code, Some(0), "{command}: {undone}");
+    }
+    // A second way in keeps it half; what was disabled comes back all the same.
+    let second = [("<network>wanip", "<network>opt1ip"), ("<interface>wan", "<interface>opt1")];
+    let second = with(FORWARD, &[&second[..], &[("nat_aa01", "nat_bb02")]].concat());
+    let pass = with(
+        PASS,
+        &[
+            ("<interface>wan", "<interface>opt1"),
+            ("nat_aa01", "nat_bb02"),
+            ("1763000004", "1763000009"),
+        ],
+    );
+    let off = PASS.replace("<rule>", "<rule><disabled></disabled>");
+    let Some(live) = Shape::new("half", &[FORWARD, &second], &[&off, &pass]).start("russh") else {
+        return;
+    };
+    let closed = run(&live, "expose revoke");
+    assert_eq!(closed.code, Some(7), "{closed}");
+    let undone = run(&live, "undo");
+    assert_eq!(undone.code, Some(0), "{undone}");
+}
+
+/// No history, and none that can be written, stops a closing, whatever it takes.
+#[test]
+fn no_history_stops_a_closing() {
+    let state = "6500000000000001|id:1763000004|vtnet0 tcp 127.0.0.202:1688 (192.168.1.2:1688) <- 198.51.100.7:40001       ESTABLISHED:ESTABLISHED\n";
+    for first in ["expose revoke --for 30m", "expose revoke --keep-states"] {
+        let Some(live) = Shape::new("pair", &[FORWARD], &[PASS]).start("russh") else {
+            return;
+        };
+        assert_eq!(run(&live, first).code, Some(0), "{first}");
+        live.firewall.php().write("pf/states", state.as_bytes());
+        let history = live.environment.home().join(".local/state/kmsctl/journal.jsonl");
+        std::fs::remove_file(&history).expect("a history");
+        std::fs::create_dir(&history).expect("a directory in its place");
+        let closed = run(&live, "expose revoke");
+        assert_eq!(closed.code, Some(0), "{first}: {closed}");
+        assert_eq!(live.firewall.text("pf/states"), "", "{first}");
+    }
+}

@@ -63,7 +63,7 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
     let command = arguments.temporary.add_flags(&command);
     let command = arguments.from_outside.add_flags(&command);
     let outside = arguments.from_outside.wanted_proof(Expected::Closed);
-    let options = Options { outside: outside.as_ref(), waits: true, ..Options::default() };
+    let options = Options { outside: outside.as_ref(), closes: true, ..Options::default() };
     let by_hand = context.settings.service.closing_by_hand();
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
@@ -127,7 +127,7 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
     let command = arguments.temporary.add_flags("expose restore");
     let command = arguments.from_outside.add_flags(&command);
     let outside = arguments.from_outside.wanted_proof(Expected::Open);
-    let options = Options { outside: outside.as_ref(), waits: false, ..Options::default() };
+    let options = Options { outside: outside.as_ref(), ..Options::default() };
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
         let present = situation.present()?;

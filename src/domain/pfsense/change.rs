@@ -97,7 +97,11 @@ pub enum ConfigurationEdit {
 impl ConfigurationEdit {
     /// Returns whether it only closes: what no history stops, whether it cannot be written or is none.
     pub fn only_closes(&self) -> bool {
-        matches!(self, Self::Disable | Self::Delete)
+        match self {
+            Self::Disable | Self::Delete => true,
+            Self::PutBack { records, .. } => records.nat.is_none() && records.filter.is_none(),
+            Self::Enable | Self::Build { .. } | Self::Caps { .. } => false,
+        }
     }
 
     /// Says what it does, for the lock's holder and for pfSense's configuration history.

@@ -12,7 +12,7 @@ use super::config::{ReadRequest, Sections, is_exactly, members_of_text, port_fie
 use super::configured::{Configured, FilterRule, NatRule};
 use super::deciding::{find_floating_pass, find_rule_before};
 use super::managed::ManagedPair;
-use super::proof::{is_out, prove_swap};
+use super::proof::{has_rules, is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
 use crate::text::quoted;
@@ -160,10 +160,6 @@ fn edit_sections(
         after,
     };
     Ok((swap, draft.sections))
-}
-
-fn has_rules(records: &Records) -> bool {
-    records.nat.is_some() || records.filter.is_some()
 }
 
 /// Returns whether records let nothing in by themselves: what closes is never taken back because pf contradicts it.

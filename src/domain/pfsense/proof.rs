@@ -94,15 +94,23 @@ pub(super) fn prove_swap(
     before: &Records,
     after: &Records,
 ) -> PfProof {
-    let conditions = |now, was| {
-        let proof = RecordProof { configured, service, now, was };
+    let conditions = |now, was, takes_back| {
+        let proof = RecordProof { configured, service, now, was, takes_back };
         proof.conditions()
     };
-    PfProof { after: conditions(after, before), before: conditions(before, after) }
+    PfProof { after: conditions(after, before, false), before: conditions(before, after, true) }
+}
+
+/// The pattern of what stands before something in a line of pf's, where that is not within quotation marks.
+const PLAIN: &str = "(?:[^\"]|\"[^\"]*\")*?";
+
+/// Says whether records have a rule at all.
+pub(super) fn has_rules(records: &Records) -> bool {
+    records.nat.is_some() || records.filter.is_some()
 }
 
 /// Returns whether a record is not in force.
-pub(super) fn is_out(placed: Option<&Placed>) -> bool {
+pub fn is_out(placed: Option<&Placed>) -> bool {
     placed.is_none_or(|placed| placed.record.has_child("disabled"))
 }
 
@@ -112,6 +120,8 @@ struct RecordProof<'a> {
     service: &'a ReadRequest,
     now: &'a Records,
     was: &'a Records,
+    /// What is in force is to be taken back, perhaps hours later.
+    takes_back: bool,
 }
 
 impl RecordProof<'_> {
@@ -121,6 +131,9 @@ impl RecordProof<'_> {
         let mut conditions = asked.map(PfCondition::reading).to_vec();
         self.prove_pass(&mut conditions);
         self.prove_redirect(&mut conditions);
+        if [self.now, self.was].iter().all(|records| !has_rules(records)) {
+            self.prove_unloaded(&mut conditions);
+        }
         let status = |pattern: &str, says: &str| {
             let lines = vec![pattern.to_owned()];
             PfCondition::new(PfList::Status, PfWant::Some, lines, says).doubting()
@@ -135,7 +148,8 @@ impl RecordProof<'_> {
     fn prove_pass(&self, conditions: &mut Vec<PfCondition>) {
         let (now, was) = (self.now.filter.as_ref(), self.was.filter.as_ref());
         let rule = |placed: &Placed| FilterRule::of_record(placed.index, &placed.record);
-        let is_kept = now == was && self.now != self.was;
+        let is_kept = now == was;
+        let stays_enabled = is_kept && !is_out(now);
         let (now, was) = (now.map(rule), was.map(rule));
         // The forward is closed alone, as its filter rule belongs to others too; or it comes back alone, and of the rule that
         // stayed pf shows nothing that distinguishes it.
@@ -143,7 +157,8 @@ impl RecordProof<'_> {
             self.has_own_tracker(rule)
                 || rule.destination.address.as_deref().is_some_and(|to| !to.is_empty())
         };
-        if is_kept && (is_out(self.now.nat.as_ref()) || !now.as_ref().is_some_and(is_known)) {
+        let is_closed = is_out(self.now.nat.as_ref());
+        if stays_enabled && is_closed || is_kept && !now.as_ref().is_some_and(is_known) {
             return;
         }
         if let Some(now) = &now {
@@ -179,7 +194,7 @@ impl RecordProof<'_> {
         };
         if let Some(port) = self.printed_port(rule.destination.port.as_deref(), |_| true) {
             let says = "pf runs the filter rule for another port";
-            forbid(format!("/^(?!.*{port} )/"), None, says);
+            forbid(format!("/^(?!{PLAIN}{port} )/"), None, says);
         }
         let shown = "/max-src-conn(?:-rate)? [0-9\\/]+/";
         let says = "pf runs the filter rule with other caps";
@@ -187,11 +202,12 @@ impl RecordProof<'_> {
     }
 
     /// Returns the patterns of pf's lines of a filter rule: by its tracker where that is its own, else also by target and
-    /// port. pf prints the tracker as a number: 0100000101 is ridentifier 100000101.
+    /// port. pf prints the tracker as a number: 0100000101 is ridentifier 100000101. What stands in quotation marks is a
+    /// description or a name, and says nothing of the rule.
     fn lines_of(&self, rule: &FilterRule) -> Vec<String> {
         let by_tracker = match rule.tracker_number() {
-            None => "/^(?!.* ridentifier [0-9])/".to_owned(),
-            Some(number) => format!("/ ridentifier {number}(?![0-9])/"),
+            None => format!("/^(?!{PLAIN} ridentifier [0-9])/"),
+            Some(number) => format!("/^{PLAIN} ridentifier {number}(?![0-9])/"),
         };
         if self.has_own_tracker(rule) {
             return vec![by_tracker];
@@ -199,7 +215,7 @@ impl RecordProof<'_> {
         let to = printed_host(rule.destination.address.as_deref());
         let port = self.printed_service_port(rule.destination.port.as_deref());
         let device = self.device();
-        let way = format!("/^pass .*\\bon {device} .*proto tcp .* to {to} {port} /");
+        let way = format!("/^pass {PLAIN}\\bon {device} {PLAIN}proto tcp {PLAIN} to {to} {port} /");
         vec![by_tracker, way]
     }
 
@@ -270,12 +286,39 @@ impl RecordProof<'_> {
         }
     }
 
+    /// The configuration has no rules of the service, and what pf runs of them goes by loading it.
+    fn prove_unloaded(&self, conditions: &mut Vec<PfCondition>) {
+        let device = self.device();
+        let port = self.service.port;
+        let port = format!("port (?:{})", printed_range((port, port)));
+        let to = printed_host(Some(&self.service.alias));
+        let address = quoted(&self.service.address.to_string());
+        let pass = format!(
+            "/^pass {PLAIN}\\bon {device} {PLAIN}proto tcp {PLAIN} to (?:{to}|{address}) {port} /"
+        );
+        for (list, line, says) in [
+            (PfList::Redirections, self.redirection_to(&to, &port), "pf still runs a redirection"),
+            (
+                PfList::Redirections,
+                self.redirection_to(&address, &port),
+                "pf still runs a redirection",
+            ),
+            (PfList::Rules, pass, "pf still runs a filter rule"),
+        ] {
+            let says = format!("{says} of the service");
+            conditions.push(PfCondition::new(list, PfWant::None, vec![line], says));
+        }
+    }
+
     fn line_of_redirection(&self, rule: &NatRule) -> String {
-        let to = printed_host(rule.target.as_deref());
         let port = self.printed_service_port(rule.destination.port.as_deref());
+        self.redirection_to(&printed_host(rule.target.as_deref()), &port)
+    }
+
+    fn redirection_to(&self, to: &str, port: &str) -> String {
         let device = self.device();
         let family = if self.service.address.is_ipv6() { "inet6" } else { "inet" };
-        format!("/^rdr .*\\bon {device} (?:{family} )?proto tcp .*{port} -> {to}(?: |$)/")
+        format!("/^rdr {PLAIN}\\bon {device} (?:{family} )?proto tcp {PLAIN}{port} -> {to}(?: |$)/")
     }
 
     /// The members of pf's table are those of the alias; only where a rule in force names it, as pf has no table else.
@@ -298,6 +341,10 @@ impl RecordProof<'_> {
         // What the change has not touched does not take it back.
         let was = self.was.alias.as_ref().map(|placed| &placed.record);
         let ours = was != Some(&alias.record);
+        // Until then another writer may have given it other members.
+        if self.takes_back && !ours {
+            return;
+        }
         let table = format!("pf's table of the alias {name}");
         let mut push = |condition: PfCondition| {
             conditions.push(PfCondition {
@@ -337,14 +384,14 @@ impl RecordProof<'_> {
 fn pattern_of_other_caps(rule: &FilterRule) -> String {
     let (caps, _) = ratelimit::of_configured(rule);
     let connections = caps.max_src_conn.map_or_else(
-        || "(?!.*\\bmax-src-conn [0-9])".to_owned(),
-        |most| format!("(?=.*\\bmax-src-conn {most}(?![0-9]))"),
+        || format!("(?!{PLAIN}\\bmax-src-conn [0-9])"),
+        |most| format!("(?={PLAIN}\\bmax-src-conn {most}(?![0-9]))"),
     );
     let rate = caps.rate.map_or_else(
-        || "(?!.*\\bmax-src-conn-rate [0-9])".to_owned(),
+        || format!("(?!{PLAIN}\\bmax-src-conn-rate [0-9])"),
         |rate| {
             let (count, seconds) = (rate.connections, rate.seconds);
-            format!("(?=.*\\bmax-src-conn-rate {count}\\/{seconds}(?![0-9]))")
+            format!("(?={PLAIN}\\bmax-src-conn-rate {count}\\/{seconds}(?![0-9]))")
         },
     );
     format!("/^(?!{connections}{rate})/")

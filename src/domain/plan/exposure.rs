@@ -2,7 +2,7 @@
 //! thing.
 
 use super::armed;
-use super::armed::nothing_to_do;
+use super::armed::{nothing_to_do, timer_risk};
 use super::build::leads_elsewhere;
 use super::caps::rate_value;
 use super::effect::{listed_kinds, record_differences, touched_kinds, way_back};
@@ -15,8 +15,8 @@ use crate::domain::exposure::pair::pair_findings;
 use crate::domain::exposure::paths::{PathIn, PathKind};
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
-use crate::domain::pfsense::config::ReadRequest;
-use crate::domain::pfsense::configured::{Configured, FilterRule};
+use crate::domain::pfsense::config::{ReadRequest, members_of_text};
+use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::find_floating_pass;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
@@ -211,12 +211,21 @@ pub(super) fn draft_change(
     title: impl FnOnce(&Swap) -> String,
 ) -> Result<(Draft, Swap), Refusal> {
     let swap = planned_swap(present, &change)?;
+    let only_loads = swap.before == swap.after;
+    if only_loads && terms.reverts_after.is_some() && !swap.closes && !pair_runs(present) {
+        return Err(refuse_timer());
+    }
+    let asked = terms;
+    let terms =
+        ChangeOptions { reverts_after: asked.reverts_after.filter(|_| !only_loads), ..asked };
+    let mut risks = change_risks(present, terms);
+    risks.extend(timer_risk(present, asked).filter(|_| only_loads));
     let draft = Draft {
         what: title(&swap),
         differences: record_differences(&swap.before, &swap.after),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
         undo: way_back(&swap).map_or_else(|| not_recorded(present), Undo::Command),
-        risks: change_risks(present, terms),
+        risks,
         confirm: Confirm::YesNo,
         seen: seen_configuration(present),
         operation: Operation::Configuration {
@@ -228,6 +237,14 @@ pub(super) fn draft_change(
         undoes: None,
     };
     Ok((draft, swap))
+}
+
+/// Refuses to open for a while what config.xml opens for good already: there is nothing that could be taken back.
+fn refuse_timer() -> Refusal {
+    let message = "config.xml has the rules so already, and only pf does not run them: nothing would take that back when the time of --for is over.";
+    Refusal::new(RefusalKind::Conflict, message).hint(
+        "Close it first, then open it for a while: `kmsctl expose revoke`, and this command again; or leave --for out.",
+    )
 }
 
 /// Titles a change that switches rules on or off, by those that it touches.
@@ -304,11 +321,20 @@ fn plan_closing(
         reverts_after: asked.reverts_after.filter(|_| crossed.is_none()),
     };
     let (nat, filter) = (pair.own_forward(), pair.own_filter());
+    // What is closed for a while only is closed for good by a command without --for: what would open it again is disarmed.
+    let disarmed = armed::armed_on(present).next().filter(|_| asked.reverts_after.is_none());
     if nat.is_none() && filter.is_none() {
-        return match no_rules(present, &pair, asked)? {
-            Some(planned) => Ok(planned),
-            None => Ok(draft_unloading(present, end_connections, terms)?.into()),
+        let mut draft = match (no_rules(present, &pair)?, disarmed) {
+            (Some(why), None) => return nothing_to_do(present, asked, why),
+            (why, disarmed) => {
+                let mut draft = draft_unloading(present, end_connections, terms)?;
+                name_disarmed(&mut draft, disarmed.filter(|_| why.is_some()));
+                draft.risks.extend(led_elsewhere(present, &pair));
+                draft
+            }
         };
+        draft.risks.extend(crossed.map(for_good));
+        return Ok(draft.into());
     }
     let spared = spared_filter(present, &pair).filter(|_| !delete);
     // A filter rule that stays has nothing to be closed.
@@ -317,15 +343,17 @@ fn plan_closing(
         nat.is_some_and(|rule| !rule.disabled) || filter.is_some_and(|rule| !rule.disabled);
     let loaded =
         present.exposure.nat.loaded || (spared.is_none() && present.exposure.filter.loaded);
-    if !delete && !enabled && !loaded {
+    let is_closed = !delete && !enabled && !loaded;
+    if is_closed && disarmed.is_none() {
         let rules = spared.map_or_else(
             || "both rules are disabled already".to_owned(),
             |why| format!("the port forward is disabled already, and the filter rule stays: {why}"),
         );
         let why = format!("{rules}, and the exposure is {state}.");
-        return closed_already(present, asked, &why);
+        return nothing_to_do(present, asked, &why);
     }
     let mut draft = draft_closing(present, &pair, spared, delete, terms)?;
+    name_disarmed(&mut draft, disarmed.filter(|_| is_closed));
     let taken_over = present.configured.unfinished.iter().map(taken_over);
     draft.risks.extend(taken_over);
     draft.risks.extend(crossed.map(for_good));
@@ -519,28 +547,12 @@ fn for_good(armed: &Armed) -> Risk {
     )
 }
 
-/// What is closed for a while only is closed for good by a command without `--for`: what would open it again is disarmed.
-fn closed_already(
-    present: &PlanBasis<'_>,
-    terms: ChangeOptions,
-    why: &str,
-) -> Result<Planned, Refusal> {
-    let armed = armed::armed_on(present).next();
-    let Some(armed) = armed.filter(|_| terms.reverts_after.is_none()) else {
-        return nothing_to_do(present, terms, why);
-    };
-    let planned = super::undo::plan_keep(armed.id.as_str(), None, None, present)?;
-    Ok(match planned {
-        Planned::Change(mut draft) => {
-            draft.what = format!(
-                "Keep the exposure closed: disarm what takes back {} ({}).",
-                armed.id, armed.what
-            );
-            draft.undo = Undo::Impossible("To open it: `kmsctl expose restore`".to_owned());
-            Planned::Change(draft)
-        }
-        planned @ Planned::NothingToDo(_) => planned,
-    })
+/// Says that a closing which changes no rule disarms what would open it again.
+fn name_disarmed(draft: &mut Draft, armed: Option<&Armed>) {
+    let Some(armed) = armed else { return };
+    draft.what =
+        format!("Keep the exposure closed: disarm what takes back {} ({}).", armed.id, armed.what);
+    draft.undo = Undo::Impossible("To open it: `kmsctl expose restore`".to_owned());
 }
 
 /// Drafts the loading of a configuration that has no rules of the exposure, where pf runs some.
@@ -559,22 +571,42 @@ fn draft_unloading(
     Ok(draft)
 }
 
-/// Plans where the configuration has no rules of the exposure; `None` where pf still runs some.
+/// Says why there is nothing to close where the configuration has no rules of the exposure; `None` where pf still runs some.
 fn no_rules(
     present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
-    terms: ChangeOptions,
-) -> Result<Option<Planned>, Refusal> {
+) -> Result<Option<&'static str>, Refusal> {
     let state = present.exposure.state;
     if state == State::Absent || state == State::Closed {
-        return closed_already(present, terms, "there are no such rules.").map(Some);
+        return Ok(Some("there are no such rules."));
     }
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
+        && !is_led_away(present, other)
     {
         // What leads it here opens the service; what closes it is said by hand.
         let look = "See what is in force, and where it leads: `kmsctl expose show`";
         return Err(leads_elsewhere(other, present).hint(look));
     }
     Ok(None)
+}
+
+/// Says where the port leads once what waits is loaded.
+fn led_elsewhere(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Risk> {
+    let other = pair.forward_elsewhere().filter(|rule| !rule.disabled)?;
+    let message = format!(
+        "The configuration leads port {} to {} then, as it was saved in the GUI.",
+        present.service.port,
+        quoted(other.target.as_deref().unwrap_or_default())
+    );
+    Some(Risk::new("other-target", message))
+}
+
+/// Says whether config.xml leads the port to another host while pf still leads it to the service: loading closes that.
+fn is_led_away(present: &PlanBasis<'_>, other: &NatRule) -> bool {
+    let members =
+        members_of_text(&present.configured.aliases, other.target.as_deref().unwrap_or_default());
+    let is_other = members
+        .is_some_and(|members| !members.iter().any(|net| net.contains(&present.service.address)));
+    present.exposure.nat.loaded && is_other
 }

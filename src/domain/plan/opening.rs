@@ -384,8 +384,14 @@ pub(super) fn promised_exposure(
     }
     name_opened(&mut draft, present, promised);
     if matches!(state, State::Closed | State::Absent) {
-        draft.undo =
-            Undo::Command("closes it again, and puts the rules back as they were".to_owned());
+        draft.undo = match &draft.undo {
+            Undo::Command(_) => {
+                Undo::Command("closes it again, and puts the rules back as they were".to_owned())
+            }
+            Undo::Impossible(why) => {
+                Undo::Impossible(format!("{why} To close it: `kmsctl expose revoke`"))
+            }
+        };
     }
     draft
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::pfsense::change::{ChangeId, ChangeOutcome, ConfigurationEdit};
+use crate::domain::pfsense::change::{ChangeId, ChangeOutcome, ConfigurationEdit, Placed, Records};
 
 /// What the sentence of an undo has more than that of `virusprot add`.
 const AGAIN: &str = " again";
@@ -226,13 +226,42 @@ fn put_back(
     draft_blocking(what, rest, now.len(), risks, table).into()
 }
 
-/// Returns the fingerprint of the records in whose place those before a change would be put back. What stands beside them,
-/// a copy or a second filter rule, does not count.
-fn present_fingerprint(
+/// How the records of a change stand in the configuration now. Separators do not count, nor does an alias that the change
+/// does not touch: an administrator who moves a coloured bar has not touched the exposure. The agent's `kmsctl_stand` judges
+/// alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    Before,
+    After,
+    Otherwise,
+}
+
+fn find_stand(
+    outcome: &ChangeOutcome,
     change: &ConfigurationEdit,
     present: &PlanBasis<'_>,
-) -> Result<String, Refusal> {
-    planned_swap(present, change).map(|swap| swap.before.fingerprint())
+) -> Result<Stand, Refusal> {
+    let (before, after) = (&outcome.before, &outcome.after);
+    let touches_alias = before.alias != after.alias;
+    let now = planned_swap(present, change)?.before;
+    let is = |records: &Records| {
+        let same = |one: &Option<Placed>, other: &Option<Placed>| {
+            let record = |placed: &Option<Placed>| {
+                placed.as_ref().map(|placed| placed.record.canonical_json())
+            };
+            record(one) == record(other)
+        };
+        same(&now.nat, &records.nat)
+            && same(&now.filter, &records.filter)
+            && (!touches_alias || same(&now.alias, &records.alias))
+    };
+    Ok(if is(before) {
+        Stand::Before
+    } else if is(after) {
+        Stand::After
+    } else {
+        Stand::Otherwise
+    })
 }
 
 /// Plans to put the records back, if they still are what the change made of them.
@@ -254,18 +283,27 @@ fn put_records_back(
         }
     );
     let back = ConfigurationEdit::PutBack { records: Box::new(recorded.before.clone()), alias };
-    let now = present_fingerprint(&back, present)?;
-    if now == recorded.before.fingerprint() {
-        return Ok(Planned::NothingToDo(format!(
-            "Nothing to do: the rules are what they were before {id} already."
-        )));
-    }
-    if now != recorded.after.fingerprint() {
+    if recorded.before == recorded.after && matches!(entry.plan.change.undo, Undo::Impossible(_)) {
         return Err(Refusal::new(
-            RefusalKind::Conflict,
-            format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo another's work."),
+            RefusalKind::Impossible,
+            format!("{id} changed no rule, it only loaded them: there is nothing to put back."),
         )
-        .hint("See what they are now: `kmsctl expose show`; and who changed them: `kmsctl history`"));
+        .hint("To close it: `kmsctl expose revoke`; to open it: `kmsctl expose restore`"));
+    }
+    match find_stand(recorded, &back, present)? {
+        Stand::Before => {
+            return Ok(Planned::NothingToDo(format!(
+                "Nothing to do: the rules are what they were before {id} already."
+            )));
+        }
+        Stand::After => {}
+        Stand::Otherwise => {
+            return Err(Refusal::new(
+                RefusalKind::Conflict,
+                format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo another's work."),
+            )
+            .hint("See what they are now: `kmsctl expose show`; and who changed them: `kmsctl history`"));
+        }
     }
     let outcome = compared_with_store(id, recorded, stored)?;
     let shown = &entry.plan.change.differences;
@@ -402,7 +440,7 @@ fn check_stands(
     let moved = outcome.is_some_and(|outcome| {
         let records = Box::new(outcome.before.clone());
         let back = ConfigurationEdit::PutBack { records, alias: false };
-        present_fingerprint(&back, present).ok() != Some(outcome.after.fingerprint())
+        find_stand(outcome, &back, present).ok() != Some(Stand::After)
     });
     if moved {
         return refuse(format!(
