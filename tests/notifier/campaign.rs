@@ -201,7 +201,7 @@ fn no_rotation_and_no_kill_loses_an_event() {
     if std::env::var_os("KMSCTL_TESTS_WRITER").is_some() {
         return;
     }
-    let rounds = number_of("KMSCTL_TESTS_CAMPAIGN", 40);
+    let rounds = number_of("KMSCTL_TESTS_CAMPAIGN", 36);
     let seed = number_of("KMSCTL_TESTS_SEED", 20_261_122);
     let slack = FakeSlack::start(&[]);
     let mut pod = Pod::new(&slack);
