@@ -1,6 +1,7 @@
 //! One run of kmsctl: everything that is decided before any connection, and the exit code of what came of it.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use crate::app::Context;
 use crate::cli::{self, Cli, Command};
@@ -302,6 +303,11 @@ fn read_layers(
     Layers::read(read_by, global.config.as_deref(), &global.layers())
 }
 
+/// Returns a path as a command has it that is pasted anywhere: a message of the exporter is read on another screen.
+fn from_anywhere(path: PathBuf) -> String {
+    std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
+}
+
 /// Commands of kubectl that messages name.
 const KUBECTL_COMMANDS: &str = "cluster-info config delete describe get logs patch rollout top";
 
@@ -312,11 +318,11 @@ fn carried(
     demo: bool,
     cluster: Option<&Cluster>,
 ) -> Option<&'static Carried> {
-    let named = global.config.as_ref().map(|path| path.to_string_lossy());
     let variable = environment.variable("KMSCTL_CONFIG").filter(|_| !demo);
-    let config = named.as_deref().or(variable);
+    let named = global.config.clone().or_else(|| Some(environment.expand(variable?)));
+    let config = named.map(from_anywhere);
     let mut flags = Vec::new();
-    flags.extend(config.map(|path| ("--config", Some(path))));
+    flags.extend(config.as_deref().map(|path| ("--config", Some(path))));
     let variable = environment.variable("KMSCTL_CONTEXT");
     let context = global.context.as_deref().or(variable);
     flags.extend(context.map(|name| ("--context", Some(name))));
@@ -330,7 +336,7 @@ fn carried(
         CarriedFlags::new("kmsctl", &flags, commands.collect())
     });
     let kubectl = cluster.filter(|cluster| cluster.configured || demo).map(|cluster| {
-        let file = cluster.kubeconfig.as_ref().map(|path| path.to_string_lossy());
+        let file = cluster.kubeconfig.clone().map(from_anywhere);
         let mut place = Vec::new();
         place.extend(file.as_deref().map(|path| ("--kubeconfig", Some(path))));
         place.extend(cluster.context.as_deref().map(|name| ("--context", Some(name))));

@@ -39,7 +39,7 @@ impl Context {
         let Ok(directory) = self.memory_directory() else {
             return;
         };
-        let (context, firewall) = (self.layers.chosen_context(), self.firewall_name());
+        let (context, firewall) = (self.layers.remembered_context(self.demo), self.firewall_name());
         let mut last = last_reading(&directory, context, firewall).unwrap_or_default();
         firewall.clone_into(&mut last.firewall);
         if let Some(seen) = self.seen.get() {

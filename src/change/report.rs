@@ -15,7 +15,8 @@ use crate::domain::history::{
     self, EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry, HistoryEvent, UndoSearch,
 };
 use crate::domain::pfsense::change::ChangeId;
-use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo, as_sentence};
+use crate::domain::plan::{Difference, Operation, Plan, PlannedEntry, Risk, Undo, as_sentence};
+use crate::domain::virusprot::block_log::HandBlocks;
 use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
@@ -97,6 +98,29 @@ pub fn ids_here(context: &Context, prefix: &str) -> Result<BTreeSet<ChangeId>> {
 pub fn last_deletions(context: &Context) -> Result<Vec<HistoryEntry>> {
     let wanted = |plan: &Plan| history::is_deletion(plan) && context.is_of_this_firewall(plan);
     fold_history(context, Folder::of_wanted(MOST_DELETIONS, wanted))
+}
+
+/// Reads the last changes that were made by this command, on whichever firewall.
+pub fn entries_of_command(context: &Context, command: &str) -> Result<Vec<HistoryEntry>> {
+    fold_history(context, Folder::of_wanted(MOST_MEANT, |plan: &Plan| plan.command == command))
+}
+
+/// Reads which addresses changes from here have blocked on this firewall. What was freed and put back is what it was before.
+pub fn read_hand_blocks(context: &Context) -> Result<HandBlocks> {
+    context.forget_stale_history()?;
+    let mut blocks = HandBlocks::default();
+    let mut each = |at: Timestamp, event: HistoryEvent, _| {
+        if let HistoryEvent::Started { plan, .. } = event
+            && let Operation::TableAdd { entries, .. } = &plan.change.operation
+            && (context.is_of_this_firewall(&plan) || plan.firewall == context.firewall_name())
+        {
+            for PlannedEntry { address, since } in entries {
+                blocks.note_block(address.net.addr(), *since, at);
+            }
+        }
+    };
+    context.journal()?.scan(&mut each)?;
+    Ok(blocks)
 }
 
 /// Reads the last changes of the history, so many.

@@ -180,9 +180,8 @@ fn blocked_candidates() -> Vec<CompletionCandidate> {
     };
     let demo = here.layers.demo_name();
     let firewall = if here.demo { &demo } else { &here.settings.firewall.target.host };
-    let last = here
-        .directory()
-        .and_then(|directory| last_reading(&directory, here.layers.chosen_context(), firewall));
+    let context = here.layers.remembered_context(here.demo);
+    let last = here.directory().and_then(|directory| last_reading(&directory, context, firewall));
     let addresses = last.into_iter().flat_map(|last| last.addresses);
     to_candidates(addresses.map(|address| address.to_string()))
 }

@@ -58,6 +58,9 @@ fn check_configuration(context: &Context) -> Result<()> {
     if let Some(problem) = &context.problem {
         return Err(problem.without_cause());
     }
+    for name in context.layers.contexts.keys() {
+        context.in_context(name)?;
+    }
     let file = context.layers.file.as_deref();
     let mut view = View::new("config.check", context.clock.now(), &Checked { file, valid: true })?;
     view.human.line(match file {

@@ -119,8 +119,9 @@ fn describe_contexts(context: &Context) -> Vec<ContextRow> {
         let firewall = found.firewall_name().to_owned();
         let service = service_name(&found.settings.service);
         let directory = found.memory_directory().ok();
+        let remembered = found.layers.remembered_context(found.demo);
         let last: Option<LastReading> =
-            directory.and_then(|directory| last_reading(&directory, Some(name), &firewall));
+            directory.and_then(|directory| last_reading(&directory, remembered, &firewall));
         let host_key = last.as_ref().map(|last| last.host_key.clone());
         let last = last.filter(|last| last.service == service);
         let (state, read_at) = last.and_then(|last| last.state).unzip();

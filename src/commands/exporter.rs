@@ -380,11 +380,15 @@ impl Exporter {
 
     async fn ask_for_customers(&mut self) {
         if let Some(file) = &mut self.activations {
-            let read = file.read_clients(self.context.clock.now()).await;
-            let heard = read.as_ref().map(KmsActivity::from_file).unwrap_or_default();
-            self.heard = (Some(Instant::now()), heard);
+            let now = self.context.clock.now();
+            let read = file.read_clients(now).await;
+            let (clients, read) =
+                read.map_or_else(|error| (None, Err(error)), |clients| (Some(clients), Ok(())));
+            let reaches_day = file.reaches_day(now);
+            let heard = clients.map(|clients| KmsActivity::from_file(clients, reaches_day));
+            self.heard = (Some(Instant::now()), heard.unwrap_or_default());
             let start = "Who is a customer is not known, as the file of events cannot be read";
-            self.note_result(start, read.map(drop));
+            self.note_result(start, read);
             return;
         }
         let asked = self.heard.0;
@@ -396,7 +400,8 @@ impl Exporter {
 
     fn note_reading(&mut self, reading: &Reading) {
         let heard = &self.heard.1;
-        let customers_known = heard.side.as_ref().is_some_and(|side| side.unknown.is_empty());
+        let is_heard = heard.side.as_ref().is_some_and(|side| side.unknown.is_empty());
+        let customers_known = is_heard && heard.reaches_day;
         let mut unsaid = Vec::new();
         let table = virusprot::assess_table(&self.context, reading, heard, &mut unsaid).ok();
         let mut sample = sample_reading(&self.context, reading);
@@ -404,8 +409,8 @@ impl Exporter {
             let entries = &table.entries;
             let is_customer = |entry: &&Blocked| entry.flags.contains(&Flag::Customer);
             sample.blocked = Some(entries.len() as u64);
-            sample.blocked_customers =
-                customers_known.then(|| entries.iter().filter(is_customer).count() as u64);
+            let customers = entries.iter().filter(is_customer).count() as u64;
+            sample.blocked_customers = (customers_known || customers > 0).then_some(customers);
             sample.oldest_blocked = entries.iter().filter_map(|entry| entry.age_seconds).max();
             sample.expiry_working = table.expiry.working();
             let events = self.watch.compare_entries(entries, customers_known, reading.clock.now);

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use super::notifier::status;
 use super::notifier::status::{held_text, probes_text};
 use crate::app::Context;
-use crate::domain::address::canonical_address;
-use crate::domain::notifier::event_log::{EventKind, EventRecord};
+use crate::domain::notifier::event_log::{DAY, EventRecord};
 use crate::domain::notifier::health::{LogSide, PodEvidence};
 use crate::domain::reachability::path::Known;
 use crate::domain::virusprot::entries::age_seconds;
@@ -28,6 +27,8 @@ pub struct KmsActivity {
     pub side: Option<LogSide>,
     /// When each client was activated last, in the last 24 hours.
     pub clients: BTreeMap<IpAddr, Timestamp>,
+    /// All clients of the last 24 hours are among them.
+    pub reaches_day: bool,
 }
 
 /// Asks the cluster, where one is configured and the service is KMS. What goes wrong stands in [`LogSide::unknown`].
@@ -47,25 +48,32 @@ pub async fn fetch_kms_activity(context: &Context) -> KmsActivity {
             Err(crate::domain::reachability::path::Trouble::new(why))
         }
     };
-    KmsActivity::of_pods(&pods, context.clock.now())
+    let container = &context.settings.cluster.names.notifier;
+    KmsActivity::of_pods(&pods, container, context.clock.now())
 }
 
 impl KmsActivity {
-    pub fn of_pods(pods: &Known<Vec<PodEvidence>>, now: Timestamp) -> Self {
-        match pods {
-            Ok(pods) if pods.is_empty() => Self::failed("there is no pod"),
-            Ok(pods) => Self {
-                side: Some(LogSide::of(pods, now)),
-                clients: activated_clients(
-                    pods.iter().filter_map(|pod| pod.log.as_ref().ok()).flatten(),
-                ),
-            },
-            Err(trouble) => Self::failed(&trouble.why),
+    /// Takes what the notifiers, containers of this name, have printed.
+    pub fn of_pods(pods: &Known<Vec<PodEvidence>>, container: &str, now: Timestamp) -> Self {
+        let pods = match pods {
+            Ok(pods) if pods.is_empty() => return Self::failed("there is no pod"),
+            Ok(pods) => pods,
+            Err(trouble) => return Self::failed(&trouble.why),
+        };
+        let since = |pod: &PodEvidence| pod.pod.as_ref()?.container(container)?.printed_since();
+        let is_whole =
+            |pod: &PodEvidence| since(pod).is_some_and(|at| now.duration_since(at) >= DAY);
+        let records = || pods.iter().filter_map(|pod| pod.log.as_ref().ok()).flatten();
+        Self {
+            side: Some(LogSide::of(pods, now)),
+            clients: activated_clients(records(), now),
+            reaches_day: pods.iter().all(is_whole)
+                && !records().any(|record| record.is_far_ahead(now)),
         }
     }
 
-    pub fn from_file(clients: &BTreeMap<IpAddr, Timestamp>) -> Self {
-        Self { side: Some(LogSide::default()), clients: clients.clone() }
+    pub fn from_file(clients: BTreeMap<IpAddr, Timestamp>, reaches_day: bool) -> Self {
+        Self { side: Some(LogSide::default()), clients, reaches_day }
     }
 
     fn failed(why: &str) -> Self {
@@ -74,20 +82,19 @@ impl KmsActivity {
                 unknown: vec![format!("The notifier: {why}.")],
                 ..LogSide::default()
             }),
-            clients: BTreeMap::new(),
+            ..Self::default()
         }
     }
 }
 
 fn activated_clients<'a>(
     records: impl Iterator<Item = &'a EventRecord>,
+    now: Timestamp,
 ) -> BTreeMap<IpAddr, Timestamp> {
     let mut clients = BTreeMap::new();
-    for record in records.filter(|record| record.event == EventKind::Activation) {
-        if let (Some(address), Some(at)) = (record.address, record.at) {
-            let newest = clients.entry(canonical_address(address)).or_insert(at);
-            *newest = (*newest).max(at);
-        }
+    for (address, at) in records.filter_map(|record| record.recent_activation(now)) {
+        let newest = clients.entry(address).or_insert(at);
+        *newest = (*newest).max(at);
     }
     clients
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args as ClapArgs;
+use jiff::SignedDuration;
 
 use super::contexts::peer::undo_on_pair;
 use crate::app::{Context, Session, require_answer};
@@ -58,8 +59,11 @@ pub async fn undo_change(context: &Context, arguments: &Args, global: &[OsString
             entry.plan.command
         ));
     }
-    if let Some(ChangeBeside { context: node, id }) = change_beside(context, &entry) {
-        if context.settings.firewall.peer.as_deref() == Some(node) {
+    let unrecorded = unrecorded_beside(context, &entry);
+    if let Some(ChangeBeside { context: node, id }) =
+        change_beside(context, &entry).or(unrecorded.as_ref())
+    {
+        if unrecorded.is_none() && context.settings.firewall.peer.as_deref() == Some(node) {
             session.close().await?;
             let ids = (entry.plan.id.as_str(), id.as_str());
             return Box::pin(undo_on_pair(context, ids, node, &arguments.flags, global)).await;
@@ -116,6 +120,23 @@ fn change_beside<'a>(context: &Context, entry: &'a HistoryEntry) -> Option<&'a C
     let stands = other.is_err()
         || other.is_ok_and(|other| other.as_ref().is_some_and(HistoryEntry::is_in_effect));
     stands.then_some(beside)
+}
+
+/// Finds the change of a pair's other node that was made together with this one by a kmsctl that recorded neither with the
+/// other; it may be another, so it is only named.
+fn unrecorded_beside(context: &Context, entry: &HistoryEntry) -> Option<ChangeBeside> {
+    const TOGETHER: SignedDuration = SignedDuration::from_mins(10);
+    let peer = context.settings.firewall.peer.as_deref().filter(|_| entry.beside.is_none())?;
+    let node = context.in_context(peer).ok()?;
+    let others = report::entries_of_command(&node, &entry.plan.command).ok()?;
+    let mut others = others.into_iter().filter(|other| {
+        other.context.as_deref() == Some(peer)
+            && other.beside.is_none()
+            && other.is_in_effect()
+            && other.at.duration_since(entry.at).abs() <= TOGETHER
+    });
+    let id = others.next_back()?.plan.id.to_string();
+    Some(ChangeBeside { context: peer.to_owned(), id })
 }
 
 fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {

@@ -2,7 +2,7 @@
 //! same host. Not for what pf matches: pf keeps the two families apart, so an entry in the mapped form never blocks
 //! an IPv4 packet, and what is printed or handed to pfctl stays as it was. And which addresses are public.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -27,6 +27,25 @@ pub fn canonical_net(net: IpNet) -> IpNet {
     length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
 }
 
+/// Returns the IPv4 network that a network of an IPv6 transition stands for: of 6to4 (RFC 3056), or the clients of Teredo
+/// (RFC 4380), whose bits are inverted. A network around such addresses stands for all of them.
+pub fn embedded_net(net: &IpNet) -> Option<IpNet> {
+    let IpNet::V6(net) = net else {
+        return None;
+    };
+    if net.prefix_len() <= 16 && net.contains(&Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0)) {
+        return Some(IpNet::V4(Ipv4Net::default()));
+    }
+    let (begin, high, low) = match net.addr().segments() {
+        [0x2002, high, low, ..] => (16, high, low),
+        [0x2001, 0, .., high, low] if net.prefix_len() > 96 => (96, !high, !low),
+        _ => return None,
+    };
+    let address = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    let length = net.prefix_len().saturating_sub(begin).min(32);
+    Ipv4Net::new(address, length).ok().map(|net| IpNet::V4(net.trunc()))
+}
+
 /// Networks that no client on the internet has an address of (RFC 6890).
 static SPECIAL: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     let networks = [
@@ -39,10 +58,10 @@ static SPECIAL: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
         "192.168.0.0/16",
         "224.0.0.0/4",
         "240.0.0.0/4",
-        "::/128",
-        "::1/128",
+        "::/96",
         "::ffff:0:0/96",
         "64:ff9b::/96",
+        "64:ff9b:1::/48",
         "fc00::/7",
         "fe80::/10",
         "ff00::/8",
@@ -111,7 +130,16 @@ mod tests {
         ] {
             assert_eq!(judged(text), (true, true, false), "{text}");
         }
-        for text in ["0.0.0.0", "224.0.0.1", "240.0.0.1", "::", "64:ff9b::1", "ff02::1"] {
+        for text in [
+            "0.0.0.0",
+            "224.0.0.1",
+            "240.0.0.1",
+            "::",
+            "::10.0.0.1",
+            "64:ff9b::1",
+            "64:ff9b:1::1",
+            "ff02::1",
+        ] {
             assert_eq!(judged(text), (false, true, false), "{text}");
         }
         for text in [
@@ -132,6 +160,29 @@ mod tests {
         let touches = |text: &str| touches_special(&text.parse().unwrap());
         assert!(touches("8.0.0.0/6") && touches("0.0.0.0/0") && touches("10.1.0.0/24"));
         assert!(!touches("198.51.100.0/24") && !touches("2001:db8::/32"));
+    }
+
+    #[test]
+    fn transitions_hold_ipv4_networks() {
+        let held = |text: &str| {
+            let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            embedded_net(&net.unwrap()).map(|net| net.to_string())
+        };
+        for (text, wanted) in [
+            ("2002:a00:1::1", Some("10.0.0.1/32")),
+            ("2002:c633:6407:5::/64", Some("198.51.100.7/32")),
+            ("2002:a00::/24", Some("10.0.0.0/8")),
+            ("2002::/16", Some("0.0.0.0/0")),
+            ("2000::/3", Some("0.0.0.0/0")),
+            ("2001:0:4136:e378:8000:63bf:f5ff:fffe", Some("10.0.0.1/32")),
+            ("2001:0:4136:e378:8000:63bf:f5ff:0/112", Some("10.0.0.0/16")),
+            ("2001:0:4136:e378::/64", None),
+            ("2001:db8::f5ff:fffe", None),
+            ("::ffff:10.0.0.1", None),
+            ("10.0.0.1", None),
+        ] {
+            assert_eq!(held(text).as_deref(), wanted, "{text}");
+        }
     }
 
     #[test]

@@ -7,11 +7,10 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::domain::address::canonical_address;
 use crate::domain::kms_log::line::LogLines;
-use crate::domain::notifier::event_log::{EventKind, EventRecord};
+use crate::domain::notifier::event_log::{DAY, EventRecord};
 use crate::plain_file::open_plain_file;
 
 /// Most clients that are remembered; the newest of more are not.
@@ -20,8 +19,6 @@ const MOST_CLIENTS: usize = 100_000;
 const MOST_BEHIND: u64 = 32 << 20;
 /// Bytes that are read between two chances for an interrupt.
 const PIECE: usize = 256 * 1024;
-/// How long an activation makes a customer.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Debug)]
 pub struct ActivationFile {
@@ -30,12 +27,20 @@ pub struct ActivationFile {
     place: Option<(u64, u64, u64)>,
     lines: LogLines,
     clients: BTreeMap<IpAddr, Timestamp>,
+    /// From when on no event was missed, by the first that was read.
+    since: Option<Timestamp>,
 }
 
 impl ActivationFile {
     /// Names the file; it may not be there yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, place: None, lines: LogLines::default(), clients: BTreeMap::new() }
+        let (lines, clients) = (LogLines::default(), BTreeMap::new());
+        Self { path, place: None, lines, clients, since: None }
+    }
+
+    /// Returns whether every client of the last 24 hours was read: who is none of them is no customer.
+    pub fn reaches_day(&self, now: Timestamp) -> bool {
+        self.since.is_some_and(|since| now.duration_since(since) >= DAY)
     }
 
     /// Reads what has been written since, up to the end that the file has now, and returns when each client was activated last,
@@ -48,6 +53,7 @@ impl ActivationFile {
         &mut self,
         now: Timestamp,
     ) -> io::Result<BTreeMap<IpAddr, Timestamp>> {
+        let known_since = self.since.take();
         let mut file: File = open_plain_file(&self.path, OpenOptions::new().read(true))?;
         let found = file.metadata()?;
         let same = self.place.filter(|(device, inode, read)| {
@@ -62,6 +68,8 @@ impl ActivationFile {
             place = found.len() - MOST_BEHIND;
             self.lines.reset();
             self.lines.discard_line();
+        } else {
+            self.since = known_since;
         }
         file.seek(SeekFrom::Start(place))?;
         let mut file = file.take(found.len() - place);
@@ -83,9 +91,17 @@ impl ActivationFile {
     }
 
     fn note_piece(&mut self, piece: &[u8], now: Timestamp) {
-        let Self { lines, clients, .. } = self;
+        let Self { lines, clients, since, .. } = self;
         lines.feed_chunk(piece, |line| {
-            if let Some((address, at)) = activated_client(line, now)
+            let text = std::str::from_utf8(line).unwrap_or_default();
+            let record = EventRecord::read_line(text, None);
+            if record.is_far_ahead(now) {
+                // When it was is not known.
+                *since = None;
+            } else if since.is_none() {
+                *since = record.at;
+            }
+            if let Some((address, at)) = record.recent_activation(now)
                 && (clients.len() < MOST_CLIENTS || clients.contains_key(&address))
             {
                 let newest = clients.entry(address).or_insert(at);
@@ -93,14 +109,6 @@ impl ActivationFile {
             }
         });
     }
-}
-
-/// Returns whose activation a line is, if it is one of the last 24 hours. A stamp that is ahead counts as now.
-fn activated_client(line: &[u8], now: Timestamp) -> Option<(IpAddr, Timestamp)> {
-    let record = EventRecord::read_line(std::str::from_utf8(line).ok()?, None);
-    let at = record.at?.min(now);
-    let activated = record.event == EventKind::Activation && now.duration_since(at) <= DAY;
-    activated.then_some((canonical_address(record.address?), at))
 }
 
 #[cfg(test)]
@@ -140,13 +148,61 @@ mod tests {
         fs::write(&path, line(now, "activation", "203.0.113.5")).unwrap();
         assert_eq!(clients(&mut file, now).await.len(), 3);
         fs::rename(&path, folder.path().join("older")).unwrap();
-        fs::write(&path, line("2030-01-01T00:00:00Z", "activation", "203.0.113.6")).unwrap();
+        fs::write(&path, line("2026-03-02T11:00:00Z", "activation", "203.0.113.6")).unwrap();
         assert_eq!(clients(&mut file, now).await.len(), 4);
         assert_eq!(
             clients(&mut file, "2026-03-02T11:59:30Z").await,
             ["203.0.113.5", "203.0.113.6"],
             "a day later"
         );
+    }
+
+    /// Without every event of the last day no address is known to be no customer's, and a clock that is far ahead makes none.
+    #[tokio::test]
+    async fn only_a_whole_day_denies_a_customer() {
+        const NOW: &str = "2026-03-01T12:00:00Z";
+        let now: Timestamp = NOW.parse().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let (day, hour, year) =
+            ("2026-02-28T12:00:00Z", "2026-03-01T11:00:00Z", "2027-03-01T12:00:00Z");
+        for (stamps, reaches, count) in [
+            (&[][..], false, 0),
+            (&[hour], false, 1),
+            (&[day], true, 1),
+            (&["2026-02-27T12:00:00Z", hour], true, 1),
+            (&[year], false, 0),
+            (&[hour, year], false, 1),
+            (&["2026-02-27T12:00:00Z", year], false, 0),
+            (&["2026-02-27T12:00:00Z", year, hour], false, 1),
+            // A server of another time zone.
+            (&["2026-02-27T12:00:00Z", "2026-03-02T02:00:00Z"], true, 1),
+        ] {
+            let lines: Vec<String> =
+                stamps.iter().map(|at| line(at, "activation", "203.0.113.1")).collect();
+            fs::write(&path, lines.concat()).unwrap();
+            let mut file = ActivationFile::new(path.clone());
+            assert_eq!(clients(&mut file, NOW).await.len(), count, "{stamps:?}");
+            assert_eq!(file.reaches_day(now), reaches, "{stamps:?}");
+        }
+        // It was away for a while, or is begun anew.
+        let old = line("2026-02-27T12:00:00Z", "probe", "203.0.113.1");
+        fs::write(&path, &old).unwrap();
+        let mut file = ActivationFile::new(path.clone());
+        for (text, reaches) in
+            [(Some(old.as_str()), true), (Some(""), true), (None, false), (Some(""), false)]
+        {
+            match text {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let read = file.read_clients(now).await;
+            assert_eq!(
+                (read.is_ok(), file.reaches_day(now)),
+                (text.is_some(), reaches),
+                "{text:?}"
+            );
+        }
     }
 
     /// Ordinary lines without end, and a sparse file: the look ends in time and lets others be heard, and the last line counts.

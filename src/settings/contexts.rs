@@ -70,6 +70,7 @@ impl Layers {
             let mut table: toml::Table = toml::from_str(DEMO).unwrap_or_default();
             self.take_contexts(&mut table, DEMO, Path::new("the demo"))?;
         }
+        self.peer_of_all = self.given_text("firewall.peer").map(str::to_owned);
         let flag = flags.iter().find(|(path, ..)| *path == "context");
         let (name, origin) = match (flag, environment.variable("KMSCTL_CONTEXT")) {
             (Some((_, flag, name)), _) => (name.as_str(), (*flag).to_owned()),
@@ -109,8 +110,17 @@ impl Layers {
             Some(_) if !self.contexts.contains_key(peer) => {
                 wrong(&format!("there is no context `{peer}`"))
             }
+            Some(chosen) if self.peer_in_file(peer) != Some(chosen) => wrong(&format!(
+                "the context `{peer}` does not name `{chosen}` as its firewall.peer"
+            )),
             Some(_) => Ok(Some(peer)),
         }
+    }
+
+    /// Returns the peer that the file gives a context.
+    fn peer_in_file(&self, context: &str) -> Option<&str> {
+        let own = || self.contexts.get(context)?.get("firewall")?.get("peer")?.as_str();
+        own().or(self.peer_of_all.as_deref())
     }
 
     /// Returns the name of the simulated firewall: each context has its own, and `home` is the usual one.
@@ -119,6 +129,11 @@ impl Layers {
             None | Some("home") => "demo".to_owned(),
             Some(name) => format!("demo-{name}"),
         }
+    }
+
+    /// Returns whose readings are remembered together; each firewall of the demo has a directory of its own.
+    pub fn remembered_context(&self, is_demo: bool) -> Option<&str> {
+        self.chosen_context().filter(|_| !is_demo)
     }
 
     /// Returns whether the file names its firewalls in contexts alone, and none of them is chosen: the built-in host is then

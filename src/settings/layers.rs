@@ -58,6 +58,8 @@ pub struct Layers {
     pub contexts: BTreeMap<String, toml::Table>,
     /// What is wrong with a context: it keeps from choosing that one and no other.
     pub broken_contexts: BTreeMap<String, Arc<Failure>>,
+    /// The `firewall.peer` that the file gives every context without one of its own.
+    pub(super) peer_of_all: Option<String>,
     /// What looked wrong but is not an error.
     pub warnings: Vec<Warning>,
 }

@@ -292,6 +292,36 @@ fn undo_takes_both_nodes_back() {
     assert_eq!(both_have(), [false, false]);
 }
 
+/// As kmsctl recorded a pair's changes before it recorded each with the other.
+#[test]
+fn unrecorded_halves_of_pairs_are_named() {
+    let pair = Pair::new();
+    let address = "198.51.100.200";
+    let both_have =
+        || ["home", "office"].map(|node| pair.blocked(node).iter().any(|one| one == address));
+    let on = |node: &str, words: &[&str]| {
+        let place = ["--demo", "--config", &pair.config, "--context", node, "--alone"];
+        pair.environment.run(&[&place[..], words].concat())
+    };
+    for command in ["add", "delete"] {
+        let is_blocked = command == "add";
+        for node in ["home", "office"] {
+            on(node, &["virusprot", command, address, "--yes"]).success();
+        }
+        assert_eq!(both_have(), [is_blocked, is_blocked]);
+        let undone = pair.run(&["undo", "--yes"]);
+        assert_eq!((undone.code, both_have()), (Some(0), [!is_blocked, is_blocked]), "{undone}");
+        let said = undone.stderr.split('`').find(|part| part.contains("office --alone undo"));
+        let id =
+            said.and_then(|said| said.rsplit(' ').next()).unwrap_or_else(|| panic!("{undone}"));
+        on("office", &["undo", id, "--yes"]).success();
+        assert_eq!(both_have(), [!is_blocked, !is_blocked]);
+        if is_blocked {
+            pair.run(&["virusprot", "add", address, "--yes"]).success();
+        }
+    }
+}
+
 #[test]
 fn rules_of_an_unclear_primary_are_refused() {
     let pair = Pair::new();
@@ -616,15 +646,44 @@ fn an_interrupt_spares_the_second_node() {
 
 #[test]
 fn a_wrong_peer_is_refused() {
+    let of = |name: &str, peer: &str| format!("[contexts.{name}.firewall]\npeer = \"{peer}\"\n");
+    let pair = |one: &str, other: &str| of("a", one) + &of("b", other);
     for (config, said) in [
-        ("[contexts.a.firewall]\npeer = \"a\"\n", "its own context"),
-        ("[contexts.a.firewall]\npeer = \"b\"\n", "no context `b`"),
-        ("[firewall]\npeer = \"a\"\n[contexts.a]\n", "its own context"),
+        (of("a", "a"), "its own context"),
+        (of("a", "b"), "no context `b`"),
+        ("[firewall]\npeer = \"a\"\n[contexts.a]\n".to_owned(), "its own context"),
+        (of("a", "b") + "[contexts.b]\n", "`b` does not name `a`"),
+        (pair("b", "c") + "[contexts.c]\n", "`b` does not name `a`"),
+        (pair("b", "b"), "`b` does not name `a`"),
     ] {
         let environment = TestEnvironment::new();
-        environment.write_config(config);
-        let refused = environment.run(&["--context", "a", "config", "check"]).fails_with(2);
-        assert!(refused.contains("firewall.peer") && refused.contains(said), "{refused}");
+        environment.write_config(&config);
+        for words in [&["--context", "a"][..], &[]] {
+            let said = if words.is_empty() && config.starts_with("[firewall]") {
+                "none is chosen"
+            } else {
+                said
+            };
+            let refused = environment.run(&[words, &["config", "check"]].concat()).fails_with(2);
+            assert!(refused.contains("firewall.peer") && refused.contains(said), "{refused}");
+        }
+        // Nothing listens there.
+        let looks = ["--context", "a", "virusprot", "show"];
+        environment.run(&looks).fails_with(2);
+    }
+    for config in [
+        pair("b", "a"),
+        "[firewall]\npeer = \"a\"\n[contexts.b]\n".to_owned() + &of("a", "b"),
+        "[contexts]\na.firewall.peer = \"b\"\nb.firewall.peer = \"a\"\n".to_owned(),
+    ] {
+        let environment = TestEnvironment::new();
+        environment.write_config(&config);
+        for context in ["a", "b"] {
+            environment.run(&["--context", context, "config", "check"]).success();
+        }
+        if !config.starts_with("[firewall]") {
+            environment.run(&["config", "check"]).success();
+        }
     }
 }
 
@@ -652,7 +711,12 @@ fn the_list_shows_the_last_reading() {
     environment.run(&[office, &["expose", "revoke", "--yes"]].concat()).success();
     environment.run(&[office, &["expose", "show"]].concat()).success();
     assert_eq!((state(0), state(1)), (serde_json::Value::Null, "closed".into()));
+    // Without a context the demo's box is that of home.
     environment.run(&["--demo", "expose", "show", "--expect", "open"]).success();
+    assert_eq!((state(0), state(1)), ("open".into(), "closed".into()));
+    environment.run(&["--demo", "--context", "home", "expose", "revoke", "--yes"]).success();
+    environment.run(&["--demo", "--context", "home", "expose", "show"]).success();
+    assert_eq!((state(0), state(1)), ("closed".into(), "closed".into()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::boxes::{Fixture, Version};
 use crate::support::cluster::kubectl;
 use crate::support::delay_proxy::DelayProxy;
-use crate::support::environment::TestEnvironment;
+use crate::support::environment::{MOMENT, TestEnvironment};
 use crate::support::live::LiveBox;
 use crate::support::pods::{Answer, FakeSlack, OK};
 use crate::support::served::Served;
@@ -485,8 +485,14 @@ fn blocked_address(environment: &TestEnvironment) -> String {
 }
 
 fn activation(address: &str) -> String {
-    let now = jiff::Timestamp::now();
-    format!("{{\"at\":\"{now}\",\"event\":\"activation\",\"address\":\"{address}\"}}\n")
+    activation_after(0, address)
+}
+
+/// Returns an event of so many hours after the tests' own moment.
+fn activation_after(hours: i64, address: &str) -> String {
+    let now: jiff::Timestamp = MOMENT.parse().expect("a time");
+    let at = now + jiff::SignedDuration::from_hours(hours);
+    format!("{{\"at\":\"{at}\",\"event\":\"activation\",\"address\":\"{address}\"}}\n")
 }
 
 #[track_caller]
@@ -508,7 +514,7 @@ fn a_blocked_customer_is_posted_once() {
     let (events, url) = (environment.home().join("events"), environment.home().join("url"));
     let slack = FakeSlack::start(&[]);
     std::fs::write(&url, &slack.url).expect("a webhook");
-    std::fs::write(&events, activation("198.51.100.250")).expect("events");
+    std::fs::write(&events, activation_after(-24, "198.51.100.250")).expect("events");
     let environment = environment
         .variable("KMSCTL_EXPORTER_EVENTS_FILE", events.display().to_string())
         .variable("KMSCTL_EXPORTER_INTERVAL", "1s")
@@ -552,9 +558,10 @@ fn a_blocked_customer_is_posted_once() {
 /// The message is read on another screen than the exporter's.
 #[test]
 fn the_posted_command_is_this_runs() {
-    for (contexts, flag) in [
-        ("", ""),
-        ("context = \"home\"\n[contexts.home.service]\nport = 1688\n", "--context home "),
+    for (contexts, flag, typed) in [
+        ("", "", None),
+        ("context = \"home\"\n[contexts.home.service]\nport = 1688\n", "--context home ", None),
+        ("", "", Some("own.toml")),
     ] {
         let served = Served::start("open");
         let environment = served.reached_from(TestEnvironment::new());
@@ -573,11 +580,48 @@ fn the_posted_command_is_this_runs() {
         )
         .expect("a configuration");
         let config = at("own.toml").display().to_string();
-        let _running = Running::start(&environment, &["--config", &config]);
+        let typed = typed.unwrap_or(&config);
+        let _running = Running::start(&environment, &["--config", typed]);
         let posted = texts_posted_to(&slack, 1);
         let command = format!("kmsctl --config {config} {flag}virusprot delete {address}");
         assert!(posted[0].contains(&command), "{command}: {posted:?}");
     }
+}
+
+/// Who is no customer is known by all of the last day alone, and a clock that is a year ahead makes none.
+#[test]
+fn a_part_of_the_day_denies_no_customer() {
+    let served = Served::start("open");
+    let place = served.reached_from(TestEnvironment::new());
+    let address = blocked_address(&place);
+    let (events, url) = (place.home().join("events"), place.home().join("url"));
+    let slack = FakeSlack::start(&[]);
+    std::fs::write(&url, &slack.url).expect("a webhook");
+    let other = "198.51.100.250";
+    for (text, customer) in [
+        (String::new(), Value::Null),
+        (activation_after(-1, other), Value::Null),
+        (activation_after(365 * 24, &address), Value::Null),
+        (activation_after(-30, other) + &activation_after(365 * 24, &address), Value::Null),
+        (activation_after(-30, other), false.into()),
+        (activation_after(-30, &address), false.into()),
+    ] {
+        std::fs::write(&events, &text).expect("events");
+        let environment = served
+            .reached_from(TestEnvironment::new())
+            .variable("KMSCTL_EXPORTER_EVENTS_FILE", events.display().to_string())
+            .variable("KMSCTL_EXPORTER_WEBHOOK_FILE", url.display().to_string());
+        let running = Running::start(&environment, &[]);
+        assert_eq!(running.next_event()["customer"], customer, "{text}");
+        let page = running.page_with("kmsctl_up 1");
+        assert_eq!(
+            page.contains("kmsctl_blocked_customers 0"),
+            !customer.is_null(),
+            "{text}: {page}"
+        );
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(slack.taken().is_empty(), "{:?}", slack.taken());
 }
 
 #[test]

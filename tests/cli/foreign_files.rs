@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::environment::TestEnvironment;
 use crate::support::live::LiveBox;
+use crate::support::pods::make_pipe;
 
 const ANOTHER: u32 = 65534;
 
@@ -182,11 +183,6 @@ fn an_unreadable_directory_is_no_missing_file() {
         .output()
         .expect("setpriv is there");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-}
-
-fn make_pipe(path: &Path) {
-    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
-    assert!(made.success());
 }
 
 /// Runs a command and returns its exit code; what waits for a pipe is ended and named.

@@ -67,6 +67,8 @@ fn a_named_file_is_carried_and_quoted() {
     let shown = "--config '$HOME/it'\\''s mine.toml'";
     let file = file.display().to_string();
     assert_pasteable(&environment.run(&["--config", &file, "history", "nosuch"]), shown);
+    // It is pasted in another directory, too.
+    assert_pasteable(&environment.run(&["--config", "it's mine.toml", "history", "nosuch"]), shown);
     let variable = TestEnvironment::new().variable("KMSCTL_CONFIG", &*file);
     let outcome = variable.run(&["history", "nosuch"]);
     assert!(outcome.stderr.contains("--config '"), "{outcome}");

@@ -1,16 +1,11 @@
 //! Plans in files, and what is taken for one: whose they are, and that they say what they do.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
-
-fn make_pipe(path: &Path) {
-    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
-    assert!(made.success());
-}
+use crate::support::pods::make_pipe;
 
 /// Writes into a named pipe as soon as somebody reads it; never, if nobody does.
 fn feed(path: &Path, text: Vec<u8>) {

@@ -6,6 +6,7 @@ use crate::support::boxes::{Fixture, Version};
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::TestEnvironment;
 use crate::support::live::{LiveBox, TRACKER};
+use crate::support::pods::make_pipe;
 use crate::support::served::Served;
 
 fn caps(environment: &TestEnvironment) -> Value {
@@ -432,8 +433,34 @@ fn a_slow_cluster_never_delays_tightening() {
     let plan = environment.run(&["ratelimit", "tighten", "--dry-run"]).success();
     let took = begin.elapsed();
     assert!(took < std::time::Duration::from_secs(30), "{took:?}");
-    assert!(plan.contains("the cluster did not answer while the firewall did"), "{plan}");
+    assert!(plan.contains("The cluster did not answer while the firewall did"), "{plan}");
     assert!(plan.contains("To look again: `kmsctl ratelimit preview`"), "{plan}");
+}
+
+/// Without a log the plan says so, and how to look.
+#[test]
+fn a_plan_without_the_log_says_so() {
+    let served = Served::start("open");
+    for (protocol, why, next) in [
+        ("kms", "No cluster is configured", "`kmsctl ratelimit preview --log FILE`"),
+        ("tcp", "service.protocol is tcp", "`kmsctl ratelimit show`"),
+    ] {
+        let environment = served
+            .reached_from(TestEnvironment::new())
+            .variable("KMSCTL_SERVICE_PROTOCOL", protocol);
+        for words in ["tighten", "loosen", "set --rate 4/60"] {
+            let words: Vec<&str> = words.split(' ').collect();
+            let planned = ["ratelimit", "--dry-run", "-o", "json"];
+            let planned = environment.run(&[&planned[..1], &words, &planned[1..]].concat()).json();
+            let risks = planned["data"]["risks"].as_array().expect("risks");
+            let unknown: Vec<&str> = (risks.iter())
+                .filter(|risk| risk["code"] == "preview-unknown")
+                .filter_map(|risk| risk["message"].as_str())
+                .collect();
+            let [said] = unknown.as_slice() else { panic!("{planned:#}") };
+            assert!(said.contains(why) && said.contains(next), "{said}");
+        }
+    }
 }
 
 #[test]
@@ -503,6 +530,74 @@ fn a_preview_of_a_file_needs_no_cluster() {
     assert!(told.contains("--log FILE"), "{told}");
 }
 
+/// Reading them would never end, or is no log's.
+#[test]
+fn an_endless_log_is_refused() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    make_pipe(&environment.home().join("pipe"));
+    let zeros = || std::process::Stdio::from(std::fs::File::open("/dev/zero").expect("a device"));
+    for (file, code, said) in [
+        ("/dev/zero", 2, "it is a device"),
+        ("pipe", 2, "it is a named pipe"),
+        (".", 2, "it is a directory"),
+        ("-", 1, "a line of more than 64 MiB"),
+    ] {
+        for words in [&["ratelimit", "preview", "tighten", "--log"][..], &["notifier", "replay"]] {
+            let mut command = environment.command(&[words, &[file]].concat());
+            let ended = command.stdin(zeros()).output().expect("an end");
+            let told = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(code), "{file}: {told}");
+            assert!(told.contains(said), "{file}: {told}");
+        }
+    }
+}
+
+/// Of another port, or of a service of which kmsctl knows no log.
+#[test]
+fn a_log_of_another_service_is_refused() {
+    let environment = TestEnvironment::new();
+    // Nothing listens there.
+    let config = "[firewall]\nhost = \"127.0.0.1\"\nport = 9\n";
+    environment.write_config(config);
+    let log = environment.home().join("server.log");
+    let preview = |listening: &[&str]| {
+        let mut lines: Vec<String> = listening
+            .iter()
+            .map(|place| format!("2026-03-01 12:00:00: Listening on {place}\n"))
+            .collect();
+        lines.extend(["accepted", "closed"].map(|word| {
+            format!("2026-03-01 12:00:01: IPv4 connection {word}: 203.0.113.9:4711.\n")
+        }));
+        std::fs::write(&log, lines.concat()).expect("a log");
+        let file = log.display().to_string();
+        environment.run(&["ratelimit", "preview", "tighten", "--log", &file])
+    };
+    for places in [
+        &[][..],
+        &["0.0.0.0:1688"],
+        &["[::]:1688", "0.0.0.0:1688"],
+        // It was started anew, or listens on both.
+        &["0.0.0.0:4711", "0.0.0.0:1688"],
+        &["nowhere"],
+    ] {
+        preview(places).success();
+    }
+    for places in [&["0.0.0.0:4711"][..], &["[::]:4711", "0.0.0.0:4711"], &["127.0.0.1:16880"]] {
+        let said = preview(places).fails_with(8);
+        let port = places[0].rsplit(':').next().expect("a port");
+        for part in ["log of another service", "port is 1688", port] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    environment.write_config(&format!("{config}[service]\nprotocol = \"tcp\"\n"));
+    for words in [&[][..], &["--log", "server.log"]] {
+        let said = environment.run(&[&["ratelimit", "preview", "tighten"], words].concat());
+        let said = said.fails_with(8);
+        assert!(said.contains("service.protocol is tcp"), "{said}");
+    }
+}
+
 #[test]
 fn a_preview_says_how_to_read_its_timeline() {
     let environment = TestEnvironment::new();
@@ -568,17 +663,43 @@ fn who_is_near_the_rate_is_named() {
     assert!(text.contains("rate not known"), "{text}");
 }
 
-/// A network in the table was blocked by hand, and without a rate pfSense loads nothing that blocks.
+/// What was blocked by hand is no work of caps, whether or not it is still blocked, and without a rate pfSense loads nothing
+/// that blocks.
 #[test]
 fn a_preview_counts_what_caps_can_block() {
+    for scenario in ["open", "uncapped"] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let seen = || {
+            let words = ["ratelimit", "preview", "tighten", "-o", "json"];
+            environment.demo(&words).json()["data"].clone()
+        };
+        let before = seen();
+        let add = |address| environment.demo(&["virusprot", "add", address, "--yes"]).success();
+        for address in ["9.9.9.0/24", "198.51.100.200", "2001:db8::200"] {
+            add(address);
+            assert_eq!(seen(), before, "{scenario} {address}");
+        }
+        environment.demo(&["virusprot", "delete", "198.51.100.200", "--yes"]).success();
+        assert_eq!(seen(), before, "{scenario}: by the record alone");
+        environment.demo(&["undo", "--yes"]).success();
+        assert_eq!(seen(), before, "{scenario}: put back");
+        // What the caps have blocked, and a hand put back, they have blocked.
+        let entries = environment.demo(&["virusprot", "show", "-o", "json"]).json();
+        let entries = entries["data"]["entries"].as_array().expect("entries").clone();
+        let by_caps = before["blocked"].as_array().expect("blocked").iter().find_map(|blocked| {
+            let found = entries.iter().find(|entry| entry["address"] == blocked["address"]);
+            found.and_then(|entry| entry["address"].as_str())
+        });
+        let by_caps = by_caps.expect("one of the table");
+        environment.demo(&["virusprot", "delete", by_caps, "--yes"]).success();
+        environment.demo(&["undo", "--yes"]).success();
+        assert_eq!(seen()["cut"], before["cut"], "{scenario} {by_caps}");
+    }
     let environment = TestEnvironment::new();
     let seen = |words: &str| {
         let words: Vec<&str> = words.split(' ').chain(["-o", "json"]).collect();
         environment.demo(&words).json()["data"]["cut"].as_u64().expect("a number")
     };
-    let before = seen("ratelimit preview tighten");
-    environment.demo(&["virusprot", "add", "9.9.9.0/24", "--yes"]).success();
-    assert_eq!(seen("ratelimit preview tighten"), before);
     let unrated = ["ratelimit", "preview", "--max-src-conn", "2", "--rate", "none"];
     let run = environment.demo(&unrated);
     assert!(run.stderr.contains("no address is blocked"), "{run}");

@@ -318,6 +318,9 @@ fn addresses_are_blocked_by_hand_and_freed_again() {
     }
     environment.demo(&["undo", "--yes"]).success();
     assert_eq!(blocked(&environment).len(), before);
+    for public in ["2002:c633:6463::1", "2001:0:4136:e378:8000:63bf:39cc:9b9c"] {
+        environment.demo(&["virusprot", "add", public, "--dry-run"]).success();
+    }
     // By a saved plan, too.
     environment.demo(&["virusprot", "add", "203.0.113.99", "--plan-out", "plan.json"]).success();
     environment.demo(&["apply", "plan.json", "--yes"]).success();
@@ -352,6 +355,20 @@ fn what_must_not_be_blocked_is_refused() {
         "fd00::1",
         "::ffff:10.0.20.1",
         "::ffff:0:0/90",
+        // An IPv4 address stands in them: private, own, a gateway's, protected, the service's.
+        "2002:a00:1::1",
+        "2002:a00::/24",
+        "2002::/16",
+        "2000::/3",
+        "2002:a00:14ca::5",
+        "2002:c0a8:101::1",
+        "2002:cb00:71c8::1",
+        "2002:cb00:710a::1",
+        "2001:0:4136:e378:8000:63bf:f5ff:fffe",
+        "2001:0:4136:e378:8000:63bf:34ff:8e37",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::a00:1",
+        "::10.0.0.1",
     ] {
         let outcome = environment.demo(&["virusprot", "add", "--yes", "--", "198.18.0.1", address]);
         assert_eq!(outcome.code, Some(1), "{address}: {outcome}");
@@ -432,6 +449,7 @@ fn the_history_says_of_when_it_is() {
     assert!(!shown.contains("none is any more"), "{shown}");
     let data = environment.demo(&["virusprot", "history", "-o", "json"]).json();
     assert!(data["data"]["last_event_at"].is_string(), "{data:#}");
+    assert_eq!(data["firewall"], "demo");
 }
 
 /// The demo's history of blocked addresses and its table are one story, at any moment.

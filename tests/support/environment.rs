@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// When the demo's clock stands still.
+pub const MOMENT: &str = "2026-03-01T12:21:34Z";
+
 /// A home of its own for every test.
 pub struct TestEnvironment {
     home: tempfile::TempDir,
@@ -19,7 +22,7 @@ impl TestEnvironment {
         Self {
             home,
             variables: vec![
-                ("KMSCTL_DEMO_NOW".into(), "2026-03-01T12:21:34Z".into()),
+                ("KMSCTL_DEMO_NOW".into(), MOMENT.into()),
                 ("KMSCTL_FIREWALL_HOST".into(), "127.0.0.1".into()),
             ],
         }

@@ -92,7 +92,8 @@ async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> (Finding, Kms
     let gathered = status::gather_pipeline(context, kubectl, true).await;
     match known_answer(gathered) {
         Ok(gathered) => {
-            let heard = KmsActivity::of_pods(&gathered.pods, context.clock.now());
+            let heard =
+                KmsActivity::of_pods(&gathered.pods, &gathered.names.notifier, context.clock.now());
             (judge_pipeline(&gathered).finding(check), heard)
         }
         Err(trouble) => (trouble.finding(check), KmsActivity::default()),

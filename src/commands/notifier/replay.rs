@@ -121,7 +121,33 @@ pub fn open_saved_log(file: &Path) -> Result<Box<dyn Read>> {
     } else {
         Box::new(open_replay_file(file)?)
     };
-    unpack_gzip(input).map_err(|error| cannot_read(file, &error))
+    let input = unpack_gzip(input).map_err(|error| cannot_read(file, &error))?;
+    Ok(Box::new(EndingLines { input, line: 0 }))
+}
+
+/// The longest line that is read to its end: more is no log, and may never end.
+const LONGEST_LINE: usize = 64 << 20;
+
+/// Reads on as long as lines end.
+struct EndingLines<R> {
+    input: R,
+    line: usize,
+}
+
+impl<R: Read> Read for EndingLines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        let read = buffer.get(..count).unwrap_or_default();
+        self.line = match memchr::memrchr(b'\n', read) {
+            Some(end) => count - end - 1,
+            None => self.line + count,
+        };
+        if self.line > LONGEST_LINE {
+            let why = "it has a line of more than 64 MiB, and no log has";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(count)
+    }
 }
 
 pub fn not_of_server(file: &Path) -> Failure {
@@ -212,8 +238,12 @@ fn open_replay_file(file: &Path) -> Result<File> {
         return Err(cannot("it is a named pipe, which nothing may ever be written to".to_owned()));
     }
     let opened = File::open(file).map_err(|error| cannot(error.to_string()))?;
-    if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+    let kind = opened.metadata().map_err(|error| cannot(error.to_string()))?.file_type();
+    if kind.is_dir() {
         return Err(cannot("it is a directory".to_owned()));
+    }
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(cannot("it is a device, which may have no end".to_owned()));
     }
     Ok(opened)
 }

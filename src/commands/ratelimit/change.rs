@@ -15,7 +15,6 @@ use crate::domain::ratelimit::{self, Caps, preset_of};
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
-use crate::vantage::inside;
 
 use super::preview;
 
@@ -147,7 +146,6 @@ async fn change_caps(
     let mut terms = temporary.to_terms()?;
     terms.with_pending |= urgent;
     let command = temporary.add_flags(command);
-    let has_log = context.settings.service.speaks_kms && inside::inside_kubectl(context).is_some();
     let evidence: Cell<Option<Result<preview::Evidence>>> = Cell::new(None);
     let plan = |reading: &Reading| {
         let situation = context.situation(reading);
@@ -156,7 +154,7 @@ async fn change_caps(
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
         let mut planned = plan::plan_caps(&present, &WantedCaps { caps, preset }, terms)?;
-        if let (true, Planned::Change(draft)) = (has_log, &mut planned) {
+        if let Planned::Change(draft) = &mut planned {
             let now = now.unwrap_or_default();
             let risk = preview::preview_risk(context, reading, evidence.take(), caps, now);
             draft.risks.push(risk);
@@ -164,9 +162,6 @@ async fn change_caps(
         Ok(planned)
     };
     let changes = change::make_change(context, flags, &command, change::CHANGING, plan);
-    if !has_log {
-        return changes.await;
-    }
     // The log is looked at beside the firewall's answers, and nothing waits for it.
     let looks = async {
         let fetched = tokio::time::timeout(PATIENCE, preview::fetch_for_plan(context)).await;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
 use crate::app::{Context, answer_or_warning, work_or_interrupt};
+use crate::change::report;
 use crate::commands::exporter::RecordPlace;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
 use crate::commands::notifier::replay::{cannot_read, not_of_server, open_saved_log};
@@ -29,11 +30,11 @@ use crate::domain::pf::table::TableName;
 use crate::domain::plan;
 use crate::domain::plan::Risk;
 use crate::domain::ratelimit::preview::{
-    BlockedSource, ConnectionReader, CutSource, SPARKLINE_LEGEND, SeenConnections, cuts_sentence,
-    preview_caps, tripping_sources,
+    BlockedSource, ConnectionReader, CutSource, DAY, SPARKLINE_LEGEND, SeenConnections,
+    cuts_sentence, preview_caps, tripping_sources,
 };
 use crate::domain::ratelimit::{Caps, is_wider, preset_of};
-use crate::domain::virusprot::block_log::{BlockEvent, periods_between};
+use crate::domain::virusprot::block_log::{BlockEvent, HandBlocks, periods_between};
 use crate::domain::virusprot::entries::entry_text;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::domain::warning::Warning;
@@ -43,9 +44,8 @@ use crate::settings::values;
 use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Tone, View};
 use crate::text::{counted, format_span, whole_second};
+use crate::vantage::inside::inside_kubectl;
 
-/// How far back plans look.
-const DAY: i64 = 86_400;
 /// A log that begins so many seconds later than asked for reaches back far enough: nothing need have happened before.
 const SLACK: i64 = 60;
 
@@ -64,7 +64,7 @@ pub(super) struct PreviewArgs {
     /// New connections per source within seconds, or `none`; not given, as loaded
     #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = parse_rate_cap)]
     rate: Option<CapValue<Rate>>,
-    /// How far back, from now or from the end of the file
+    /// How far back, from now or from the end of the file; customers are those activated in that time, or in its last 24 hours
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     since: String,
     /// The KMS server's log, packed or not; - reads it from stdin [default: the file in the pod, through kubectl]
@@ -84,7 +84,7 @@ struct Preview {
     /// Sources that would have been blocked: by the log, and where these caps let no more through than those that are
     /// loaded also who was in the table.
     cut: usize,
-    /// How many of them were activated.
+    /// How many of them are customers.
     customers: usize,
     borderline: usize,
     /// Where the log has no line for long.
@@ -249,6 +249,9 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         rate: CapValue::or_present(arguments.rate, None),
     };
     plan::check_caps(typed)?;
+    if !context.settings.service.speaks_kms {
+        return Err(no_log_of_tcp());
+    }
     let mut warnings = Vec::new();
     let reads = async { context.read(QUESTIONS).await };
     let record = Box::pin(read_blocked(context));
@@ -302,9 +305,7 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         _ => now.as_second(),
     };
     let terms = PreviewTerms { caps, loaded, from: end.saturating_sub(since), end };
-    let from = seen.span.map_or(terms.from, |(first, _)| first.max(terms.from));
-    let blocked = blocked_sources(context, reading.as_ref(), record, &seen, (from, end));
-    let preview = make_preview(context, reading.as_ref(), seen, blocked, &terms, &mut warnings)?;
+    let preview = make_preview(context, reading.as_ref(), seen, record, &terms, &mut warnings)?;
     let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
     context.terminal.show(&view)
 }
@@ -321,7 +322,7 @@ fn make_preview(
     context: &Context,
     reading: Option<&Reading>,
     mut seen: SeenConnections,
-    mut blocked: Vec<BlockedSource>,
+    record: Vec<BlockEvent>,
     terms: &PreviewTerms,
     warnings: &mut Vec<Warning>,
 ) -> Result<Preview> {
@@ -352,8 +353,17 @@ fn make_preview(
     warnings.extend(gap_warning(&gaps));
     let steps = seen.steps_since(terms.from);
     warnings.extend(step_sentence(&steps).map(|text| Warning::new("clock-stepped", text)));
-    seen.keep_since(terms.from);
+    seen.keep_window(terms.from, terms.end);
     let sources = cut_sources(context, reading, &mut seen, terms.caps);
+    let by_hand = report::read_hand_blocks(context).unwrap_or_else(|failure| {
+        let text =
+            format!("Which addresses were blocked by hand is not known. {}", failure.message);
+        warnings.push(Warning::new("history-unread", text));
+        HandBlocks::default()
+    });
+    let record = (record, &by_hand);
+    let span = (first.max(terms.from), terms.end);
+    let mut blocked = blocked_sources(context, reading, record, &seen, span);
     let in_table = blocked.clone();
     drop_cut_sources(&mut blocked, &sources);
     let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
@@ -411,20 +421,23 @@ fn make_preview(
 }
 
 /// Lists who was in the table between two times: by what is in it now, and by a record of what was. Only external sources
-/// count.
+/// count, and none that was blocked by hand.
 fn blocked_sources(
     context: &Context,
     reading: Option<&Reading>,
-    record: Vec<BlockEvent>,
+    (record, by_hand): (Vec<BlockEvent>, &HandBlocks),
     seen: &SeenConnections,
     (from, end): (i64, i64),
 ) -> Vec<BlockedSource> {
     let mut blocked: BTreeMap<String, (bool, Option<Timestamp>)> = BTreeMap::new();
     let at = |seconds: i64| Timestamp::from_second(seconds).ok();
+    let is_by_hand = |address: &str, since: Timestamp| {
+        address.parse().is_ok_and(|address| by_hand.holds(address, since))
+    };
     if let (Some(from), Some(end)) = (at(from), at(end)) {
         let periods = periods_between(record, from, end).into_iter();
         let met = periods.filter(|period| period.blocked_at <= end);
-        for period in met {
+        for period in met.filter(|period| !is_by_hand(&period.address, period.blocked_at)) {
             let (customer, first) = blocked.entry(period.address).or_default();
             *customer |= period.customer == Some(true);
             // The newest is in front.
@@ -433,17 +446,19 @@ fn blocked_sources(
     }
     let entries = reading.and_then(|reading| reading.table.as_ref().ok());
     for entry in entries.into_iter().flatten().filter(|entry| !entry.negated) {
-        let since = entry.since.map(Timestamp::as_second);
-        if since.is_some_and(|since| (from..=end).contains(&since)) {
-            let (_, first) = blocked.entry(entry_text(entry)).or_default();
-            *first = first.or(entry.since);
+        let address = entry_text(entry);
+        if let Some(since) = entry.since
+            && (from..=end).contains(&since.as_second())
+            && !is_by_hand(&address, since)
+        {
+            blocked.entry(address).or_default().1.get_or_insert(since);
         }
     }
     let external = is_external(context);
     // A cap blocks single addresses: a network was blocked by hand.
     blocked.retain(|address, _| address.parse().is_ok_and(&external));
     let sources = blocked.into_iter().map(|(address, (customer, blocked_at))| {
-        let known = address.parse().is_ok_and(|address| seen.activations_of(address) > 0);
+        let known = address.parse().is_ok_and(|address| seen.is_customer(address));
         BlockedSource { customer: customer || known, address, blocked_at }
     });
     sources.collect()
@@ -630,15 +645,30 @@ fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
     if lines > 0 && unparsed == lines {
         return Err(not_of_server(file));
     }
+    let own = context.settings.service.port;
+    let ports: Vec<String> = seen.listens_on.iter().map(u16::to_string).collect();
+    if !ports.is_empty() && !seen.listens_on.contains(&own) {
+        let (name, ports) = (file.display(), ports.join(", "));
+        let why = format!(
+            "{name} is the log of another service: its server listens on port {ports}, and service.port is {own}."
+        );
+        return Err(Failure::new(FailureKind::Inconclusive, why).hint(
+            "If something between them changes the port, leave out what says it: `grep -v 'Listening on' LOG`, on stdin, with --log -",
+        ));
+    }
     Ok(seen)
+}
+
+fn no_log_of_tcp() -> Failure {
+    let why = "service.protocol is tcp, and kmsctl reads no other log of connections than a KMS server's: that of another service.";
+    Failure::new(FailureKind::Inconclusive, why)
+        .hint("See who is near the caps now: `kmsctl ratelimit show`")
 }
 
 /// Reads the server's own file in each pod: that alone holds every connection.
 async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)> {
     if !context.settings.service.speaks_kms {
-        let why = "service.protocol is tcp: kmsctl knows no log of its connections.";
-        return Err(Failure::new(FailureKind::Inconclusive, why)
-            .hint("See who is near the caps now: `kmsctl ratelimit show`"));
+        return Err(no_log_of_tcp());
     }
     let kubectl = configured_kubectl(context)
         .map_err(|failure| failure.hint("Or give it the server's log: --log FILE"))?;
@@ -792,13 +822,18 @@ pub(super) fn preview_risk(
     present: Caps,
 ) -> Risk {
     let unknown = |why: &str| {
-        let message = format!(
-            "Who these caps would have cut is not known: {why} To look again: `kmsctl ratelimit preview`"
-        );
+        let next = if !context.settings.service.speaks_kms {
+            "Who is near the caps now: `kmsctl ratelimit show`"
+        } else if inside_kubectl(context).is_none() {
+            "To look at a saved log: `kmsctl ratelimit preview --log FILE`"
+        } else {
+            "To look again: `kmsctl ratelimit preview`"
+        };
+        let message = format!("Who these caps would have cut is not known. {why} {next}");
         Risk::new("preview-unknown", message)
     };
     let Evidence { mut seen, record } = match fetched {
-        None => return unknown("the cluster did not answer while the firewall did."),
+        None => return unknown("The cluster did not answer while the firewall did."),
         Some(Err(failure)) => return unknown(&failure.message),
         Some(Ok(fetched)) => fetched,
     };
@@ -809,10 +844,12 @@ pub(super) fn preview_risk(
     let gaps = seen.gaps_between(now - DAY, now);
     let step = step_sentence(&seen.steps_since(now - DAY));
     let silent: i64 = gaps.iter().map(|(from, until)| until - from).sum();
-    seen.keep_since(now - DAY);
+    seen.keep_window(now - DAY, now);
     let first = seen.span.map_or(now, |(first, _)| first);
     let span = span_words(first, now - DAY, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
+    let by_hand = report::read_hand_blocks(context).unwrap_or_default();
+    let record = (record, &by_hand);
     let mut blocked =
         blocked_sources(context, Some(reading), record, &seen, (first.max(now - DAY), now));
     let in_table = blocked.clone();

@@ -77,6 +77,7 @@ pub(super) async fn show_history(context: &Context, arguments: &History) -> Resu
         now,
         &HistoryView { since, last_event_at, periods: periods.clone() },
     )?;
+    view.firewall = Some(context.firewall_name().to_owned());
     view.items = Some((
         "periods",
         &["address", "blocked_at", "released_at", "seconds", "connections", "customer"],

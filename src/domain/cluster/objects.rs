@@ -266,6 +266,14 @@ pub struct ContainerStatus {
     pub last_state: ContainerState,
 }
 
+impl ContainerStatus {
+    /// Returns since when its output is kept: with that from before its last restart.
+    pub fn printed_since(&self) -> Option<Timestamp> {
+        let before = self.last_state.terminated.as_ref().and_then(|before| before.started_at);
+        before.or_else(|| self.state.running.as_ref()?.started_at)
+    }
+}
+
 /// `state` of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -290,6 +298,7 @@ pub struct Terminated {
     pub exit_code: i64,
     /// `Error`, `OOMKilled`, `Completed`, ….
     pub reason: Option<String>,
+    pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
 }
 
@@ -348,5 +357,30 @@ impl ContainerStatus {
         });
         words.extend(self.state.waiting.as_ref().and_then(|waiting| waiting.reason.clone()));
         words.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_kept_over_one_restart() {
+        let (running, before) = ("2026-03-01T10:00:00Z", "2026-02-27T10:00:00Z");
+        for (state, wanted) in [
+            (format!(r#"{{"state": {{"running": {{"startedAt": "{running}"}}}}}}"#), Some(running)),
+            (
+                format!(
+                    r#"{{"state": {{"running": {{"startedAt": "{running}"}}}},
+                        "lastState": {{"terminated": {{"startedAt": "{before}"}}}}}}"#
+                ),
+                Some(before),
+            ),
+            (r#"{"state": {"waiting": {}}}"#.to_owned(), None),
+        ] {
+            let status: ContainerStatus = serde_json::from_str(&state).expect(&state);
+            let since = status.printed_since().map(|at| at.to_string());
+            assert_eq!(since.as_deref(), wanted, "{state}");
+        }
     }
 }

@@ -65,6 +65,8 @@ pub enum Text<'a> {
     Malformed,
     /// `Client with public IP address rejected`.
     Rejected,
+    /// `Listening on 0.0.0.0:1688`.
+    Listening(u16),
     /// A line the server is known to write and that says nothing about clients.
     Idle,
     /// A stamped line that no known server writes.
@@ -162,7 +164,7 @@ fn read_text(text: &[u8]) -> Text<'_> {
         Some(b'K') => text.strip_prefix(b"KMS v").and_then(short_request_line),
         Some(b'S') if text.starts_with(b"Sending ePID (") => Some(Text::Answer),
         Some(b'v') => server_line(text),
-        Some(b'L') if text.starts_with(b"Listening on ") => Some(Text::Idle),
+        Some(b'L') => text.strip_prefix(b"Listening on ").map(listening_line),
         Some(b'W' | b'F') => trouble_line(text),
         Some(b'R' | b'C') => refusal_line(text),
         _ => None,
@@ -201,6 +203,12 @@ fn server_line(text: &[u8]) -> Option<Text<'_>> {
         return Some(Text::Started);
     }
     (ours && text.ends_with(b" was shutdown")).then_some(Text::Shutdown)
+}
+
+fn listening_line(place: &[u8]) -> Text<'_> {
+    let port = place.rsplit(|byte| *byte == b':').next();
+    let port = port.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+    port.map_or(Text::Idle, Text::Listening)
 }
 
 fn trouble_line(text: &[u8]) -> Option<Text<'_>> {

@@ -5,10 +5,11 @@
 //! `N count policy` of one request; lines there are believed only as far as later lines bear them out.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::connections::{Open, OpenConnection};
+use super::connections::{MOST, Open, OpenConnection};
 use super::event::{Anomaly, Attribution, KmsEvent, RequestOutcome};
 use super::line::{LineReader, Text};
 use super::machines::Machines;
@@ -80,6 +81,10 @@ pub struct Log {
     pub(super) time: LogTime,
     /// Connections that ended since this was emptied, where anyone asks for them; `active` is then the end.
     pub ended: Option<Vec<OpenConnection>>,
+    /// Those forgotten as silent whose end was not seen yet, where anyone asks for ends.
+    pub(super) held: HashMap<Peer, OpenConnection>,
+    /// The ports that servers said they listen on.
+    pub listens_on: BTreeSet<u16>,
     pub tally: Tally,
 }
 
@@ -162,6 +167,7 @@ impl Log {
         if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
             self.open_connection(then, peer, true, events);
         }
+        let before = self.tally.last_line;
         let inside = self.is_inside(at);
         if !inside {
             self.time.note_stamp(at, self.tally.last_line);
@@ -183,10 +189,11 @@ impl Log {
                 self.note_short(at, [version, workstation, product], inside, events);
             }
             Text::Started if inside => push_anomaly(at, None, Anomaly::InsideRequest, events),
-            Text::Started => self.note_restart(at, events),
+            Text::Started => self.note_restart(at, before, events),
             Text::Crash => self.note_crash(at, inside, events),
             Text::Malformed => self.note_malformed(at, events),
-            Text::Rejected | Text::Shutdown | Text::Idle => {}
+            Text::Listening(port) if !inside => drop(self.listens_on.insert(port)),
+            Text::Listening(_) | Text::Rejected | Text::Shutdown | Text::Idle => {}
             Text::Unknown => self.tally.unparsed += 1,
         }
     }
@@ -235,6 +242,10 @@ impl Log {
 
     fn open_connection(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
+        if !inside && let Some(before) = self.held.remove(&peer) {
+            let end = before.active;
+            self.note_ended(before, end);
+        }
         let child = self.wrapper.line_child.filter(|_| !inside);
         let room = self.open.insert(peer, [at, self.time.now], inside, child);
         if let Some((number, connection)) = room {
@@ -252,6 +263,9 @@ impl Log {
                 self.time.note_unseen();
             }
             push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
+            if !inside && let Some(held) = self.held.remove(&peer) {
+                self.note_ended(held, at);
+            }
             return;
         };
         // Where several are open, whose request it is may be a guess; the only one closes only itself, and even that not
@@ -306,6 +320,13 @@ impl Log {
                 self.note_ended(connection, self.tally.last_line);
             }
         }
+        self.end_held(self.tally.last_line);
+    }
+
+    fn end_held(&mut self, at: i64) {
+        for (_, connection) in std::mem::take(&mut self.held) {
+            self.note_ended(connection, at);
+        }
     }
 
     fn note_malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
@@ -326,12 +347,16 @@ impl Log {
         }
     }
 
-    /// The server has started: all connections are gone.
-    fn note_restart(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
+    /// The server has started: all connections are gone, and were not before its last line, of `before`.
+    fn note_restart(&mut self, at: i64, before: i64, events: &mut Vec<KmsEvent>) {
         for number in self.open.find_all(|_| true) {
             let closed = self.open.get(number).is_some_and(OpenConnection::was_closed);
+            if let Some(connection) = self.open.get_mut(number) {
+                connection.active = connection.active.max(before);
+            }
             self.end_connection(at, number, closed, events);
         }
+        self.end_held(before);
         self.blocks.clear();
         self.begin_empty();
         self.gap = None;
@@ -382,11 +407,18 @@ impl Log {
             let Some(connection) = self.open.get(number) else {
                 continue;
             };
-            let closed = connection.was_closed();
-            if connection.closing.is_none() {
+            let (closed, silent) = (connection.was_closed(), connection.closing.is_none());
+            if silent {
                 push_anomaly(at, Some(connection.peer), Anomaly::Expired, events);
             }
             self.end_connection(at, number, closed, events);
+            // Its client may drip bytes, each of which starts the time-out anew: it ends where the log says so.
+            if silent
+                && self.held.len() < MOST
+                && let Some(held) = self.ended.as_mut().and_then(Vec::pop)
+            {
+                self.held.insert(held.peer, held);
+            }
         }
         for index in (0..self.blocks.len()).rev() {
             let stale = |block: &RequestBlock| {

@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::decide::{Decided, Probes};
 use super::source::ClientSource;
+use crate::domain::address::canonical_address;
 use crate::text::{whole_second, word_enum};
 
 /// Most characters kept of a line that is no event.
 const LONGEST_NOTE: usize = 2_000;
+/// How long an activation makes a customer.
+pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 word_enum! {
     #[derive(Default)]
@@ -64,6 +67,18 @@ impl EventRecord {
         });
         record.at = record.at.or(printed).map(whole_second);
         record
+    }
+
+    /// Returns whether this was stamped by a clock of another time: more than a zone's difference ahead.
+    pub fn is_far_ahead(&self, now: Timestamp) -> bool {
+        self.at.is_some_and(|at| at.duration_since(now) > DAY)
+    }
+
+    /// Returns whose activation of the last 24 hours this is, and when it was; one that is ahead is of now.
+    pub fn recent_activation(&self, now: Timestamp) -> Option<(IpAddr, Timestamp)> {
+        let at = self.at.filter(|_| !self.is_far_ahead(now))?.min(now);
+        let is_recent = self.event == EventKind::Activation && now.duration_since(at) <= DAY;
+        is_recent.then_some((canonical_address(self.address?), at))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted, named,
 };
-use crate::domain::address::{canonical_address, canonical_net, touches_special};
+use crate::domain::address::{canonical_address, canonical_net, embedded_net, touches_special};
 use crate::domain::connections::tally_sources;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::state::State;
@@ -523,9 +523,15 @@ fn ending_clause(addresses: &[String]) -> String {
     format!("`kmsctl states kill {}` ends those of the service", addresses.join(" "))
 }
 
-/// Says why an address or network must not be blocked by hand.
+/// Says why an address or network must not be blocked by hand, by itself or by the IPv4 addresses that it stands for.
 fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
-    let flags = around.flags_of(&address.net);
+    let own = canonical_net(address.net);
+    let mut stands_for = [Some(own), embedded_net(&own)].into_iter().flatten();
+    stands_for.find_map(|net| net_keeps_out(&net, around))
+}
+
+fn net_keeps_out(net: &IpNet, around: &Surroundings) -> Option<&'static str> {
+    let flags = around.flags_of(net);
     let reasons = [
         (Flag::Operator, "you work from there"),
         (Flag::Gateway, "a gateway of the firewall is there"),
@@ -534,12 +540,11 @@ fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
         (Flag::Private, "it is a private address"),
     ];
     let reason = reasons.iter().find(|(flag, _)| flags.contains(flag));
-    let is_ours = |public: &IpAddr| address.net.contains(&canonical_address(*public));
+    let is_ours = |public: &IpAddr| net.contains(&canonical_address(*public));
     let ours = around.public.as_ref().is_some_and(is_ours);
     let public = ours.then_some("clients reach the service at that address");
-    reason.map(|(_, why)| *why).or(public).or_else(|| {
-        touches_special(&address.net).then_some("it touches addresses that are not public")
-    })
+    let special = touches_special(net).then_some("it touches addresses that are not public");
+    reason.map(|(_, why)| *why).or(public).or(special)
 }
 
 fn freeing_risks(table: &str, missing: &[String]) -> Vec<Risk> {

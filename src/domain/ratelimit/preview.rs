@@ -2,7 +2,7 @@
 //! server's log holds. Its stamps are whole seconds of another clock than pf's, so that what hangs on one is said.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -15,6 +15,8 @@ use crate::text::word_enum;
 
 /// Most connections that are held: a record has 16 bytes.
 const MOST: usize = 3_000_000;
+/// How long an activation makes a customer, in seconds.
+pub const DAY: i64 = 86_400;
 /// Seconds for which pf counts a connection that is closed (`tcp.closed`).
 const COUNTED_CLOSED: i64 = 90;
 /// Seconds between two of pf's purges, and one for the stamps.
@@ -48,12 +50,21 @@ impl SeenConnection {
     }
 }
 
+#[derive(Debug)]
+struct SeenSource {
+    address: IpAddr,
+    activations: u64,
+    customer: bool,
+}
+
 /// The connections from outside that a log holds, by source.
 #[derive(Debug, Default)]
 pub struct SeenConnections {
-    sources: Vec<(IpAddr, u64)>,
+    sources: Vec<SeenSource>,
     numbers: HashMap<IpAddr, u32>,
     seen: Vec<SeenConnection>,
+    /// Who was activated when: the number of the source, and Unix seconds.
+    activated: Vec<(u32, u32)>,
     pub inside: u64,
     pub left_out: u64,
     /// The log's first and last stamps, Unix seconds.
@@ -62,6 +73,8 @@ pub struct SeenConnections {
     gaps: Vec<(i64, i64)>,
     /// Where a log's stamps step back, Unix seconds before and after.
     steps: Vec<(i64, i64)>,
+    /// The ports that the servers said they listen on.
+    pub listens_on: BTreeSet<u16>,
 }
 
 impl SeenConnections {
@@ -71,7 +84,7 @@ impl SeenConnections {
             return None;
         }
         Some(*self.numbers.entry(address).or_insert_with(|| {
-            self.sources.push((address, 0));
+            self.sources.push(SeenSource { address, activations: 0, customer: false });
             next
         }))
     }
@@ -92,18 +105,28 @@ impl SeenConnections {
         }
     }
 
-    pub fn count_activation(&mut self, address: IpAddr) {
-        if self.seen.len() < MOST
-            && let Some(number) = self.number_of(address)
-            && let Some((_, count)) = self.sources.get_mut(number as usize)
+    pub fn count_activation(&mut self, address: IpAddr, at: i64) {
+        if self.activated.len() < MOST
+            && let (Some(number), Ok(at)) = (self.number_of(address), u32::try_from(at))
         {
-            *count += 1;
+            self.activated.push((number, at));
         }
     }
 
-    /// Drops what was opened before; the log's span says how far back it reaches.
-    pub fn keep_since(&mut self, from: i64) {
+    /// Drops what was opened before a window, and counts its activations; the log's span says how far back it reaches. A customer
+    /// is who was activated in it, or in the last day of one that is shorter.
+    pub fn keep_window(&mut self, from: i64, end: i64) {
         self.seen.retain(|seen| seen.opened >= from);
+        for source in &mut self.sources {
+            (source.activations, source.customer) = (0, false);
+        }
+        for (number, at) in &self.activated {
+            if let Some(source) = self.sources.get_mut(*number as usize) {
+                let at = i64::from(*at);
+                source.activations += u64::from(at >= from);
+                source.customer |= at >= from.min(end.saturating_sub(DAY));
+            }
+        }
     }
 
     /// Returns where the log has no line for long, between two moments.
@@ -120,10 +143,16 @@ impl SeenConnections {
         self.steps.iter().copied().filter(|(before, _)| *before >= from).collect()
     }
 
+    fn source_of(&self, address: IpAddr) -> Option<&SeenSource> {
+        self.sources.get(*self.numbers.get(&address)? as usize)
+    }
+
     pub fn activations_of(&self, address: IpAddr) -> u64 {
-        let number = self.numbers.get(&address);
-        let source = number.and_then(|number| self.sources.get(*number as usize));
-        source.map_or(0, |(_, activations)| *activations)
+        self.source_of(address).map_or(0, |source| source.activations)
+    }
+
+    pub fn is_customer(&self, address: IpAddr) -> bool {
+        self.source_of(address).is_some_and(|source| source.customer)
     }
 
     /// Counts the connections of an address, once [`preview_caps`] has put them in order.
@@ -221,7 +250,7 @@ impl<'a> ConnectionReader<'a> {
                 && request.outcome == RequestOutcome::Answered
                 && (self.is_external)(request.peer.address)
             {
-                self.into.count_activation(request.peer.address);
+                self.into.count_activation(request.peer.address, request.at);
             }
         }
     }
@@ -230,6 +259,7 @@ impl<'a> ConnectionReader<'a> {
     pub fn finish_log(mut self) -> (u64, u64) {
         self.log.end_open_connections();
         self.take_over();
+        self.into.listens_on.extend(&self.log.listens_on);
         (self.log.tally.lines, self.log.tally.unparsed)
     }
 }
@@ -248,7 +278,7 @@ pub struct CutSource {
     pub address: IpAddr,
     pub connections: u64,
     pub activations: u64,
-    /// It was activated: no scanner.
+    /// It was activated in the window, or in its last day: no scanner.
     pub customer: bool,
     /// When it would have been cut first.
     pub cut_at: Timestamp,
@@ -306,16 +336,15 @@ pub fn preview_caps(
             continue;
         };
         let source = connections.sources.get(first.source_number() as usize);
-        let (Some((address, activations)), Ok(cut_at)) = (source, Timestamp::from_second(found.at))
-        else {
+        let (Some(source), Ok(cut_at)) = (source, Timestamp::from_second(found.at)) else {
             continue;
         };
         let released_at = found.until.and_then(|at| Timestamp::from_second(at).ok());
         cuts.push(CutSource {
-            address: *address,
+            address: source.address,
             connections: own.len() as u64,
-            activations: *activations,
-            customer: *activations > 0,
+            activations: source.activations,
+            customer: source.customer,
             cut_at,
             by: found.by,
             borderline: !found.certain,

@@ -1,9 +1,10 @@
 //! Who was blocked when, also after the entry is gone: what changed between two looks at the table, and the periods that
 //! a record of these changes makes. Pure; nothing here reads a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::entries::{Blocked, age_seconds};
@@ -31,7 +32,7 @@ pub struct BlockEvent {
     pub since: Option<Timestamp>,
     /// Live states of the service from it at the last look that found it in the table.
     pub connections: u64,
-    /// It was activated within 24 hours; null where nothing is known about clients.
+    /// It was activated within 24 hours; null where that is not known.
     pub customer: Option<bool>,
 }
 
@@ -56,7 +57,7 @@ impl BlockWatch {
         watch
     }
 
-    /// Compares the table with the look before. `customers_known` says whether anything is known about clients. An entry
+    /// Compares the table with the look before. `customers_known` says whether all clients of 24 hours are. An entry
     /// that went and came again between two looks has another time, and is reported as both.
     pub fn compare_entries(
         &mut self,
@@ -73,7 +74,10 @@ impl BlockWatch {
                     address: entry.address.clone(),
                     since: entry.added_at,
                     connections: entry.states,
-                    customer: customers_known.then_some(entry.activated_at.is_some()),
+                    customer: match entry.activated_at {
+                        Some(_) => Some(true),
+                        None => customers_known.then_some(false),
+                    },
                 };
                 (entry.address.clone(), event)
             })
@@ -175,6 +179,29 @@ pub fn periods_between(
     periods
 }
 
+/// The firewall's clock and this machine's, by which the history is, can differ so much.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(10);
+
+/// Who was blocked by hand, and when.
+#[derive(Debug, Default)]
+pub struct HandBlocks(BTreeSet<(IpAddr, Timestamp)>);
+
+impl HandBlocks {
+    /// Notes what a change has blocked: anew, or again what was in the table `before`.
+    pub fn note_block(&mut self, address: IpAddr, before: Option<Timestamp>, at: Timestamp) {
+        if before.is_none_or(|before| self.holds(address, before)) {
+            self.0.insert((address, at));
+        }
+    }
+
+    /// Returns whether the entry that an address has since then was made by hand.
+    pub fn holds(&self, address: IpAddr, since: Timestamp) -> bool {
+        let [from, until] = [-CLOCKS_APART, CLOCKS_APART]
+            .map(|apart| (address, since.saturating_add(apart).unwrap_or(since)));
+        self.0.range(from..=until).next().is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn who_was_activated_is_a_customer() {
+        let mut activated = entry("203.0.113.1", Some(0), 0);
+        activated.activated_at = Some(second(5));
+        let entries = [activated, entry("203.0.113.2", Some(0), 0)];
+        for (all_known, other) in [(true, Some(false)), (false, None)] {
+            let events = BlockWatch::default().compare_entries(&entries, all_known, second(10));
+            assert_eq!((events[0].customer, events[1].customer), (Some(true), other));
+        }
+    }
+
+    #[test]
     fn an_entry_of_another_time_is_new() {
         let mut watch = BlockWatch::default();
         watch.compare_entries(&[entry("203.0.113.1", Some(0), 0)], true, second(10));
@@ -262,6 +300,27 @@ mod tests {
             .map(|period| (period.address.as_str(), period.released_at, period.seconds))
             .collect();
         assert_eq!(shown, [("203.0.113.2", None, 995), ("203.0.113.1", Some(second(700)), 700)]);
+    }
+
+    #[test]
+    fn entries_made_by_hand_are_known() {
+        let address = |last: u8| IpAddr::from([203, 0, 113, last]);
+        let mut blocks = HandBlocks::default();
+        blocks.note_block(address(1), None, second(0));
+        // Freed, and put back: by hand what was by hand.
+        blocks.note_block(address(1), Some(second(1)), second(5_000));
+        blocks.note_block(address(2), Some(second(1)), second(5_000));
+        for (last, at, by_hand) in [
+            (1, 0, true),
+            (1, 590, true),
+            (1, -590, true),
+            (1, 700, false),
+            (1, 5_001, true),
+            (2, 0, false),
+            (2, 5_001, false),
+        ] {
+            assert_eq!(blocks.holds(address(last), second(at)), by_hand, "{last} {at}");
+        }
     }
 
     #[test]

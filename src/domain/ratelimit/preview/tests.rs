@@ -88,7 +88,8 @@ fn closed_connections_count_until_they_are_purged() {
 #[test]
 fn a_cut_source_is_refused_until_its_release() {
     let mut all = seen((0..4).chain(100..103).chain(3_700..3_704));
-    all.count_activation(source(1));
+    all.count_activation(source(1), START);
+    all.keep_window(START, START);
     let release = |at: i64| Some(at + 3_600);
     let cuts = preview_caps(&mut all, caps(None, 3), Some(Generation::Decaying), release);
     let [cut] = cuts.as_slice() else {
@@ -110,9 +111,10 @@ fn the_sum_names_customers_and_what_is_borderline() {
             all.add_connection(source(last), START, START);
         }
         if last > 12 {
-            all.count_activation(source(last));
+            all.count_activation(source(last), START);
         }
     }
+    all.keep_window(START, START);
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
     assert_eq!(
         cuts_sentence(&cuts, &[], "24h"),
@@ -126,6 +128,77 @@ fn the_sum_names_customers_and_what_is_borderline() {
     // A count that decays lets it through, a window does not.
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
     assert!(cuts_sentence(&cuts, &[], "24h").ends_with("; 1 borderline"), "{cuts:?}");
+}
+
+/// A longer log says nothing of who is a customer now; a shorter window than a day makes none a scanner.
+#[test]
+fn activations_count_within_the_window() {
+    const HOUR: i64 = 3_600;
+    let end = START + 10 * DAY;
+    for (window, ago, activations, customer) in [
+        (DAY, 2, 1, true),
+        (DAY, 25, 0, false),
+        (DAY, 7 * 24, 0, false),
+        (HOUR, 2, 0, true),
+        (HOUR, 25, 0, false),
+        (7 * DAY, 6 * 24, 1, true),
+        (7 * DAY, 8 * 24, 0, false),
+    ] {
+        let mut all = SeenConnections::default();
+        for _ in 0..4 {
+            all.add_connection(source(1), end, end);
+        }
+        all.count_activation(source(1), end - ago * HOUR);
+        all.keep_window(end - window, end);
+        let cuts = preview_caps(&mut all, caps(None, 3), None, never);
+        let found = (cuts[0].activations, cuts[0].customer);
+        assert_eq!(found, (activations, customer), "{window} {ago}");
+        assert_eq!((all.activations_of(source(1)), all.is_customer(source(1))), found);
+    }
+}
+
+/// The idle time-out starts anew with every byte, so a connection can be held for hours without a line.
+#[test]
+fn held_connections_keep_their_duration() {
+    for (lasted, ending) in [
+        (300, "closed"),
+        (900, "closed"),
+        (3_600, "closed"),
+        (3_600, "restart"),
+        (3_600, "end of the log"),
+    ] {
+        let mut lines = Vec::new();
+        let mut say = |at: i64, text: &str| {
+            let at = Timestamp::from_second(START + at).unwrap();
+            lines.push(format!("{}: {text}", at.strftime("%Y-%m-%d %H:%M:%S")));
+        };
+        for port in 1..=3 {
+            say(0, &format!("IPv4 connection accepted: 203.0.113.1:{port}."));
+        }
+        // Others come and go meanwhile.
+        for at in (10..lasted).step_by(10) {
+            say(at, "IPv4 connection accepted: 203.0.113.2:9.");
+            say(at, "IPv4 connection closed: 203.0.113.2:9.");
+        }
+        say(lasted - 5, "IPv4 connection accepted: 203.0.113.1:4.");
+        match ending {
+            "closed" => {
+                for port in 1..=4 {
+                    say(lasted, &format!("IPv4 connection closed: 203.0.113.1:{port}."));
+                }
+            }
+            "restart" => say(lasted, "vlmcsd 1113 started successfully"),
+            _ => {}
+        }
+        let mut all = SeenConnections::default();
+        let mut reader = ConnectionReader::new(2026, &|_| true, &mut all);
+        lines.iter().for_each(|line| reader.read_line(line.as_bytes()));
+        reader.finish_log();
+        let cuts = preview_caps(&mut all, caps(Some(3), 0), None, never);
+        let cut = cuts.iter().find(|cut| cut.address == source(1)).expect(ending);
+        let found = (cut.connections, cut.cut_at.as_second() - START, cut.cuts, cut.by);
+        assert_eq!(found, (4, lasted - 5, 1, CutBy::MaxSrcConn), "{lasted} {ending}");
+    }
 }
 
 #[test]
@@ -158,6 +231,7 @@ fn a_log_gives_connections_customers_and_no_forgeries() {
     lines.lines().for_each(|line| reader.read_line(line.as_bytes()));
     assert_eq!(reader.finish_log().1, 0);
     assert_eq!((all.len(), all.inside), (5, 4));
+    all.keep_window(START, START + 8);
     assert_eq!(all.span, Some((START, START + 8)));
     let cuts = preview_caps(&mut all, caps(None, 3), Some(Generation::Decaying), never);
     assert_eq!(cuts.len(), 1, "{cuts:?}");
