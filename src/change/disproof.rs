@@ -22,7 +22,10 @@ pub(super) fn contradiction(
     let state = exposure.state;
     let promised = promised.map(|(_, promised)| promised);
     let opens = match change {
-        ConfigurationEdit::Disable | ConfigurationEdit::Delete => Some(false),
+        ConfigurationEdit::Disable
+        | ConfigurationEdit::DisableForward
+        | ConfigurationEdit::DisableFilter
+        | ConfigurationEdit::Delete => Some(false),
         ConfigurationEdit::Enable | ConfigurationEdit::Build { .. } => Some(true),
         ConfigurationEdit::Caps { .. } => promised.map(State::lets_in),
         // What comes back enabled closes nothing, also where no client got in before.

@@ -347,7 +347,7 @@ pub fn count_entries(reading: &Reading) -> Known<Option<u64>> {
 fn verdict_sentence(judgement: &Judgement) -> String {
     let verdict = match judgement.verdict {
         Verdict::Open => "open: pf lets connections in, and the server behind it answers",
-        Verdict::Closed => "closed: pf lets nothing in",
+        Verdict::Closed => "closed: pf lets nothing in to the service",
         Verdict::Inconclusive => "inconclusive: the hops below say what is missing",
     };
     // What is proven leaves nothing open.

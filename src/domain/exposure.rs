@@ -7,10 +7,10 @@
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::pf::rule::Rule;
+use super::pf::rule::{Rule, parse_pf_rules};
 use super::pf::table::Entry;
 use super::pfsense::change::ConfigurationEdit;
-use super::pfsense::config::{ReadRequest, single_port_of};
+use super::pfsense::config::single_port_of;
 use super::pfsense::configured::{Configured, FilterRule, NatRule, parse_tracker};
 use super::pfsense::edit::{EditIds, make_swap};
 use super::pfsense::managed::ManagedPair;
@@ -33,7 +33,7 @@ pub mod upnp;
 use crate::text::word_enum;
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use path::{Path, Query};
-use paths::{PathIn, PathKind, Surroundings, Walk};
+use paths::{Aftermath, DoorElsewhere, PathIn, PathKind, Surroundings, Walk};
 
 word_enum! {
     /// What the outside can do.
@@ -115,9 +115,21 @@ pub struct Exposure {
     pub other_limits: Vec<String>,
     /// Every way into the service that is loaded, the managed pair's first.
     pub paths: Vec<PathIn>,
-    /// The ways that are left, or appear, once the pair is disabled.
+    /// What disables of the pair what opens nothing; none where each of its rules keeps something shut.
+    #[serde(skip)]
+    pub closed_by: Option<ConfigurationEdit>,
+    /// The ways that are left, or appear, once that is done.
     #[serde(skip)]
     pub left_open: Vec<PathIn>,
+    /// The ways that would be opened, or lose their caps, if the whole pair were disabled.
+    #[serde(skip)]
+    pub would_open: Vec<PathIn>,
+    /// The ways that the filter rule alone lets in once it is enabled, where the service has no port forward.
+    #[serde(skip)]
+    pub published: Vec<PathIn>,
+    /// Where the pair's doors lead once it is disabled, if not to the service.
+    #[serde(skip)]
+    pub leads_elsewhere: Vec<DoorElsewhere>,
     /// The rule that keeps connections from getting out to the service, even where another rule lets them in, and whether it
     /// keeps all of them, not only those from addresses that no rule names.
     #[serde(skip)]
@@ -213,13 +225,15 @@ impl Exposure {
                 && path.enters.ends_with(&door)
         };
         let others = self.paths.iter().filter(|path| !path.managed && !is_at_door(path));
+        // What disabling the pair would open is taken away before it.
+        let others = self.would_open.iter().chain(others);
         let mut steps: Vec<String> = others.filter_map(PathIn::closing_step).collect();
         let has_forward = self.nat.loaded
             || self.nat.enabled == Some(true)
             || self.elsewhere.loaded
             || self.paths.iter().any(|path| is_at_door(&path));
         if has_forward || steps.is_empty() {
-            steps.insert(0, service.forward_step());
+            steps.insert(self.would_open.len().min(steps.len()), service.forward_step());
         }
         let mut seen = std::collections::BTreeSet::new();
         steps.retain(|step| seen.insert(step.clone()));
@@ -373,23 +387,18 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let around = Surroundings::new(configured, service, path.device, loaded);
     let managed = managed_redirection(forward, &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
-    let (paths, left_open) = if loaded.enabled {
-        let keeps_filter = pair.as_ref().zip(configured).is_some_and(|(pair, configured)| {
-            pair.why_filter_stays(configured, &ReadRequest::from(service)).is_some()
-        });
-        let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
-        let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {
-            None => is_own(rule),
-            Some([own]) if !keeps_filter => {
-                let goes = own.tracker_number().is_none_or(|id| rule.tracker() == Some(id));
-                goes && (is_own(rule) || sole_tracker(own).is_some())
-            }
-            Some(_) => false,
-        };
-        (walk.find_paths(), walk.find_left_open(closes))
+    let (paths, (closed_by, after, would_open)) = if loaded.enabled {
+        (walk.find_paths(), follow_closing(&walk, configured.zip(pair.as_ref()), &path, service))
     } else {
         let ways = walk.find_unfiltered();
-        (ways.clone(), ways)
+        let after = Aftermath { left_open: ways.clone(), ..Aftermath::default() };
+        (ways, (Some(ConfigurationEdit::Disable), after, Vec::new()))
+    };
+    let published = match (forward, filter_rule, path.device) {
+        (None, Some(_), Some(device)) if loaded.enabled => {
+            find_published(&around, loaded.nat, device)
+        }
+        _ => Vec::new(),
     };
     let (configured_caps, cap_findings) = filter_rule.map(ratelimit::of_configured).unzip();
     let own = paths.iter().filter(|path| path.managed);
@@ -493,7 +502,11 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         caps,
         other_limits,
         paths,
-        left_open,
+        closed_by,
+        left_open: after.left_open,
+        would_open,
+        published,
+        leads_elsewhere: after.elsewhere,
         exit_block: exit_block.map(|(rule, keeps_all)| (rule.text.clone(), keeps_all)),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
         closing: String::new(),
@@ -502,22 +515,72 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     if let Some(unread) = rules.find(|rule| rule.is_unread()).filter(|_| loaded.enabled) {
         exposure.add_unread_rule(&unread.text);
     }
-    exposure.closing = if can_revoke(configured.zip(pair.as_ref()), service) {
-        "Close it: `kmsctl expose revoke`".to_owned()
-    } else {
-        exposure.closing_by_hand(service)
-    };
+    exposure.closing =
+        if can_revoke(configured.zip(pair.as_ref()), exposure.closed_by.as_ref(), service) {
+            "Close it: `kmsctl expose revoke`".to_owned()
+        } else {
+            exposure.closing_by_hand(service)
+        };
     exposure
 }
 
+/// Returns the ways in that translations, or a public address, leave to a filter rule on this device alone.
+fn find_published(around: &Surroundings<'_>, nat: &[Rule], device: &str) -> Vec<PathIn> {
+    let text = format!(
+        "block drop in all\npass in quick on {device} proto tcp from any to any flags S/SA keep state\n"
+    );
+    let filter = parse_pf_rules(text.as_bytes()).value;
+    Walk::new(around, &filter, nat, None, &[]).find_paths()
+}
+
+/// Chooses what a closing disables so that it opens nothing: both rules, or one of them. Returns what is so afterwards, and
+/// what the whole pair would open.
+fn follow_closing(
+    walk: &Walk<'_, '_>,
+    read: Option<(&Configured, &ManagedPair<'_>)>,
+    path: &Path<'_>,
+    service: &Service,
+) -> (Option<ConfigurationEdit>, Aftermath, Vec<PathIn>) {
+    let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
+    let Some((configured, pair)) = read else {
+        return (None, walk.follow_closing(true, is_own), Vec::new());
+    };
+    let own = pair.closing_filter(configured, &service.into());
+    let goes = |rule: &Rule| {
+        own.is_some_and(|own| {
+            let has_it = own.tracker_number().is_none_or(|id| rule.tracker() == Some(id));
+            has_it && (is_own(rule) || configured.sole_tracker(own).is_some())
+        })
+    };
+    let whole = walk.follow_closing(true, goes);
+    if whole.opened.is_empty() {
+        return (Some(ConfigurationEdit::Disable), whole, Vec::new());
+    }
+    let both = own.is_some() && pair.own_forward().is_some();
+    let parts =
+        [(ConfigurationEdit::DisableForward, true), (ConfigurationEdit::DisableFilter, false)];
+    let parts = parts.into_iter().filter(|_| both).filter_map(|(change, takes_forward)| {
+        let after = walk.follow_closing(takes_forward, |rule| !takes_forward && goes(rule));
+        let is_shut = takes_forward || !after.left_open.iter().any(|path| path.managed);
+        (after.opened.is_empty() && is_shut).then_some((change, after))
+    });
+    let least = parts.min_by_key(|(_, after)| after.left_open.len());
+    let (change, after) = least.unzip();
+    (change, after.unwrap_or_default(), whole.opened)
+}
+
 /// Says whether `expose revoke` closes the pair. That it can be disabled is asked of the edit itself.
-fn can_revoke(read: Option<(&Configured, &ManagedPair<'_>)>, service: &Service) -> bool {
+fn can_revoke(
+    read: Option<(&Configured, &ManagedPair<'_>)>,
+    closed_by: Option<&ConfigurationEdit>,
+    service: &Service,
+) -> bool {
     let can_disable = read.is_some_and(|(configured, pair)| {
         if pair.own_forward().is_none() && pair.own_filter().is_none() {
             return pair.forward_elsewhere().is_none_or(|other| other.disabled);
         }
         let ids = EditIds { who: "", now: 0, association: "" };
-        make_swap(configured, &ConfigurationEdit::Disable, &service.into(), &ids).is_ok()
+        closed_by.is_some_and(|change| make_swap(configured, change, &service.into(), &ids).is_ok())
     });
     let filters = read.is_none_or(|(configured, _)| !configured.filter_disabled);
     can_disable && filters

@@ -163,6 +163,8 @@ impl Risk {
 const RANKED: &[&str] = &[
     "other-path",
     "anchor-unread",
+    "alias-shared",
+    "leads-elsewhere",
     "shared-rule",
     "shadowed",
     "alias-stale",
@@ -170,6 +172,7 @@ const RANKED: &[&str] = &[
     "uncapped",
     "caps-off",
     "path-beside",
+    "without-forward",
     "activates-pending",
     "other-target",
     "takes-over",

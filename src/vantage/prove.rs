@@ -93,7 +93,7 @@ pub async fn wait_for_budget(context: &Context, from: &[String]) -> Result<()> {
     };
     let terminal = context.terminal;
     terminal.say(&format!(
-        "It is closed already: pf lets nothing in. The proof from outside begins in {}: a vantage connects at most five times a minute, lest the firewall's caps block it.",
+        "It is closed already: pf lets nothing in to the service. The proof from outside begins in {}: a vantage connects at most five times a minute, lest the firewall's caps block it.",
         format_span(seconds)
     ));
     let words =

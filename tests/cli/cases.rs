@@ -726,6 +726,7 @@ fn shapes() -> Vec<Shape> {
         Shape {
             state: "half",
             others: &["192.168.1.2:21688"],
+            then: "half",
             ..Shape::new("another outside port alone", &[&port(FORWARD, "21688")], &[PASS])
         },
         Shape {
@@ -773,6 +774,7 @@ fn shapes() -> Vec<Shape> {
         Shape {
             state: "half",
             others: &["192.168.1.9:1688"],
+            then: "half",
             ..Shape::new(
                 "1:1 NAT alone",
                 &[&onetoone("10.0.20.202", "192.168.1.9", "wan")],
@@ -783,7 +785,18 @@ fn shapes() -> Vec<Shape> {
             left: &["198.51.100.77:1688"],
             codes: [0, 7, 0],
             aliases: alias_of("<address>10.0.20.202 198.51.100.77</address>"),
-            ..Shape::new("routed address", &[FORWARD], &[PASS, &other_pass(&[])])
+            // With looser caps it would be the pair's rule that keeps them.
+            ..Shape::new(
+                "routed address",
+                &[FORWARD],
+                &[
+                    PASS,
+                    &other_pass(&[
+                        ("<max-src-conn>50", "<max-src-conn>5"),
+                        ("<max-src-conn-rate>10", "<max-src-conn-rate>3"),
+                    ]),
+                ],
+            )
         },
         Shape {
             state: "uncapped",

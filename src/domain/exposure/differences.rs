@@ -37,6 +37,10 @@ pub(super) fn state_reason(
     }
     let caps = caps.loaded.unwrap_or_default();
     let (code, message) = match state {
+        State::Open if path.redirections.is_empty() => (
+            "in-force",
+            format!("A filter rule lets connections to the service's routed address in; {caps} per source are in force."),
+        ),
         State::Open => ("in-force", format!("The port forward and a filter rule are loaded; {caps} per source are in force.")),
         State::Uncapped if path.redirection_passes() => (
             "rdr-pass",

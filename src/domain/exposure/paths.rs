@@ -29,6 +29,10 @@ use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 
+mod closing;
+
+pub use closing::{Aftermath, DoorElsewhere};
+
 /// Conditions of a rule on which kmsctl cannot say whether a connection meets them: such a rule may match or not.
 pub const UNDECIDABLE: [&str; 11] = [
     "bitmask",
@@ -518,6 +522,20 @@ struct Lane<'r> {
     exit: Vec<Facing<'r>>,
 }
 
+/// What a connection meets between a door outside and an end inside.
+struct Crossing<'r> {
+    nat: Vec<Facing<'r>>,
+    lane: Lane<'r>,
+    translation: Option<&'r Rule>,
+}
+
+impl<'r> Crossing<'r> {
+    fn facing(&self) -> impl Iterator<Item = &Facing<'r>> {
+        let rules = self.nat.iter().chain(&self.lane.entry);
+        rules.chain(&self.lane.sources).chain(&self.lane.exit)
+    }
+}
+
 /// The loaded rules, followed packet by packet.
 pub struct Walk<'a, 'r> {
     around: &'a Surroundings<'a>,
@@ -549,21 +567,6 @@ impl<'a, 'r> Walk<'a, 'r> {
         own_passes: &'a [&'r Rule],
     ) -> Self {
         Self { around, filter, nat, managed, own_passes, without: Vec::new() }
-    }
-
-    /// Returns the paths that are left once the pair is disabled: its forward, and those of its filter rules that go.
-    pub fn find_left_open(&self, goes: impl Fn(&Rule) -> bool) -> Vec<PathIn> {
-        let mut without: Vec<&Rule> = self.managed.into_iter().collect();
-        without.extend(self.filter.iter().filter(|rule| goes(rule)));
-        let after = Walk {
-            around: self.around,
-            filter: self.filter,
-            nat: self.nat,
-            managed: None,
-            own_passes: &[],
-            without,
-        };
-        after.find_paths()
     }
 
     /// Returns the rules that count: those of the main ruleset and of UPnP's anchor, but for what is taken as not loaded.
@@ -683,7 +686,8 @@ impl<'a, 'r> Walk<'a, 'r> {
                 managed: is_managed,
                 ..new_path(outside, (to, port), end, rule.text.clone())
             };
-            let truth = self.admits_anyone(outside, (to, port), end, Some(rule), &mut found);
+            let crossing = self.crossing(outside, (to, port), end, Some(rule));
+            let truth = self.admits_anyone(&crossing, address.is_ipv6(), &mut found);
             found.certain = truth.min(lands) == Truth::Yes && outside.certain;
             if truth > Truth::No && best.as_ref().is_none_or(|best| is_better(&found, best)) {
                 let is_best = found.certain && found.sources == "any";
@@ -745,7 +749,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         best_of(ways.filter_map(|(begin, end, maps)| {
             let way = new_path(outside, begin, end, rule.text.clone());
             let mut found = PathIn { kind: PathKind::OneToOne, ..way };
-            let truth = self.admits_anyone(outside, begin, end, Some(rule), &mut found);
+            let crossing = self.crossing(outside, begin, end, Some(rule));
+            let truth = self.admits_anyone(&crossing, end.0.is_ipv6(), &mut found);
             found.certain = truth.min(maps) == Truth::Yes && outside.certain;
             (truth > Truth::No).then_some(found)
         }))
@@ -809,7 +814,8 @@ impl<'a, 'r> Walk<'a, 'r> {
         let end = (address, self.around.service.port);
         let mut found =
             PathIn { kind: PathKind::Routed, ..new_path(outside, end, end, String::new()) };
-        let truth = self.admits_anyone(outside, end, end, None, &mut found);
+        let crossing = self.crossing(outside, end, end, None);
+        let truth = self.admits_anyone(&crossing, address.is_ipv6(), &mut found);
         found.certain = truth == Truth::Yes && outside.certain;
         let is_own = |text: &String| self.own_passes.iter().any(|rule| rule.text == *text);
         found.managed = found.passed_by.as_ref().is_some_and(is_own);
@@ -817,46 +823,48 @@ impl<'a, 'r> Walk<'a, 'r> {
         (truth > Truth::No).then_some(found)
     }
 
-    /// Says whether anyone outside gets from `begin` to `end` by this translation, and notes who and by which rule.
-    fn admits_anyone(
+    /// Collects the rules between a door outside and an end inside, by this translation.
+    fn crossing(
         &self,
         outside: &OutsideDevice,
         begin: (IpAddr, u16),
         end: (IpAddr, u16),
         translation: Option<&'r Rule>,
-        path: &mut PathIn,
-    ) -> Truth {
+    ) -> Crossing<'r> {
         let arriving = Packet {
             device: &outside.device,
             direction: Direction::In,
             to: begin.0,
             port: begin.1,
         };
-        let nat = self.face_translations(arriving);
         let mut lane = self.lane(&outside.device, end);
         // What a translation leaves as it is was not translated for pf, and the filter rules are asked.
-        let passes = begin != end && translation.is_some_and(passes_by_itself);
-        if passes {
+        if begin != end && translation.is_some_and(passes_by_itself) {
             lane.entry.clear();
         }
+        Crossing { nat: self.face_translations(arriving), lane, translation }
+    }
+
+    /// Says whether a client's connection crosses, and by which filter rule.
+    fn admit(&self, crossing: &Crossing<'r>, client: &Client) -> Admission<'r> {
+        let Crossing { nat, lane, translation } = crossing;
+        let met = self.meets_first(nat, client, *translation);
+        if met == Truth::No {
+            return Admission { truth: met, ..Admission::default() };
+        }
         let marks = [translation.and_then(|rule| value_of_word(rule, "tag"))];
-        let admit = |client: &Client| {
-            let met = self.meets_first(&nat, client, translation);
-            if met == Truth::No {
-                return (met, Admission::default());
-            }
-            let entry = self.follow_filter(&lane.entry, client, &marks, translation.is_some());
-            let exit = self.leave(&lane, client, &entry.marks);
-            (met.min(entry.truth).min(exit.truth), entry)
-        };
-        let rules = nat.iter().chain(&lane.entry);
-        let rules = rules.chain(&lane.sources).chain(&lane.exit);
-        let (clients, is_cut) = self.distinct_clients(rules, end.0.is_ipv6());
+        let entry = self.follow_filter(&lane.entry, client, &marks, translation.is_some());
+        let exit = self.leave(lane, client, &entry.marks);
+        Admission { truth: met.min(entry.truth).min(exit.truth), ..entry }
+    }
+
+    /// Says whether anyone outside crosses, and notes who and by which rule.
+    fn admits_anyone(&self, crossing: &Crossing<'r>, six: bool, path: &mut PathIn) -> Truth {
+        let (clients, is_cut) = self.distinct_clients(crossing.facing(), six);
         let mut best = Truth::No;
         let mut lets_strangers_in = false;
         if is_cut {
-            let (truth, _) = admit(&Client::of_anyone());
-            best = truth.min(Truth::Maybe);
+            best = self.admit(crossing, &Client::of_anyone()).truth.min(Truth::Maybe);
         }
         let mut who: Vec<String> = Vec::new();
         for client in clients {
@@ -864,7 +872,8 @@ impl<'a, 'r> Walk<'a, 'r> {
             if lets_strangers_in && client.listed.is_some() {
                 continue;
             }
-            let (truth, entry) = admit(&client);
+            let entry = self.admit(crossing, &client);
+            let truth = entry.truth;
             if truth == Truth::No {
                 continue;
             }

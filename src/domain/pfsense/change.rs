@@ -72,6 +72,10 @@ pub enum ConfigurationEdit {
     },
     /// Disables the port forward and its filter rule in one write.
     Disable,
+    /// Disables the port forward alone, where without its filter rule something else would be open.
+    DisableForward,
+    /// Disables the filter rule alone, where without the port forward something else would be open.
+    DisableFilter,
     Enable,
     /// Removes both records and shifts the separators below them.
     Delete,
@@ -98,10 +102,15 @@ impl ConfigurationEdit {
     /// Returns whether it only closes: what no history stops, whether it cannot be written or is none.
     pub fn only_closes(&self) -> bool {
         match self {
-            Self::Disable | Self::Delete => true,
+            Self::Disable | Self::DisableForward | Self::DisableFilter | Self::Delete => true,
             Self::PutBack { records, .. } => records.nat.is_none() && records.filter.is_none(),
             Self::Enable | Self::Build { .. } | Self::Caps { .. } => false,
         }
+    }
+
+    /// Returns whether it switches off what of the pair can be, and nothing else.
+    pub fn disables(&self) -> bool {
+        matches!(self, Self::Disable | Self::DisableForward | Self::DisableFilter)
     }
 
     /// Says what it does, for the lock's holder and for pfSense's configuration history.
@@ -111,6 +120,8 @@ impl ConfigurationEdit {
                 format!("caps per source: {}", caps_words(*max_src_conn, *rate))
             }
             Self::Disable => "exposure disabled".to_owned(),
+            Self::DisableForward => "exposure disabled by its port forward".to_owned(),
+            Self::DisableFilter => "exposure disabled by its filter rule".to_owned(),
             Self::Enable => "exposure enabled".to_owned(),
             Self::Delete => "exposure deleted".to_owned(),
             Self::PutBack { .. } => "exposure put back".to_owned(),

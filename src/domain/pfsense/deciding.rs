@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::config::{ReadRequest, members_of_text, ranges_of_port};
 use super::configured::{Configured, FilterRule, NatRule, Side};
 use super::managed::{covers_tcp, is_for_port, is_of_family, is_own_address};
+use crate::domain::address::is_public;
 
 /// What a rule asks of a packet beside addresses and ports, and what is not known of it here.
 const CONDITIONS: [&str; 7] =
@@ -396,22 +397,35 @@ pub(super) fn matches_led_elsewhere(
     })
 }
 
-/// Finds a 1:1 NAT that leads to another host what a filter rule of more than the service lets in; says it in a clause:
-/// `1:1 NAT leads from 192.168.1.9 to 10.0.20.50`.
-pub(super) fn find_one_to_one(
+/// Finds what a filter rule of more than the service lets in beside it, to another host or another port: what 1:1 NAT leads
+/// there, or what reaches the service's public address. Says it in a clause: `1:1 NAT leads from 192.168.1.9 to 10.0.20.50`.
+pub(super) fn find_beside_forwards(
     configured: &Configured,
     rule: &FilterRule,
     service: &ReadRequest,
 ) -> Option<String> {
     let to = &rule.destination;
-    let is_services = !to.not && service.is_named_by(to.address.as_deref());
     let interface = rule.interface.as_deref().unwrap_or_default();
-    if rule.disabled || !rule.is_pass() || is_services {
+    if rule.disabled || !rule.is_pass() {
         return None;
     }
     let ranges = ranges_of_port(&configured.aliases, to.port.as_deref().unwrap_or_default(), 0);
-    let port = ranges.and_then(|ranges| ranges.first().map(|(low, _)| *low));
-    let port = port.unwrap_or(service.port);
+    let ports = ranges.into_iter().flatten().flat_map(|(low, high)| [low, high]);
+    let every = is_for_every_port(to).then_some([service.port.saturating_add(1), service.port]);
+    let ports: Vec<u16> = ports.chain(every.into_iter().flatten()).collect();
+    let lets_in = |host: IpAddr| {
+        let is_service = !to.not && host == service.address;
+        ports.iter().any(|port| {
+            let (alias, address) = (host.to_string(), host);
+            let alias = if is_service { service.alias.clone() } else { alias };
+            let led = ReadRequest { alias, address, port: *port, ..service.clone() };
+            (host != service.address || *port != service.port)
+                && matches_service(configured, rule, &led) == Some(true)
+        })
+    };
+    if is_public(service.address) && lets_in(service.address) {
+        return Some(format!("reaches other ports of {} from outside", service.address));
+    }
     let entries = configured.sections.list("nat", "onetoone").iter();
     let mut in_force = entries.filter(|entry| {
         let on = entry.child_text("interface").unwrap_or_default();
@@ -424,13 +438,11 @@ pub(super) fn find_one_to_one(
         let named = side_networks(configured, to).unwrap_or_default();
         let is_inside = |host: &IpAddr| nets.iter().any(|net| net.contains(host));
         let hosts = nets.iter().chain(&named).flat_map(|net| net.hosts().take(3));
-        let host = hosts.filter(is_inside).find(|host| {
-            let (alias, address) = (host.to_string(), *host);
-            let led = ReadRequest { alias, address, port, ..service.clone() };
-            *host != service.address && matches_service(configured, rule, &led) == Some(true)
-        })?;
+        let mut hosts = hosts.chain([service.address]).filter(is_inside);
+        let host = hosts.find(|host| lets_in(*host))?;
         let external = entry.child_text("external").unwrap_or_default();
-        Some(format!("1:1 NAT leads from {external} to {host}"))
+        let ports = if host == service.address { ", on other ports too" } else { "" };
+        Some(format!("1:1 NAT leads from {external} to {host}{ports}"))
     })
 }
 

@@ -140,7 +140,9 @@ fn edit_sections(
         ConfigurationEdit::Caps { max_src_conn, rate } => {
             draft.set_caps(*max_src_conn, *rate)?;
         }
-        ConfigurationEdit::Disable => draft.disable()?,
+        ConfigurationEdit::Disable => draft.disable(true, true)?,
+        ConfigurationEdit::DisableForward => draft.disable(true, false)?,
+        ConfigurationEdit::DisableFilter => draft.disable(false, true)?,
         ConfigurationEdit::Enable => draft.enable()?,
         ConfigurationEdit::Delete => draft.delete()?,
         ConfigurationEdit::PutBack { records, alias } => draft.put_back(records, *alias)?,
@@ -162,15 +164,20 @@ fn edit_sections(
     Ok((swap, draft.sections))
 }
 
-/// Returns whether records let nothing in by themselves: what closes is never taken back because pf contradicts it.
+/// Returns whether records let nothing in by themselves: what closes is never taken back because pf contradicts it. A filter
+/// rule that is switched off closes by itself.
 fn stays_closed(before: &Records, after: &Records) -> bool {
-    is_out(after.nat.as_ref()) && (is_out(after.filter.as_ref()) || after.filter == before.filter)
+    let (nat, filter) = (is_out(after.nat.as_ref()), is_out(after.filter.as_ref()));
+    let by_filter = filter && !is_out(before.filter.as_ref()) && after.nat == before.nat;
+    by_filter || nat && (filter || after.filter == before.filter)
 }
 
-/// Returns whether a change does nothing but close; one that is so already counts as well.
+/// Returns whether a change does nothing but close; one that is so already counts as well. What keeps traffic out closes
+/// nothing when it goes.
 fn closes(before: &Records, after: &Records) -> bool {
+    let keeps_out = |rule: &Placed| !FilterRule::of_record(rule.index, &rule.record).is_pass();
     let opens = |was: Option<&Placed>, now: Option<&Placed>| {
-        was != now && (!is_out(now) || (now.is_some() && is_out(was)))
+        was != now && (!is_out(now) || (now.is_some() && is_out(was)) || was.is_some_and(keeps_out))
     };
     !opens(before.nat.as_ref(), after.nat.as_ref())
         && !opens(before.filter.as_ref(), after.filter.as_ref())
@@ -254,7 +261,7 @@ impl Draft<'_> {
     /// Refuses what is not clear, and rules that are not the service's alone. To close is to disable the forward, whatever
     /// its filter rules are.
     fn check_ambiguity(&self, change: &ConfigurationEdit) -> Result<(), EditRefusal> {
-        let closes = *change == ConfigurationEdit::Disable;
+        let closes = change.disables();
         let puts_back = matches!(change, ConfigurationEdit::PutBack { .. });
         let unclear = |count: usize, what: &str| {
             let clause = format!("{count} {what} match; it is not clear which is meant");
@@ -267,7 +274,9 @@ impl Draft<'_> {
             // What is built or comes back could not be distinguished from a copy.
             ConfigurationEdit::Build { .. } | ConfigurationEdit::Delete => all < 2,
             // Where all of them are disabled it does not matter which is meant.
-            ConfigurationEdit::Disable => {
+            ConfigurationEdit::Disable
+            | ConfigurationEdit::DisableForward
+            | ConfigurationEdit::DisableFilter => {
                 count < 2 || self.forward().is_some_and(|rule| rule.disabled)
             }
             _ => count < 2,
@@ -278,12 +287,13 @@ impl Draft<'_> {
         let count = self.pair.passes.len();
         let is_as_it_was = self.is_filter_as_it_was(change);
         let stand_beside = self.is_in_place || puts_back && !self.pair.is_ours;
-        let by_forward_alone = closes && self.forward().is_some();
+        let by_forward_alone =
+            closes && self.forward().is_some() && *change != ConfigurationEdit::DisableFilter;
         if count > 1 && !is_as_it_was && !stand_beside && !by_forward_alone {
             return unclear(count, "filter rules");
         }
         if let Some(foreign) = &self.pair.foreign
-            && !closes
+            && (!closes || *change == ConfigurationEdit::DisableFilter)
             && !puts_back
         {
             return refuse_edit(RefusalCode::SharedRule, foreign.foreign_clause());
@@ -443,15 +453,15 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Disables the forward, and its filter rule where that is the service's alone.
-    fn disable(&mut self) -> Result<(), EditRefusal> {
+    /// Disables the forward, and its filter rule where that is the service's alone; one of them where the other has to stay.
+    fn disable(&mut self, forward: bool, filter: bool) -> Result<(), EditRefusal> {
         if self.nat.is_none() && self.filter.is_none() {
             return refuse_edit(RefusalCode::NoRules, "there are no such rules");
         }
         self.check_only_ours()?;
         let stays = self.pair.why_filter_stays(self.configured, self.service).is_some();
-        let filter = self.filter.filter(|_| !stays);
-        for (section, place) in [("nat", self.nat), ("filter", filter)] {
+        let filter = self.filter.filter(|_| filter && !stays);
+        for (section, place) in [("nat", self.nat.filter(|_| forward)), ("filter", filter)] {
             self.edit_rule(section, place, |rule| {
                 if !rule.has_child("disabled") {
                     rule.set_child("disabled", "");
@@ -464,7 +474,8 @@ impl Draft<'_> {
     fn enable(&mut self) -> Result<(), EditRefusal> {
         let alone = self.pair.forward_passes()
             || find_floating_pass(self.configured, self.service).is_some();
-        if self.nat.is_none() || (self.filter.is_none() && !alone) {
+        // A service that is published without a forward has a filter rule alone.
+        if self.filter.is_none() && (self.nat.is_none() || !alone) {
             let clause = "one of the two rules is missing; the pair must be built or put back";
             return refuse_edit(RefusalCode::HalfMissing, clause);
         }
@@ -485,6 +496,10 @@ impl Draft<'_> {
         self.check_only_ours()?;
         self.check_inside_port()?;
         self.check_not_astray()?;
+        if self.pass().is_some_and(|own| !own.is_pass()) {
+            let clause = "the filter rule that is joined to the port forward lets nothing in, and what it keeps out would get in without it";
+            return refuse_edit(RefusalCode::SharedRule, clause);
+        }
         let record = self.rule("filter", self.filter);
         let tracker = record.and_then(|record| record.child_text("tracker"));
         let tracker = tracker.unwrap_or_default().to_owned();

@@ -3,7 +3,7 @@
 
 use super::config::{ReadRequest, port_field_covers, port_field_is};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
-use super::deciding::{find_one_to_one, matches_led_elsewhere};
+use super::deciding::{find_beside_forwards, matches_led_elsewhere};
 use crate::domain::service::Service;
 use crate::text::quoted;
 
@@ -30,8 +30,8 @@ pub struct ForeignRule<'a> {
     pub rule: &'a FilterRule,
     /// Another port forward that carries the same association.
     pub shared_with: Option<&'a NatRule>,
-    /// What 1:1 NAT leads to other hosts and this rule lets in, in a clause.
-    pub one_to_one: Option<String>,
+    /// What gets in by it without a forward, to other hosts or ports, in a clause.
+    pub lets_in_too: Option<String>,
     /// It is not for the service's interface, protocol, port or address.
     pub is_for_others: bool,
     /// More filter rules carry the association.
@@ -63,8 +63,8 @@ impl ForeignRule<'_> {
                 forward.interface
             ));
         }
-        if let Some(one_to_one) = &self.one_to_one {
-            clauses.push(format!("lets in what {one_to_one}"));
+        if let Some(what) = &self.lets_in_too {
+            clauses.push(format!("lets in what {what}"));
         }
         if self.is_one_of > 1 {
             clauses.push(format!("is one of {} with the same association", self.is_one_of));
@@ -198,6 +198,12 @@ impl<'a> ManagedPair<'a> {
                 "{count} filter rules are for the service, and which of them is its own is not clear"
             ));
         }
+        if let Some(kept) = self.passes.first().filter(|own| !own.is_pass()) {
+            let name = quoted(kept.descr.as_deref().unwrap_or_default());
+            return Some(format!(
+                "the filter rule {name} that is joined to the port forward lets nothing in, and what it keeps out would get in without it"
+            ));
+        }
         if let Some(to) = self.leads_astray(aliases, service) {
             return Some(format!("the filter rule that is joined to the port forward is for {to}"));
         }
@@ -205,6 +211,16 @@ impl<'a> ManagedPair<'a> {
             return Some(format!("the filter rule is for the inside port {port}"));
         }
         self.find_indistinct_pass(configured, service)
+    }
+
+    /// Returns the filter rule that is disabled when the service is closed.
+    pub fn closing_filter(
+        &self,
+        configured: &Configured,
+        service: &ReadRequest,
+    ) -> Option<&'a FilterRule> {
+        let own = self.passes.first().filter(|_| self.passes.len() == 1).copied();
+        own.filter(|_| self.why_filter_stays(configured, service).is_none())
     }
 
     /// Says why pf cannot be asked about the filter rule alone: it has no tracker of its own, and target and port do not
@@ -277,12 +293,13 @@ fn find_foreign<'a>(
     let for_others = |rule: &&&FilterRule| !could_carry(rule, forward, aliases, service);
     let stranger = linked.iter().find(for_others);
     let rule = stranger.or(linked.first())?;
-    let one_to_one = linked.iter().find_map(|rule| find_one_to_one(configured, rule, service));
-    let is_shared = shared_with.is_some() || stranger.is_some() || one_to_one.is_some();
+    let beside = |rule: &&FilterRule| find_beside_forwards(configured, rule, service);
+    let lets_in_too = linked.iter().find_map(beside);
+    let is_shared = shared_with.is_some() || stranger.is_some() || lets_in_too.is_some();
     is_shared.then_some(ForeignRule {
         rule,
         shared_with,
-        one_to_one,
+        lets_in_too,
         is_for_others: stranger.is_some(),
         is_one_of: linked.len(),
     })

@@ -10,7 +10,7 @@ use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
 use crate::domain::pfsense::config::{is_exactly, port_field_is};
-use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
+use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule, Side};
 use crate::domain::pfsense::deciding::conditions_of;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
@@ -26,6 +26,8 @@ pub fn plan_apply(
     caps::check_caps(caps)?;
     let pair = ready_pair(present, terms)?;
     let mut draft = draft_building(present, &pair, caps, true, terms)?;
+    let users = alias_users(present, &pair)?;
+    draft.risks.splice(0..0, users);
     let exposure = present.exposure;
     // A rule that blocks is made one that passes, and then counts as such: pfSense reads its gateway.
     let passing = pair.passes.first().map(|rule| FilterRule { kind: None, ..(*rule).clone() });
@@ -54,6 +56,74 @@ pub fn plan_apply(
     let draft = promised_exposure(draft, nat, filter, present, state_of_caps(caps));
     refuse_shadowed(&draft, present)?;
     Ok(draft.into())
+}
+
+/// Names who else uses the alias whose members change. Refuses where another service would be led elsewhere.
+fn alias_users(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Result<Vec<Risk>, Refusal> {
+    let (configured, service) = (present.configured, present.service);
+    let changes = |alias: &&Alias| !is_exactly(&configured.aliases, &alias.name, service.address);
+    let Some(alias) = configured.alias.as_ref().filter(changes) else {
+        return Ok(Vec::new());
+    };
+    let mut names = vec![alias.name.as_str()];
+    let mut place = 0;
+    while let Some(name) = names.get(place).copied() {
+        let holds = |other: &&Alias| {
+            let members = other.address.as_deref().unwrap_or_default();
+            members.split_whitespace().any(|member| member == name)
+                && !names.contains(&other.name.as_str())
+        };
+        let holders: Vec<&str> =
+            configured.aliases.iter().filter(holds).map(|other| other.name.as_str()).collect();
+        names.extend(holders);
+        place += 1;
+    }
+    let names_it = |field: Option<&String>| {
+        field.is_some_and(|field| field.split_whitespace().any(|word| names.contains(&word)))
+    };
+    let is_port = |field: Option<&String>| {
+        port_field_is(&configured.aliases, field.map(String::as_str), service.port)
+    };
+    let is_side = |side: &Side| names_it(side.address.as_ref());
+    let mut users: Vec<(String, bool)> = Vec::new();
+    for rule in &configured.all_nat {
+        let is_led = names_it(rule.target.as_ref());
+        let is_own = pair.all_forwards().any(|own| own.index == rule.index);
+        if !is_own && (is_led || is_side(&rule.source) || is_side(&rule.destination)) {
+            let is_others = is_led && !rule.disabled && !is_port(rule.local_port.as_ref());
+            users.push((called_rule("the port forward", rule.descr.as_ref()), is_others));
+        }
+    }
+    for rule in &configured.all_filter {
+        let is_led = is_side(&rule.destination);
+        let is_own = pair.passes.iter().any(|own| own.index == rule.index);
+        if !is_own && (is_led || is_side(&rule.source)) {
+            let is_others = is_led
+                && !rule.disabled
+                && rule.is_pass()
+                && !is_port(rule.destination.port.as_ref());
+            users.push((called_rule("the filter rule", rule.descr.as_ref()), is_others));
+        }
+    }
+    let nested = names.iter().skip(1).map(|name| (format!("the alias {}", quoted(name)), false));
+    users.extend(nested);
+    let name = quoted(&alias.name);
+    if let Some((other, _)) = users.iter().find(|(_, is_others)| *is_others) {
+        let message = format!(
+            "The alias {name} is used for another service too, which would lead to {} with it: {other}.",
+            service.address
+        );
+        return Err(Refusal::new(RefusalKind::Conflict, message).hint(
+            "Give the service an alias of its own (service.alias in kmsctl's configuration), or that rule another one in the GUI.",
+        ));
+    }
+    let named = users.into_iter().map(|(other, _)| {
+        let message = format!(
+            "The alias {name} is used by others too, and changes for them as well: {other}."
+        );
+        Risk::new("alias-shared", message)
+    });
+    Ok(named.collect())
 }
 
 /// Says that what is closed was closed by an operator, and what would bring back exactly that.

@@ -336,23 +336,33 @@ fn plan_closing(
         draft.risks.extend(crossed.map(for_good));
         return Ok(draft.into());
     }
-    let spared = spared_filter(present, &pair).filter(|_| !delete);
-    // A filter rule that stays has nothing to be closed.
-    let filter = filter.filter(|_| spared.is_none());
+    let change = closing_change(present, delete)?;
+    let spared = spared_filter(present, &pair, &change);
+    let kept = spared_forward(present, &change);
+    // A rule that stays has nothing to be closed.
+    let (nat, filter) = (nat.filter(|_| kept.is_none()), filter.filter(|_| spared.is_none()));
     let enabled =
         nat.is_some_and(|rule| !rule.disabled) || filter.is_some_and(|rule| !rule.disabled);
-    let loaded =
-        present.exposure.nat.loaded || (spared.is_none() && present.exposure.filter.loaded);
+    let loaded = (kept.is_none() && present.exposure.nat.loaded)
+        || (spared.is_none() && present.exposure.filter.loaded);
     let is_closed = !delete && !enabled && !loaded;
     if is_closed && disarmed.is_none() {
-        let rules = spared.map_or_else(
-            || "both rules are disabled already".to_owned(),
-            |why| format!("the port forward is disabled already, and the filter rule stays: {why}"),
-        );
+        if !present.exposure.would_open.is_empty() && present.exposure.lets_in() == Some(true) {
+            return Err(refuse_opening(present, &change));
+        }
+        let rules = match (&spared, &kept) {
+            (Some(why), _) => {
+                format!("the port forward is disabled already, and the filter rule stays: {why}")
+            }
+            (None, Some(why)) => {
+                format!("the filter rule is disabled already, and the port forward stays: {why}")
+            }
+            (None, None) => "both rules are disabled already".to_owned(),
+        };
         let why = format!("{rules}, and the exposure is {state}.");
         return nothing_to_do(present, asked, &why);
     }
-    let mut draft = draft_closing(present, &pair, spared, delete, terms)?;
+    let mut draft = draft_closing(present, &pair, (change, spared.or(kept)), terms)?;
     name_disarmed(&mut draft, disarmed.filter(|_| is_closed));
     let taken_over = present.configured.unfinished.iter().map(taken_over);
     draft.risks.extend(taken_over);
@@ -361,44 +371,70 @@ fn plan_closing(
     Ok(draft.into())
 }
 
-/// Drafts the closing, without a word about connections.
+/// Returns the change that closes and opens nothing.
+fn closing_change(present: &PlanBasis<'_>, delete: bool) -> Result<ConfigurationEdit, Refusal> {
+    let exposure = present.exposure;
+    match &exposure.closed_by {
+        Some(ConfigurationEdit::Disable) if delete => Ok(ConfigurationEdit::Delete),
+        Some(change) if !delete => Ok(change.clone()),
+        Some(_) => {
+            Err(refuse_opening(present, &ConfigurationEdit::Delete).hint(exposure.closing.clone()))
+        }
+        None => Err(refuse_opening(present, &ConfigurationEdit::Disable)),
+    }
+}
+
+/// Refuses a closing that would open something, or take its caps away.
+fn refuse_opening(present: &PlanBasis<'_>, change: &ConfigurationEdit) -> Refusal {
+    let verb = if *change == ConfigurationEdit::Delete { "delete" } else { "disable" };
+    let message =
+        format!("To {verb} the pair would open something: {}.", would_open_clause(present));
+    Refusal::new(RefusalKind::Conflict, message)
+}
+
+/// Lists what is shut, or capped, by the rules that stay.
+fn would_open_clause(present: &PlanBasis<'_>) -> String {
+    let opened = present.exposure.would_open.iter();
+    let opened = opened.map(|path| path.path_clause() + &path.caps_clause());
+    opened.collect::<Vec<String>>().join("; ")
+}
+
+/// Drafts the closing, without a word about connections. `spared` says why one of the rules stays.
 fn draft_closing(
     present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
-    spared: Option<String>,
-    delete: bool,
+    (change, spared): (ConfigurationEdit, Option<String>),
     terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
     let aim = "Close the exposure";
-    let (change, verb) = if delete {
-        let verb = "save whole and delete";
-        (ConfigurationEdit::Delete, verb)
-    } else {
-        (ConfigurationEdit::Disable, "disable")
-    };
+    let by_filter = change == ConfigurationEdit::DisableFilter;
+    let deletes = change == ConfigurationEdit::Delete;
+    let verb = if deletes { "save whole and delete" } else { "disable" };
     let title = |swap: &Swap| switching_title(aim, verb, swap, present);
     let drafted = draft_change(present, terms, change, title);
     let closing = || present.exposure.closing.clone();
     let (mut draft, swap) =
-        drafted.map_err(|refusal| if delete { refusal.hint(closing()) } else { refusal })?;
-    if spared.is_some() && swap.before.nat != swap.after.nat {
-        "Close the exposure: disable the port forward; the filter rule stays."
-            .clone_into(&mut draft.what);
+        drafted.map_err(|refusal| if deletes { refusal.hint(closing()) } else { refusal })?;
+    let (stays, goes) =
+        if by_filter { ("port forward", "filter rule") } else { ("filter rule", "port forward") };
+    let is_switched = swap.before.nat != swap.after.nat || swap.before.filter != swap.after.filter;
+    if spared.is_some() && is_switched {
+        draft.what = format!("Close the exposure: disable the {goes}; the {stays} stays.");
     }
     let closed = match &spared {
-        _ if delete => State::Absent,
-        Some(_) if stays_loaded(present, pair) => State::Half,
+        _ if deletes => State::Absent,
+        Some(_) if by_filter || stays_loaded(present, pair) => State::Half,
         _ => State::Closed,
     };
     name_left_open(&mut draft, present, closed);
-    let gone = if spared.is_some() {
-        "pf has the redirection no more"
-    } else {
-        "pf has neither the redirection nor the pass rule any more"
+    let gone = match &spared {
+        Some(_) if by_filter => "pf has the pass rule no more",
+        Some(_) => "pf has the redirection no more",
+        None => "pf has neither the redirection nor the pass rule any more",
     };
     let rest = if present.exposure.left_open.is_empty() {
         if present.exposure.unread_anchors().is_empty() {
-            ", and lets nothing in."
+            ", and lets nothing in to the service."
         } else {
             "; what the anchors that are named as risks let in is not known."
         }
@@ -407,7 +443,7 @@ fn draft_closing(
     };
     draft.checks.push(format!("{gone}{rest}"));
     if let Some(why) = spared {
-        let message = format!("Only the port forward is disabled: {why}.");
+        let message = format!("Only the {goes} is disabled: {why}.");
         draft.risks.insert(0, Risk::new("shared-rule", message));
     }
     draft.confirm = Confirm::Word("revoke".to_owned());
@@ -427,15 +463,31 @@ fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
         };
         let that = if clauses.len() == 1 { "that path" } else { "these paths" };
         let it = if clauses.len() == 1 { "it" } else { "them" };
+        let leaves = if path.managed {
+            "The pair's own filter rule lets it in, and stays".to_owned()
+        } else {
+            format!("kmsctl does not manage {that} and leaves {it}")
+        };
         draft.risks.push(Risk::new(
             "other-path",
-            format!("The service is not closed by this: {}. kmsctl does not manage {that} and leaves {it}; {remedy}. {}", clauses.join("; "), path.rule_clause()),
+            format!(
+                "The service is not closed by this: {}. {leaves}; {remedy}. {}",
+                clauses.join("; "),
+                path.rule_clause()
+            ),
         ));
     }
+    let elsewhere = present.exposure.leads_elsewhere.iter();
+    let elsewhere = elsewhere.map(|door| Risk::new("leads-elsewhere", door.door_sentence()));
+    draft.risks.extend(elsewhere);
     let unread = present.exposure.unread_anchors();
     let unread = unread.into_iter().map(|message| Risk::new("anchor-unread", message));
     draft.risks.extend(unread);
+    let own = left.iter().find(|path| path.managed && path.certain && path.sources == "any");
     let then = match (left.iter().any(|path| path.certain), left.is_empty()) {
+        _ if own.is_some() => {
+            super::opening::state_of_caps(own.and_then(|own| own.caps).unwrap_or_default())
+        }
         (true, _) => State::Half,
         (false, false) => State::Unknown,
         (false, true) => closed,
@@ -445,9 +497,28 @@ fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
     draft.differences.push(difference);
 }
 
+/// Says why the port forward is not disabled with its filter rule.
+fn spared_forward(present: &PlanBasis<'_>, change: &ConfigurationEdit) -> Option<String> {
+    let opened = would_open_clause(present);
+    (*change == ConfigurationEdit::DisableFilter)
+        .then(|| format!("without the port forward this would be open: {opened}"))
+}
+
 /// Says why no filter rule is disabled with the forward, where one lets the service in.
-fn spared_filter(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<String> {
+fn spared_filter(
+    present: &PlanBasis<'_>,
+    pair: &ManagedPair<'_>,
+    change: &ConfigurationEdit,
+) -> Option<String> {
     pair.own_forward()?;
+    match change {
+        ConfigurationEdit::DisableForward => {
+            let opened = would_open_clause(present);
+            return Some(format!("without its filter rule this would be open: {opened}"));
+        }
+        ConfigurationEdit::Disable => {}
+        _ => return None,
+    }
     if let Some(foreign) = &pair.foreign {
         return Some(foreign.foreign_clause());
     }
@@ -466,8 +537,9 @@ fn spared_filter(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Stri
 /// Returns whether pf goes on to run a filter rule of the service once its forward is disabled: nothing gets in by it.
 fn stays_loaded(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> bool {
     let request = ReadRequest::from(present.service);
-    let is_for_it =
-        |own: &FilterRule| !own.disabled && request.is_named_by(own.destination.address.as_deref());
+    let is_for_it = |own: &FilterRule| {
+        !own.disabled && own.is_pass() && request.is_named_by(own.destination.address.as_deref())
+    };
     present.exposure.filter.loaded && pair.own_filter().is_some_and(is_for_it)
 }
 

@@ -11,6 +11,7 @@ use super::exposure::{
 };
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
 use crate::domain::exposure::State;
+use crate::domain::exposure::paths::{PathIn, PathKind};
 use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
@@ -19,7 +20,7 @@ use crate::domain::pfsense::deciding::{
     find_rule_before, lets_named_sources_in, lets_service_in,
 };
 use crate::domain::pfsense::edit::are_of_service;
-use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::pfsense::managed::{ManagedPair, association_of};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 use crate::text::quoted;
@@ -99,6 +100,9 @@ pub fn plan_restore(
     let state = present.exposure.state;
     let (nat, filter) = (pair.own_forward(), pair.own_filter());
     let floating = find_floating_pass(present.configured, &present.service.into());
+    if let Some(own) = filter.filter(|own| nat.is_none() && is_published_alone(present, own)) {
+        return plan_publishing(present, &pair, own, terms);
+    }
     let complete =
         nat.is_some() && (filter.is_some() || pair.forward_passes() || floating.is_some());
     let enabled =
@@ -161,6 +165,54 @@ pub fn plan_restore(
     };
     draft.risks.push(Risk::new("built-anew", message));
     Ok(promised_exposure(draft, nat, filter, present, state_of_caps(caps)).into())
+}
+
+/// Says whether the service is published without a port forward: by 1:1 NAT, or its public address. A filter rule in force
+/// that once had a forward is half of a pair.
+fn is_published_alone(present: &PlanBasis<'_>, own: &FilterRule) -> bool {
+    let is_linked = association_of(own.association.as_ref()).is_some();
+    !present.exposure.published.is_empty() && (own.disabled || !is_linked)
+}
+
+/// Plans to enable the filter rule of a service that is published without a port forward: none is made.
+fn plan_publishing(
+    present: &PlanBasis<'_>,
+    pair: &ManagedPair<'_>,
+    own: &FilterRule,
+    terms: ChangeOptions,
+) -> Result<Planned, Refusal> {
+    let exposure = present.exposure;
+    let ways: Vec<String> = exposure.published.iter().map(PathIn::path_clause).collect();
+    let ways = ways.join("; ");
+    if !own.disabled && exposure.lets_in() == Some(true) && !exposure.is_alias_stale() {
+        let why = format!("the filter rule is enabled, and {ways}.");
+        return nothing_to_open(present, terms, &why);
+    }
+    refuse_crossing(present, terms)?;
+    let request = ReadRequest::from(present.service);
+    if !lets_service_in(present.configured, own, &request) {
+        return Err(filter_lets_nothing_in(own, present.service));
+    }
+    let mut draft = draft_enabling(present, pair, terms)?;
+    let shadow = find_rule_before(present.configured, Some(own), &request);
+    let shadow = shadow.filter(|rule| rule.is_block()).map(called_filter);
+    let is_routed = exposure.published.iter().any(|path| path.kind == PathKind::Routed);
+    let promised =
+        if is_routed && shadow.is_none() { promised_state(None, Some(own)) } else { State::Half };
+    let difference = Difference::new("exposure", exposure.state.name(), promised.name());
+    draft.differences.push(difference);
+    draft.risks.extend(shadow.map(|rule| {
+        let words = format!("{rule} blocks the service's traffic first and is left as it is.");
+        Risk::new("shadowed", words)
+    }));
+    let port = present.service.port;
+    let words = format!("No forward of port {port} is there, and none is made: {ways}.");
+    draft.risks.push(Risk::new("without-forward", words));
+    draft
+        .risks
+        .extend(limited_clause(None, Some(own)).map(|words| Risk::new("source-limited", words)));
+    name_opened(&mut draft, present, promised);
+    Ok(draft.into())
 }
 
 /// Refuses where pf runs the pair as it is wanted, and another rule keeps connections out: nothing that is done to the pair

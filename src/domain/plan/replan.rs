@@ -129,7 +129,9 @@ fn edit_again(
             let preset = preset_of(presets, caps).map(|preset| preset.name.clone());
             plan_caps(present, &WantedCaps { caps, preset }, terms)
         }
-        ConfigurationEdit::Disable => plan_revoke(present, false, *ends, terms),
+        ConfigurationEdit::Disable
+        | ConfigurationEdit::DisableForward
+        | ConfigurationEdit::DisableFilter => plan_revoke(present, false, *ends, terms),
         ConfigurationEdit::Delete => plan_revoke(present, true, *ends, terms),
         ConfigurationEdit::Build { alias: true, .. } => plan_apply(present, default()?, terms),
         ConfigurationEdit::PutBack { records, .. } => match &draft.undoes {

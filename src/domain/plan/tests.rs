@@ -3,6 +3,7 @@
 mod building;
 mod capping;
 mod chance;
+mod closing;
 mod freeing;
 mod killing;
 mod opening;

@@ -97,7 +97,10 @@ fn check_words(entry: &HistoryEntry) -> Result<(), Refusal> {
         }
         Operation::Configuration { change, .. } => match change {
             ConfigurationEdit::Caps { .. } => &["ratelimit"],
-            ConfigurationEdit::Disable | ConfigurationEdit::Delete => &["expose revoke"],
+            ConfigurationEdit::Disable
+            | ConfigurationEdit::DisableForward
+            | ConfigurationEdit::DisableFilter
+            | ConfigurationEdit::Delete => &["expose revoke"],
             ConfigurationEdit::Build { alias: true, .. } => &["expose apply"],
             ConfigurationEdit::Enable | ConfigurationEdit::Build { .. } => &["expose restore"],
             ConfigurationEdit::PutBack { .. } => &["expose restore", "expose revoke"],

@@ -7,6 +7,7 @@ use super::super::*;
 use super::paths::{PASS_ANY, beside, with_networks};
 use super::{codes, judged};
 use crate::domain::pf::table::parse_table_entries;
+use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::Alias;
 
 const FORWARD: &str = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";

@@ -741,9 +741,9 @@ fn filter_passes(
     direction: &str,
     syn: Syn<'_>,
     (marked, is_translated): (&mut bool, bool),
-) -> bool {
+) -> Result<Option<usize>, ()> {
     // The default rule of the fixture blocks what comes in.
-    let mut passes = direction == "out";
+    let mut passes = if direction == "out" { Ok(None) } else { Err(()) };
     for (place, rule) in rules.iter().enumerate() {
         let drawn = rule.drawn;
         let is_met = drawn.direction.is_empty() || drawn.direction == direction;
@@ -755,7 +755,7 @@ fn filter_passes(
             let is_open =
                 LEADING.contains(&drawn.word) || (drawn.word == STATELESS && !is_translated);
             let arrives = !is_open || world.says(place, drawn.word);
-            passes = drawn.action == "pass" && arrives;
+            passes = if drawn.action == "pass" && arrives { Ok(Some(place)) } else { Err(()) };
             if drawn.quick {
                 break;
             }
@@ -797,6 +797,16 @@ impl<'a> Ruleset<'a> {
         self.services.iter().filter_map(move |service| self.arrive_at(syn, *service))
     }
 
+    /// Returns the translation that leads a connection to an address.
+    pub(crate) fn led_by(&self, syn: Syn<'_>, address: &str) -> Option<usize> {
+        translate(&self.world, &self.nat, syn, address_of(address))?.0
+    }
+
+    /// Returns how a connection arrives at an address.
+    pub(crate) fn arrival_at(&self, syn: Syn<'_>, address: &str) -> Option<Arrival> {
+        self.arrive_at(syn, address_of(address))
+    }
+
     fn arrive_at(&self, syn: Syn<'_>, service: u32) -> Option<Arrival> {
         let world = &self.world;
         let (at, port) = translate(world, &self.nat, syn, service)?;
@@ -807,11 +817,12 @@ impl<'a> Ruleset<'a> {
             rule.is_some_and(|rule| rule.action.starts_with("rdr") && rule.word == "tag guest");
         // A redirection to where the packet goes anyway is none, and lets nothing pass.
         let is_moved = to != syn.to;
-        let enters = rule.is_some_and(|rule| rule.action == "rdr pass" && is_moved)
-            || filter_passes(world, &self.filter, "in", entering, (&mut marked, rule.is_some()));
-        if !enters {
-            return None;
-        }
+        let passed_by = if rule.is_some_and(|rule| rule.action == "rdr pass" && is_moved) {
+            None
+        } else {
+            filter_passes(world, &self.filter, "in", entering, (&mut marked, rule.is_some()))
+                .ok()?
+        };
         let mut leaving = Syn { device: EXIT, ..entering };
         let source = self.nat.iter().find(|rule| {
             matches!(rule.drawn.action, "nat" | "no nat")
@@ -824,8 +835,8 @@ impl<'a> Ruleset<'a> {
             leaving.client = (address_of(&rule.drawn.target), 50_000);
         }
         let marks = (&mut marked, source.is_some());
-        let leaves = filter_passes(world, &self.filter, "out", leaving, marks);
-        leaves.then_some(Arrival { by: at, service, port })
+        filter_passes(world, &self.filter, "out", leaving, marks).ok()?;
+        Some(Arrival { by: at, passed_by, service, port })
     }
 }
 
@@ -833,7 +844,9 @@ impl<'a> Ruleset<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival {
     /// The place of the translation that led it.
-    by: Option<usize>,
+    pub(crate) by: Option<usize>,
+    /// The place of the filter rule that let it in; none with `rdr pass`.
+    pub(crate) passed_by: Option<usize>,
     service: u32,
     pub(crate) port: u16,
 }
@@ -841,7 +854,7 @@ pub(crate) struct Arrival {
 /// Returns where a connection arrives with pf switched off: what is routed does.
 fn arrive_unfiltered(case: &Case, (service, port): (u32, u16)) -> Option<Arrival> {
     let is_routed = case.space.is_routed() && case.services().contains(&service);
-    is_routed.then_some(Arrival { by: None, service, port })
+    is_routed.then_some(Arrival { by: None, passed_by: None, service, port })
 }
 
 /// Returns a client that no rule names.

@@ -63,16 +63,26 @@ fn whole(after: &Element, before: &[Element]) -> Vec<Element> {
     records.iter().map(record).collect()
 }
 
-/// Where a joined rule for UDP is left alone, which the PHP disabled, enabled and deleted with the forward.
+/// Where a joined rule for UDP is left alone, which the PHP disabled, enabled and deleted with the forward; and one that blocks,
+/// which it disabled and deleted.
 fn spares_now(recorded: &Recorded) -> bool {
-    recorded.config == "udp-filter"
-        && matches!(recorded.change["kind"].as_str(), Some("disable" | "enable" | "delete"))
+    let kind = recorded.change["kind"].as_str().unwrap_or_default();
+    match recorded.config.as_str() {
+        "udp-filter" => matches!(kind, "disable" | "enable" | "delete"),
+        "block" => matches!(kind, "disable" | "delete"),
+        _ => false,
+    }
 }
 
-/// Where it may now close by the forward alone what the PHP refused, and take that back, also of one of two forwards.
+/// Where it may now close by the forward alone what the PHP refused, and take that back, also of one of two forwards; and enable
+/// a filter rule that has no forward.
 fn closes_now(recorded: &Recorded) -> bool {
     match recorded.change["kind"].as_str() {
         Some("disable") => recorded.config == "duplicate-filter",
+        Some("enable") => {
+            let refused = recorded.refused.as_deref().unwrap_or_default();
+            refused.starts_with("one of the two rules is missing")
+        }
         Some("put-back") => {
             matches!(recorded.config.as_str(), "duplicate-filter" | "duplicate-nat")
         }

@@ -26,14 +26,14 @@ fn disabled(record: &mut Value, is_disabled: bool) {
     }
 }
 
-fn own_forward(port: &str, target: &str, association: &str) -> Value {
+pub(super) fn own_forward(port: &str, target: &str, association: &str) -> Value {
     json!({
         "source": {"any": ""}, "destination": {"network": "wanip", "port": port}, "ipprotocol": "inet", "protocol": "tcp",
         "target": target, "local-port": port, "interface": "wan", "descr": "KMS", "associated-rule-id": association,
     })
 }
 
-fn own_pass(port: &str, target: &str, association: &str, caps: bool) -> Value {
+pub(super) fn own_pass(port: &str, target: &str, association: &str, caps: bool) -> Value {
     let mut rule = json!({
         "type": "pass", "source": {"any": ""}, "interface": "wan", "ipprotocol": "inet", "protocol": "tcp",
         "destination": {"address": target, "port": port}, "tracker": "1763000004", "descr": "NAT KMS",
@@ -89,6 +89,56 @@ fn forwards() -> impl Strategy<Value = Value> {
             disabled(&mut rule, is_disabled);
             rule
         })
+}
+
+/// What the pair stands before: without it these take its doors, or let its traffic in.
+#[derive(Clone, Debug, Default)]
+struct Covering {
+    forwards: Vec<Value>,
+    passes: Vec<Value>,
+    external: Option<&'static str>,
+}
+
+fn coverings() -> impl Strategy<Value = Covering> {
+    let forward = |interface: &str, port: &str, target: &str, association: &str| {
+        let local = if port == "1024-65535" { "1024" } else { "1688" };
+        json!({
+            "source": {"any": ""}, "destination": {"network": "wanip", "port": port}, "ipprotocol": "inet",
+            "protocol": "tcp", "target": target, "local-port": local, "interface": interface, "descr": "other",
+            "associated-rule-id": association,
+        })
+    };
+    let forwards = vec![
+        forward("Uplinks", "1688", "10.0.20.202", "pass"),
+        forward("Uplinks", "1688", "k8s_kms_lb", ""),
+        forward("wan", "1688", "10.0.20.202", ""),
+        forward("wan", "1688", "10.0.20.50", "pass"),
+        forward("wan", "1688", "others", ""),
+        forward("wan", "1024-65535", "10.0.20.50", ""),
+        forward("wan", "8443", "k8s_kms_lb", ""),
+    ];
+    let pass = |to: &str, port: &str| {
+        let mut destination = json!({"address": to});
+        if !port.is_empty() {
+            destination["port"] = json!(port);
+        }
+        json!({
+            "type": "pass", "source": {"any": ""}, "interface": "wan", "ipprotocol": "inet", "protocol": "tcp",
+            "destination": destination, "descr": "other",
+        })
+    };
+    let passes = vec![
+        pass("10.0.20.0/24", ""),
+        pass("10.0.20.202", "1688"),
+        pass("10.0.20.0/24", "1688"),
+        pass("others", ""),
+    ];
+    (
+        prop::collection::vec(select(forwards), 0..3),
+        prop::collection::vec(select(passes), 0..3),
+        prop::option::weighted(0.5, select(vec!["203.0.113.5", "192.168.1.9", "192.168.1.2"])),
+    )
+        .prop_map(|(forwards, passes, external)| Covering { forwards, passes, external })
 }
 
 /// Whom a rule is for: mostly everybody.
@@ -200,8 +250,8 @@ fn floating_words() -> impl Strategy<Value = (&'static str, &'static str, bool, 
     )
 }
 
-/// Sections of a config.xml: the pair or a part of it, among others.
-fn configurations() -> impl Strategy<Value = Element> {
+/// Sections of a config.xml: the pair or a part of it, among others; or with what it stands before.
+fn configurations(covers: bool) -> impl Strategy<Value = Element> {
     let pair = (
         select(vec!["1688", "1688", "KMS_port"]),
         select(vec!["nat_1", "nat_1", "nat_1", "", "pass"]),
@@ -210,39 +260,63 @@ fn configurations() -> impl Strategy<Value = Element> {
         (prop::bool::weighted(0.3), prop::bool::weighted(0.3)),
         (0..3_usize, 0..4_usize),
     );
+    let covering = if covers { coverings().boxed() } else { Just(Covering::default()).boxed() };
+    let more = if covers {
+        vec![
+            ("filter", "type", json!("block")),
+            ("filter", "destination", json!({"address": "k8s_kms_lb"})),
+            ("filter", "destination", json!({"address": "k8s_kms_lb", "port": "two_ports"})),
+        ]
+    } else {
+        Vec::new()
+    };
     // What an administrator has made of the two: mostly nothing.
     let touched = prop::option::weighted(
         0.25,
-        select(vec![
-            ("nat", "destination", json!({"any": "", "port": "1688"})),
-            ("nat", "destination", json!({"address": "192.168.1.2", "port": "1688"})),
-            ("nat", "destination", json!({"address": "192.168.1.7", "port": "1688"})),
-            ("nat", "source", json!({"address": "friends"})),
-            ("nat", "source", json!({"address": "friends", "not": ""})),
-            ("nat", "protocol", json!("tcp/udp")),
-            ("nat", "ipprotocol", json!("inet6")),
-            ("nat", "target", json!("outer")),
-            ("nat", "local-port", json!("8443")),
-            ("filter", "source", json!({"address": "friends"})),
-            ("filter", "source", json!({"address": "198.51.100.0/24", "not": ""})),
-            ("filter", "protocol", json!("tcp/udp")),
-            ("filter", "protocol", json!("udp")),
-            ("filter", "ipprotocol", json!("inet46")),
-            ("filter", "ipprotocol", json!("inet6")),
-            ("filter", "type", json!("reject")),
-            ("filter", "sched", json!("always")),
-            ("filter", "sched", json!("never")),
-            ("filter", "tagged", json!("guest")),
-            ("filter", "tag", json!("guest")),
-            ("filter", "dscp", json!("af11")),
-            ("filter", "os", json!("Linux")),
-            ("filter", "gateway", json!("WAN2GW")),
-            ("filter", "interface", json!("Uplinks")),
-            ("filter", "destination", json!({"any": "", "port": "1688"})),
-            ("filter", "destination", json!({"address": "10.0.20.0/24"})),
-            ("filter", "destination", json!({"address": "k8s_kms_lb", "port": "1600-1700"})),
-            ("filter", "destination", json!({"address": "k8s_kms_lb", "port": "1688", "not": ""})),
-        ]),
+        select(
+            [
+                std::iter::repeat_n(more, 8).flatten().collect(),
+                vec![
+                    ("nat", "destination", json!({"any": "", "port": "1688"})),
+                    ("nat", "destination", json!({"address": "192.168.1.2", "port": "1688"})),
+                    ("nat", "destination", json!({"address": "192.168.1.7", "port": "1688"})),
+                    ("nat", "source", json!({"address": "friends"})),
+                    ("nat", "source", json!({"address": "friends", "not": ""})),
+                    ("nat", "protocol", json!("tcp/udp")),
+                    ("nat", "ipprotocol", json!("inet6")),
+                    ("nat", "target", json!("outer")),
+                    ("nat", "local-port", json!("8443")),
+                    ("filter", "source", json!({"address": "friends"})),
+                    ("filter", "source", json!({"address": "198.51.100.0/24", "not": ""})),
+                    ("filter", "protocol", json!("tcp/udp")),
+                    ("filter", "protocol", json!("udp")),
+                    ("filter", "ipprotocol", json!("inet46")),
+                    ("filter", "ipprotocol", json!("inet6")),
+                    ("filter", "type", json!("reject")),
+                    ("filter", "sched", json!("always")),
+                    ("filter", "sched", json!("never")),
+                    ("filter", "tagged", json!("guest")),
+                    ("filter", "tag", json!("guest")),
+                    ("filter", "dscp", json!("af11")),
+                    ("filter", "os", json!("Linux")),
+                    ("filter", "gateway", json!("WAN2GW")),
+                    ("filter", "interface", json!("Uplinks")),
+                    ("filter", "destination", json!({"any": "", "port": "1688"})),
+                    ("filter", "destination", json!({"address": "10.0.20.0/24"})),
+                    (
+                        "filter",
+                        "destination",
+                        json!({"address": "k8s_kms_lb", "port": "1600-1700"}),
+                    ),
+                    (
+                        "filter",
+                        "destination",
+                        json!({"address": "k8s_kms_lb", "port": "1688", "not": ""}),
+                    ),
+                ],
+            ]
+            .concat(),
+        ),
     );
     let one_to_one = prop::option::weighted(0.15, select(vec!["203.0.113.5", "192.168.1.9"]));
     let members = select(vec!["10.0.20.202", "10.0.20.202", "kms_real"]);
@@ -253,9 +327,12 @@ fn configurations() -> impl Strategy<Value = Element> {
         one_to_one,
         members,
         (0..4_usize, 0..4_usize),
-        touched,
+        (touched, covering),
     )
-        .prop_map(|(mut nat, mut filter, pair, one_to_one, members, bars, touched)| {
+        .prop_map(|(mut nat, mut filter, pair, one_to_one, members, bars, (touched, covering))| {
+            nat.extend(covering.forwards);
+            filter.extend(covering.passes);
+            let one_to_one = covering.external.or(one_to_one);
             let touch = |section: &str, record: &mut Value| {
                 if let Some((_, key, value)) = touched.as_ref().filter(|(of, ..)| *of == section) {
                     record[*key] = value.clone();
@@ -295,7 +372,7 @@ fn configurations() -> impl Strategy<Value = Element> {
                     alias("k8s_kms_lb", "host", members), alias("kms_real", "host", "10.0.20.202"),
                     alias("outer", "host", "kms_real 10.0.20.9"), alias("others", "host", "10.0.20.50"),
                     alias("friends", "host", "198.51.100.8"),
-                    alias("KMS_port", "port", "1688"), alias("country", "urltable", "https://lists.example/country"),
+                    alias("KMS_port", "port", "1688"), alias("two_ports", "port", "1688 8443"), alias("country", "urltable", "https://lists.example/country"),
                 ]},
                 "interfaces": {
                     "wan": interface("vtnet0", "192.168.1.2", "24", "WANGW"), "lan": interface("vtnet1", "10.0.10.1", "24", ""),
@@ -328,6 +405,7 @@ fn port_words(port: &str) -> &'static str {
         "1688" | "KMS_port" => "= 1688",
         "8443" => "= 8443",
         "1600-1700" => "1600:1700",
+        "1024-65535" => "1024:65535",
         other => panic!("{other}"),
     }
 }
@@ -398,14 +476,19 @@ fn plain(action: &'static str, interface: &'static str) -> Drawn {
     }
 }
 
-struct Made {
+pub(super) struct Made {
     case: Case,
+    /// Which of the filter rules cap their sources.
+    capped: Vec<bool>,
+    /// The place of the pair's forward.
+    own: Option<usize>,
     nat: Vec<Rule>,
     filter: Vec<Rule>,
 }
 
 fn make_rules(sections: &Sections) -> Made {
     let (mut nat, mut filter, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut capped, mut own) = (Vec::new(), None);
     for record in sections.list("nat", "onetoone") {
         nat.push(Drawn {
             from: "10.0.20.202".into(),
@@ -427,6 +510,9 @@ fn make_rules(sections: &Sections) -> Made {
             ("1688" | "KMS_port", "8443") => "8443",
             _ => "",
         };
+        if record.child_text("descr") == Some("KMS") {
+            own = Some(nat.len());
+        }
         nat.push(Drawn {
             from: end_words(record, "source"),
             to: end_words(record, "destination"),
@@ -455,13 +541,21 @@ fn make_rules(sections: &Sections) -> Made {
             Some("out") => "out",
             _ => "in",
         };
-        for device in devices(record.child_text("interface").unwrap()) {
+        let ports = match side_of(record, "port") {
+            "two_ports" => vec!["1688", "8443"],
+            port => vec![port],
+        };
+        let places = devices(record.child_text("interface").unwrap()).into_iter();
+        for (device, port) in
+            places.flat_map(|device| ports.iter().map(move |port| (device, *port)))
+        {
+            capped.push(record.child_text("max-src-conn").is_some());
             filter.push(Drawn {
                 direction,
                 quick: !record.has_child("floating") || record.has_child("quick"),
                 from: end_words(record, "source"),
                 to: end_words(record, "destination"),
-                port: port_words(side_of(record, "port")),
+                port: port_words(port),
                 word: condition_word(record),
                 ..plain(action, device)
             });
@@ -497,7 +591,66 @@ fn make_rules(sections: &Sections) -> Made {
     let mut rules = vec![fixtures::default_deny()];
     rules.extend(case.filter.iter().zip(&ids).map(|(drawn, id)| printed(drawn, id)));
     let nat = case.nat.iter().map(|drawn| printed(drawn, "")).collect();
-    Made { nat, filter: rules, case }
+    Made { nat, filter: rules, case, capped, own }
+}
+
+/// Says what a closing opens, shuts beside the service, or leads elsewhere unsaid: nothing, in either way in which what the
+/// rules leave open can be.
+pub(super) fn find_fault_of_closing(before: &Made, after: &Made, draft: &Draft) -> Option<String> {
+    const SERVICE: &str = "10.0.20.202";
+    const OTHER: &str = "10.0.20.50";
+    let is_said = draft.risks.iter().any(|risk| risk.code == "leads-elsewhere");
+    let (nows, thens) = (worlds_of(before), worlds_of(after));
+    let is_capped = |made: &Made, arrival: &walk::Arrival| {
+        arrival.passed_by.is_some_and(|place| made.capped[place])
+    };
+    for (now, then) in nows.iter().zip(&thens) {
+        let tries = Tries::of(&before.case, &World { case: &before.case, salt: 1 });
+        for (_, device) in walk::OUTSIDE {
+            for to in tries.doors.iter().filter(|to| now.has_door(device, **to)) {
+                for client in &tries.clients {
+                    let syn = Syn { device, client: *client, to: *to };
+                    let shown = |what: &str| Some(format!("{what}: {syn:?}"));
+                    let [(was, is), (was_other, is_other)] = [SERVICE, OTHER].map(|address| {
+                        (now.arrival_at(syn, address), then.arrival_at(syn, address))
+                    });
+                    let of_service = |arrival: &walk::Arrival| arrival.port == 1688;
+                    if let Some(is) = is.filter(of_service) {
+                        if was.as_ref().is_none_or(|was| !of_service(was)) {
+                            return shown("opened");
+                        }
+                        // Whether a rule with a condition caps is the client's choice.
+                        let mut nows = nows.iter().filter_map(|now| now.arrival_at(syn, SERVICE));
+                        if nows.all(|was| is_capped(before, &was)) && !is_capped(after, &is) {
+                            return shown("lost its caps");
+                        }
+                    }
+                    let of_pair = before.own.is_some() && now.led_by(syn, SERVICE) == before.own;
+                    if is_other.is_some() && of_pair && !is_said {
+                        return shown("leads elsewhere, and is not said");
+                    }
+                    let by_others = |was: &walk::Arrival| was.by != before.own;
+                    let was = was.filter(|was| !of_service(was) && !is_door_of(*to, SERVICE));
+                    if was.as_ref().is_some_and(by_others) && is.is_none()
+                        || was_other.as_ref().is_some_and(by_others) && is_other.is_none()
+                    {
+                        return shown("shut beside the service");
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Returns the rules in both ways in which what they leave open can be.
+fn worlds_of(made: &Made) -> [Ruleset<'_>; 2] {
+    [0, 1].map(|salt| Ruleset::of(&made.case, World { case: &made.case, salt }))
+}
+
+/// Says whether a connection is to the address itself, which is private: none is so from outside.
+fn is_door_of(door: (u32, u16), address: &str) -> bool {
+    std::net::Ipv4Addr::from_bits(door.0).to_string() == address
 }
 
 /// Says whether a connection from outside arrives at the service, where what the rules leave open is so or so.
@@ -519,7 +672,7 @@ fn shaped(sections: &Sections) -> Configured {
     configured.shaped_for(&ReadRequest::from(&fixtures::service()))
 }
 
-fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
+pub(super) fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
     let (configured, made) = (shaped(sections), make_rules(sections));
     let loaded = Loaded {
         filter: &made.filter,
@@ -532,7 +685,7 @@ fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
 }
 
 /// Swaps the records as the firewall does it; `None` where those before do not stand where they should.
-fn swap_records(sections: &Sections, swap: &Swap) -> Option<Sections> {
+pub(super) fn swap_records(sections: &Sections, swap: &Swap) -> Option<Sections> {
     let mut sections = sections.clone();
     let kinds = [
         ("nat", "rule", &swap.before.nat, &swap.after.nat),
@@ -647,9 +800,10 @@ fn undo_at_once(
     plan_undo(&done(&plan, finish), &Past::Configuration(*present, terms, Some(&outcome)))
 }
 
-fn check_case(sections: &Element) -> Result<(), TestCaseError> {
+/// Checks every plan of a case; of one that covers something, the closings alone.
+fn check_case(sections: &Element, covers: bool) -> Result<(), TestCaseError> {
     let sections = Sections(sections.clone());
-    let (configured, exposure, _) = judged(&sections);
+    let (configured, exposure, made_before) = judged(&sections);
     let (service, request) = (fixtures::service(), ReadRequest::from(&fixtures::service()));
     let present = PlanBasis {
         configured: &configured,
@@ -672,10 +826,15 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         ("set", plan_caps(&present, &wanted(caps(7, None)), terms)),
         ("apply", plan_apply(&present, caps(50, Some(30)), terms)),
     ];
-    for (name, planned) in plans {
+    for (name, planned) in plans.into_iter().take(if covers { 2 } else { 6 }) {
         if let Err(refusal) = &planned {
             let shown = || format!("{name}: {refusal:?}\n{}", sections.0.canonical_json());
-            prop_assert!(name != "revoke" || !is_uniquely_linked(&sections), "{}", shown());
+            let opens = refusal.message.starts_with("To disable");
+            prop_assert!(
+                name != "revoke" || opens || !is_uniquely_linked(&sections),
+                "{}",
+                shown()
+            );
             prop_assert!(refusal.kind != RefusalKind::Usage, "{}", shown());
         }
         let Ok(Planned::Change(draft)) = planned else {
@@ -714,6 +873,10 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
         let came_true = judged_after.state;
         let comes_in = [0, 1, 77].map(|salt| lets_in(&made.case, salt));
         let shown = || format!("{}\nafter: {came_true:?} {:#?}", shown(), judged_after.paths);
+        if change.only_closes() {
+            let fault = find_fault_of_closing(&made_before, &made, &draft);
+            prop_assert!(fault.is_none(), "{fault:?} {:#?}\n{}", draft.risks, shown());
+        }
         if let Some((_, promised)) = draft.turns_exposure() {
             // Whether it is closed, half or absent depends on rules that let nothing in; what comes in does not.
             let class = |state: ExposureState| (state.lets_in(), state == ExposureState::Unknown);
@@ -767,5 +930,10 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
 
 #[test]
 fn plans_come_true_and_can_be_taken_back() {
-    walk::run_cases(configurations(), |sections| check_case(&sections));
+    walk::run_cases(configurations(false), |sections| check_case(&sections, false));
+}
+
+#[test]
+fn closings_open_nothing_and_shut_nothing_else() {
+    walk::run_cases(configurations(true), |sections| check_case(&sections, true));
 }
