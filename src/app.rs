@@ -417,7 +417,7 @@ impl Context {
     /// Returns a warning for each flag that cannot be set, as what lies around the firewall is not known.
     pub fn surroundings_unknown(around: &Surroundings) -> Vec<Warning> {
         let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";
-        let operator = "The firewall did not tell which address you come from, so nothing is flagged operator.";
+        let operator = "The firewall did not report which address you come from, so nothing is flagged operator.";
         let unknown = [
             ("surroundings-unknown", around.interfaces.is_empty(), networks),
             ("operator-unknown", around.operator.is_none(), operator),

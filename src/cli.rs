@@ -85,7 +85,7 @@ pub struct Global {
     /// Print data and errors only, no talk [env: KMSCTL_QUIET]
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]
+    /// Print the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Write what is longer than the screen without a pager ($PAGER, else less)

@@ -18,7 +18,9 @@ word_enum! {
         NotConfirmed = "not-confirmed",
         /// The firewall, a vantage or the cluster cannot be reached or refuses us; host key trouble too.
         Unreachable = "unreachable",
-        /// Changed since the plan was made, drifted, or locked by another operator; nothing changed.
+        /// Changed since the plan was made, drifted, or locked by another operator; nothing changed. It comes from plans
+        /// that do not fit what is there (`RefusalKind::Conflict`, of which edits are refused too) and from the agent's
+        /// answers `stale`, `locked` and `pending` (`change::config`).
         Conflict = "conflict",
         /// Written but not proven in force, or rolled back.
         Unproven = "unproven",

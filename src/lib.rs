@@ -22,7 +22,7 @@
 //! * [`notifier`] — the side-car around the pure log core (`domain::kms_log`, `domain::notifier`).
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`ssh`] — one remote shell: the system's ssh or the built-in client, known hosts, framing. It knows nothing of pfSense.
-//! * [`settings`] — defaults < file < environment < flags; each value remembers where it came from.
+//! * [`settings`] — defaults < file < context < environment < flags; each value remembers where it came from.
 //! * [`journal`] — the history on this machine: chained lines, on the disk before the firewall is touched.
 //! * [`terminal`] — streams, modes, tables, prompts, YAML; foreign text is cleaned here.
 //! * [`domain`] — pure: pf's text ↔ values (`pf`), config.xml and its edits (`pfsense`), and every judgement:

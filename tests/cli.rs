@@ -87,6 +87,8 @@ mod prompts;
 mod ratelimit;
 #[path = "cli/reads.rs"]
 mod reads;
+#[path = "cli/rollbacks.rs"]
+mod rollbacks;
 #[path = "cli/runbook.rs"]
 mod runbook;
 #[path = "cli/screenshots.rs"]
@@ -112,7 +114,5 @@ mod verify;
 mod verify_external;
 #[path = "cli/virusprot.rs"]
 mod virusprot;
-#[path = "cli/ways_back.rs"]
-mod ways_back;
 #[path = "cli/widths.rs"]
 mod widths;

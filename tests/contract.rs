@@ -23,12 +23,12 @@ mod apply_foreign;
 mod apply_proof;
 #[path = "contract/apply_records.rs"]
 mod apply_records;
+#[path = "contract/apply_rollback.rs"]
+mod apply_rollback;
 #[path = "contract/apply_saved.rs"]
 mod apply_saved;
 #[path = "contract/apply_trackers.rs"]
 mod apply_trackers;
-#[path = "contract/apply_way_back.rs"]
-mod apply_way_back;
 #[path = "contract/campaign.rs"]
 mod campaign;
 #[path = "contract/clean.rs"]

@@ -1,4 +1,4 @@
-//! Hands a confirmed plan to the part that carries its kind out, and runs errands on the firewall for them. An errand
+//! Hands a confirmed plan to the part that carries its kind out, and runs actions on the firewall for them. An action
 //! is never repeated blindly: a lost connection goes to the part that asks the firewall what happened.
 
 use jiff::Timestamp;

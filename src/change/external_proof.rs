@@ -1,6 +1,6 @@
 //! Proves a change from outside (`--verify`), after pf's own proof and before kmsctl says that it is done. Whatever
 //! comes of it, the change stays as it is: taking back a closing would open the service, and a temporary change has its
-//! way back armed on the firewall.
+//! rollback armed on the firewall.
 
 use super::Execution;
 use crate::app::{Context, Session};
@@ -71,7 +71,7 @@ pub(super) async fn prove_externally(
         carried.finish.message = unproven_message(wanted, &outside);
     }
     if let Some(failure) = failure {
-        carried.failure = Some(way_back(failure, &carried.finish));
+        carried.failure = Some(rollback_note(failure, &carried.finish));
     }
     carried.finish.outside = Some(Box::new(outside));
 }
@@ -187,8 +187,8 @@ fn what_to_do(
     }
 }
 
-/// Says that a temporary change still has its way back.
-pub(super) fn way_back(failure: Failure, finish: &Finish) -> Failure {
+/// Says that a temporary change still has its rollback.
+pub(super) fn rollback_note(failure: Failure, finish: &Finish) -> Failure {
     let at = finish
         .outcome
         .as_ref()
@@ -196,7 +196,7 @@ pub(super) fn way_back(failure: Failure, finish: &Finish) -> Failure {
         .and_then(|at| jiff::Timestamp::from_second(at).ok());
     match at {
         Some(at) => failure.hint(format!(
-            "The way back stays armed: the firewall takes the change back by itself at {at}."
+            "The rollback stays armed: the firewall takes the change back by itself at {at}."
         )),
         None => failure,
     }

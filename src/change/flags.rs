@@ -33,6 +33,9 @@ pub struct ChangeFlags {
     pub reason: Option<String>,
 }
 
+// `--for` on its way: the plan holds the seconds (`Draft::reverts_after`); `change::config` makes them a time of the
+// firewall's clock; the agent arms a job for it in /etc/cron.d (`apply.php`), which puts the old records back at that time
+// (`job.php`, `finish.php`) and is disarmed by `keep` and by any later change of the same rules.
 /// Flags of commands that change the configuration.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Changing")]

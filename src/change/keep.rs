@@ -30,7 +30,7 @@ pub(super) async fn keep_temporary_change(
     if let Ok((Err(_), reading)) = &said
         && is_as_wished(reading, id, until)
     {
-        // It broke off behind what matters, or something else took the way back: the second answer says which.
+        // It broke off behind what matters, or something else took the rollback: the second answer says which.
         said = disarm_rollback(context, session, &request).await;
     }
     let (kept, reading) = match said {

@@ -128,7 +128,7 @@ pub(super) async fn prove_on_peer(context: &Context, session: &Session, carried:
         Err(failure) => {
             carried.finish.ended = EndedAs::Unverified;
             carried.finish.message.clone_from(&failure.message);
-            carried.failure = Some(external_proof::way_back(failure, &carried.finish));
+            carried.failure = Some(external_proof::rollback_note(failure, &carried.finish));
         }
     }
 }

@@ -52,7 +52,7 @@ pub async fn fetch_stored_outcome(
     }
 }
 
-/// Writes into the history which changes the firewall has taken back by itself, or whose way back a later change has
+/// Writes into the history which changes the firewall has taken back by itself, or whose rollback a later change has
 /// disarmed: the firewall does not keep that for ever. Returns whether there was any.
 pub fn note_expired(context: &Context, reading: &Reading) -> Result<bool> {
     let expired = reading.configured.iter().flat_map(|read| &read.expired);

@@ -1,4 +1,4 @@
-//! One file a command group: its arguments beside its code. Commands ask the firewall, hand the answers to the domain
+//! One file a command group, with a folder where it has more to do: its arguments beside its code. Commands ask the firewall, hand the answers to the domain
 //! and show what comes back; what pf does and what a rule means is not decided here.
 
 pub mod apply;

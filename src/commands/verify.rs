@@ -299,7 +299,7 @@ pub fn find_wan(reading: &Reading) -> Known<Wan> {
         .ok_or_else(|| Trouble::new("the interface is not configured (service.interface)"))?;
     let wan = Wan::of_device(device, &reading.interfaces);
     if reading.interfaces.is_empty() {
-        return Err(Trouble::new("the firewall did not tell its addresses"));
+        return Err(Trouble::new("the firewall did not report its addresses"));
     }
     Ok(wan)
 }

@@ -1,8 +1,8 @@
 //! The exposure: the pair of port forward and filter rule, judged from what is configured *and* what is loaded.
 //! Where they differ the loaded rules win, and the difference is a finding. Not for changing anything.
 //!
-//! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
-//! compares them. Every oddity is a finding with a stable code, never a silent guess.
+//! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules to the pair, and
+//! [`Walk`] each way in, which overrules it where a path shows more; this module compares them. Every oddity is a finding with a stable code, never a silent guess.
 
 use ipnet::IpNet;
 use serde::Serialize;

@@ -183,7 +183,7 @@ pub struct HistoryEntry {
     pub undone_by: Option<String>,
     /// The change that kept it.
     pub kept_by: Option<String>,
-    /// The later change of the same rules that disarmed its way back.
+    /// The later change of the same rules that disarmed its rollback.
     pub superseded_by: Option<String>,
     /// Which of its lines are not to be trusted.
     pub broken: Broken,

@@ -1,6 +1,6 @@
 //! A planned change as a value: what it does, what it alters, how it is proven, how it is taken back, what may
 //! follow from it, and what was read when it was made. It can be saved, read again and refused when stale. Pure:
-//! readings in, plans out; carrying one out is the procedure's work.
+//! readings in, plans out; carrying one out is `change`'s work.
 
 mod armed;
 mod build;
@@ -174,7 +174,6 @@ const RANKED: &[&str] = &[
     "path-beside",
     "without-forward",
     "activates-pending",
-    "other-target",
     "takes-over",
     "armed",
     "failover",

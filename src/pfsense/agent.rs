@@ -155,7 +155,7 @@ fn last_line(stdout: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(line.trim_ascii()).chars().take(200).collect())
 }
 
-/// Prints an answer as the script does: a [`Configured`], an `Outcome`, an `Answer` or a `Kept`. For the simulator.
+/// Prints an answer as the script does: a [`Configured`], an outcome, or what was kept or cleaned. For the simulator.
 pub fn encode_reply(answer: &impl Serialize, nonce: &Nonce) -> Vec<u8> {
     frame_answer(&serde_json::to_vec(answer).unwrap_or_default(), nonce)
 }

@@ -1,4 +1,4 @@
-//! The layers and their precedence: built-in < file < environment < flag. Values are still text here, each
+//! The layers and their precedence: built-in < file < context < environment < flag. Values are still text here, each
 //! checked against its key and remembering its [`Origin`].
 
 use std::collections::BTreeMap;
@@ -312,7 +312,6 @@ impl Layers {
     }
 }
 
-/// Refuses a file that cannot be read, with what helps there.
 /// Refuses kmsctl's own directory where it is another user's: what is in it, or is not, is then that user's choice.
 fn check_directory(file: &Path) -> Result<()> {
     let directory = file.parent().unwrap_or(file);

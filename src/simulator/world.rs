@@ -81,7 +81,7 @@ enum WorldEvent {
     },
     /// The hourly cron job.
     Cron,
-    /// The minute in which an armed way back is due.
+    /// The minute in which an armed rollback is due.
     Minute,
     Purge,
     Step(u64, WorldStep),
@@ -185,7 +185,7 @@ impl World {
         self.wake_at_minute();
     }
 
-    /// Sees to it that cron's job runs when the next armed way back is due.
+    /// Sees to it that cron's job runs when the next armed rollback is due.
     pub fn wake_at_minute(&mut self) {
         if let Some((due, _)) = self.ledger.next_due() {
             self.schedule_event(due.saturating_sub(self.now).max(0), WorldEvent::Minute);

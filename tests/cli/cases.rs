@@ -1183,7 +1183,7 @@ fn a_timer_needs_something_to_take_back() {
     save_unapplied(&live, |config| config.replace("<rule>", "<rule><disabled></disabled>"));
     let closed = run(&live, "expose revoke --for 30m");
     assert_eq!(closed.code, Some(0), "{closed}");
-    assert!(closed.to_string().contains("No way back was armed"), "{closed}");
+    assert!(closed.to_string().contains("No rollback was armed"), "{closed}");
     assert!(!live.redirected());
 }
 

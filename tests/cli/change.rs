@@ -317,7 +317,7 @@ fn a_reason_is_kept_and_control_characters_are_refused() {
 }
 
 #[test]
-fn what_an_armed_way_back_would_take_away_is_not_called_done() {
+fn what_an_armed_rollback_would_take_away_is_not_called_done() {
     for command in [&["ratelimit", "loosen"][..], &["expose", "restore"]] {
         let environment = TestEnvironment::new();
         if command[0] == "expose" {
@@ -353,7 +353,7 @@ fn what_an_armed_way_back_would_take_away_is_not_called_done() {
         let told = run(&[]).success();
         assert!(told.contains("Nothing to do"), "{command:?}: {told}");
         let told = run(&["--for", "1h"]).success();
-        assert!(told.contains("No way back was armed"), "{command:?}: {told}");
+        assert!(told.contains("No rollback was armed"), "{command:?}: {told}");
     }
 }
 

@@ -393,7 +393,7 @@ fn leftovers_are_removed_through_the_procedure() {
     let plan = environment.home().join("plan.json");
     let plan = plan.to_str().expect("a path");
     let _ = environment.demo(&["doctor", "--clean", "--plan-out", plan]).success();
-    // A temporary change beside them: its way back must stay.
+    // A temporary change beside them: its rollback must stay.
     let armed = environment
         .demo(&["ratelimit", "tighten", "--for", "30m", "--yes", "-o", "json"])
         .json()["data"]
@@ -426,7 +426,7 @@ fn leftovers_are_removed_through_the_procedure() {
 
     let after = environment.demo(&["doctor", "-o", "json"]);
     assert_eq!(results(&after, "findings")["leftovers"], "ok", "{after}");
-    assert!(after.stdout.contains(id), "the way back is still armed: {after}");
+    assert!(after.stdout.contains(id), "the rollback is still armed: {after}");
     let again = environment.demo(&["doctor", "--clean", "--yes", "-o", "json"]).json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
     // With nothing to do nobody is needed who confirms it.

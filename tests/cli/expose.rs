@@ -208,7 +208,7 @@ fn an_opening_that_the_outside_does_not_see_is_not_done() {
         (&Value::from("unverified"), &Value::from("closed"))
     );
     assert_eq!(data["reverts_at"], "2026-03-01T12:51:34Z");
-    assert!(outcome.stderr.contains("way back stays armed"), "{outcome}");
+    assert!(outcome.stderr.contains("rollback stays armed"), "{outcome}");
     let entry = remembered(&environment, &data["id"]);
     assert_eq!(entry["finish"]["ended"], "unverified");
     // The firewall did what it was told, so undo means this change.
@@ -279,7 +279,7 @@ fn no_proof_is_called_no_proof() {
     let after = json["data"]["after"].as_object().expect("what is known");
     let caps = [after.get("max_src_conn"), after.get("rate")];
     assert_eq!(caps, [Some(&Value::Null); 2], "no rule, no caps: {json:#}");
-    for part in ["is not proven", "way back stays armed", "verify --external --expect closed"] {
+    for part in ["is not proven", "rollback stays armed", "verify --external --expect closed"] {
         assert!(outcome.stderr.contains(part), "{part}: {outcome}");
     }
     // What --delete saved is found again, proven from outside or not.
@@ -459,12 +459,12 @@ fn a_timer_that_is_not_armed_is_named() {
         for how in ["--dry-run", "--yes"] {
             let outcome = environment.demo(&[again, &["--for", "2h", how]].concat());
             let all = format!("{}{}", outcome.stdout, outcome.stderr);
-            assert!(all.contains("No way back was armed"), "{outcome}");
+            assert!(all.contains("No rollback was armed"), "{outcome}");
             let named = all.contains("rules are left as they are");
             assert!(named || how == "--yes", "the plan: {outcome}");
         }
         let outcome = environment.demo(&[again, &["--for", "2h", "--yes"]].concat());
-        assert!(outcome.success().contains("No way back was armed"), "nothing at all to do");
+        assert!(outcome.success().contains("No rollback was armed"), "nothing at all to do");
     }
     let environment = TestEnvironment::new();
     for (command, option) in [
@@ -476,7 +476,7 @@ fn a_timer_that_is_not_armed_is_named() {
         let outcome = environment.demo(&[command, &[option, "2h", "--yes"]].concat());
         let shown = outcome.success();
         assert!(shown.contains("Nothing to do"), "{command:?}: {shown}");
-        assert!(shown.contains("way back") || command == ["keep"], "{command:?}: {shown}");
+        assert!(shown.contains("rollback") || command == ["keep"], "{command:?}: {shown}");
     }
 }
 

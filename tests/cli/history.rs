@@ -228,7 +228,7 @@ fn a_broken_chain_is_named_and_does_not_stop_anybody() {
 }
 
 #[test]
-fn a_way_back_that_a_later_change_disarmed_is_told_as_superseded() {
+fn a_rollback_that_a_later_change_disarmed_is_told_as_superseded() {
     let environment = TestEnvironment::new();
     let first = done(&environment, &["expose", "revoke", "--for", "1m"]);
     let warned = environment.demo(&["expose", "restore", "--yes"]);

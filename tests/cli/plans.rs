@@ -547,7 +547,7 @@ fn a_plan_shows_what_pf_runs_now() {
     assert!(said.contains("nothing to take back"), "{said}");
 }
 
-/// A title, and the word about the way back, name the rules that a change touches and no other.
+/// A title, and the word about the rollback, name the rules that a change touches and no other.
 #[test]
 fn titles_name_what_is_touched() {
     for (scenario, command, title, back) in [

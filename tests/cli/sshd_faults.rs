@@ -328,7 +328,7 @@ fn what_does_not_load_is_rolled_back_and_called_so() {
                 assert_eq!(live.firewall.ours(), at_first, "{trouble} {command:?}");
             }
         }
-        // Neither the new ruleset nor the old one loads: not proven, and the way back stays armed.
+        // Neither the new ruleset nor the old one loads: not proven, and the rollback stays armed.
         live.firewall.trouble("rule-lost\n");
         let outcome = live.environment.run(&["ratelimit", "tighten", "--yes"]);
         assert_eq!(outcome.code, Some(7), "{outcome}");

@@ -101,7 +101,7 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("an unknown id can be called off", called_off),
         ("a temporary change is taken back", taken_back),
         ("a temporary change is kept", kept),
-        ("a later change disarms an older way back", superseded),
+        ("a later change disarms an older rollback", superseded),
         ("a rule without a tracker is closed and opened", trackers::untracked),
         ("a rule that shares its tracker is closed", trackers::shared_tracker),
         ("a rule that pf cannot tell from others is left alone", trackers::indistinguishable),
@@ -120,8 +120,8 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("a forward that passes by itself is closed and opened", saved::passing_by_itself),
         ("a deletion that was not proven is found", saved::an_unproven_deletion_is_found),
         (
-            "another service's way back is told as such and disarmed by nobody",
-            foreign::another_services_way_back,
+            "another service's rollback is told as such and disarmed by nobody",
+            foreign::another_services_rollback,
         ),
     ];
     for (name, scenario) in scenarios {
@@ -352,7 +352,7 @@ fn cleaned(firewall: &mut impl Firewall) {
     assert_eq!(again, Cleaned::Done { removed, kept: Vec::new() });
     firewall.deadline(&id("t1"));
     firewall.minute();
-    assert_eq!(reading(firewall).armed, [], "the way back works");
+    assert_eq!(reading(firewall).armed, [], "the rollback works");
     open_with(firewall, CAPS);
 }
 
@@ -591,7 +591,7 @@ fn taken_back(firewall: &mut impl Firewall) {
     assert_eq!(expired(firewall), [("t1".to_owned(), ChangeEnding::Done)]);
 }
 
-/// What the firewall tells of ways back that are armed no more.
+/// What the firewall tells of rollbacks that are armed no more.
 fn expired(firewall: &mut impl Firewall) -> Vec<(String, ChangeEnding)> {
     let expired = reading(firewall).expired.into_iter();
     expired.map(|expired| (expired.id.to_string(), expired.reverted.result)).collect()

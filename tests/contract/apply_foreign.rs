@@ -132,7 +132,7 @@ pub fn filter_rules_to_elsewhere_stay(firewall: &mut impl Firewall) {
 }
 
 /// Two services on one firewall are two: neither's temporary change concerns the other's rules.
-pub fn another_services_way_back(firewall: &mut impl Firewall) {
+pub fn another_services_rollback(firewall: &mut impl Firewall) {
     let deadline = Some(4_000_000_000);
     let own =
         ApplyRequest { revert_at: deadline, ..asked(firewall, "o1", ConfigurationEdit::Disable) };

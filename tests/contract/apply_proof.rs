@@ -64,7 +64,7 @@ fn a_changed_alias_is_in_pf() {
 }
 
 #[test]
-fn a_way_back_refreshes_the_alias_too() {
+fn a_rollback_refreshes_the_alias_too() {
     if !php::available() {
         return;
     }
@@ -129,7 +129,7 @@ fn what_is_unread_takes_nothing_back() {
                 );
                 assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
                 assert_eq!(outcome.reverts_at, Some(4_000_000_000), "{line}");
-                assert_eq!(reading(&mut firewall).armed.len(), 1, "{line}: its way back stays");
+                assert_eq!(reading(&mut firewall).armed.len(), 1, "{line}: its rollback stays");
                 assert_eq!(reading(&mut firewall).unfinished, vec![]);
                 let _ = std::fs::remove_file(firewall.file("pfctl-trouble"));
                 firewall.make_due(&request.id);

@@ -31,7 +31,7 @@ struct Start {
     before: [String; 3],
     after: [String; 3],
     foreign: String,
-    /// How many moments the undisturbed change has, its way back included.
+    /// How many moments the undisturbed change has, its rollback included.
     moments: u64,
 }
 
@@ -111,7 +111,7 @@ struct Plan {
     end: End,
     /// What goes wrong with writing and loading while the change is taken back.
     late_trouble: &'static str,
-    /// Something happens this many moments into the way back, or into `keep`.
+    /// Something happens this many moments into the rollback, or into `keep`.
     late: Option<(Fault, u64)>,
 }
 

@@ -125,13 +125,13 @@ fn a_router_that_still_forwards_is_found_out() {
     assert_eq!(data["after"]["exposure"], "closed", "pf's own proof: {told}");
     assert_eq!(data["outside"]["verdict"], "open", "{told}");
     assert_eq!(data["outside"]["firewall"]["lets_in"], false, "{told}");
-    for part in ["still OPEN", OUTSIDE, "way back stays armed"] {
+    for part in ["still OPEN", OUTSIDE, "rollback stays armed"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(lab.history(&data["id"])["finish"]["ended"], "unverified");
     assert!(
         lab.php_box.left_over().iter().any(|name| name.starts_with("kmsctl-")),
-        "the way back is armed"
+        "the rollback is armed"
     );
     // What is not proven is still the change that undo means.
     std::fs::remove_file(lab.lab.file("stuck")).unwrap();
@@ -151,13 +151,13 @@ fn an_opening_whose_server_is_dead_is_not_called_done() {
     assert_eq!(data["outside"]["verdict"], "closed", "{told}");
     assert_eq!(data["outside"]["vantages"][0]["port"], "closed (reset)");
     assert!(data["reverts_at"].is_string(), "{told}");
-    for part in ["no server listens", "way back stays armed"] {
+    for part in ["no server listens", "rollback stays armed"] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
 
 #[test]
-fn without_a_proof_it_says_so_and_leaves_the_way_back_armed() {
+fn without_a_proof_it_says_so_and_leaves_the_rollback_armed() {
     let unreachable = vps().replace("2222", "2223");
     let Some(lab) = Changing::new("russh", &unreachable) else {
         return;
@@ -165,12 +165,12 @@ fn without_a_proof_it_says_so_and_leaves_the_way_back_armed() {
     let (data, code, told) = lab.run(&["expose", "revoke", "--verify", "--for", "30m", "--yes"]);
     assert_eq!((code, &data["outcome"]), (Some(8), &"unverified".into()), "{told}");
     assert_eq!(data["outside"]["verdict"], "inconclusive", "{told}");
-    for part in ["is not proven", "way back stays armed", "refuses connections"] {
+    for part in ["is not proven", "rollback stays armed", "refuses connections"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(
         lab.php_box.left_over().iter().any(|name| name.starts_with("kmsctl-")),
-        "the way back is armed"
+        "the rollback is armed"
     );
 }
 

@@ -126,7 +126,7 @@ fn add_ending(view: &mut View, finish: &Finish) {
     if let Some(reverted) = &outcome.reverted {
         let at = Timestamp::from_second(reverted.at);
         let at = at.map_or_else(|_| String::new(), |at| format!("ended at {at}: "));
-        human.field("Way back", at + &reverted.message, Tone::Plain);
+        human.field("Rollback", at + &reverted.message, Tone::Plain);
     }
     for step in &outcome.steps {
         let tone = if step.ok { Tone::Plain } else { Tone::Bad };

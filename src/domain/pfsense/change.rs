@@ -152,7 +152,7 @@ pub struct Records {
 }
 
 /// What a change makes of the records, computed by the client: the firewall finds `before`, puts `after` in its place, and
-/// knows nothing else of it. Its way back is the inverse.
+/// knows nothing else of it. Its rollback is the inverse.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Swap {
@@ -233,7 +233,7 @@ pub struct ChangeOutcome {
     pub fingerprints: (String, String),
     /// What was done, in order, for `history ID` and for reports.
     pub steps: Vec<ChangeStep>,
-    /// Epoch seconds at which the armed way back fires; `None` when nothing is armed.
+    /// Epoch seconds at which the armed rollback fires; `None` when nothing is armed.
     pub reverts_at: Option<i64>,
     /// A file on the firewall that holds another writer's version, which our write has replaced.
     #[serde(default)]
@@ -241,7 +241,7 @@ pub struct ChangeOutcome {
     /// Who holds the lock, with [`ChangeEnding::Locked`].
     #[serde(default)]
     pub holder: Option<RunningChange>,
-    /// How the armed way back ended, once it has fired.
+    /// How the armed rollback ended, once it has fired.
     #[serde(default)]
     pub reverted: Option<Reverted>,
 }
@@ -271,7 +271,7 @@ impl ChangeOutcome {
     }
 }
 
-/// What the armed way back did when its time had come.
+/// What the armed rollback did when its time had come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reverted {
@@ -358,7 +358,7 @@ pub struct Armed {
     pub interface: String,
 }
 
-/// A way back that is armed no more, without having been kept.
+/// A rollback that is armed no more, without having been kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expired {

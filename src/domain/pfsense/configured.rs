@@ -75,7 +75,7 @@ pub struct Configured {
     pub changes: Vec<StoredChange>,
     #[serde(skip)]
     pub armed: Vec<Armed>,
-    /// Ways back that have fired or were disarmed by a later change, as far as the firewall still keeps them.
+    /// Rollbacks that have fired or were disarmed by a later change, as far as the firewall still keeps them.
     #[serde(skip)]
     pub expired: Vec<Expired>,
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.

@@ -1,18 +1,18 @@
-//! What an armed way back means for other plans: what it takes away again is not done, and two of them would cross.
+//! What an armed rollback means for other plans: what it takes away again is not done, and two of them would cross.
 
 use super::exposure::{ChangeOptions, PlanBasis};
 use super::{Planned, Refusal, RefusalKind, Risk};
 use crate::domain::pfsense::change::{Armed, Reverted};
 use crate::text::format_span;
 
-/// Returns the ways back that are armed on the rules of this service: another's does not concern it.
+/// Returns the rollbacks that are armed on the rules of this service: another's does not concern it.
 pub(super) fn armed_on<'a>(present: &PlanBasis<'a>) -> impl Iterator<Item = &'a Armed> {
     let service = present.service;
     let armed = present.configured.armed.iter();
     armed.filter(|armed| armed.port == service.port && armed.interface == service.interface)
 }
 
-/// Says that there is nothing to do, where that holds for as long as the operator wants it: what an armed way back takes
+/// Says that there is nothing to do, where that holds for as long as the operator wants it: what an armed rollback takes
 /// away again is not done.
 pub(super) fn nothing_to_do(
     present: &PlanBasis<'_>,
@@ -43,7 +43,7 @@ pub fn timer_risk(present: &PlanBasis<'_>, terms: ChangeOptions) -> Option<Risk>
         ),
         None => Risk::new(
             "for-left-out",
-            "No way back was armed: there is no change that --for could take back.",
+            "No rollback was armed: there is no change that --for could take back.",
         ),
     })
 }
@@ -87,16 +87,16 @@ pub(super) fn refuse_crossing(
 ) -> Result<(), Refusal> {
     match (armed_on(present).next(), terms.reverts_after) {
         (Some(armed), Some(_)) => {
-            Err(refuse_while_armed(armed, "Two ways back would cross each other."))
+            Err(refuse_while_armed(armed, "Two rollbacks would cross each other."))
         }
         _ => Ok(()),
     }
 }
 
-/// Says why a change cannot be kept any more: its way back has fired, or a later change stands in its place.
+/// Says why a change cannot be kept any more: its rollback has fired, or a later change stands in its place.
 pub fn too_late(id: &str, reverted: &Reverted) -> String {
     format!(
-        "Too late to keep {id}: its way back ended at {}: {}.",
+        "Too late to keep {id}: its rollback ended at {}: {}.",
         time_words(reverted.at),
         reverted.message
     )

@@ -150,7 +150,7 @@ pub(super) fn listed_kinds(kinds: &[&str]) -> String {
 }
 
 /// Says what taking a change of records back does; `None` where it leaves them as they are.
-pub(super) fn way_back(swap: &Swap) -> Option<String> {
+pub(super) fn undo_clause(swap: &Swap) -> Option<String> {
     let (made, altered) = touched_kinds(swap);
     let was = if altered.len() == 1 { "it was" } else { "they were" };
     let back = format!("puts {} back as {was}", listed_kinds(&altered));

@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Address {
 #[serde(deny_unknown_fields)]
 pub struct PlannedEntry {
     pub address: Address,
-    /// Since when it was blocked; null if pf did not tell.
+    /// Since when it was blocked; null if pf did not say.
     pub since: Option<Timestamp>,
 }
 

@@ -5,7 +5,7 @@ use super::armed;
 use super::armed::{nothing_to_do, timer_risk};
 use super::build::leads_elsewhere;
 use super::caps::rate_value;
-use super::effect::{listed_kinds, record_differences, touched_kinds, way_back};
+use super::effect::{listed_kinds, record_differences, touched_kinds, undo_clause};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
@@ -224,7 +224,7 @@ pub(super) fn draft_change(
         what: title(&swap),
         differences: record_differences(&swap.before, &swap.after),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
-        undo: way_back(&swap).map_or_else(|| not_recorded(present), Undo::Command),
+        undo: undo_clause(&swap).map_or_else(|| not_recorded(present), Undo::Command),
         risks,
         confirm: Confirm::YesNo,
         seen: seen_configuration(present),
@@ -314,7 +314,7 @@ fn plan_closing(
     let pair = ready_to_close(present, delete)?;
     let state = present.exposure.state;
     let asked = terms;
-    // A way back would lead to what an armed one was to end.
+    // A rollback would lead to what an armed one was to end.
     let crossed = armed::armed_on(present).next().filter(|_| asked.reverts_after.is_some());
     let terms = ChangeOptions {
         with_pending: true,
@@ -671,7 +671,7 @@ fn led_elsewhere(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Risk
         present.service.port,
         quoted(other.target.as_deref().unwrap_or_default())
     );
-    Some(Risk::new("other-target", message))
+    Some(Risk::new("leads-elsewhere", message))
 }
 
 /// Says whether config.xml leads the port to another host while pf still leads it to the service: loading closes that.

@@ -239,16 +239,19 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         Expiry::Cron { older_than_seconds, .. } => *older_than_seconds,
         Expiry::None | Expiry::Unknown { .. } => 3_600,
     };
-    let by_hand = format!(
-        "free the old ones until then: `kmsctl virusprot expire --older-than {}`",
-        format_span(age).replace(' ', "")
-    );
+    // Of a table that is not there nothing can be freed.
+    let by_hand = if matches!(facts.entries, Ok(None)) {
+        String::new()
+    } else {
+        let age = format_span(age).replace(' ', "");
+        format!("; free the old ones until then: `kmsctl virusprot expire --older-than {age}`")
+    };
     if let Some(sentence) = judged.not_working() {
         return Finding::wrong(
             "expiry",
             sentence,
             format!(
-                "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs); {by_hand}"
+                "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs){by_hand}"
             ),
         );
     }
@@ -266,12 +269,12 @@ fn expiry(facts: &Facts<'_>) -> Finding {
             "expiry",
             evidence,
             format!(
-                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}; {by_hand}",
+                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}{by_hand}",
                 facts.service.table.as_str()
             ),
         ),
         Expiry::Unknown { .. } => Finding::unknown("expiry", evidence)
-            .fix(format!("Look at the jobs in pfSense (Cron package); {by_hand}")),
+            .fix(format!("Look at the jobs in pfSense (Cron package){by_hand}")),
     }
 }
 

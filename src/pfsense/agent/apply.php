@@ -88,11 +88,11 @@ function kmsctl_preflight($request) {
 	}
 	$revert_at = $request['action']['revert_at'];
 	if ($revert_at !== null && $revert_at <= time()) {
-		return array('refused', 'the time of the way back has already passed');
+		return array('refused', 'the time of the rollback has already passed');
 	}
 	$armed = kmsctl_armed_on($request['action']['service']);
 	if ($revert_at !== null && $armed !== array()) {
-		/* Its way back would lead to the other's temporary state, which then nothing takes back. */
+		/* Its rollback would lead to the other's temporary state, which then nothing takes back. */
 		return array('refused', "the temporary change {$armed[0]['id']} is armed on these rules; keep it or undo it first");
 	}
 	$dirty = kmsctl_dirty();
@@ -150,7 +150,7 @@ function kmsctl_apply_locked($request, $taken) {
 	if ($edited === null) {
 		return kmsctl_outcome($request, 'stale', 'a record that was shown is not there, or twice');
 	}
-	/* Where the configuration is so already, and pf is not or an older way back is armed, the ruleset is loaded. */
+	/* Where the configuration is so already, and pf is not or an older rollback is armed, the ruleset is loaded. */
 	$only_loads = kmsctl_rest($edited) === kmsctl_rest($config);
 	if ($only_loads && !kmsctl_armed_on($action['service']) && kmsctl_prove($swap['proof']['after'], $action['service']) === null) {
 		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
@@ -183,7 +183,7 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 	$copied = kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw);
 	if (!$copied || !kmsctl_arm($stored['id'], $request['php'])) {
 		kmsctl_step($stored, 'arm', false, kmsctl_last_error());
-		return kmsctl_end($stored, 'failed', 'the way back could not be armed, so nothing was written', null);
+		return kmsctl_end($stored, 'failed', 'the rollback could not be armed, so nothing was written', null);
 	}
 	kmsctl_step($stored, 'arm', true, kmsctl_cron_path($stored['id']));
 	kmsctl_save($stored);

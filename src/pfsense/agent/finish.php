@@ -199,7 +199,7 @@ function kmsctl_not_backed_out($stored, $problem) {
 	kmsctl_save($stored);
 }
 
-/* Ends what is not brought to an end any more: a change, or its way back. */
+/* Ends what is not brought to an end any more: a change, or its rollback. */
 function kmsctl_abandon($stored, $reverted, $message) {
 	if ($stored['phase'] === 'reverting') {
 		kmsctl_reverted($stored, $reverted, $message);
@@ -227,7 +227,7 @@ function kmsctl_reverted($stored, $result, $message) {
 	}
 }
 
-/* A proven change stands in the place of the older ones: no way back of theirs may end it, not even where it has made
+/* A proven change stands in the place of the older ones: no rollback of theirs may end it, not even where it has made
  * the rules what the older one had made of them. */
 function kmsctl_supersede(&$stored) {
 	foreach (kmsctl_armed_on($stored['service']) as $older) {

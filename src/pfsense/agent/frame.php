@@ -1,7 +1,7 @@
 <?php
 /*
  * How kmsctl talks to pfSense's own PHP: read on standard input of /usr/local/bin/php, one request in, one
- * JSON object out between two marker lines. Not for judging: src/domain/exposure.rs does that.
+ * JSON object out between two marker lines. Not for judging: src/domain does that.
  *
  * The script is put together from the files beside this one (request.rs says in which order). The configuration holds
  * password hashes and private keys, so every value that leaves is named; $config is never printed.

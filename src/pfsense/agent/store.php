@@ -2,7 +2,7 @@
 /*
  * What kmsctl keeps on the firewall, and reading it: one file for each change under /conf/kmsctl. Writes nothing.
  *
- * /conf and not /var or /tmp: those can be memory disks on pfSense, and an armed way back must survive a reboot.
+ * /conf and not /var or /tmp: those can be memory disks on pfSense, and an armed rollback must survive a reboot.
  */
 
 function kmsctl_path($key, $otherwise) {
@@ -99,7 +99,7 @@ function kmsctl_is_at_work($stored) {
 	return $stored['phase'] !== 'ended' || $stored['revert_at'] !== null;
 }
 
-/* Those whose way back is about the same rules. */
+/* Those whose rollback is about the same rules. */
 function kmsctl_armed_on($service) {
 	return array_values(array_filter(kmsctl_all_stored(), function ($stored) use ($service) {
 		return $stored['phase'] === 'ended' && $stored['revert_at'] !== null && kmsctl_is_about($stored, $service);

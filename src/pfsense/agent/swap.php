@@ -1,7 +1,7 @@
 <?php
 /*
  * Putting computed records in the place of those that were read. What they mean is the client's to know
- * (src/domain/pfsense/edit.rs); the way back is the same with the two exchanged. Nothing is written here.
+ * (src/domain/pfsense/edit.rs); the rollback is the same with the two exchanged. Nothing is written here.
  */
 
 /* The configuration in memory with `to` in the place of `from`, or null where `from` is not there, or twice. */

@@ -1,4 +1,4 @@
-//! One change from lock to proof, in the order of the agent's `apply.php`, and the way back of a temporary one.
+//! One change from lock to proof, in the order of the agent's `apply.php`, and the rollback of a temporary one.
 //! Nothing here can be interrupted, so what the real agent does about that has no counterpart; the scenarios
 //! say what goes wrong.
 
@@ -89,7 +89,7 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
     let refused = |why: &str| Some((ChangeEnding::Refused, why.to_owned()));
     let now = world.now.div_euclid(1000);
     if request.revert_at.is_some_and(|at| at <= now) {
-        return refused("the time of the way back has already passed");
+        return refused("the time of the rollback has already passed");
     }
     if world.ledger.is_void(&request.id) {
         return refused("it was called off before it arrived");
@@ -208,7 +208,7 @@ impl Course<'_> {
         }
     }
 
-    /// Disarms older ways back of the same rules: none of them may end a change that was proven since.
+    /// Disarms older rollbacks of the same rules: none of them may end a change that was proven since.
     fn supersede(&mut self, world: &mut World) {
         let reverted = Reverted {
             at: world.now.div_euclid(1000),
@@ -216,7 +216,7 @@ impl Course<'_> {
             message: format!("superseded by {}", self.request.id),
         };
         for id in world.ledger.armed_on(&self.request.service) {
-            world.ledger.end_way_back(&id, reverted.clone());
+            world.ledger.end_rollback(&id, reverted.clone());
             self.step("supersede", true, id.as_str());
         }
     }
@@ -309,7 +309,7 @@ pub fn revert_change(world: &mut World, id: &ChangeId) {
     let (result, message) = take_back(world, &stored);
     let at = world.now.div_euclid(1000);
     let reverted = Reverted { at, result, message };
-    world.ledger.end_way_back(id, reverted);
+    world.ledger.end_rollback(id, reverted);
 }
 
 fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
@@ -353,7 +353,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     }
 }
 
-/// Returns what of the exposure a way back relies on. Not the separators: an administrator who moves a coloured bar
+/// Returns what of the exposure a rollback relies on. Not the separators: an administrator who moves a coloured bar
 /// has not touched the exposure.
 fn revert_objects(records: &Records, with_alias: bool) -> [Option<String>; 3] {
     let of = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.record.canonical_json());

@@ -1,5 +1,5 @@
 //! What kmsctl keeps on the simulated firewall, as the agent does under `/conf/kmsctl`: outcomes by the change's id,
-//! which of them a way back is armed for, and ids that were declared void.
+//! which of them a rollback is armed for, and ids that were declared void.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     pub outcome: ChangeOutcome,
-    /// When the armed way back fires, in epoch seconds; `None` once nothing is armed.
+    /// When the armed rollback fires, in epoch seconds; `None` once nothing is armed.
     pub revert_at: Option<i64>,
     /// Whether it is a [`Change::Delete`](crate::domain::pfsense::change::ConfigurationEdit::Delete).
     #[serde(default)]
@@ -142,22 +142,22 @@ impl Ledger {
             .filter_map(|stored| Some((&stored.outcome.id, stored.who.as_str(), stored.revert_at?)))
     }
 
-    /// Returns the changes whose armed ways back are about the same rules.
+    /// Returns the changes whose armed rollbacks are about the same rules.
     pub fn armed_on(&self, service: &ReadRequest) -> Vec<ChangeId> {
         let same = |stored: &&Stored| stored.revert_at.is_some() && stored.is_about(service);
         let armed = self.stored.iter().filter(same);
         armed.map(|stored| stored.outcome.id.clone()).collect()
     }
 
-    /// Disarms a way back, and notes how it ended.
-    pub fn end_way_back(&mut self, id: &ChangeId, reverted: Reverted) {
+    /// Disarms a rollback, and notes how it ended.
+    pub fn end_rollback(&mut self, id: &ChangeId, reverted: Reverted) {
         if let Some(stored) = self.get_mut(id) {
             stored.revert_at = None;
             stored.outcome.reverted = Some(reverted);
         }
     }
 
-    /// Returns the next armed way back and when cron's job will take it, in epoch milliseconds: at the first full
+    /// Returns the next armed rollback and when cron's job will take it, in epoch milliseconds: at the first full
     /// minute that is not before its time.
     pub fn next_due(&self) -> Option<(i64, ChangeId)> {
         let due = |(id, _, at): (&ChangeId, &str, i64)| (next_minute(at), id.clone());

@@ -2,7 +2,7 @@
 
 mod changes;
 mod refusals;
-mod ways_back;
+mod rollbacks;
 
 use std::net::IpAddr;
 

@@ -356,7 +356,7 @@ impl<'a> Run<'a> {
         };
         let reverted = outcome.reverted.as_ref().map(|reverted| reverted.result);
         if reverted != Some(ChangeEnding::Done) {
-            let what = format!("the way back says {:?}", outcome.reverted);
+            let what = format!("the rollback says {:?}", outcome.reverted);
             return wrong(Kind::Verdict, what);
         }
         self.judge_foreign(Some(&outcome))

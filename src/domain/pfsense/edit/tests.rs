@@ -223,7 +223,7 @@ fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
     {
         assert_eq!(swap_of(configured, &change), Err(code), "{change:?}");
     }
-    // The way back is the identity.
+    // The rollback is the identity.
     let closed = Configured { sections, ..Configured::default() }.shaped_for(&service());
     let back = ConfigurationEdit::PutBack { records: Box::new(swap.before), alias: false };
     let (_, again) = edit_sections(&closed, &back, &service(), &IDS).expect("undo");

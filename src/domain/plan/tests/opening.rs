@@ -351,7 +351,7 @@ fn restore_enables_or_puts_back_or_builds() {
 }
 
 #[test]
-fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
+fn a_rollback_that_will_load_what_others_have_saved_says_so_beforehand() {
     let code = "revert-activates-pending";
     for reverts_after in [None, Some(7200)] {
         let terms = ChangeOptions { with_pending: false, reverts_after };

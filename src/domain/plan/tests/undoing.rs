@@ -371,7 +371,7 @@ fn keep_disarms_only_what_is_armed() {
 }
 
 #[test]
-fn the_way_back_of_another_service_concerns_nobody_else() {
+fn the_rollback_of_another_service_concerns_nobody_else() {
     for (port, interface, concerns) in
         [(1688, "wan", true), (8443, "wan", false), (1688, "opt1", false)]
     {

@@ -1,4 +1,4 @@
-//! Ways back as the operator meets them: those of another service, those that have fired, and what a history that was
+//! Rollbacks as the operator meets them: those of another service, those that have fired, and what a history that was
 //! altered may not bring back.
 
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ fn what_has_reverted_is_neither_kept_nor_chosen_by_undo() {
     let local = at(&environment, LATE, &["history", "--local", "-o", "json"]).json();
     assert_eq!(local["data"]["entries"][0]["reverted"], true, "{local:#}");
     let told = at(&environment, LATE, &["history", &temporary]).success();
-    assert!(told.contains("Way back") && told.contains("its time was over"), "{told}");
+    assert!(told.contains("Rollback") && told.contains("its time was over"), "{told}");
     at(&environment, LATE, &["undo", "--yes"]).success();
     assert_eq!(caps(LATE), before, "the change before it was taken back");
 }

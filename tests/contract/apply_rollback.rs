@@ -1,4 +1,4 @@
-//! Ways back on a firewall on which something goes wrong: they fire as long as the exposure is what the change made of
+//! Rollbacks on a firewall on which something goes wrong: they fire as long as the exposure is what the change made of
 //! it, say so, and leave nothing.
 
 use kmsctl::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, OutcomeAnswer};
@@ -11,7 +11,7 @@ use super::apply::{answer, asked, id, send};
 use super::apply_failures::{NEW, OLD, is_old, open, wanted};
 
 #[test]
-fn a_way_back_survives_a_restart() {
+fn a_rollback_survives_a_restart() {
     if !php::available() {
         return;
     }
@@ -30,7 +30,7 @@ fn a_way_back_survives_a_restart() {
 }
 
 #[test]
-fn a_way_back_that_is_not_due_does_not_load_pfsense() {
+fn a_rollback_that_is_not_due_does_not_load_pfsense() {
     if !php::available() {
         return;
     }
@@ -46,7 +46,7 @@ fn a_way_back_that_is_not_due_does_not_load_pfsense() {
 }
 
 #[test]
-fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
+fn a_rollback_that_cannot_be_loaded_tries_again_and_then_says_so() {
     if !php::available() {
         return;
     }
@@ -66,7 +66,7 @@ fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
     let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
-    let reverted = outcome.reverted.expect("its way back");
+    let reverted = outcome.reverted.expect("its rollback");
     assert_eq!(reverted.result, ChangeEnding::Unproven);
     assert!(firewall.text("tmp/notices").contains("several attempts"));
     assert!(firewall.config().contains("<max-src-conn>50<"), "the configuration is the old one");
@@ -89,7 +89,7 @@ fn due(firewall: &mut ChangingBox, request: &ApplyRequest) {
     firewall.tick();
 }
 
-/// The way back has fired, says so, and leaves nothing.
+/// The rollback has fired, says so, and leaves nothing.
 #[track_caller]
 fn is_taken_back(firewall: &mut ChangingBox) {
     let _ = std::fs::remove_file(firewall.file("at"));
@@ -97,13 +97,13 @@ fn is_taken_back(firewall: &mut ChangingBox) {
     let OutcomeAnswer::Ended { outcome } = answer(firewall, "c1", false) else {
         panic!("it has ended")
     };
-    let reverted = outcome.reverted.expect("its way back");
+    let reverted = outcome.reverted.expect("its rollback");
     assert_eq!(reverted.result, ChangeEnding::Done, "{reverted:?}");
     assert_eq!(firewall.left_over(), Vec::<String>::new());
 }
 
 #[test]
-fn a_way_back_whose_rules_are_lost_in_loading_fires_again() {
+fn a_rollback_whose_rules_are_lost_in_loading_fires_again() {
     if !php::available() {
         return;
     }
@@ -122,7 +122,7 @@ fn a_way_back_whose_rules_are_lost_in_loading_fires_again() {
 }
 
 #[test]
-fn a_way_back_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
+fn a_rollback_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
     if !php::available() {
         return;
     }
@@ -144,7 +144,7 @@ fn a_way_back_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
 }
 
 #[test]
-fn a_way_back_killed_after_its_write_still_names_what_it_replaced() {
+fn a_rollback_killed_after_its_write_still_names_what_it_replaced() {
     if !php::available() {
         return;
     }
@@ -254,11 +254,11 @@ fn a_restart_restores_what_another_writer_cut() {
     if !php::available() {
         return;
     }
-    let log = cut_way_back("0 nothing").0.text("moments.log");
+    let log = cut_rollback("0 nothing").0.text("moments.log");
     let mut lines = log.lines().skip_while(|line| !line.ends_with(" kmsctl_mend"));
     let holds = lines.find(|line| line.ends_with(" kmsctl_is_another_writers"));
     let holds = holds.and_then(|line| line.split(' ').next()).expect("a moment");
-    let (mut firewall, _, _) = cut_way_back(&format!("{holds} writer"));
+    let (mut firewall, _, _) = cut_rollback(&format!("{holds} writer"));
     assert!(firewall.config().contains("<hostname>renamed<"));
     let _ = std::fs::remove_file(firewall.file("at"));
     firewall.boot();
@@ -268,9 +268,9 @@ fn a_restart_restores_what_another_writer_cut() {
     is_taken_back(&mut firewall);
 }
 
-/// A way back whose own write is cut on a full disk, with something happening at a moment; and, of an undisturbed one,
+/// A rollback whose own write is cut on a full disk, with something happening at a moment; and, of an undisturbed one,
 /// the moment at which the mending begins, and how many it has.
-fn cut_way_back(at: &str) -> (ChangingBox, u64, u64) {
+fn cut_rollback(at: &str) -> (ChangingBox, u64, u64) {
     let (mut firewall, request) = for_a_while(Version::V272);
     firewall.trouble("disk-full-4096 1");
     firewall.php().write("at", at.as_bytes());
@@ -286,14 +286,14 @@ fn cut_way_back(at: &str) -> (ChangingBox, u64, u64) {
 }
 
 #[test]
-fn a_writer_who_saves_what_the_way_back_cut_is_not_lost_without_a_word() {
+fn a_writer_who_saves_what_the_rollback_cut_is_not_lost_without_a_word() {
     if !php::available() {
         return;
     }
-    let (_, begins, _) = cut_way_back("0 nothing");
+    let (_, begins, _) = cut_rollback("0 nothing");
     // From the cut file's rename, while he has to wait for pfSense's lock, to the beginning of the mending.
     for moment in begins - 5..=begins {
-        let (mut firewall, _, _) = cut_way_back(&format!("{moment} writer"));
+        let (mut firewall, _, _) = cut_rollback(&format!("{moment} writer"));
         assert!(firewall.file("written-by-another").exists(), "{moment}");
         firewall.tick();
         is_taken_back(&mut firewall);
@@ -311,11 +311,11 @@ fn a_mending_that_is_ended_at_any_moment_leaves_nothing() {
     if !php::available() {
         return;
     }
-    let (_, begins, moments) = cut_way_back("0 nothing");
+    let (_, begins, moments) = cut_rollback("0 nothing");
     assert!(moments > 5, "{moments}");
     for moment in begins..begins + moments {
         for end in ["die", "kill"] {
-            let (mut firewall, _, _) = cut_way_back(&format!("{moment} {end}"));
+            let (mut firewall, _, _) = cut_rollback(&format!("{moment} {end}"));
             // What the job that mends leaves when it is killed between its own two steps.
             let copy = firewall.file("conf/kmsctl/config-c1.xml");
             let _ = std::fs::hard_link(copy, firewall.file("conf/.kmsctl-c1.xml"));
@@ -349,7 +349,7 @@ fn a_cut_configuration_that_is_not_mended_at_once_is_mended_by_the_job() {
 }
 
 #[test]
-fn a_way_back_leaves_an_administrators_change_alone() {
+fn a_rollback_leaves_an_administrators_change_alone() {
     if !php::available() {
         return;
     }
@@ -360,13 +360,13 @@ fn a_way_back_leaves_an_administrators_change_alone() {
     let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
-    let reverted = outcome.reverted.expect("its way back");
+    let reverted = outcome.reverted.expect("its rollback");
     assert_eq!(reverted.result, ChangeEnding::Stale, "{reverted:?}");
     assert!(firewall.config().contains("<max-src-conn>40<"));
 }
 
 #[test]
-fn asking_again_does_not_use_up_the_attempts_of_a_way_back() {
+fn asking_again_does_not_use_up_the_attempts_of_a_rollback() {
     if !php::available() {
         return;
     }
@@ -384,7 +384,7 @@ fn asking_again_does_not_use_up_the_attempts_of_a_way_back() {
 }
 
 #[test]
-fn a_way_back_says_what_it_activates_of_others() {
+fn a_rollback_says_what_it_activates_of_others() {
     if !php::available() {
         return;
     }
@@ -394,7 +394,7 @@ fn a_way_back_says_what_it_activates_of_others() {
     let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
-    let message = outcome.reverted.expect("its way back").message;
+    let message = outcome.reverted.expect("its rollback").message;
     let wanted = "activated changes saved in the GUI and not applied (filter)";
     assert!(message.contains(wanted), "{message}");
     assert!(firewall.text("tmp/notices").contains(wanted));
