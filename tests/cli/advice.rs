@@ -222,18 +222,19 @@ fn a_preview_and_its_plan_agree() {
 
 #[test]
 fn a_closed_pair_beside_an_open_path_is_one_finding() {
-    for (scenario, words) in [
-        ("second-wan", &["expose", "revoke", "--yes"][..]),
-        ("one-to-one", &["expose", "revoke", "--yes"]),
+    // A filter rule that caps the other path too is left.
+    for (scenario, says) in [
+        ("second-wan", "the pair is closed, and the service is not"),
+        ("one-to-one", "half: beside the managed pair, 1:1 NAT on wan"),
     ] {
         let environment = demo_in(scenario);
-        environment.demo(words).fails_with(7);
+        environment.demo(&["expose", "revoke", "--yes"]).fails_with(7);
         let answer = environment.demo(&["status", "-o", "json"]).json();
         let found = findings_in(&answer);
         let exposure = found.iter().filter(|finding| finding["check"] == "exposure");
         assert_eq!(exposure.count(), 1, "{scenario}: {found:#?}");
         let status = environment.demo(&["status"]).success();
-        assert!(status.contains("the pair is closed, and the service is not"), "{status}");
+        assert!(status.contains(says), "{status}");
         assert!(!status.contains("Neither the port forward"), "{status}");
     }
 }
