@@ -32,14 +32,15 @@ const SHAPES: [Shape; 12] = [
     shape("group", "open", WAN2, WAN2, true, 6),
     shape("group-forward", "open", GROUP, GROUP, true, 6),
     shape("nested-alias", "open", NONE, NONE, true, 0),
-    shape("one-to-one", "open", OUTSIDE, OUTSIDE, true, 0),
+    // Their filter rules cap the other path as well.
+    shape("one-to-one", "open", OUTSIDE, OUTSIDE, false, 0),
     shape("other-port", "open", PORT, NONE, true, 0),
     shape("port-alias", "open", NONE, NONE, true, 0),
     shape("routed", "open", IPV6, IPV6, true, 0),
     shape("second-wan", "open", WAN2, WAN2, true, 0),
     shape("shadowed", "half", NONE, NONE, true, 0),
     shape("shared-association", "open", NONE, NONE, false, 6),
-    shape("upnp", "open", UPNP, UPNP, true, 0),
+    shape("upnp", "open", UPNP, UPNP, false, 0),
 ];
 
 const fn shape(
