@@ -96,8 +96,8 @@ impl Execution {
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     pub outside: Option<&'a ExternalProof>,
-    /// The command closes the exposure, whatever that takes here: it waits, as long as the time-out allows, for another
-    /// operator who is making a change, and no history stops it.
+    /// The command closes the exposure, by any kind of change: it waits, as long as the time-out allows, for another operator
+    /// who is making a change, and no history stops it.
     pub closes: bool,
     /// The change of a pair's other node that is confirmed together with this one.
     pub beside: Option<&'a ChangeBeside>,

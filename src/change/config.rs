@@ -403,7 +403,7 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
                 failure.hint(MAKE_ROOM)
             } else if has_failed("write") {
                 failure.hint(NOT_WRITTEN)
-            } else if message.contains("CARP backup") {
+            } else if has_failed("primary") {
                 failure.hint(TAKE_MASTER)
             } else {
                 failure

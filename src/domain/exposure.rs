@@ -2,7 +2,8 @@
 //! Where they differ the loaded rules win, and the difference is a finding. Not for changing anything.
 //!
 //! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules to the pair, and
-//! [`Walk`] each way in, which overrules it where a path shows more; this module compares them. Every oddity is a finding with a stable code, never a silent guess.
+//! [`Walk`] each way in, which overrules it where a path shows more; this module compares them. Every oddity is a finding
+//! with a stable code, never a silent guess.
 
 use ipnet::IpNet;
 use serde::Serialize;

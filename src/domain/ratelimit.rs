@@ -30,20 +30,6 @@ impl Caps {
         self == Self::default()
     }
 
-    /// Returns whether a source may do more under these than under others.
-    pub fn is_looser_than(self, other: Self) -> bool {
-        let most = |caps: Self| caps.max_src_conn.unwrap_or(u32::MAX);
-        let is_faster = match (self.rate, other.rate) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(own), Some(other)) => {
-                u64::from(own.connections) * u64::from(other.seconds)
-                    > u64::from(other.connections) * u64::from(own.seconds)
-            }
-        };
-        most(self) > most(other) || is_faster
-    }
-
     /// Reads the caps of a loaded rule; pf reads a limit of 0 as none.
     pub fn of_loaded(rule: &Rule) -> Self {
         let options = &rule.state_options;

@@ -1126,7 +1126,7 @@ fn save_unapplied(live: &LiveBox, change: impl Fn(&str) -> String) {
     live.firewall.php().write("conf/config.xml", changed.as_bytes());
 }
 
-/// What config.xml has no more and pf still runs is closed by loading the rules, whatever was saved in its place.
+/// What config.xml has no more and pf still runs is closed by loading the rules, also where another target was saved in its place.
 #[test]
 fn a_revoke_loads_what_was_saved() {
     let led_away = |config: String| {
@@ -1265,7 +1265,7 @@ fn an_undo_looks_at_what_it_puts_back() {
     assert_eq!(undone.code, Some(0), "{undone}");
 }
 
-/// No history, and none that can be written, stops a closing, whatever it takes.
+/// No history, and none that can be written, stops a closing, by any kind of change.
 #[test]
 fn no_history_stops_a_closing() {
     let state = "6500000000000001|id:1763000004|vtnet0 tcp 127.0.0.202:1688 (192.168.1.2:1688) <- 198.51.100.7:40001       ESTABLISHED:ESTABLISHED\n";

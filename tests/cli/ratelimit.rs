@@ -546,9 +546,9 @@ fn an_endless_log_is_refused() {
         for words in [&["ratelimit", "preview", "tighten", "--log"][..], &["notifier", "replay"]] {
             let mut command = environment.command(&[words, &[file]].concat());
             let ended = command.stdin(zeros()).output().expect("an end");
-            let told = String::from_utf8_lossy(&ended.stderr);
-            assert_eq!(ended.status.code(), Some(code), "{file}: {told}");
-            assert!(told.contains(said), "{file}: {told}");
+            let stderr = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(code), "{file}: {stderr}");
+            assert!(stderr.contains(said), "{file}: {stderr}");
         }
     }
 }

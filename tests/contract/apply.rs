@@ -120,7 +120,7 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("a forward that passes by itself is closed and opened", saved::passing_by_itself),
         ("a deletion that was not proven is found", saved::an_unproven_deletion_is_found),
         (
-            "another service's rollback is told as such and disarmed by nobody",
+            "another service's rollback is shown as such and stays armed",
             foreign::another_services_rollback,
         ),
     ];
@@ -591,7 +591,7 @@ fn taken_back(firewall: &mut impl Firewall) {
     assert_eq!(expired(firewall), [("t1".to_owned(), ChangeEnding::Done)]);
 }
 
-/// What the firewall tells of rollbacks that are armed no more.
+/// What the firewall reports of rollbacks that are armed no more.
 fn expired(firewall: &mut impl Firewall) -> Vec<(String, ChangeEnding)> {
     let expired = reading(firewall).expired.into_iter();
     expired.map(|expired| (expired.id.to_string(), expired.reverted.result)).collect()

@@ -379,13 +379,9 @@ fn make_preview(
     let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
     let table = &context.settings.service.table;
     let span = span_words(first, terms.from, terms.end);
-    let (present, in_table) = match terms.loaded.filter(|_| widens) {
-        Some(loaded) => {
-            let clauses = present_clauses(context, reading, &mut seen, loaded, in_table, &span);
-            (Some(clauses.0), clauses.1)
-        }
-        None => (None, blocked_sentence(&in_table, includes_blocked, table)),
-    };
+    let widened = terms.loaded.filter(|_| widens);
+    let in_table = (in_table, includes_blocked);
+    let (present, in_table) = table_clauses(context, reading, &mut seen, widened, in_table, &span);
     if lower_bound {
         warnings.push(Warning::new(
             "lower-bound",
@@ -505,23 +501,30 @@ fn blocked_sentence(
     Some(format!("{count} {verb} in {} in that time{among}", table.as_str()))
 }
 
-/// Says in sentences without full stop whom the caps that are in force would have blocked, where others let more through, and
-/// who of them was in the table.
-fn present_clauses(
+/// Says in sentences without full stop whom the caps that are in force would have blocked, where others are wider, and who was
+/// in the table; whether they are counted among those is `included` where they are not.
+fn table_clauses(
     context: &Context,
     reading: Option<&Reading>,
     seen: &mut SeenConnections,
-    present: Caps,
-    in_table: Vec<BlockedSource>,
+    widened: Option<Caps>,
+    (mut in_table, included): (Vec<BlockedSource>, bool),
     span: &str,
-) -> (String, Option<String>) {
+) -> (Option<String>, Option<String>) {
+    let table = &context.settings.service.table;
+    let Some(present) = widened else {
+        return (None, blocked_sentence(&in_table, included, table));
+    };
     let cut = cut_sources(context, reading, seen, present);
     let included = present.rate.is_some();
-    let in_words = blocked_sentence(&in_table, included, &context.settings.service.table);
-    let mut also = if included { in_table } else { Vec::new() };
-    drop_cut_sources(&mut also, &cut);
-    let clause = format!("The present caps would have {}", cuts_sentence(&cut, &also, span));
-    (clause, in_words)
+    let in_words = blocked_sentence(&in_table, included, table);
+    if included {
+        drop_cut_sources(&mut in_table, &cut);
+    } else {
+        in_table.clear();
+    }
+    let clause = format!("The present caps would have {}", cuts_sentence(&cut, &in_table, span));
+    (Some(clause), in_words)
 }
 
 /// Names the times of which the log has no line, the longest in front.
@@ -841,17 +844,18 @@ pub(super) fn preview_risk(
         return unknown(&failure.message);
     }
     let now = context.clock.now().as_second();
-    let gaps = seen.gaps_between(now - DAY, now);
-    let step = step_sentence(&seen.steps_since(now - DAY));
+    let from = now - DAY;
+    let gaps = seen.gaps_between(from, now);
+    let step = step_sentence(&seen.steps_since(from));
     let silent: i64 = gaps.iter().map(|(from, until)| until - from).sum();
-    seen.keep_window(now - DAY, now);
+    seen.keep_window(from, now);
     let first = seen.span.map_or(now, |(first, _)| first);
-    let span = span_words(first, now - DAY, now);
+    let span = span_words(first, from, now);
     let would = cut_sources(context, Some(reading), &mut seen, caps);
     let by_hand = report::read_hand_blocks(context).unwrap_or_default();
     let record = (record, &by_hand);
     let mut blocked =
-        blocked_sources(context, Some(reading), record, &seen, (first.max(now - DAY), now));
+        blocked_sources(context, Some(reading), record, &seen, (first.max(from), now));
     let in_table = blocked.clone();
     drop_cut_sources(&mut blocked, &would);
     let widens = is_wider(caps, present);
@@ -862,15 +866,11 @@ pub(super) fn preview_risk(
         let also = if included { blocked.as_slice() } else { &[] };
         sentences.push(format!("These caps would have {}.", cuts_sentence(&would, also, &span)));
     }
-    if widens {
-        let (before, in_table) =
-            present_clauses(context, Some(reading), &mut seen, present, in_table, &span);
-        sentences.push(format!("{before}."));
-        sentences.extend(in_table.map(|in_table| format!("{in_table}.")));
-    } else {
-        let in_table = blocked_sentence(&in_table, included, &context.settings.service.table);
-        sentences.extend(in_table.map(|in_table| format!("{in_table}.")));
-    }
+    let widened = Some(present).filter(|_| widens);
+    let in_table = (in_table, included);
+    let (before, in_table) =
+        table_clauses(context, Some(reading), &mut seen, widened, in_table, &span);
+    sentences.extend([before, in_table].into_iter().flatten().map(|clause| format!("{clause}.")));
     if lower_bound {
         sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());
     }

@@ -275,7 +275,7 @@ fn a_log_that_begins_in_the_middle_is_certain_of_nothing_at_first() {
     later.push(accepted("13:11:01"));
     later.extend(request_of("13:11:01", 2, "A"));
     assert_eq!(is_last_certain(&later), (true, true));
-    // One is closed that the log does not know: there may be more of them, whatever it said before.
+    // One is closed that the log does not know: there may be more of them, also where none was before.
     for place in [1, 23] {
         let mut unknown = later.clone();
         unknown

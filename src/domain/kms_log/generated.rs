@@ -183,8 +183,9 @@ fn a_flood_loses_no_request_and_tells_its_doubt() {
 }
 
 /// Machines that move, share an address or an ID, ask late or several times and meet themselves or an attacker with their ID,
-/// connect again within the second, among a crowd behind one address and scanners that hold on: what is called certain is so. Twenty minutes of every profile in each run; `KMSCTL_CASES` asks for so many
-/// certain attributions in logs of an hour, `KMSCTL_SEED` for other logs.
+/// connect again within the second, among a crowd behind one address and scanners that hold on: what is called certain is
+/// so. Twenty minutes of every profile in each run; `KMSCTL_CASES` asks for so many certain attributions in logs of an hour,
+/// `KMSCTL_SEED` for other logs.
 #[test]
 fn certain_is_never_wrong_however_machines_move() {
     let kinds = |base: &Profile| {

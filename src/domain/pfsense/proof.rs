@@ -291,21 +291,15 @@ impl RecordProof<'_> {
         let device = self.device();
         let port = self.service.port;
         let port = format!("port (?:{})", printed_range((port, port)));
-        let to = printed_host(Some(&self.service.alias));
         let address = quoted(&self.service.address.to_string());
-        let pass = format!(
-            "/^pass {PLAIN}\\bon {device} {PLAIN}proto tcp {PLAIN} to (?:{to}|{address}) {port} /"
-        );
-        for (list, line, says) in [
-            (PfList::Redirections, self.redirection_to(&to, &port), "pf still runs a redirection"),
-            (
-                PfList::Redirections,
-                self.redirection_to(&address, &port),
-                "pf still runs a redirection",
-            ),
-            (PfList::Rules, pass, "pf still runs a filter rule"),
+        let to = format!("(?:{}|{address})", printed_host(Some(&self.service.alias)));
+        let pass =
+            format!("/^pass {PLAIN}\\bon {device} {PLAIN}proto tcp {PLAIN} to {to} {port} /");
+        for (list, line, rule) in [
+            (PfList::Redirections, self.redirection_to(&to, &port), "redirection"),
+            (PfList::Rules, pass, "filter rule"),
         ] {
-            let says = format!("{says} of the service");
+            let says = format!("pf still runs a {rule} of the service");
             conditions.push(PfCondition::new(list, PfWant::None, vec![line], says));
         }
     }

@@ -247,20 +247,15 @@ fn find_stand(
     let (before, after) = (&outcome.before, &outcome.after);
     let touches_alias = before.alias != after.alias;
     let now = planned_swap(present, change)?.before;
-    let is = |records: &Records| {
-        let same = |one: &Option<Placed>, other: &Option<Placed>| {
-            let record = |placed: &Option<Placed>| {
-                placed.as_ref().map(|placed| placed.record.canonical_json())
-            };
-            record(one) == record(other)
-        };
-        same(&now.nat, &records.nat)
-            && same(&now.filter, &records.filter)
-            && (!touches_alias || same(&now.alias, &records.alias))
+    let text = |placed: &Option<Placed>| placed.as_ref().map(|one| one.record.canonical_json());
+    let touched = |records: &Records| {
+        let alias = if touches_alias { text(&records.alias) } else { None };
+        [text(&records.nat), text(&records.filter), alias]
     };
-    Ok(if is(before) {
+    let now = touched(&now);
+    Ok(if now == touched(before) {
         Stand::Before
-    } else if is(after) {
+    } else if now == touched(after) {
         Stand::After
     } else {
         Stand::Otherwise

@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use super::Caps;
 use crate::domain::kms_log::{KmsEvent, Log, RequestOutcome};
+use crate::domain::notifier::event_log;
 use crate::domain::overload::{Generation, RateTracker};
 use crate::text::word_enum;
 
+/// How long an activation makes a customer, in seconds.
+pub const DAY: i64 = event_log::DAY.as_secs();
 /// Most connections that are held: a record has 16 bytes.
 const MOST: usize = 3_000_000;
-/// How long an activation makes a customer, in seconds.
-pub const DAY: i64 = 86_400;
 /// Seconds for which pf counts a connection that is closed (`tcp.closed`).
 const COUNTED_CLOSED: i64 = 90;
 /// Seconds between two of pf's purges, and one for the stamps.

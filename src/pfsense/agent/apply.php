@@ -107,7 +107,7 @@ function kmsctl_preflight($request) {
 		return array('refused', "there is no interface {$request['action']['service']['interface']}");
 	}
 	if (kmsctl_is_secondary()) {
-		return array('refused', 'this node is a CARP backup; its rules come from the primary');
+		return array('refused', 'this node is a CARP backup; its rules come from the primary', 'primary');
 	}
 	$needed = 10 * (int) @filesize(kmsctl_config_path());
 	$free = @disk_free_space(kmsctl_conf());

@@ -53,8 +53,10 @@ fn begin_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
         lost_update: None,
     };
     if let Some((result, why)) = change_obstacle(world, request) {
-        if world.scenario == Scenario::DiskFull {
-            course.step("room", false, why.as_str());
+        match world.scenario {
+            Scenario::DiskFull => course.step("room", false, why.as_str()),
+            Scenario::HaBackup => course.step("primary", false, why.as_str()),
+            _ => {}
         }
         let mut outcome = course.end(result, &why);
         outcome.holder = lock_holder(world).filter(|_| result == ChangeEnding::Locked);

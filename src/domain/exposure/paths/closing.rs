@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::address::is_public;
 use crate::domain::pf::rule::{Action, Direction, Rule};
-use crate::domain::ratelimit::Caps;
+use crate::domain::ratelimit::{Caps, is_wider};
 
 /// Most doors that are named one by one.
 const NAMED: usize = 8;
@@ -200,8 +200,7 @@ impl<'r> Walk<'_, 'r> {
             // What may be so by the same rule is not more so without others.
             let is_known =
                 present.filter(|(now, is_same, _)| *now == Truth::Yes || *now == truth && *is_same);
-            truth > Truth::No
-                && is_known.is_none_or(|(_, _, now)| caps(then.rule).is_looser_than(now))
+            truth > Truth::No && is_known.is_none_or(|(_, _, now)| is_wider(caps(then.rule), now))
         })
     }
 

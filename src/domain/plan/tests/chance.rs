@@ -16,6 +16,7 @@ use crate::domain::exposure::{State as ExposureState, judge};
 use crate::domain::pfsense::change::Swap;
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
+use crate::domain::service::Service;
 
 const IDS: EditIds<'static> =
     EditIds { who: "viktor@laptop", now: 1_795_400_000, association: "nat_65f0c0de1a2b3.12345678" };
@@ -800,18 +801,21 @@ fn undo_at_once(
     plan_undo(&done(&plan, finish), &Past::Configuration(*present, terms, Some(&outcome)))
 }
 
+/// What plans are made of, where no client is connected.
+pub(super) fn basis<'a>(
+    configured: &'a Configured,
+    exposure: &'a Exposure,
+    service: &'a Service,
+) -> PlanBasis<'a> {
+    PlanBasis { configured, exposure, service, sources: &[], blocked: None }
+}
+
 /// Checks every plan of a case; of one that covers something, the closings alone.
 fn check_case(sections: &Element, covers: bool) -> Result<(), TestCaseError> {
     let sections = Sections(sections.clone());
     let (configured, exposure, made_before) = judged(&sections);
     let (service, request) = (fixtures::service(), ReadRequest::from(&fixtures::service()));
-    let present = PlanBasis {
-        configured: &configured,
-        exposure: &exposure,
-        service: &service,
-        sources: &[],
-        blocked: None,
-    };
+    let present = basis(&configured, &exposure, &service);
     let caps = |connections, rate: Option<u32>| Caps {
         max_src_conn: Some(connections),
         rate: rate.map(|connections| Rate { connections, seconds: 60 }),

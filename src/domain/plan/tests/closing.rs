@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::chance::{find_fault_of_closing, judged, own_forward, own_pass, swap_records};
+use super::chance::{basis, find_fault_of_closing, judged, own_forward, own_pass, swap_records};
 use super::*;
 use crate::domain::exposure::State as ExposureState;
 use crate::domain::pfsense::config::ReadRequest;
@@ -78,14 +78,7 @@ fn planned(
 ) -> Result<Planned, Refusal> {
     let (configured, exposure, before) = judged(sections);
     let (service, request) = (fixtures::service(), ReadRequest::from(&fixtures::service()));
-    let present = PlanBasis {
-        configured: &configured,
-        exposure: &exposure,
-        service: &service,
-        sources: &[],
-        blocked: None,
-    };
-    let planned = plan(&present);
+    let planned = plan(&basis(&configured, &exposure, &service));
     if let Ok(Planned::Change(draft)) = &planned
         && let Operation::Configuration { change, .. } = &draft.operation
     {
@@ -297,13 +290,7 @@ fn an_alias_of_others_is_not_led_away() {
             sections(pair(keeps, keeps), (&[forward_more], &[filter_more]), None, "10.0.20.99");
         let (configured, exposure, _) = judged(&sections);
         let service = fixtures::service();
-        let present = PlanBasis {
-            configured: &configured,
-            exposure: &exposure,
-            service: &service,
-            sources: &[],
-            blocked: None,
-        };
+        let present = basis(&configured, &exposure, &service);
         plan_apply(&present, default_caps(), ChangeOptions::default())
     };
     let web = |target: &str, edit: fn(&mut Value)| {
