@@ -73,10 +73,10 @@ impl Context {
         simulator::birth(&self.demo_directory(), scenario, self.clock)
     }
 
-    /// Returns what an exporter beside the simulated firewall would have recorded.
-    pub fn demo_block_events(&self) -> Vec<BlockEvent> {
+    /// Returns what an exporter beside the simulated firewall would have recorded, with what one has `recorded` indeed.
+    pub fn demo_block_events(&self, recorded: Vec<BlockEvent>) -> Vec<BlockEvent> {
         let scenario = self.demo_scenario().ok().flatten();
-        simulator::block_events(&self.demo_directory(), scenario, self.clock)
+        simulator::block_events(&self.demo_directory(), scenario, self.clock, recorded)
     }
 
     pub fn public_address(&self) -> Option<IpAddr> {

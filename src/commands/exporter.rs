@@ -459,7 +459,7 @@ fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
     FirewallSample {
         at: reading.clock.now.as_second(),
         list_unread: reading.list_unread().is_some(),
-        unread: reading.unread_answers(),
+        answers: reading.asked_answers(),
         sources: states.map(|states| states.sources.len() as u64),
         pf_enabled: pf.enabled,
         pf_states: pf.states,

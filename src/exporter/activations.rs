@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::kms_log::line::LogLines;
 use crate::domain::notifier::event_log::{DAY, EventRecord};
@@ -17,6 +17,8 @@ use crate::plain_file::open_plain_file;
 const MOST_CLIENTS: usize = 100_000;
 /// Most bytes of one look: about 100,000 activations. What is further behind is passed over.
 const MOST_BEHIND: u64 = 32 << 20;
+/// Seconds between two looks that are a step of the clock, or a machine that slept.
+const STEP: SignedDuration = SignedDuration::from_mins(10);
 /// Bytes that are read between two chances for an interrupt.
 const PIECE: usize = 256 * 1024;
 
@@ -29,13 +31,15 @@ pub struct ActivationFile {
     clients: BTreeMap<IpAddr, Timestamp>,
     /// From when on no event was missed, by the first that was read.
     since: Option<Timestamp>,
+    /// The moment of the last look.
+    looked_at: Option<Timestamp>,
 }
 
 impl ActivationFile {
     /// Names the file; it may not be there yet.
     pub fn new(path: PathBuf) -> Self {
         let (lines, clients) = (LogLines::default(), BTreeMap::new());
-        Self { path, place: None, lines, clients, since: None }
+        Self { path, place: None, lines, clients, since: None, looked_at: None }
     }
 
     /// Returns whether every client of the last 24 hours was read: who is none of them is no customer.
@@ -44,8 +48,8 @@ impl ActivationFile {
     }
 
     /// Reads what has been written since, up to the end that the file has now, and returns when each client was activated last,
-    /// within 24 hours. A file in its place, or one that was cut, is read from its start; of one that is further behind than
-    /// [`MOST_BEHIND`], only its end.
+    /// within 24 hours. A file in its place, or one that was cut, is read from its start, and so is one after a step of the clock,
+    /// as other events are of the last 24 hours then; of one that is further behind than [`MOST_BEHIND`], only its end.
     ///
     /// # Errors
     /// Those of the operating system; what was read before stays.
@@ -53,6 +57,10 @@ impl ActivationFile {
         &mut self,
         now: Timestamp,
     ) -> io::Result<BTreeMap<IpAddr, Timestamp>> {
+        let looked_at = self.looked_at.replace(now);
+        if looked_at.is_some_and(|at| now < at || now.duration_since(at) > STEP) {
+            (self.place, self.since) = (None, None);
+        }
         let known_since = self.since.take();
         let mut file: File = open_plain_file(&self.path, OpenOptions::new().read(true))?;
         let found = file.metadata()?;
@@ -125,6 +133,37 @@ mod tests {
 
     fn line(at: &str, event: &str, address: &str) -> String {
         format!("{{\"at\":\"{at}\",\"event\":\"{event}\",\"address\":\"{address}\"}}\n")
+    }
+
+    /// By a clock of another time others are recent; once it is right again, all are known again.
+    #[tokio::test]
+    async fn a_stepping_clock_loses_no_client() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let lines = [
+            line("2026-02-28T12:00:00Z", "probe", "203.0.113.9"),
+            line("2026-02-28T13:00:00Z", "activation", "203.0.113.1"),
+            line("2026-03-01T11:00:00Z", "activation", "203.0.113.2"),
+        ];
+        fs::write(&path, lines.concat()).unwrap();
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        for wrong in [
+            "2026-03-01T14:00:00Z",
+            "2026-03-01T10:00:00Z",
+            "1970-01-01T00:01:00Z",
+            "2027-03-01T12:00:00Z",
+        ] {
+            for begins_wrong in [false, true] {
+                let mut file = ActivationFile::new(path.clone());
+                if !begins_wrong {
+                    assert_eq!(clients(&mut file, "2026-03-01T12:00:00Z").await.len(), 2);
+                }
+                clients(&mut file, wrong).await;
+                let found = clients(&mut file, "2026-03-01T12:00:01Z").await;
+                assert_eq!(found, ["203.0.113.1", "203.0.113.2"], "{wrong} {begins_wrong}");
+                assert!(file.reaches_day(now), "{wrong} {begins_wrong}");
+            }
+        }
     }
 
     #[tokio::test]

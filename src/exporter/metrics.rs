@@ -1,5 +1,6 @@
 //! The firewall's side of the metrics. What was not read is absent, never 0, and no label holds an address.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,8 @@ pub struct FirewallSample {
     pub at: i64,
     /// A list that the exposure is judged by could not be read, so that no alert on it can fire.
     pub list_unread: bool,
-    /// The names of the answers that did not come.
-    pub unread: Vec<&'static str>,
+    /// The names of the answers that were asked for, and whether each came.
+    pub answers: Vec<(&'static str, bool)>,
     pub exposure: Option<Exposure>,
     pub sources: Option<u64>,
     pub pf_enabled: Option<bool>,
@@ -51,6 +52,8 @@ struct Seen {
     sample: Option<FirewallSample>,
     /// When it was answered, by a clock that does not step.
     answered: Option<Instant>,
+    /// When each answer came last, by its name and a clock that does not step.
+    came: BTreeMap<&'static str, Instant>,
     /// Why the firewall does not answer now.
     down: Option<&'static str>,
     /// The last time that the loop came round.
@@ -90,6 +93,8 @@ impl FirewallPages {
 
     pub fn note_sample(&self, sample: FirewallSample, now: Instant) {
         let mut seen = self.lock();
+        let came = sample.answers.iter().filter(|(_, came)| *came);
+        seen.came.extend(came.map(|(name, _)| (*name, now)));
         seen.sample = Some(sample);
         seen.answered = Some(now);
         seen.down = None;
@@ -109,7 +114,7 @@ impl FirewallPages {
 
 impl Pages for FirewallPages {
     fn print_page(&self, open_metrics: bool) -> String {
-        print_registry(&Page::of_seen(&self.lock()).0, open_metrics)
+        print_registry(&Page::of_seen(&self.lock(), Instant::now()).0, open_metrics)
     }
 
     fn check_health(&self, now: Instant) -> Result<(), &'static str> {
@@ -135,7 +140,7 @@ impl Pages for FirewallPages {
 struct Page(Registry);
 
 impl Page {
-    fn of_seen(seen: &Seen) -> Self {
+    fn of_seen(seen: &Seen, now: Instant) -> Self {
         let mut page = Self(Registry::with_prefix("kmsctl"));
         let outage = seen.outage();
         let up = seen.sample.is_some() && outage.is_none();
@@ -165,6 +170,14 @@ impl Page {
             "Time of the last look that was answered, by the firewall's clock",
             u64::try_from(sample.at).ok(),
         );
+        page.gauges(
+            "answer_age_seconds",
+            "Seconds since each answer came last, by its name; one that never came is absent",
+            seen.came.iter().map(|(name, at)| {
+                let age = now.saturating_duration_since(*at).as_secs();
+                (vec![("answer", (*name).to_owned())], age)
+            }),
+        );
         // What the firewall does not say any more is not shown as if it did.
         if seen.down.is_none() {
             page.add_sample(sample);
@@ -179,7 +192,11 @@ impl Page {
         self.gauges(
             "unread",
             "1 for each answer that the last look did not get, by its name; what it says is absent",
-            sample.unread.iter().map(|name| (vec![("answer", (*name).to_owned())], 1)),
+            sample
+                .answers
+                .iter()
+                .filter(|(_, came)| !came)
+                .map(|(name, _)| (vec![("answer", (*name).to_owned())], 1)),
         );
         let flag = |value: Option<bool>| value.map(u64::from);
         for (name, help, value) in [
@@ -351,8 +368,9 @@ mod tests {
         let now = Instant::now();
         assert!(pages.check_readiness(now).is_err() && pages.check_health(now).is_err());
 
+        let answers = vec![("rules", true), ("table", true)];
         let sample =
-            FirewallSample { at: 1_790_000_000, blocked: Some(3), ..FirewallSample::default() };
+            FirewallSample { at: 1_790_000_000, blocked: Some(3), answers, ..Default::default() };
         pages.note_beat(now);
         pages.note_sample(sample, now);
         let page = pages.print_page(false);
@@ -368,11 +386,12 @@ mod tests {
         let later = now + Duration::from_secs(61);
         assert!(pages.check_readiness(later).is_err() && pages.check_health(later).is_err());
 
-        let unread = vec!["rules", "table"];
+        let answers = vec![("rules", false), ("states", true), ("table", false)];
         let blind =
-            FirewallSample { list_unread: true, unread, armed: Some(1), ..Default::default() };
-        pages.note_sample(blind, now);
-        let page = pages.print_page(false);
+            FirewallSample { list_unread: true, answers, armed: Some(1), ..Default::default() };
+        pages.note_sample(blind, now + Duration::from_secs(30));
+        let in_a_minute = now + Duration::from_secs(60);
+        let page = print_registry(&Page::of_seen(&pages.lock(), in_a_minute).0, false);
         for line in [
             "kmsctl_up 0",
             "kmsctl_down{reason=\"unread\"} 1",
@@ -380,6 +399,8 @@ mod tests {
             "kmsctl_rollbacks_armed 1",
             "kmsctl_unread{answer=\"rules\"} 1",
             "kmsctl_unread{answer=\"table\"} 1",
+            "kmsctl_answer_age_seconds{answer=\"table\"} 60",
+            "kmsctl_answer_age_seconds{answer=\"states\"} 30",
         ] {
             assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
         }

@@ -522,8 +522,9 @@ impl Reading {
         rules.or(translation).or(self.info.as_ref().err())
     }
 
-    /// Names the answers that were asked for and did not come, in a fixed order. That there is no such table is an answer.
-    pub fn unread_answers(&self) -> Vec<&'static str> {
+    /// Names the answers that were asked for, in a fixed order, and says of each whether it came. That there is no such table is
+    /// an answer.
+    pub fn asked_answers(&self) -> Vec<(&'static str, bool)> {
         let answers = [
             ("alias", self.alias_table.as_ref().err()),
             ("configuration", self.configured.as_ref().err()),
@@ -536,10 +537,11 @@ impl Reading {
             ("table", self.table.as_ref().err()),
             ("translation", self.translation.as_ref().err()),
         ];
-        let is_unread =
-            |error: &FactError| !matches!(error, FactError::NotAsked | FactError::NoTable { .. });
-        let unread = answers.into_iter().filter(|(_, error)| error.is_some_and(is_unread));
-        unread.map(|(name, _)| name).collect()
+        let asked = answers.into_iter();
+        let asked = asked.filter(|(_, error)| !matches!(error, Some(FactError::NotAsked)));
+        asked
+            .map(|(name, error)| (name, matches!(error, None | Some(FactError::NoTable { .. }))))
+            .collect()
     }
 
     /// Returns whether the ruleset was being loaded each time that it was asked.

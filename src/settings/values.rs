@@ -24,6 +24,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// Reads a duration in which something can happen.
+pub fn parse_period(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("it must be at least 1s".to_owned()),
+        period => Ok(period),
+    }
+}
+
 /// Reads a span of time, however long, in seconds.
 pub fn parse_span(text: &str) -> Result<u64, String> {
     let seconds = || {
@@ -200,10 +208,7 @@ pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
             _ => Err(format!("`{text}` is not a whole number from {least} to {most}")),
         },
         KeyKind::Duration => parse_duration(text).map(drop),
-        KeyKind::Deadline => match parse_duration(text)? {
-            Duration::ZERO => Err("it must be at least 1s".to_owned()),
-            _ => Ok(()),
-        },
+        KeyKind::Deadline => parse_period(text).map(drop),
         KeyKind::Host | KeyKind::OptionalHost => check_host_name(text),
         KeyKind::Account => check_account(text),
         KeyKind::Name => check_name(text),

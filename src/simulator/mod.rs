@@ -270,14 +270,24 @@ pub fn birth(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Time
     whole_second(born.unwrap_or(now))
 }
 
-/// Returns what an exporter beside the box would have recorded, oldest first: the day before it came to be, and who is
-/// blocked now, where there is a box already.
-pub fn block_events(directory: &Path, scenario: Option<Scenario>, clock: Clock) -> Vec<BlockEvent> {
+/// Returns what an exporter beside the box would have recorded, oldest first: the day before it came to be, who is blocked
+/// now, where there is a box already, and what one has `recorded` indeed.
+pub fn block_events(
+    directory: &Path,
+    scenario: Option<Scenario>,
+    clock: Clock,
+    recorded: Vec<BlockEvent>,
+) -> Vec<BlockEvent> {
     let now = clock.now().as_millisecond();
     let mut events = block_history::past_block_events(birth(directory, scenario, clock));
+    // An exporter finds at its first look who is blocked already.
+    let of = |event: &BlockEvent| (event.event, event.address.clone(), event.since);
+    let known: Vec<_> = recorded.iter().map(of).collect();
+    events.extend(recorded);
     if let Ok(mut world) = usable_world(store::saved_world(directory), scenario, now) {
         world.advance_to(now);
-        events.extend(block_history::present_block_events(&world));
+        let present = block_history::present_block_events(&world).into_iter();
+        events.extend(present.filter(|event| !known.contains(&of(event))));
     }
     events
 }

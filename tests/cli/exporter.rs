@@ -259,6 +259,141 @@ fn the_record_knows_who_is_gone() {
     assert_eq!(mode.mode() & 0o777, 0o600);
 }
 
+/// A day that was before the exporter ran stays in the demo's history once it did.
+#[test]
+fn the_demos_day_outlasts_its_exporter() {
+    let environment = TestEnvironment::new();
+    let periods = || {
+        let shown = environment.demo(&["virusprot", "history", "-o", "json"]).json();
+        let periods = shown["data"]["periods"].as_array().expect("periods").iter();
+        let place = |period: &Value| {
+            let text = |key: &str| period[key].as_str().map(str::to_owned);
+            (text("address"), text("blocked_at"), text("released_at").is_some())
+        };
+        periods.map(place).collect::<Vec<_>>()
+    };
+    environment.demo(&["status"]).success();
+    let before = periods();
+    assert!(before.iter().any(|(.., is_released)| *is_released), "{before:?}");
+    let running = Running::start(&environment, &["--demo"]);
+    running.next_event();
+    running.page_with("kmsctl_up 1");
+    running.stop();
+    assert_eq!(periods(), before);
+    // Who was freed since is released, once.
+    let (freed, ..) = before.iter().find(|(.., is_released)| !is_released).expect("one").clone();
+    let freed = freed.expect("an address");
+    environment.demo(&["virusprot", "delete", &freed, "--yes"]).success();
+    let running = Running::start(&environment, &["--demo"]);
+    let released = std::iter::repeat_with(|| running.next_event())
+        .take(1000)
+        .find(|event| event["event"] == "released");
+    assert_eq!(released.expect("a release")["address"], freed.as_str());
+    running.stop();
+    let after = periods();
+    assert_eq!(after.len(), before.len(), "{after:?}");
+    let is_gone = |period: &&(Option<String>, Option<String>, bool)| period.2;
+    let gone = |all: &[_]| all.iter().filter(is_gone).count();
+    assert_eq!(gone(&after), gone(&before) + 1, "{after:?}");
+}
+
+/// The machine's clock is set back by two hours, ahead by as much, and right again.
+#[test]
+fn clock_steps_lose_and_double_nothing() {
+    const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    let Some(library) = skip::program("steps of the clock", &[LIBRARY]) else {
+        return;
+    };
+    let served = Served::start("open");
+    let environment = served.reached_from(TestEnvironment::new()).without("KMSCTL_DEMO_NOW");
+    let address = blocked_address(&environment);
+    let at = |name: &str| environment.home().join(name);
+    let set_clock = |offset: &str| {
+        // It is read anew by each look at the clock, so it is never half there.
+        std::fs::write(at("new-offset"), offset).expect("an offset");
+        std::fs::rename(at("new-offset"), at("offset")).expect("an offset");
+    };
+    set_clock("+0");
+    let now = jiff::Timestamp::now();
+    let ago = |minutes: i64| now - jiff::SignedDuration::from_mins(minutes);
+    let event = |minutes: i64, kind: &str, address: &str| {
+        format!("{{\"at\":\"{}\",\"event\":\"{kind}\",\"address\":\"{address}\"}}\n", ago(minutes))
+    };
+    let events = [event(1_500, "probe", "198.51.100.250"), event(23 * 60, "activation", &address)];
+    std::fs::write(at("events"), events.concat()).expect("events");
+    let file = at("events").display().to_string();
+    let start = || {
+        let mut command = environment.command(&[
+            "exporter",
+            "run",
+            "--every",
+            "1s",
+            "--listen",
+            "127.0.0.1:0",
+            "--events-file",
+            &file,
+        ]);
+        command
+            .env("LD_PRELOAD", &library)
+            .env("FAKETIME_TIMESTAMP_FILE", at("offset"))
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1");
+        Running::spawn(command)
+    };
+    let running = start();
+    let page = running.page_with("kmsctl_blocked_customers 1");
+    let line =
+        page.lines().find(|line| line.starts_with("kmsctl_blocked_entries ")).expect("a line");
+    let blocked: usize =
+        line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number");
+    let first: Vec<Value> = (0..blocked).map(|_| running.next_event()).collect();
+    assert!(first.iter().all(|event| event["event"] == "blocked"), "{first:?}");
+    for offset in ["-2h", "+2h", "-2h", "+0"] {
+        set_clock(offset);
+        std::thread::sleep(Duration::from_millis(2_500));
+        let (_, page) = running.get("/metrics");
+        assert!(page.contains("kmsctl_up 1\n"), "{offset}: {page}");
+        assert!(page.contains(line), "{offset}: {page}");
+        let negative = page.lines().find(|line| !line.starts_with('#') && line.contains(" -"));
+        assert_eq!(negative, None, "{offset}");
+        let ages = page.lines().filter(|line| line.starts_with("kmsctl_answer_age_seconds{"));
+        for age in ages {
+            let seconds: u64 =
+                age.rsplit(' ').next().and_then(|text| text.parse().ok()).expect(age);
+            assert!(seconds < 60, "{offset}: {age}");
+        }
+        for page in ["/readyz", "/healthz"] {
+            assert_eq!(running.get(page).0, "HTTP/1.1 200 OK", "{offset} {page}");
+        }
+    }
+    running.page_with("kmsctl_blocked_customers 1");
+    assert!(running.events.try_recv().is_err(), "nothing happened");
+    // What happens while the clock is wrong happens once.
+    set_clock("-2h");
+    environment.run(&["virusprot", "delete", &address, "--yes"]).success();
+    let released = running.next_event();
+    assert_eq!(
+        (&released["event"], &released["address"]),
+        (&"released".into(), &address.as_str().into())
+    );
+    set_clock("+2h");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(running.events.try_recv().is_err(), "once");
+    running.stop();
+    let running = start();
+    running.page_with("kmsctl_up 1");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(running.events.try_recv().is_err(), "its record is good");
+    drop(running);
+    let shown = environment.run(&["virusprot", "history", "-o", "json"]).json();
+    let periods = shown["data"]["periods"].as_array().expect("periods");
+    assert_eq!(periods.len(), blocked, "{shown}");
+    let gone: Vec<&Value> =
+        periods.iter().filter(|period| !period["released_at"].is_null()).collect();
+    assert_eq!((gone.len(), &gone[0]["address"]), (1, &address.as_str().into()), "{shown}");
+}
+
 /// A page without any of pf's numbers fires no alert on them, so that the page itself must be the alarm.
 #[test]
 fn unread_lists_of_pf_are_an_outage() {
@@ -357,6 +492,9 @@ fn one_unread_list_is_an_outage() {
     }
     deny("-t virusprot -T show -v");
     let page = running.page_with("kmsctl_unread{answer=\"table\"} 1");
+    // How long ago it came is seen, and grows.
+    assert!(page.contains("kmsctl_answer_age_seconds{answer=\"table\"} "), "{page}");
+    running.page_with("kmsctl_answer_age_seconds{answer=\"table\"} 3");
     assert!(page.contains("kmsctl_up 1\n") && !page.contains("kmsctl_blocked"), "{page}");
     deny("-t k8s_kms_lb -T show");
     let page = running.page_with("kmsctl_unread{answer=\"alias\"} 1");
@@ -680,10 +818,15 @@ fn history_of_another_machine_is_the_pods() {
     };
     let now = jiff::Timestamp::now();
     let ago = |minutes| (now - jiff::SignedDuration::from_mins(minutes)).to_string();
+    let line_of_other =
+        |at: &str, event: &str| line(at, event).replace("203.0.113.7", "203.0.113.8");
     let printed = [
         line(&ago(90), "blocked"),
         "2026-03-01T12:00:00Z no event".to_owned(),
         line(&ago(30), "released"),
+        // The firewall's clock was set back meanwhile.
+        line_of_other(&ago(20), "blocked"),
+        line_of_other(&ago(110), "released"),
     ];
     let script = format!(
         "#!/bin/sh\ncase \"$*\" in\n*'get pods -l app=kmsctl-exporter'*) echo '{{\"items\":[{{\"metadata\":{{\"name\":\"kmsctl-exporter-1\"}}}}]}}' ;;\n*'logs kmsctl-exporter-1 -c exporter'*) cat <<'END'\n{}\nEND\n;;\n*) echo \"$*\" >&2; exit 1 ;;\nesac\n",
@@ -697,10 +840,15 @@ fn history_of_another_machine_is_the_pods() {
         .without("KMSCTL_DEMO_NOW");
     let shown = environment.run(&["virusprot", "history", "-o", "json"]).json();
     let periods = shown["data"]["periods"].as_array().expect("periods");
-    assert_eq!(periods.len(), 1, "{shown}");
-    assert_eq!(periods[0]["address"], "203.0.113.7");
-    assert_eq!(periods[0]["customer"], true);
-    assert_eq!(periods[0]["seconds"], 3_600);
+    assert_eq!(periods.len(), 2, "{shown}");
+    assert_eq!(periods[1]["address"], "203.0.113.7");
+    assert_eq!(periods[1]["customer"], true);
+    assert_eq!(periods[1]["seconds"], 3_600);
+    assert_eq!(
+        (&periods[0]["address"], &periods[0]["seconds"]),
+        (&"203.0.113.8".into(), &0.into())
+    );
+    assert!(!periods[0]["released_at"].is_null(), "{shown}");
     let none = environment
         .variable("KMSCTL_EXPORTER_SELECTOR", "app=other")
         .run(&["virusprot", "history"]);

@@ -32,7 +32,7 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Debug, ClapArgs)]
 pub(super) struct History {
     /// Only who was blocked within this time
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::parse_period)]
     since: std::time::Duration,
     #[command(flatten)]
     record: RecordPlace,
@@ -99,8 +99,10 @@ pub(in crate::commands) async fn read_record(
         Failure::failed(format!("The record in {} cannot be read: {error}.", directory.display()))
     })?;
     let record = match record {
+        record if context.demo && !place.is_named() => {
+            Some(context.demo_block_events(record.unwrap_or_default()))
+        }
         Some(record) => Some(record),
-        None if context.demo && !place.is_named() => Some(context.demo_block_events()),
         None if place.is_named() => None,
         None => read_pod_record(context, settings.selector).await?,
     };
@@ -133,11 +135,16 @@ async fn read_pod_record(context: &Context, selector: String) -> Result<Option<V
     if printed.is_empty() {
         return Ok(None);
     }
-    let lines = printed.iter().flat_map(|text| text.lines());
-    let events = lines.filter_map(|line| serde_json::from_str(split_kubectl_stamp(line).1).ok());
-    let mut events: Vec<BlockEvent> = events.collect();
-    events.sort_by_key(|event| event.at);
-    Ok(Some(events))
+    let events_of = |text: &String| -> Vec<BlockEvent> {
+        let lines = text.lines();
+        let events =
+            lines.filter_map(|line| serde_json::from_str(split_kubectl_stamp(line).1).ok());
+        events.collect()
+    };
+    let mut of_pods: Vec<Vec<BlockEvent>> = printed.iter().map(events_of).collect();
+    // Each pod's own stay as they came: the firewall's clock, by which they are, may have been set.
+    of_pods.sort_by_key(|events| events.first().map(|event| event.at));
+    Ok(Some(of_pods.concat()))
 }
 
 /// Says that times cannot be right: the record is by the firewall's clock, which may have been set.
