@@ -67,6 +67,11 @@ pub fn list_contexts(context: &Context) -> Result<()> {
         &["name", "chosen", "firewall", "service", "state", "read_at", "problem"],
     ));
     view.warnings = shared_boxes(&rows);
+    let chosen = context.layers.chosen_context();
+    let is_missing = chosen.is_some_and(|chosen| !context.layers.contexts.contains_key(chosen));
+    if let Some(problem) = context.problem.as_ref().filter(|_| is_missing) {
+        view.warnings.push(Warning::new("unknown-context", &problem.message));
+    }
     if rows.is_empty() {
         let none = "The configuration has no contexts: one is a table [contexts.NAME].";
         view.empty = Some(none.to_owned());

@@ -66,7 +66,10 @@ impl CarriedFlags {
             };
             let flags = if self.begins_with_command(rest) {
                 &self.flags
-            } else if self.program == OWN_PROGRAM && rest.starts_with(ELSEWHERE) {
+            } else if self.program == OWN_PROGRAM
+                && rest.starts_with(ELSEWHERE)
+                && !self.has_flags_elsewhere(rest)
+            {
                 &self.flags_elsewhere
             } else {
                 continue;
@@ -82,6 +85,12 @@ impl CarriedFlags {
         }
         carried.push_str(text.get(copied..).unwrap_or_default());
         Cow::Owned(carried)
+    }
+
+    /// Returns whether a command for another context carries the flags already, as one has that another run of kmsctl printed.
+    fn has_flags_elsewhere(&self, rest: &str) -> bool {
+        let command = rest.split(['`', ';', '\n']).next().unwrap_or_default();
+        command.contains(self.flags_elsewhere.trim_end())
     }
 
     fn begins_with_command(&self, rest: &str) -> bool {
@@ -198,6 +207,22 @@ mod tests {
             let put = carried().put_into_text(text).into_owned();
             assert_eq!(put, wanted);
             assert_eq!(carried().put_into_text(&put), put, "put in once");
+        }
+    }
+
+    /// The run for one context prints its flags, and what ran it for all contexts prints its text.
+    #[test]
+    fn what_another_run_printed_stays() {
+        let of_flags = |flags: &[(&str, Option<&str>)]| {
+            Carried::new([CarriedFlags::new("kmsctl", flags, vec!["expose".to_owned()])]).unwrap()
+        };
+        for flag in ["--demo", "--demo=closed"] {
+            let inner = of_flags(&[("--context", Some("home")), (flag, None)]);
+            let outer = of_flags(&[(flag, None)]);
+            let printed =
+                inner.put_into_text("`kmsctl expose revoke`; `kmsctl expose show`").into_owned();
+            assert_eq!(printed.matches(flag).count(), 2, "{printed}");
+            assert_eq!(outer.put_into_text(&printed), printed);
         }
     }
 

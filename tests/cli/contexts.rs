@@ -98,6 +98,50 @@ fn an_unknown_context_names_its_nearest() {
 }
 
 #[test]
+fn the_list_names_a_missing_default() {
+    let list = |begin: &str| {
+        let environment = TestEnvironment::new();
+        environment.write_config(&format!("{begin}{TWO}"));
+        environment.run(&["config", "contexts"])
+    };
+    let missing = list("context = \"zz\"\n");
+    assert!(missing.stderr.contains("`zz`") && missing.stdout.contains("office"), "{missing}");
+    for fine in ["", "context = \"home\"\n"] {
+        assert!(!list(fine).stderr.contains("context `"), "{fine}");
+    }
+}
+
+/// A command that one of them printed is printed once more by what ran them all.
+#[test]
+fn commands_of_all_contexts_can_be_pasted() {
+    for by_variable in [false, true] {
+        for words in
+            [&["expose", "show", "--expect", "closed"][..], &["status"], &["doctor"], &["verify"]]
+        {
+            for form in [&[][..], &["-o", "json"]] {
+                let environment = TestEnvironment::new();
+                let environment = if by_variable {
+                    environment.variable("KMSCTL_DEMO", "1")
+                } else {
+                    environment
+                };
+                let flags: &[&str] =
+                    if by_variable { &["--all-contexts"] } else { &["--demo", "--all-contexts"] };
+                let shown = environment.run(&[flags, words, form].concat());
+                let text = shown.stdout.clone() + &shown.stderr;
+                let commands: Vec<&str> =
+                    text.split("kmsctl ").skip(1).filter(|rest| rest.starts_with("--")).collect();
+                for command in commands {
+                    let command = command.split(['`', '\n', '"']).next().unwrap_or_default();
+                    assert_eq!(command.matches("--demo").count(), 1, "{words:?}: {command}");
+                    assert_eq!(command.matches("--context").count(), 1, "{words:?}: {command}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn wrong_keys_inside_contexts_name_their_line() {
     for (text, path, line) in [
         ("[contexts.home.firewall]\nhots = \"x\"\n", "contexts.home.firewall.hots", 2),
@@ -487,7 +531,29 @@ fn a_node_that_is_away_is_named_with_its_command() {
     let environment = environment.without("KMSCTL_DEMO_NOW");
     let away = environment.run(&["--context", "home", "virusprot", "flush", "--yes"]);
     let said = away.fails_with(5);
-    assert!(said.contains("Neither node was changed") && said.contains("--alone"), "{said}");
+    assert!(said.contains("Neither node was changed"), "{said}");
+    let hinted = |said: &str, name: &str| {
+        let mut parts = said.split('`');
+        let begin = format!("kmsctl --context {name} --alone ");
+        parts.find(|part| part.starts_with(&begin)).expect(said).replacen("kmsctl ", "", 1)
+    };
+    assert_eq!(hinted(&said, "office"), "--context office --alone virusprot flush --yes");
+    let typed = [
+        "--context",
+        "home",
+        "virusprot",
+        "-o",
+        "json",
+        "--timeout=9s",
+        "expire",
+        "--older-than",
+        "1d",
+        "--yes",
+    ];
+    let away = environment.run(&typed).fails_with(5);
+    let command = hinted(&away, "home");
+    assert_eq!(command, "--context home --alone virusprot expire --older-than 1d --yes");
+    environment.run(&command.split(' ').collect::<Vec<&str>>()).success();
     let alone = ["--context", "home", "--alone", "virusprot", "delete", "198.51.100.200", "--yes"];
     environment.run(&alone).success();
 }

@@ -11,6 +11,7 @@ use crate::app::{Context, work_or_interrupt};
 use crate::change::ChangeFlags;
 use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::{View, prompt};
+use crate::text::quoted_for_shell;
 
 /// What a command means where the firewall is a pair.
 #[derive(Clone, Copy)]
@@ -105,7 +106,8 @@ async fn change_both_tables(
         let asked = words(row).into_iter().chain(saving).collect();
         let answer = work_or_interrupt(run_words(context, row, asked)).await??;
         if answer.exit_code != 0 {
-            return Err(unplanned(&answer));
+            let alone = |row: &ContextRow| (row.name.clone(), alone_command(row, words(row)));
+            return Err(unplanned(&answer, rows.iter().map(alone)));
         }
         plans.push((row, read_plan(&file), file, answer));
     }
@@ -211,7 +213,8 @@ fn report_both(context: &Context, answers: Vec<(ContextAnswer, String)>) -> Resu
     Err(failure)
 }
 
-fn unplanned(answer: &ContextAnswer) -> Failure {
+/// Makes a failure of a node that could not plan; `commands` are those that change each node by itself.
+fn unplanned(answer: &ContextAnswer, commands: impl Iterator<Item = (String, String)>) -> Failure {
     let kinds = [FailureKind::Conflict, FailureKind::NotConfirmed, FailureKind::Unproven];
     let kind = kinds
         .into_iter()
@@ -228,9 +231,34 @@ fn unplanned(answer: &ContextAnswer) -> Failure {
     if kind != FailureKind::Unreachable {
         return failure;
     }
-    failure.hint(
-        "While a node is away, change the other one with --alone, and this one when it is back.",
-    )
+    for (name, command) in commands {
+        failure = failure.hint(if name == answer.context {
+            format!("When {name} is back: `{command}`")
+        } else {
+            format!("{name} alone, meanwhile: `{command}`")
+        });
+    }
+    failure
+}
+
+/// Returns the command that does on one node what these words do on both.
+fn alone_command(row: &ContextRow, words: Vec<OsString>) -> String {
+    const WITH_VALUE: [&str; 5] = ["--color", "--config", "--output", "--timeout", "-o"];
+    let mut kept = format!("kmsctl --context {} --alone", row.name);
+    let is_group = |word: &OsString| word == "virusprot" || word == "undo";
+    let mut words = words.into_iter().skip_while(|word| !is_group(word));
+    while let Some(word) = words.next() {
+        let word = word.to_string_lossy();
+        let (flag, value) = word.split_once('=').unzip();
+        if WITH_VALUE.contains(&flag.unwrap_or(&word)) {
+            if value.is_none() {
+                words.next();
+            }
+        } else if flag != Some("--demo") && word != "--demo" {
+            kept.push_str(&format!(" {}", quoted_for_shell(&word)));
+        }
+    }
+    kept
 }
 
 /// Reads a plan; null where there was nothing to plan.
