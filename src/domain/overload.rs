@@ -101,6 +101,64 @@ impl RateTracker {
     }
 }
 
+/// What pf may have counted of one source where the moments are known by the whole seconds of another clock: by pf's own, whose
+/// seconds begin at another moment, a connection is of its stamp's second or already of the next.
+#[derive(Debug)]
+struct BlurredCount {
+    /// The second of the last connection, and what is counted then.
+    possible: Vec<(u64, RateTracker)>,
+}
+
+impl BlurredCount {
+    fn new(generation: Generation, rate: Rate) -> Self {
+        Self { possible: vec![(0, RateTracker::new(generation, rate))] }
+    }
+
+    /// Counts a connection. Of counts that go on alike only the lowest is kept, or the highest, and none that tripped; returns
+    /// whether one did.
+    fn count_connection(&mut self, stamp: u64, keeps_highest: bool) -> bool {
+        let before = std::mem::take(&mut self.possible);
+        let mut has_tripped = false;
+        for (last, tracker) in before {
+            for at in [stamp, stamp + 1].into_iter().filter(|at| *at >= last) {
+                let mut counted = tracker;
+                if counted.count_connection(at) {
+                    has_tripped = true;
+                } else {
+                    self.possible.push((at, counted));
+                }
+            }
+        }
+        let order = |count: u32| if keeps_highest { u32::MAX - count } else { count };
+        self.possible.sort_unstable_by_key(|(at, own)| (*at, own.since, order(own.count)));
+        self.possible.dedup_by_key(|(at, own)| (*at, own.since));
+        has_tripped
+    }
+}
+
+/// Returns whether connections of these seconds, in order, trip the rate however they lie within them.
+pub fn surely_trips(
+    generation: Generation,
+    rate: Rate,
+    mut stamps: impl Iterator<Item = u64>,
+) -> bool {
+    let mut counts = BlurredCount::new(generation, rate);
+    stamps.any(|stamp| {
+        counts.count_connection(stamp, false);
+        counts.possible.is_empty()
+    })
+}
+
+/// Returns the first of these seconds, in order, whose connection may trip the rate, as they can lie within them.
+pub fn may_trip(
+    generation: Generation,
+    rate: Rate,
+    mut stamps: impl Iterator<Item = u64>,
+) -> Option<u64> {
+    let mut counts = BlurredCount::new(generation, rate);
+    stamps.find(|stamp| counts.count_connection(*stamp, true))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

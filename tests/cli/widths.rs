@@ -234,7 +234,9 @@ fn lists_are_rows_on_narrow_terminals() {
             .lines()
             .filter(|line| titles.iter().any(|title| line.starts_with(title)))
             .collect();
-        assert_eq!(heads.len(), 1, "{view}: {shown}");
-        assert!(heads[0].split_whitespace().count() > 1, "{view}: {shown}");
+        // A preview has a second list; row by row there would be a line for each address.
+        let lists = if view.starts_with("ratelimit preview") { 1..=2 } else { 1..=1 };
+        assert!(lists.contains(&heads.len()), "{view}: {shown}");
+        assert!(heads.iter().all(|head| head.split_whitespace().count() > 1), "{view}: {shown}");
     }
 }

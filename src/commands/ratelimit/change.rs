@@ -155,8 +155,7 @@ async fn change_caps(
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
         let mut planned = plan::plan_caps(&present, &WantedCaps { caps, preset }, terms)?;
         if let Planned::Change(draft) = &mut planned {
-            let now = now.unwrap_or_default();
-            let risk = preview::preview_risk(context, reading, evidence.take(), caps, now);
+            let risk = preview::preview_risk(context, reading, evidence.take(), caps);
             draft.risks.push(risk);
         }
         Ok(planned)
@@ -164,8 +163,9 @@ async fn change_caps(
     let changes = change::make_change(context, flags, &command, change::CHANGING, plan);
     // The log is looked at beside the firewall's answers, and nothing waits for it.
     let looks = async {
-        let fetched = tokio::time::timeout(PATIENCE, preview::fetch_for_plan(context)).await;
-        evidence.set(fetched.ok());
+        let collects = preview::collect_evidence(context, None);
+        let fetched = tokio::time::timeout(PATIENCE, collects).await;
+        evidence.set(fetched.ok().map(|collected| collected.map(|(evidence, _)| evidence)));
         std::future::pending::<()>().await;
     };
     tokio::select! {

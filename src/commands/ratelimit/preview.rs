@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs};
 use jiff::Timestamp;
@@ -26,19 +27,19 @@ use crate::domain::notifier::decide::DecisionRules;
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::overload::Generation;
 use crate::domain::pf::rule::Rate;
-use crate::domain::pf::table::TableName;
 use crate::domain::plan;
 use crate::domain::plan::Risk;
 use crate::domain::ratelimit::preview::{
     BlockedSource, ConnectionReader, CutSource, DAY, SPARKLINE_LEGEND, SeenConnections,
-    cuts_sentence, preview_caps, tripping_sources,
+    cuts_sentence, preview_caps,
 };
 use crate::domain::ratelimit::{Caps, is_wider, preset_of};
 use crate::domain::virusprot::block_log::{BlockEvent, HandBlocks, periods_between};
 use crate::domain::virusprot::entries::entry_text;
-use crate::domain::virusprot::expiry::{Expiry, Judged};
+use crate::domain::virusprot::expiry::{self, Expiry};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
+use crate::kubectl::Kubectl;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::human::{number_column, text_column};
@@ -65,8 +66,8 @@ pub(super) struct PreviewArgs {
     #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = parse_rate_cap)]
     rate: Option<CapValue<Rate>>,
     /// How far back, from now or from the end of the file; customers are those activated in that time, or in its last 24 hours
-    #[arg(long, value_name = "DURATION", default_value = "24h")]
-    since: String,
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = values::parse_period)]
+    since: Duration,
     /// The KMS server's log, packed or not; - reads it from stdin [default: the file in the pod, through kubectl]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     log: Option<PathBuf>,
@@ -81,8 +82,7 @@ struct Preview {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     connections: usize,
-    /// Sources that would have been blocked: by the log, and where these caps let no more through than those that are
-    /// loaded also who was in the table.
+    /// Sources that the log shows to trip these caps.
     cut: usize,
     /// How many of them are customers.
     customers: usize,
@@ -91,28 +91,18 @@ struct Preview {
     gaps: Vec<LogSpan>,
     /// Where its clock steps back; what was opened before is not counted together with what was opened after it.
     clock_steps: Vec<LogSpan>,
-    /// More could have been cut: what the loaded caps refuse is not in the log.
+    /// More could have been cut: refused connections are not in the log.
     lower_bound: bool,
-    /// Who was in the table in that time, and would not have been cut by the log alone.
+    /// Who came into the table in that time, and does not trip these caps by the log. Why is not known: it can be the work of
+    /// caps, of a hand, or of another machine.
     blocked: Vec<BlockedSource>,
-    /// The sources that the loaded caps have blocked trip these as well.
-    #[serde(skip)]
-    includes_blocked: bool,
     /// No cron job frees an address, for people.
     #[serde(skip)]
     never_freed: bool,
-    /// How much of the log was looked at, for people.
-    #[serde(skip)]
-    span: String,
-    /// Whom the loaded caps would have blocked, where these let more through, and who was in the table, for people.
-    #[serde(skip)]
-    present: Option<String>,
-    #[serde(skip)]
-    in_table: Option<String>,
     sources: Vec<SourceRow>,
-    /// Those that the log shows.
+    /// Whom these caps would have blocked, whom the loaded ones, and who was in the table besides, for people.
     #[serde(skip)]
-    by_log: Vec<CutSource>,
+    sentences: Sentences,
 }
 
 /// Two stamps of the log, one behind the other.
@@ -132,7 +122,7 @@ impl LogSpan {
     }
 }
 
-/// What is said of a source that was in the table, where the log alone does not show that it would have been cut.
+/// What is said of a source that came into the table; as its cap, where the log does not show that it would have been cut.
 const IN_TABLE: &str = "in-table";
 
 /// One source of the sum, or one that only could have been cut.
@@ -145,8 +135,10 @@ struct SourceRow {
     customer: bool,
     /// It is one of those that `cut` counts.
     counted: bool,
-    /// When it would have been cut first, or when it was blocked.
+    /// When it would have been cut first; null where the log does not show that.
     cut_at: Option<Timestamp>,
+    /// When it came into the table in that time, if it did.
+    blocked_at: Option<Timestamp>,
     /// The cap, or `in-table`.
     by: &'static str,
     borderline: bool,
@@ -167,6 +159,7 @@ impl From<&CutSource> for SourceRow {
             customer: cut.customer,
             counted: cut.cuts > 0,
             cut_at: Some(cut.cut_at),
+            blocked_at: None,
             by: cut.by.name(),
             borderline: cut.borderline,
             released_at: cut.released_at,
@@ -186,8 +179,9 @@ impl SourceRow {
             connections: address.map_or(0, |address| seen.connections_of(address)),
             activations: address.map_or(0, |address| seen.activations_of(address)),
             customer: blocked.customer,
-            counted: true,
-            cut_at: blocked.blocked_at,
+            counted: false,
+            cut_at: None,
+            blocked_at: Some(blocked.blocked_at),
             by: IN_TABLE,
             borderline: false,
             released_at: None,
@@ -198,16 +192,16 @@ impl SourceRow {
         }
     }
 
-    /// Lists the sources that the log shows, and `also` those that were in the table; a source that is in both is one row.
-    fn list(by_log: &[CutSource], also: &[BlockedSource], seen: &SeenConnections) -> Vec<Self> {
-        let mut also: BTreeMap<&str, &BlockedSource> =
-            also.iter().map(|blocked| (blocked.address.as_str(), blocked)).collect();
-        let mut rows: Vec<Self> = by_log.iter().map(Self::from).collect();
+    /// Lists the sources that the log shows, and those that came into the table; a source that is in both is one row.
+    fn list(cuts: &[CutSource], in_table: &[BlockedSource], seen: &SeenConnections) -> Vec<Self> {
+        let mut in_table: BTreeMap<&str, &BlockedSource> =
+            in_table.iter().map(|blocked| (blocked.address.as_str(), blocked)).collect();
+        let mut rows: Vec<Self> = cuts.iter().map(Self::from).collect();
         for row in &mut rows {
-            row.counted |= also.remove(row.address.as_str()).is_some();
+            row.blocked_at = in_table.remove(row.address.as_str()).map(|found| found.blocked_at);
         }
-        rows.extend(also.into_values().map(|blocked| Self::of_table(blocked, seen)));
-        rows.sort_by_key(|row| row.cut_at);
+        rows.extend(in_table.into_values().map(|blocked| Self::of_table(blocked, seen)));
+        rows.sort_by_key(|row| row.cut_at.or(row.blocked_at));
         rows
     }
 }
@@ -219,6 +213,7 @@ const COLUMNS: &[&str] = &[
     "customer",
     "counted",
     "cut_at",
+    "blocked_at",
     "by",
     "borderline",
     "released_at",
@@ -238,9 +233,7 @@ const QUESTIONS: &[Question] = &[
 
 /// Runs `kmsctl ratelimit preview`.
 pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs) -> Result<()> {
-    let since = values::parse_duration(&arguments.since)
-        .map_err(|problem| Failure::usage(format!("--since: {problem}.")))?;
-    let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let since = i64::try_from(arguments.since.as_secs()).unwrap_or(i64::MAX);
     let preset = arguments.preset.as_deref();
     let preset =
         preset.map(|name| plan::caps_of_preset(&context.settings.presets, name)).transpose()?;
@@ -252,21 +245,18 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
     if !context.settings.service.speaks_kms {
         return Err(no_log_of_tcp());
     }
-    let mut warnings = Vec::new();
-    let reads = async { context.read(QUESTIONS).await };
-    let record = Box::pin(read_blocked(context));
-    let (reading, seen, record) = if let Some(file) = &arguments.log {
-        let seen = read_saved_log(context, file)?;
-        let (reading, record) = tokio::join!(Box::pin(reads), record);
-        (reading, seen, record)
-    } else {
-        let pods = Box::pin(read_pods(context));
-        let all = async { tokio::join!(Box::pin(reads), pods, record) };
-        let (reading, seen, record) = Box::pin(work_or_interrupt(all)).await?;
-        let (seen, unread) = seen?;
-        warnings.extend(unread);
-        (reading, seen, record)
+    let (reads, saved) = (Box::pin(context.read(QUESTIONS)), arguments.log.as_deref());
+    let collects = Box::pin(collect_evidence(context, saved));
+    let all = async {
+        if saved.is_some() {
+            // A file is read in one go, which can take longer than the firewall waits.
+            let collected = collects.await?;
+            return Ok::<_, Failure>((reads.await, collected));
+        }
+        let (reading, collected) = tokio::join!(reads, collects);
+        Ok((reading, collected?))
     };
+    let (reading, (evidence, mut warnings)) = Box::pin(work_or_interrupt(all)).await??;
     let reading = match reading {
         Ok(reading) => Some(reading),
         Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
@@ -281,13 +271,11 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
             None
         }
     };
-    if let Some(reading) = &reading {
+    if let Some(reading) = reading.as_ref().filter(|_| !evidence.is_saved) {
         let who = format!("Who is in {} now", context.settings.service.table.as_str());
         answer_or_warning(&reading.table, &who, &mut warnings);
     }
-    let loaded = reading
-        .as_ref()
-        .and_then(|reading| context.situation(reading).exposure().ok()?.caps.loaded);
+    let loaded = reading.as_ref().and_then(|reading| loaded_caps(context, reading));
     let named = preset.is_some() || arguments.max_src_conn.is_some() || arguments.rate.is_some();
     if loaded.is_none() && !named {
         let why = "No caps of the service are loaded, or they could not be read.";
@@ -300,14 +288,18 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         rate: CapValue::or_present(arguments.rate, present.rate),
     });
     let now = context.clock.now();
-    let end = match (&arguments.log, seen.span) {
-        (Some(_), Some((_, last))) => last,
+    let end = match evidence.seen.span {
+        Some((_, last)) if evidence.is_saved => last,
         _ => now.as_second(),
     };
     let terms = PreviewTerms { caps, loaded, from: end.saturating_sub(since), end };
-    let preview = make_preview(context, reading.as_ref(), seen, record, &terms, &mut warnings)?;
+    let preview = make_preview(context, reading.as_ref(), evidence, &terms, &mut warnings)?;
     let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
     context.terminal.show(&view)
+}
+
+fn loaded_caps(context: &Context, reading: &Reading) -> Option<Caps> {
+    context.situation(reading).exposure().ok()?.caps.loaded
 }
 
 struct PreviewTerms {
@@ -321,19 +313,19 @@ struct PreviewTerms {
 fn make_preview(
     context: &Context,
     reading: Option<&Reading>,
-    mut seen: SeenConnections,
-    record: Vec<BlockEvent>,
+    evidence: Evidence,
     terms: &PreviewTerms,
     warnings: &mut Vec<Warning>,
 ) -> Result<Preview> {
-    check_sources(&seen)?;
-    if seen.left_out > 0 {
-        let more = counted(seen.left_out, "more connection was", "more connections were");
+    let (left_out, log) = (evidence.seen.left_out, evidence.seen.span.unwrap_or_default());
+    if left_out > 0 {
+        let more = counted(left_out, "more connection was", "more connections were");
         let text = format!("{more} not looked at.");
         warnings.push(Warning::new("too-many", text));
     }
+    let judged = judge_caps(context, reading, evidence, terms, warnings)?;
     let at = |seconds: i64| Timestamp::from_second(seconds).ok();
-    let (first, until) = seen.span.unwrap_or_default();
+    let (first, until) = log;
     if first > terms.from + SLACK {
         let text = format!(
             "The log begins {} later than asked for.",
@@ -349,75 +341,131 @@ fn make_preview(
         );
         warnings.push(Warning::new("log-ahead", text));
     }
-    let gaps = seen.gaps_between(terms.from, terms.end);
-    warnings.extend(gap_warning(&gaps));
-    let steps = seen.steps_since(terms.from);
-    warnings.extend(step_sentence(&steps).map(|text| Warning::new("clock-stepped", text)));
-    seen.keep_window(terms.from, terms.end);
-    let sources = cut_sources(context, reading, &mut seen, terms.caps);
-    let by_hand = report::read_hand_blocks(context).unwrap_or_else(|failure| {
-        let text =
-            format!("Which addresses were blocked by hand is not known. {}", failure.message);
-        warnings.push(Warning::new("history-unread", text));
-        HandBlocks::default()
-    });
-    let record = (record, &by_hand);
-    let span = (first.max(terms.from), terms.end);
-    let mut blocked = blocked_sources(context, reading, record, &seen, span);
-    let in_table = blocked.clone();
-    drop_cut_sources(&mut blocked, &sources);
-    let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
-    let includes_blocked = !widens && terms.caps.rate.is_some();
+    warnings.extend(gap_warning(&judged.gaps));
+    warnings.extend(step_sentence(&judged.steps).map(|text| Warning::new("clock-stepped", text)));
     if terms.caps.rate.is_none() && !terms.caps.is_empty() {
         warnings.push(Warning::new(
             "no-overload",
             "Without a rate pfSense loads no overload: connections over the cap are refused, and no address is blocked.",
         ));
     }
-    let also = if includes_blocked { blocked.as_slice() } else { &[] };
-    let trips = tripping_sources(&sources, also);
-    let lower_bound = is_lower_bound(terms.caps, widens, &blocked);
-    let table = &context.settings.service.table;
-    let span = span_words(first, terms.from, terms.end);
-    let widened = terms.loaded.filter(|_| widens);
-    let in_table = (in_table, includes_blocked);
-    let (present, in_table) = table_clauses(context, reading, &mut seen, widened, in_table, &span);
-    if lower_bound {
+    if judged.lower_bound {
         warnings.push(Warning::new(
             "lower-bound",
-            "At least these: connections that the caps of that time refused are not in the log.",
+            "At least these: refused connections are not in the log.",
         ));
     }
+    let table = &context.settings.service.table;
     let preset = preset_of(&context.settings.presets, terms.caps);
+    let cut = || judged.cuts.iter().filter(|cut| cut.cuts > 0);
     Ok(Preview {
         caps: terms.caps,
         preset: preset.map(|preset| preset.name.clone()),
         loaded: terms.loaded,
         since: at(terms.from.max(first)),
         until: at(until),
-        connections: seen.len(),
-        cut: trips.len(),
-        customers: trips.iter().filter(|(_, customer)| *customer).count(),
-        borderline: sources.iter().filter(|cut| cut.borderline).count(),
-        gaps: LogSpan::list(&gaps),
-        clock_steps: LogSpan::list(&steps),
-        lower_bound,
-        sources: SourceRow::list(&sources, also, &seen),
-        by_log: sources,
-        blocked,
-        includes_blocked,
+        connections: judged.seen.len(),
+        cut: cut().count(),
+        customers: cut().filter(|cut| cut.customer).count(),
+        borderline: judged.cuts.iter().filter(|cut| cut.borderline).count(),
+        gaps: LogSpan::list(&judged.gaps),
+        clock_steps: LogSpan::list(&judged.steps),
+        lower_bound: judged.lower_bound,
+        sources: SourceRow::list(&judged.cuts, &judged.in_table, &judged.seen),
+        blocked: judged.blocked,
         never_freed: reading.is_some_and(|reading| {
             let items = reading.crontab.as_ref().ok();
             items.is_some_and(|items| Expiry::find(items, table) == Expiry::None)
         }),
-        span,
-        present,
-        in_table,
+        sentences: judged.sentences,
     })
 }
 
+/// Whom caps would have blocked: the one judgement, which a preview shows and a plan says.
+struct Judged {
+    /// The connections of the window.
+    seen: SeenConnections,
+    /// Where the log has no line for long, and where its clock steps back.
+    gaps: Vec<(i64, i64)>,
+    steps: Vec<(i64, i64)>,
+    /// Those that trip the caps by the log, or only may.
+    cuts: Vec<CutSource>,
+    /// Who came into the table in the window.
+    in_table: Vec<BlockedSource>,
+    /// Those of them that do not trip the caps by the log.
+    blocked: Vec<BlockedSource>,
+    lower_bound: bool,
+    sentences: Sentences,
+}
+
+/// What is said of the sources, without full stops.
+#[derive(Debug)]
+struct Sentences {
+    /// Whom the caps would have blocked; `None` where there are none.
+    sum: Option<String>,
+    /// Whom the loaded caps would have blocked, where these let more through.
+    present: Option<String>,
+    /// Who came into the table besides.
+    in_table: Option<String>,
+}
+
+/// Judges whom caps would have blocked by the log alone, and who came into the table besides.
+///
+/// # Errors
+/// Where the log does not show the clients' own addresses.
+fn judge_caps(
+    context: &Context,
+    reading: Option<&Reading>,
+    evidence: Evidence,
+    terms: &PreviewTerms,
+    warnings: &mut Vec<Warning>,
+) -> Result<Judged> {
+    let Evidence { mut seen, record, is_saved } = evidence;
+    check_sources(&seen)?;
+    let gaps = seen.gaps_between(terms.from, terms.end);
+    let steps = seen.steps_since(terms.from);
+    let first = seen.span.map_or(terms.end, |(first, _)| first);
+    seen.keep_window(terms.from, terms.end);
+    let cuts = judge_sources(context, reading, &mut seen, terms.caps);
+    // Without a loaded rate nothing blocks, and a file does not say that it is of this firewall's service.
+    let mut in_table = Vec::new();
+    if !is_saved && terms.loaded.is_some_and(|loaded| loaded.rate.is_some()) {
+        let by_hand = report::read_hand_blocks(context).unwrap_or_else(|failure| {
+            let text =
+                format!("Which addresses were blocked by hand is not known. {}", failure.message);
+            warnings.push(Warning::new("history-unread", text));
+            HandBlocks::default()
+        });
+        let span = (first.max(terms.from), terms.end);
+        in_table = blocked_sources(context, reading, (record, &by_hand), &seen, span);
+    }
+    let is_cut = |source: &BlockedSource| {
+        let mut sure = cuts.iter().filter(|cut| cut.cuts > 0);
+        sure.any(|cut| cut.address.to_string() == source.address)
+    };
+    let mut blocked: Vec<BlockedSource> =
+        in_table.iter().filter(|source| !is_cut(source)).cloned().collect();
+    // What a source that is blocked the whole time would open is in no log either.
+    let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
+    let lower_bound = terms.caps.rate.is_some() && (widens || !blocked.is_empty());
+    let began = |source: &BlockedSource| source.blocked_at.as_second() >= terms.from;
+    blocked.retain(began);
+    in_table.retain(began);
+    let span = span_words(first, terms.from, terms.end);
+    let would = |cuts: &[CutSource]| format!("would have {}", cuts_sentence(cuts, &span));
+    let sentences = Sentences {
+        sum: (!terms.caps.is_empty()).then(|| would(&cuts)),
+        present: terms.loaded.filter(|_| widens).map(|loaded| {
+            let present = judge_sources(context, reading, &mut seen, loaded);
+            format!("The present caps {}", would(&present))
+        }),
+        in_table: blocked_sentence(&blocked, blocked.len() < in_table.len(), context),
+    };
+    Ok(Judged { seen, gaps, steps, cuts, in_table, blocked, lower_bound, sentences })
+}
+
 /// Lists who was in the table between two times: by what is in it now, and by a record of what was. Only external sources
-/// count, and none that was blocked by hand.
+/// count, and none that this machine's history has blocked by hand.
 fn blocked_sources(
     context: &Context,
     reading: Option<&Reading>,
@@ -425,7 +473,7 @@ fn blocked_sources(
     seen: &SeenConnections,
     (from, end): (i64, i64),
 ) -> Vec<BlockedSource> {
-    let mut blocked: BTreeMap<String, (bool, Option<Timestamp>)> = BTreeMap::new();
+    let mut blocked: BTreeMap<String, (bool, Timestamp)> = BTreeMap::new();
     let at = |seconds: i64| Timestamp::from_second(seconds).ok();
     let is_by_hand = |address: &str, since: Timestamp| {
         address.parse().is_ok_and(|address| by_hand.holds(address, since))
@@ -434,20 +482,23 @@ fn blocked_sources(
         let periods = periods_between(record, from, end).into_iter();
         let met = periods.filter(|period| period.blocked_at <= end);
         for period in met.filter(|period| !is_by_hand(&period.address, period.blocked_at)) {
-            let (customer, first) = blocked.entry(period.address).or_default();
+            let first = (false, period.blocked_at);
+            let (customer, first) = blocked.entry(period.address).or_insert(first);
             *customer |= period.customer == Some(true);
-            // The newest is in front.
-            *first = Some(period.blocked_at);
+            // The newest is in front; of those that began before, the last says enough.
+            if period.blocked_at >= from {
+                *first = period.blocked_at;
+            }
         }
     }
     let entries = reading.and_then(|reading| reading.table.as_ref().ok());
     for entry in entries.into_iter().flatten().filter(|entry| !entry.negated) {
         let address = entry_text(entry);
         if let Some(since) = entry.since
-            && (from..=end).contains(&since.as_second())
+            && since.as_second() <= end
             && !is_by_hand(&address, since)
         {
-            blocked.entry(address).or_default().1.get_or_insert(since);
+            blocked.entry(address).or_insert((false, since));
         }
     }
     let external = is_external(context);
@@ -460,35 +511,20 @@ fn blocked_sources(
     sources.collect()
 }
 
-/// Returns whether more could be cut than the log shows: what the loaded caps refuse is not in it. Without a rate none is.
-fn is_lower_bound(caps: Caps, widens: bool, blocked: &[BlockedSource]) -> bool {
-    caps.rate.is_some() && (widens || !blocked.is_empty())
-}
-
-/// Leaves those that the log alone shows to be cut.
-fn drop_cut_sources(blocked: &mut Vec<BlockedSource>, cut: &[CutSource]) {
-    let is_cut = |source: &BlockedSource| {
-        let mut sure = cut.iter().filter(|cut| cut.cuts > 0);
-        sure.any(|cut| cut.address.to_string() == source.address)
-    };
-    blocked.retain(|source| !is_cut(source));
-}
-
-/// Says in a sentence without full stop who was in the table; `None` is that none was. Whether they are counted among
-/// those who would have been blocked is `included`.
+/// Says in a sentence without full stop who came into the table, and that the log does not show why; `None` is that none did.
+/// `are_more` says that others came who trip the caps by the log.
 fn blocked_sentence(
     blocked: &[BlockedSource],
-    included: bool,
-    table: &TableName,
+    are_more: bool,
+    context: &Context,
 ) -> Option<String> {
     let customers = blocked.iter().filter(|source| source.customer);
     let customers: Vec<String> = customers.map(|source| source.address.clone()).collect();
-    let (verb, count) = match (blocked.len(), included) {
+    let sources = match (blocked.len(), are_more) {
         (0, _) => return None,
-        (1, true) => ("was", "1 of these".to_owned()),
-        (count, true) => ("were", format!("{count} of these")),
-        (1, false) => ("was", "1 more source".to_owned()),
-        (count, false) => ("were", format!("{count} more sources")),
+        (1, true) => "1 more source".to_owned(),
+        (count, true) => format!("{count} more sources"),
+        (count, false) => counted(count, "source", "sources"),
     };
     let among = match customers.as_slice() {
         [] => String::new(),
@@ -498,33 +534,8 @@ fn blocked_sentence(
             plan::named(names)
         ),
     };
-    Some(format!("{count} {verb} in {} in that time{among}", table.as_str()))
-}
-
-/// Says in sentences without full stop whom the caps that are in force would have blocked, where others are wider, and who was
-/// in the table; whether they are counted among those is `included` where they are not.
-fn table_clauses(
-    context: &Context,
-    reading: Option<&Reading>,
-    seen: &mut SeenConnections,
-    widened: Option<Caps>,
-    (mut in_table, included): (Vec<BlockedSource>, bool),
-    span: &str,
-) -> (Option<String>, Option<String>) {
-    let table = &context.settings.service.table;
-    let Some(present) = widened else {
-        return (None, blocked_sentence(&in_table, included, table));
-    };
-    let cut = cut_sources(context, reading, seen, present);
-    let included = present.rate.is_some();
-    let in_words = blocked_sentence(&in_table, included, table);
-    if included {
-        drop_cut_sources(&mut in_table, &cut);
-    } else {
-        in_table.clear();
-    }
-    let clause = format!("The present caps would have {}", cuts_sentence(&cut, &in_table, span));
-    (Some(clause), in_words)
+    let table = context.settings.service.table.as_str();
+    Some(format!("{sources} came into {table} in that time{among}; the log does not show why"))
 }
 
 /// Names the times of which the log has no line, the longest in front.
@@ -587,7 +598,7 @@ fn check_sources(seen: &SeenConnections) -> Result<()> {
 }
 
 /// Lists whom the caps would have blocked: none without a rate, as pfSense loads no overload then.
-fn cut_sources(
+fn judge_sources(
     context: &Context,
     reading: Option<&Reading>,
     seen: &mut SeenConnections,
@@ -603,7 +614,7 @@ fn cut_sources(
         let entries = reading.table.as_ref().map(Vec::as_slice);
         let expiry = Expiry::find(crontab, &context.settings.service.table);
         let (now, zone) = (reading.clock.now, &reading.clock.zone);
-        (Judged::of(expiry, entries.unwrap_or_default(), now, zone), zone)
+        (expiry::Judged::of(expiry, entries.unwrap_or_default(), now, zone), zone)
     });
     let release = |at: i64| {
         let (judged, zone) = judged.as_ref()?;
@@ -668,6 +679,31 @@ fn no_log_of_tcp() -> Failure {
         .hint("See who is near the caps now: `kmsctl ratelimit show`")
 }
 
+/// Refuses what a server behind this Service has logged where that hides the clients' own addresses; returns a warning where
+/// it is not known whether it does.
+async fn check_policy(context: &Context, kubectl: &Kubectl) -> Result<Option<Warning>> {
+    let cluster = &context.settings.cluster;
+    let service = match kubectl.service(&cluster.namespace, &cluster.names).await {
+        Ok(service) => service,
+        Err(error) => {
+            let text = format!(
+                "Whether the server sees the clients' own addresses is not known: {error}."
+            );
+            return Ok(Some(Warning::new("service-unread", text)));
+        }
+    };
+    let policy = service.spec.external_traffic_policy;
+    if policy.as_deref() == Some("Local") {
+        return Ok(None);
+    }
+    let policy = policy.unwrap_or_else(|| "Cluster".to_owned());
+    let why = format!(
+        "The Service has externalTrafficPolicy {policy}: the server sees a node instead of the client, so nothing can be said."
+    );
+    Err(Failure::new(FailureKind::Inconclusive, why)
+        .hint("See what the server sees: `kmsctl notifier status`"))
+}
+
 /// Reads the server's own file in each pod: that alone holds every connection.
 async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)> {
     if !context.settings.service.speaks_kms {
@@ -675,26 +711,7 @@ async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)>
     }
     let kubectl = configured_kubectl(context)
         .map_err(|failure| failure.hint("Or give it the server's log: --log FILE"))?;
-    let cluster = &context.settings.cluster;
-    let service = kubectl.service(&cluster.namespace, &cluster.names).await;
-    let mut warnings = Vec::new();
-    match service {
-        Ok(service) => {
-            let policy = service.spec.external_traffic_policy;
-            if policy.as_deref() != Some("Local") {
-                let policy = policy.unwrap_or_else(|| "Cluster".to_owned());
-                return Err(Failure::new(
-                    FailureKind::Inconclusive,
-                    format!("The Service has externalTrafficPolicy {policy}: the server sees a node instead of the client, so nothing can be said."),
-                )
-                .hint("See what the server sees: `kmsctl notifier status`"));
-            }
-        }
-        Err(error) => warnings.push(Warning::new(
-            "service-unread",
-            format!("Whether the server sees the clients' own addresses is not known: {error}."),
-        )),
-    }
+    let mut warnings = Vec::from_iter(check_policy(context, &kubectl).await?);
     let found = find_notifier_pods(context, &kubectl);
     let (pods, _) = kubectl_or_interrupt(context, found).await?;
     let (external, mut seen) = (is_external(context), SeenConnections::default());
@@ -735,79 +752,115 @@ fn preview_view(
     view.warnings.extend(warnings);
     let name = preview.preset.clone();
     let name = name.unwrap_or_else(|| preview.caps.to_string());
-    let also = if preview.includes_blocked { preview.blocked.as_slice() } else { &[] };
-    let sum = cuts_sentence(&preview.by_log, also, &preview.span);
-    let sentence = if preview.caps.is_empty() {
-        "without caps no source is blocked".to_owned()
-    } else {
-        format!("{name} would have {sum}")
+    let Sentences { sum, present, in_table } = &preview.sentences;
+    let sentence = match sum {
+        None => "without caps no source is blocked".to_owned(),
+        Some(sum) => format!("{name} {sum}"),
     };
     view.human.field("Preview", sentence, Tone::Plain);
-    if let Some(sentence) = &preview.present {
+    if let Some(sentence) = present {
         view.human.field("Loaded", sentence, Tone::Plain);
     }
-    if let Some(sentence) = &preview.in_table {
-        view.human.field("Blocked", sentence, Tone::Plain);
+    if let Some(sentence) = in_table {
+        view.human.field("In the table", sentence, Tone::Plain);
     }
     view.human.field(
         "Looked at",
         counted(preview.connections, "connection from outside", "connections from outside"),
         Tone::Plain,
     );
-    if preview.sources.is_empty() {
-        return Ok(view);
-    }
-    view.human.gap();
-    let unknown = || "unknown".to_owned();
-    let rows = preview.sources.iter().map(|row| {
+    show_sources(&mut view, preview);
+    Ok(view)
+}
+
+/// Adds those that the log shows, and by themselves those that only came into the table.
+fn show_sources(view: &mut View, preview: &Preview) {
+    let time =
+        |at: Option<Timestamp>| at.map_or_else(String::new, |at| whole_second(at).to_string());
+    let (by_log, in_table): (Vec<&SourceRow>, Vec<&SourceRow>) =
+        preview.sources.iter().partition(|row| row.by != IN_TABLE);
+    let rows = by_log.iter().map(|row| {
         let mut flags = Vec::new();
-        let was_in_table = row.by == IN_TABLE;
-        flags.extend(was_in_table.then_some(IN_TABLE));
         flags.extend(row.customer.then_some("customer"));
         flags.extend(row.borderline.then_some("borderline"));
+        flags.extend(row.blocked_at.map(|_| IN_TABLE));
+        let blocked_for = match row.blocked_seconds {
+            Some(seconds) => format_span(seconds),
+            None if preview.never_freed => "until freed".to_owned(),
+            None => "unknown".to_owned(),
+        };
         vec![
             row.address.clone(),
             row.connections.to_string(),
             row.activations.to_string(),
-            row.cut_at.map_or_else(unknown, |at| whole_second(at).to_string()),
-            if was_in_table { String::new() } else { row.by.to_owned() },
-            match row.blocked_seconds {
-                Some(seconds) => format_span(seconds),
-                None if was_in_table => String::new(),
-                None if preview.never_freed => "until freed".to_owned(),
-                None => unknown(),
-            },
+            time(row.cut_at),
+            row.by.to_owned(),
+            if row.counted { blocked_for } else { String::new() },
             row.refused.to_string(),
             row.sparkline.clone(),
             flags.join(" "),
         ]
     });
-    let columns = vec![
-        text_column("ADDRESS"),
-        number_column("CONNECTIONS").droppable(2),
-        number_column("ACTIVATIONS").droppable(3),
-        text_column("CUT (UTC)"),
-        text_column("BY").droppable(4),
-        number_column("BLOCKED FOR").droppable(1),
-        number_column("REFUSED").droppable(5),
-        text_column("TIMELINE").droppable(6).explained(SPARKLINE_LEGEND),
-        text_column("FLAGS"),
-    ];
-    view.human.table(columns, rows.collect());
-    Ok(view)
+    if !by_log.is_empty() {
+        let columns = vec![
+            text_column("ADDRESS"),
+            number_column("CONNECTIONS").droppable(2),
+            number_column("ACTIVATIONS").droppable(3),
+            text_column("CUT (UTC)"),
+            text_column("CAP").droppable(4),
+            number_column("BLOCKED FOR").droppable(1),
+            number_column("REFUSED").droppable(5),
+            text_column("TIMELINE").droppable(6).explained(SPARKLINE_LEGEND),
+            text_column("FLAGS"),
+        ];
+        view.human.gap().table(columns, rows.collect());
+    }
+    let rows = in_table.iter().map(|row| {
+        vec![
+            row.address.clone(),
+            row.connections.to_string(),
+            row.activations.to_string(),
+            time(row.blocked_at),
+            if row.customer { "customer" } else { "" }.to_owned(),
+        ]
+    });
+    if !in_table.is_empty() {
+        let columns = vec![
+            text_column("ADDRESS"),
+            number_column("CONNECTIONS").droppable(2),
+            number_column("ACTIVATIONS").droppable(1),
+            text_column("IN THE TABLE SINCE (UTC)"),
+            text_column("FLAGS"),
+        ];
+        view.human.gap().table(columns, rows.collect());
+    }
 }
 
 /// What is known beside the firewall: the KMS server's log, and the exporter's record.
 pub(super) struct Evidence {
     seen: SeenConnections,
     record: Vec<BlockEvent>,
+    /// The log is a file, which does not say of which service it is.
+    is_saved: bool,
 }
 
-/// Collects for a plan, beside the firewall's answers.
-pub(super) async fn fetch_for_plan(context: &Context) -> Result<Evidence> {
-    let pods = Box::pin(read_pods(context));
-    let (read, record) = tokio::join!(pods, Box::pin(read_blocked(context)));
-    read.map(|(seen, _)| Evidence { seen, record })
+/// Collects it, beside the firewall's answers: from the pods, or from a saved log and nothing else.
+pub(super) async fn collect_evidence(
+    context: &Context,
+    saved: Option<&Path>,
+) -> Result<(Evidence, Vec<Warning>)> {
+    let Some(file) = saved else {
+        let (read, record) =
+            tokio::join!(Box::pin(read_pods(context)), Box::pin(read_blocked(context)));
+        let (seen, warnings) = read?;
+        return Ok((Evidence { seen, record, is_saved: false }, warnings));
+    };
+    let seen = read_saved_log(context, file)?;
+    let unknown = match inside_kubectl(context) {
+        Some(kubectl) => check_policy(context, &kubectl).await?,
+        None => None,
+    };
+    Ok((Evidence { seen, record: Vec::new(), is_saved: true }, Vec::from_iter(unknown)))
 }
 
 /// Reads who was blocked, as far as an exporter's record says.
@@ -822,7 +875,6 @@ pub(super) fn preview_risk(
     reading: &Reading,
     fetched: Option<Result<Evidence>>,
     caps: Caps,
-    present: Caps,
 ) -> Risk {
     let unknown = |why: &str| {
         let next = if !context.settings.service.speaks_kms {
@@ -835,50 +887,28 @@ pub(super) fn preview_risk(
         let message = format!("Who these caps would have cut is not known. {why} {next}");
         Risk::new("preview-unknown", message)
     };
-    let Evidence { mut seen, record } = match fetched {
+    let evidence = match fetched {
         None => return unknown("The cluster did not answer while the firewall did."),
         Some(Err(failure)) => return unknown(&failure.message),
         Some(Ok(fetched)) => fetched,
     };
-    if let Err(failure) = check_sources(&seen) {
-        return unknown(&failure.message);
-    }
-    let now = context.clock.now().as_second();
-    let from = now - DAY;
-    let gaps = seen.gaps_between(from, now);
-    let step = step_sentence(&seen.steps_since(from));
-    let silent: i64 = gaps.iter().map(|(from, until)| until - from).sum();
-    seen.keep_window(from, now);
-    let first = seen.span.map_or(now, |(first, _)| first);
-    let span = span_words(first, from, now);
-    let would = cut_sources(context, Some(reading), &mut seen, caps);
-    let by_hand = report::read_hand_blocks(context).unwrap_or_default();
-    let record = (record, &by_hand);
-    let mut blocked =
-        blocked_sources(context, Some(reading), record, &seen, (first.max(from), now));
-    let in_table = blocked.clone();
-    drop_cut_sources(&mut blocked, &would);
-    let widens = is_wider(caps, present);
-    let lower_bound = is_lower_bound(caps, widens, &blocked);
-    let mut sentences = Vec::new();
-    let included = !widens && caps.rate.is_some();
-    if !caps.is_empty() {
-        let also = if included { blocked.as_slice() } else { &[] };
-        sentences.push(format!("These caps would have {}.", cuts_sentence(&would, also, &span)));
-    }
-    let widened = Some(present).filter(|_| widens);
-    let in_table = (in_table, included);
-    let (before, in_table) =
-        table_clauses(context, Some(reading), &mut seen, widened, in_table, &span);
-    sentences.extend([before, in_table].into_iter().flatten().map(|clause| format!("{clause}.")));
-    if lower_bound {
-        sentences.push("Refused connections are not in the log, so more could be cut.".to_owned());
-    }
-    sentences.extend(step);
-    let mut message = sentences.join(" ");
+    let (end, loaded) = (context.clock.now().as_second(), loaded_caps(context, reading));
+    let terms = PreviewTerms { caps, loaded, from: end - DAY, end };
+    let judged = match judge_caps(context, Some(reading), evidence, &terms, &mut Vec::new()) {
+        Ok(judged) => judged,
+        Err(failure) => return unknown(&failure.message),
+    };
+    let Sentences { sum, present, in_table } = judged.sentences;
+    let sum = sum.map(|sum| format!("These caps {sum}"));
+    let more = "Refused connections are not in the log, so more could be cut";
+    let more = judged.lower_bound.then(|| more.to_owned());
+    let clauses = [sum, present, in_table, more].into_iter().flatten();
+    let mut sentences: Vec<String> = clauses.map(|clause| format!("{clause}.")).collect();
+    sentences.extend(step_sentence(&judged.steps));
+    let silent: i64 = judged.gaps.iter().map(|(from, until)| until - from).sum();
     if let Ok(silent @ 1..) = u64::try_from(silent) {
         let silent = format_span(silent);
-        message.push_str(&format!(" For {silent} of it the log has no line."));
+        sentences.push(format!("For {silent} of it the log has no line."));
     }
-    Risk::new("preview", message)
+    Risk::new("preview", sentences.join(" "))
 }

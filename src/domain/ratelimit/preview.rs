@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Caps;
 use crate::domain::kms_log::{KmsEvent, Log, RequestOutcome};
 use crate::domain::notifier::event_log;
-use crate::domain::overload::{Generation, RateTracker};
+use crate::domain::overload::{Generation, RateTracker, may_trip, surely_trips};
 use crate::text::word_enum;
 
 /// How long an activation makes a customer, in seconds.
@@ -48,6 +48,11 @@ struct SeenConnection {
 impl SeenConnection {
     fn source_number(&self) -> u32 {
         self.source >> CLOCK_BITS
+    }
+
+    /// Returns when pf counts it no more.
+    fn purged_at(&self) -> i64 {
+        self.opened + i64::from(self.lasted) + COUNTED_CLOSED
     }
 }
 
@@ -284,7 +289,7 @@ pub struct CutSource {
     /// When it would have been cut first.
     pub cut_at: Timestamp,
     pub by: CutBy,
-    /// A second more or less between two connections, or pf's next purge, decides whether it is cut.
+    /// Where within their seconds its connections lie, or pf's next purge, decides whether it is cut.
     pub borderline: bool,
     /// When it would have been released then; null where nothing does, or that is not known.
     pub released_at: Option<Timestamp>,
@@ -302,9 +307,9 @@ struct ReplayedSource<'a> {
     among: &'a [SeenConnection],
     at: i64,
     by: CutBy,
+    /// It is cut wherever within their seconds the connections lie.
     certain: bool,
-    /// By the stamps as they are; else it only could have been.
-    cut: bool,
+    /// How often by the stamps as they are; where never, it only could have been.
     cuts: u64,
     refused: u64,
     until: Option<i64>,
@@ -326,12 +331,10 @@ pub fn preview_caps(
         let mut found = replay(generation.unwrap_or(Generation::Decaying));
         if generation.is_none() {
             let other = replay(Generation::Window);
-            let is_cut = |one: &Option<ReplayedSource<'_>>| one.as_ref().is_some_and(|one| one.cut);
-            let agree = is_cut(&found) == is_cut(&other);
-            found = found.or(other);
-            if let Some(found) = &mut found {
-                found.certain &= agree;
-            }
+            let is_certain =
+                |one: &Option<ReplayedSource<'_>>| one.as_ref().is_some_and(|one| one.certain);
+            let certain = is_certain(&found) && is_certain(&other);
+            found = found.or(other).map(|found| ReplayedSource { certain, ..found });
         }
         let (Some(found), Some(first)) = (found, own.first()) else {
             continue;
@@ -371,9 +374,10 @@ fn replay_clocks<'a>(
     let replayed = by_clock.filter_map(|among| replay_source(among, caps, generation, release));
     replayed.reduce(|first, next| {
         let (cuts, refused) = (first.cuts + next.cuts, first.refused + next.refused);
-        // What would have been cut for sure goes before what only could have been.
-        let shown = if first.cut || !next.cut { first } else { next };
-        ReplayedSource { cuts, refused, ..shown }
+        let certain = first.certain || next.certain;
+        // What is cut by the stamps as they are goes before what only could have been.
+        let shown = if first.cuts > 0 || next.cuts == 0 { first } else { next };
+        ReplayedSource { certain, cuts, refused, ..shown }
     })
 }
 
@@ -390,11 +394,33 @@ fn replay_source<'a>(
     {
         return None;
     }
+    let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
+    let stamps = || own.iter().map(|seen| seconds(seen.opened));
+    if let Some(found) = replay_stamps(own, caps, generation, release) {
+        let certain = caps.rate.is_some_and(|rate| surely_trips(generation, rate, stamps()))
+            || caps.max_src_conn.is_some_and(|limit| first_crowded(own, limit, 1).is_some());
+        return Some(ReplayedSource { certain, ..found });
+    }
+    let fast = caps.rate.and_then(|rate| may_trip(generation, rate, stamps()));
+    let fast = fast.and_then(|at| Some((i64::try_from(at).ok()?, CutBy::Rate)));
+    let crowded = caps.max_src_conn.and_then(|limit| first_crowded(own, limit, -PURGE));
+    let crowded = crowded.map(|at| (at, CutBy::MaxSrcConn));
+    let (at, by) = fast.into_iter().chain(crowded).min_by_key(|(at, _)| *at)?;
+    let (certain, cuts, refused, until) = (false, 0, 0, None);
+    Some(ReplayedSource { among: own, at, by, certain, cuts, refused, until })
+}
+
+/// Replays one source's connections by their stamps as they are; whether a second decides is not looked at.
+fn replay_stamps<'a>(
+    own: &'a [SeenConnection],
+    caps: Caps,
+    generation: Generation,
+    release: &impl Fn(i64) -> Option<i64>,
+) -> Option<ReplayedSource<'a>> {
     let begin = || caps.rate.map(|rate| RateTracker::new(generation, rate));
-    let (mut tracker, mut held, mut late) = (begin(), BinaryHeap::new(), BinaryHeap::new());
+    let (mut tracker, mut held) = (begin(), BinaryHeap::new());
     let mut found: Option<ReplayedSource<'_>> = None;
     let mut blocked: Option<Option<i64>> = None;
-    let mut before = 0;
     for seen in own {
         let at = seen.opened;
         if let Some(until) = blocked {
@@ -406,59 +432,41 @@ fn replay_source<'a>(
             }
             (tracker, blocked) = (begin(), None);
             held.clear();
-            late.clear();
         }
-        let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
-        let trips = |tracker: Option<RateTracker>, at: i64| {
-            tracker.is_some_and(|mut tracker| tracker.count_connection(seconds(at)))
-        };
-        let (surely_fast, maybe_fast) =
-            (trips(tracker, at + 1), trips(tracker, (at - 1).max(before)));
-        let fast = (tracker.as_mut()).is_some_and(|tracker| tracker.count_connection(seconds(at)));
-        before = at;
-        let (mut many, mut surely_many, mut maybe_many) = (false, false, false);
-        if let Some(limit) = caps.max_src_conn.map(|limit| limit as usize) {
-            let gone = at + i64::from(seen.lasted) + COUNTED_CLOSED;
-            drop_purged(&mut held, at);
-            drop_purged(&mut late, at - PURGE);
-            held.push(Reverse(gone));
-            late.push(Reverse(gone));
-            many = held.len() > limit;
-            maybe_many = late.len() > limit;
-            surely_many = many && held.iter().filter(|gone| gone.0 > at + 1).count() > limit;
-        }
-        let (cut, maybe) = (fast || many, maybe_fast || maybe_many);
-        if !cut && (!maybe || found.is_some()) {
+        let seconds = u64::try_from(at).unwrap_or(0);
+        let fast = tracker.as_mut().is_some_and(|tracker| tracker.count_connection(seconds));
+        let many = caps.max_src_conn.is_some_and(|limit| count_held(&mut held, seen, at) > limit);
+        if !fast && !many {
             continue;
         }
-        let until = cut.then(|| release(at)).flatten();
-        let by = if fast || (!many && maybe_fast) { CutBy::Rate } else { CutBy::MaxSrcConn };
-        match &mut found {
-            Some(found) if found.cut => found.cuts += 1,
-            _ => {
-                found = Some(ReplayedSource {
-                    among: own,
-                    at,
-                    by,
-                    certain: surely_fast || surely_many,
-                    cut,
-                    cuts: u64::from(cut),
-                    refused: 0,
-                    until,
-                });
-            }
+        let until = release(at);
+        blocked = Some(until);
+        if let Some(found) = &mut found {
+            found.cuts += 1;
+            continue;
         }
-        if cut {
-            blocked = Some(until);
-        }
+        let by = if fast { CutBy::Rate } else { CutBy::MaxSrcConn };
+        let (certain, cuts, refused) = (false, 1, 0);
+        found = Some(ReplayedSource { among: own, at, by, certain, cuts, refused, until });
     }
     found
 }
 
-fn drop_purged(held: &mut BinaryHeap<Reverse<i64>>, at: i64) {
-    while held.peek().is_some_and(|gone| gone.0 <= at) {
+/// Adds a connection to those that are held, as the purges until a moment have left them, and returns how many there are.
+fn count_held(held: &mut BinaryHeap<Reverse<i64>>, seen: &SeenConnection, purged: i64) -> u32 {
+    while held.peek().is_some_and(|gone| gone.0 <= purged) {
         held.pop();
     }
+    held.push(Reverse(seen.purged_at()));
+    u32::try_from(held.len()).unwrap_or(u32::MAX)
+}
+
+/// Returns when one source holds more connections than a limit first, if pf's purges are so many seconds `ahead`.
+fn first_crowded(own: &[SeenConnection], limit: u32, ahead: i64) -> Option<i64> {
+    let mut held = BinaryHeap::new();
+    let mut crowds =
+        own.iter().filter(|seen| count_held(&mut held, seen, seen.opened + ahead) > limit);
+    crowds.next().map(|seen| seen.opened)
 }
 
 fn draw_sparkline(own: &[SeenConnection], cut: i64) -> String {
@@ -485,36 +493,28 @@ fn draw_sparkline(own: &[SeenConnection], cut: i64) -> String {
     line
 }
 
-/// A source that was in the table.
+/// A source that was in the table; why is not known.
 #[derive(Clone, Debug, Serialize)]
 pub struct BlockedSource {
     /// The address, or the network with its prefix length.
     pub address: String,
-    /// When it was blocked first in that time, as far as that is known.
-    pub blocked_at: Option<Timestamp>,
+    /// When it came into it first in that time, or last before.
+    pub blocked_at: Timestamp,
     /// It was activated: no scanner.
     pub customer: bool,
 }
 
-/// Lists whom caps would have blocked, and whether each is a customer: by the log, and `also` who is known to trip them and is
-/// not in it.
-pub fn tripping_sources(cuts: &[CutSource], also: &[BlockedSource]) -> Vec<(String, bool)> {
-    let sure = cuts.iter().filter(|cut| cut.cuts > 0);
-    let sure = sure.map(|cut| (cut.address.to_string(), cut.customer));
-    sure.chain(also.iter().map(|source| (source.address.clone(), source.customer))).collect()
-}
-
-/// Says in a clause whom caps would have blocked: [`tripping_sources`].
-pub fn cuts_sentence(cuts: &[CutSource], also: &[BlockedSource], span: &str) -> String {
+/// Says in a clause whom caps would have blocked: those that trip them by the log, and no others.
+pub fn cuts_sentence(cuts: &[CutSource], span: &str) -> String {
     const NAMED: usize = 5;
-    let sources = tripping_sources(cuts, also);
-    let customers = sources.iter().filter(|(_, customer)| *customer);
-    let customers: Vec<&str> = customers.map(|(address, _)| address.as_str()).collect();
+    let sources = cuts.iter().filter(|cut| cut.cuts > 0);
+    let customers = sources.clone().filter(|cut| cut.customer);
+    let customers: Vec<String> = customers.map(|cut| cut.address.to_string()).collect();
     let counted = |count: usize, one: &str| match count {
         1 => format!("1 {one}"),
         count => format!("{count} {one}s"),
     };
-    let mut text = match sources.len() {
+    let mut text = match sources.count() {
         0 => format!("blocked no source in {span}"),
         all => {
             let scanners = all - customers.len();
@@ -529,9 +529,7 @@ pub fn cuts_sentence(cuts: &[CutSource], also: &[BlockedSource], span: &str) -> 
             format!("blocked {} in {span}: {}", counted(all, "source"), kinds.join(", "))
         }
     };
-    let is_also =
-        |cut: &CutSource| also.iter().any(|source| source.address == cut.address.to_string());
-    let maybe = cuts.iter().filter(|cut| cut.borderline && !is_also(cut)).count();
+    let maybe = cuts.iter().filter(|cut| cut.borderline).count();
     if maybe > 0 {
         text.push_str(&format!("; {maybe} borderline"));
     }

@@ -71,6 +71,29 @@ fn what_a_second_decides_is_borderline() {
     assert_eq!(of(&[0, 0, 0, 61], 3), None);
 }
 
+/// A second more or less between two connections decides nothing where many follow.
+#[test]
+fn what_no_second_decides_is_certain() {
+    let every = |step: i64, count: i64| (0..count).map(|n| n * step).collect::<Vec<i64>>();
+    for generation in [Generation::Decaying, Generation::Window] {
+        for (times, is_cut, is_borderline) in [
+            (every(1, 30), true, false),
+            (every(2, 40), true, false),
+            (every(5, 60), true, false),
+            (every(6, 25), false, generation == Generation::Window),
+            (every(7, 60), false, false),
+            (vec![0; 11], true, false),
+        ] {
+            let cuts =
+                preview_caps(&mut seen(times.clone()), caps(None, 10), Some(generation), never);
+            let cut = cuts.first();
+            let found =
+                (cut.is_some_and(|cut| cut.cuts > 0), cut.is_some_and(|cut| cut.borderline));
+            assert_eq!(found, (is_cut, is_borderline), "{generation:?} {times:?}");
+        }
+    }
+}
+
 #[test]
 fn closed_connections_count_until_they_are_purged() {
     let of = |last: i64| {
@@ -117,17 +140,17 @@ fn the_sum_names_customers_and_what_is_borderline() {
     all.keep_window(START, START);
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
     assert_eq!(
-        cuts_sentence(&cuts, &[], "24h"),
+        cuts_sentence(&cuts, "24h"),
         "blocked 14 sources in 24h: 12 scanners, 2 customers (203.0.113.13, 203.0.113.14)"
     );
-    assert_eq!(cuts_sentence(&[], &[], "24h"), "blocked no source in 24h");
+    assert_eq!(cuts_sentence(&[], "24h"), "blocked no source in 24h");
     let last = source(200);
     for at in [0, 0, 0, 55] {
         all.add_connection(last, START + at, START + at);
     }
     // A count that decays lets it through, a window does not.
     let cuts = preview_caps(&mut all, caps(None, 3), None, never);
-    assert!(cuts_sentence(&cuts, &[], "24h").ends_with("; 1 borderline"), "{cuts:?}");
+    assert!(cuts_sentence(&cuts, "24h").ends_with("; 1 borderline"), "{cuts:?}");
 }
 
 /// A longer log says nothing of who is a customer now; a shorter window than a day makes none a scanner.
@@ -282,48 +305,70 @@ fn a_clock_set_back_is_not_counted_across() {
     }
 }
 
-/// A second model, as plain as can be: every connection against every other, fractions, and windows cut off one by one.
+/// A second model, as plain as can be: every connection against every other, and windows cut off one by one. Times are in order.
+fn naive_rate_trips(times: &[i64], rate: Rate, generation: Generation) -> bool {
+    let (limit, seconds) = (rate.connections as usize, i64::from(rate.seconds));
+    match generation {
+        Generation::Decaying => {
+            let (mut count, mut last) = (0, i64::MIN / 2);
+            times.iter().any(|at| {
+                let pause = (at - last).min(seconds);
+                (count, last) = (count - count * pause / seconds + 1_000, *at);
+                count > 1_000 * i64::from(rate.connections)
+            })
+        }
+        Generation::Window => {
+            let (mut rest, mut fullest) = (times, 0);
+            while let Some(begun) = rest.first() {
+                let within = rest.iter().take_while(|at| *at - begun < seconds).count();
+                fullest = fullest.max(within);
+                rest = &rest[within..];
+            }
+            fullest > limit
+        }
+    }
+}
+
+/// Each was opened at a second, and counts until another.
+fn naive_holds_many(times: &[(i64, i64)], max_src_conn: u32) -> bool {
+    (1..=times.len()).any(|count| {
+        let (at, _) = times[count - 1];
+        let standing = times[..count - 1].iter().filter(|(_, gone)| *gone > at);
+        standing.count() + 1 > max_src_conn as usize
+    })
+}
+
 fn naive_cut(
     times: &[(i64, i64)],
     max_src_conn: u32,
     rate: Option<Rate>,
     generation: Generation,
 ) -> bool {
-    let mut times = times.to_vec();
+    let mut times: Vec<(i64, i64)> =
+        times.iter().map(|(opened, lasted)| (*opened, opened + lasted + 90)).collect();
     times.sort_unstable();
-    let holds_many = (1..=times.len()).any(|count| {
-        let (at, _) = times[count - 1];
-        let standing =
-            times[..count - 1].iter().filter(|(opened, lasted)| opened + lasted + 90 > at);
-        standing.count() + 1 > max_src_conn as usize
-    });
-    let Some(rate) = rate else {
-        return holds_many;
-    };
-    let (limit, seconds) = (rate.connections as usize, i64::from(rate.seconds));
-    let mut rest = times.as_slice();
-    match generation {
-        Generation::Decaying => {
-            let mut count = 0.0_f64;
-            holds_many
-                || times.iter().enumerate().any(|(place, (at, _))| {
-                    let pause = if place == 0 { 3_600 } else { at - times[place - 1].0 };
-                    let left =
-                        1.0 - f64::from(i32::try_from(pause).unwrap()) / f64::from(rate.seconds);
-                    count = if left > 0.0 { count * left } else { 0.0 } + 1.0;
-                    count > f64::from(rate.connections) + 1e-6
+    let opened: Vec<i64> = times.iter().map(|(opened, _)| *opened).collect();
+    naive_holds_many(&times, max_src_conn)
+        || rate.is_some_and(|rate| naive_rate_trips(&opened, rate, generation))
+}
+
+/// Every way in which connections of these seconds can lie by pf's clock: those of one second are of it up to one of them, and
+/// of the next from that on.
+fn orders_within_seconds(times: &[i64]) -> Vec<Vec<i64>> {
+    let mut orders = vec![Vec::new()];
+    for group in times.chunk_by(|one, other| one == other) {
+        orders = orders
+            .iter()
+            .flat_map(|order| {
+                (0..=group.len()).map(move |early| {
+                    let own = group.iter().enumerate();
+                    let own = own.map(|(place, at)| at + i64::from(place >= early));
+                    order.iter().copied().chain(own).collect()
                 })
-        }
-        Generation::Window => {
-            let mut fullest = 0;
-            while let Some((begun, _)) = rest.first() {
-                let within = rest.iter().take_while(|(at, _)| at - begun < seconds).count();
-                fullest = fullest.max(within);
-                rest = &rest[within..];
-            }
-            holds_many || fullest > limit
-        }
+            })
+            .collect();
     }
+    orders
 }
 
 proptest! {
@@ -348,10 +393,69 @@ proptest! {
                 .map(|one| (one.1, one.2))
                 .collect();
             let cut = cuts.iter().find(|cut| cut.address == source(last));
-            // The kernel's thousandths are rounded down as they decay; fractions differ by some of them.
-            let near = cut.is_some_and(|cut| cut.borderline);
             let is_cut = cut.is_some_and(|cut| cut.cuts > 0);
-            prop_assert!(near || is_cut == naive_cut(&own, max_src_conn, caps.rate, generation), "{last} {own:?} {cut:?}");
+            prop_assert!(is_cut == naive_cut(&own, max_src_conn, caps.rate, generation), "{last} {own:?} {cut:?}");
         }
+    }
+
+    /// Borderline is what some order within the seconds decides otherwise, and nothing else.
+    #[test]
+    fn borderline_is_what_an_order_decides(
+        groups in proptest::collection::vec((1_i64..14, 1_usize..4), 1..7),
+        connections in 1_u32..9,
+        seconds in prop_oneof![Just(3_u32), Just(10), Just(30), Just(60)],
+        is_window in proptest::bool::ANY,
+    ) {
+        let generation = if is_window { Generation::Window } else { Generation::Decaying };
+        let rate = Rate { connections, seconds };
+        let mut times = Vec::new();
+        let mut at = 0;
+        for (pause, count) in groups {
+            at += pause;
+            times.extend(std::iter::repeat_n(at, count));
+        }
+        let mut trips = orders_within_seconds(&times).into_iter();
+        let mut trips: Vec<bool> =
+            trips.by_ref().map(|order| naive_rate_trips(&order, rate, generation)).collect();
+        trips.dedup();
+        let caps = Caps { max_src_conn: None, rate: Some(rate) };
+        let cuts = preview_caps(&mut seen(times.iter().copied()), caps, Some(generation), never);
+        let cut = cuts.first();
+        prop_assert_eq!(cut.is_some_and(|cut| cut.borderline), trips.len() > 1, "{:?} {:?}", &times, cut);
+        prop_assert_eq!(cut.is_some_and(|cut| cut.cuts > 0), naive_rate_trips(&times, rate, generation));
+        // Of two clocks' arithmetic neither is believed alone.
+        let other = if is_window { Generation::Decaying } else { Generation::Window };
+        let agree = trips.len() == 1
+            && orders_within_seconds(&times).iter().all(|order| naive_rate_trips(order, rate, other) == trips[0]);
+        let both = preview_caps(&mut seen(times.iter().copied()), caps, None, never);
+        prop_assert_eq!(both.first().is_some_and(|cut| cut.borderline), !agree);
+    }
+
+    /// The same of the connections that are held at once: each end and each purge early or late.
+    #[test]
+    fn a_purge_decides_what_is_borderline(
+        own in proptest::collection::vec((0_i64..140, 0_i64..40), 1..5),
+        max_src_conn in 1_u32..4,
+    ) {
+        let mut own = own;
+        own.sort_unstable();
+        let opened: Vec<i64> = own.iter().map(|(at, _)| *at).collect();
+        let mut answers = BTreeSet::new();
+        for order in orders_within_seconds(&opened) {
+            for late in 0..1_u32 << own.len() {
+                let ends = order.iter().zip(&own).enumerate().map(|(place, (at, (opened, lasted)))| {
+                    let purge = if late >> place & 1 == 1 { 11 } else { 0 };
+                    (*at, opened + lasted + 90 + purge)
+                });
+                answers.insert(naive_holds_many(&ends.collect::<Vec<_>>(), max_src_conn));
+            }
+        }
+        let mut all = SeenConnections::default();
+        for (at, lasted) in &own {
+            all.add_connection(source(1), START + at, START + at + lasted);
+        }
+        let cuts = preview_caps(&mut all, caps(Some(max_src_conn), 0), Some(Generation::Decaying), never);
+        let is_borderline = cuts.first().is_some_and(|cut| cut.borderline);
+        prop_assert_eq!(is_borderline, answers.len() > 1, "{:?} {:?}", own, cuts);
     }
 }
