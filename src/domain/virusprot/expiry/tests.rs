@@ -62,18 +62,14 @@ fn an_overdue_entry_goes_at_the_next_run() {
 #[test]
 fn every_spelling_of_the_age() {
     let cases = [
-        ("/usr/local/sbin/expiretable -t 1h30m virusprot", Some(5400)),
-        ("expiretable -vt3600 virusprot", Some(3600)),
-        ("expiretable -t 1d virusprot > /dev/null 2>&1", Some(86_400)),
-        ("/sbin/pfctl -q -t virusprot -T expire 7200", Some(7200)),
-        ("/usr/bin/true ; /sbin/pfctl -T expire -t virusprot 60", Some(60)),
-        ("expiretable -t 3600 virusprot; /root/next", Some(3600)),
-        ("expiretable -t 3600 'virusprot'>/dev/null 2>&1&", Some(3600)),
-        ("env A=1 nohup expiretable -t 3600 virusprot", Some(3600)),
-        ("expiretable -t 3600 virusprot; /root/notify virusprot", Some(3600)),
+        ("/usr/local/sbin/expiretable -t 1h30m virusprot", 5400),
+        ("expiretable -vt3600 virusprot", 3600),
+        ("/usr/bin/nice -n 20 expiretable -v  -t 1d virusprot > /dev/null 2>&1", 86_400),
+        ("/sbin/pfctl -q -t virusprot -T expire 7200", 7200),
+        ("nice -20 pfctl -t virusprot -T expire 60 >/dev/null", 60),
     ];
     for (command, expected) in cases {
-        assert_eq!(older_than(&find(command)), expected, "{command}");
+        assert_eq!(older_than(&find(command)), Some(expected), "{command}");
     }
 }
 
@@ -81,14 +77,8 @@ fn every_spelling_of_the_age() {
 fn items_that_free_nothing_of_ours() {
     let others = [
         "/usr/local/sbin/expiretable -v -t 3600 sshguard",
-        "/usr/local/sbin/expiretable -n -t 3600 virusprot",
-        "/usr/local/sbin/expiretable -a inner -t 3600 virusprot",
-        "/sbin/pfctl -t virusprot -T show",
         "# /usr/local/sbin/expiretable -t 3600 virusprot",
         "/root/notify /var/log/virusprot.log",
-        "echo /usr/local/sbin/expiretable -t 5 virusprot",
-        "/usr/bin/logger expiretable -t 5 virusprot ; /usr/bin/true",
-        "/sbin/pfctl -a inner -t virusprot -T expire 60",
         "expiretable -t 3600 $TABLE",
     ];
     for command in others {
@@ -104,17 +94,25 @@ fn what_is_not_understood_is_unknown() {
         "expiretable virusprot",
         "expiretable -t soon virusprot",
         "expiretable -t 0 virusprot",
+        "expiretable -t  virusprot",
+        "expiretable -t 1h30 virusprot",
+        "expiretable -t 99999999999999999999d virusprot",
         "expiretable -d -t 3600 virusprot",
+        "expiretable -n -t 3600 virusprot",
+        "expiretable -a inner -t 3600 virusprot",
+        "pfctl -a inner -t virusprot -T expire 60",
         "pfctl -t virusprot -T expire $AGE",
         "pfctl -T expire 60 -t virusprot",
         "/sbin/pfctl -t virusprot -T flush",
+        "/sbin/pfctl -t virusprot -T show",
+        "echo expiretable -t 5 virusprot",
         "/bin/sh -c \"/usr/local/sbin/expiretable -v -t 3600 virusprot\"",
-        "/usr/bin/lockf -k /tmp/l /usr/local/sbin/expiretable -t 3600 virusprot",
-        "/root/notify virusprot",
+        "/usr/bin/true ; expiretable -t 3600 virusprot",
+        "expiretable -t 3600 virusprot; /root/notify virusprot",
         "test -e /x && expiretable -t 3600 virusprot",
         "(expiretable -t 3600 virusprot)",
-        "TABLE=virusprot /root/clean",
         "expiretable -t 3600 'virusprot",
+        "expiretable -t 3600 sshguard virusprot",
     ];
     for command in doubtful {
         let expiry = find(command);
