@@ -31,7 +31,7 @@ use crate::terminal::prompt;
 use crate::text::format_bytes;
 
 pub use config::CHANGING;
-pub use external_proof::{ExternalProof, show_external_proof as tell_outside};
+pub use external_proof::{ExternalProof, show_external_proof};
 pub use flags::{ChangeFlags, FromOutside, Temporary, parse_timer};
 pub use saved::{BLOCKING, FREEING, apply_saved_plan, deleted_records, load_plan, source_counts};
 pub use settle::{fetch_stored_outcome, note_expired, settle_entry};
@@ -92,7 +92,7 @@ impl Execution {
     }
 }
 
-/// What a command wants of the procedure beside its change.
+/// What a command wants beside its change.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     pub outside: Option<&'a ExternalProof>,
@@ -103,103 +103,82 @@ pub struct Options<'a> {
     pub beside: Option<&'a ChangeBeside>,
 }
 
-#[derive(Clone, Copy)]
-struct How<'a> {
+/// A change that a command makes.
+pub struct ChangeRun<'a> {
+    context: &'a Context,
     flags: &'a ChangeFlags,
+    /// The command line in words, for the history.
     command: &'a str,
+    /// What the plan is made from.
+    questions: &'a [Question],
     options: Options<'a>,
 }
 
 /// Says whether a change is made although the history cannot be kept.
-fn only_closes(how: How<'_>, operation: &Operation) -> bool {
+fn only_closes(how: &ChangeRun<'_>, operation: &Operation) -> bool {
     how.options.closes || operation.only_closes()
 }
 
-/// Makes a change: the whole procedure. `command` is the command line in words, for the history.
-pub async fn make_change(
-    context: &Context,
-    flags: &ChangeFlags,
-    command: &str,
-    questions: &[Question],
-    plan: impl FnOnce(&Reading) -> Result<Planned>,
-) -> Result<()> {
-    change_with(context, flags, command, Options::default(), questions, plan).await
-}
-
-/// Makes a change, and proves it from outside where that is wanted. That no vantage can do so is found out before
-/// anything is changed.
-pub async fn change_with(
-    context: &Context,
-    flags: &ChangeFlags,
-    command: &str,
-    options: Options<'_>,
-    questions: &[Question],
-    plan: impl FnOnce(&Reading) -> Result<Planned>,
-) -> Result<()> {
-    context.require_configuration()?;
-    if let Some(wanted) = options.outside {
-        wanted.check_vantages(context)?;
+impl<'a> ChangeRun<'a> {
+    pub fn new(
+        context: &'a Context,
+        flags: &'a ChangeFlags,
+        command: &'a str,
+        questions: &'a [Question],
+    ) -> Self {
+        Self { context, flags, command, questions, options: Options::default() }
     }
-    flags.someone_can_confirm(context.terminal)?;
-    // Found out before the firewall is asked anything: without a history nothing is changed.
-    context.journal()?;
-    let session = context.connect().await?;
-    let how = How { flags, command, options };
-    over_session(context, session, how, questions, plan).await
+
+    #[must_use]
+    pub fn with(self, options: Options<'a>) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Makes the change, and proves it from outside where that is wanted. What keeps it from being made (no vantage, no
+    /// terminal to confirm it at, no history) is found out before the firewall is asked anything.
+    pub async fn run(&self, plan: impl FnOnce(&Reading) -> Result<Planned>) -> Result<()> {
+        self.context.require_configuration()?;
+        if let Some(wanted) = self.options.outside {
+            wanted.check_vantages(self.context)?;
+        }
+        self.flags.someone_can_confirm(self.context.terminal)?;
+        self.context.journal()?;
+        self.run_over(self.context.connect().await?, plan).await
+    }
+
+    /// Makes a change that most often has nothing to do: without a terminal to confirm it at, it fails only where it has.
+    pub async fn run_if_needed(
+        &self,
+        plan: impl FnOnce(&Reading) -> Result<Planned>,
+    ) -> Result<()> {
+        self.context.require_configuration()?;
+        self.context.journal()?;
+        self.run_over(self.context.connect().await?, plan).await
+    }
+
+    /// Makes the change over a connection that was made to find out which change is meant.
+    pub async fn run_over(
+        &self,
+        mut session: Session,
+        plan: impl FnOnce(&Reading) -> Result<Planned>,
+    ) -> Result<()> {
+        let worked = Box::pin(plan_and_carry_out(self, &mut session, plan)).await;
+        // Carrying a change out may have lost and made connections; the last one is closed here.
+        let closed = session.close().await;
+        worked.and(closed)
+    }
 }
 
-/// Makes a change that most often has nothing to do: without a terminal to confirm it at, it fails only where it has.
-pub async fn change_if_needed(
-    context: &Context,
-    flags: &ChangeFlags,
-    command: &str,
-    questions: &[Question],
-    plan: impl FnOnce(&Reading) -> Result<Planned>,
-) -> Result<()> {
-    context.require_configuration()?;
-    context.journal()?;
-    let session = context.connect().await?;
-    change_over(context, session, flags, command, questions, plan).await
-}
-
-async fn over_session(
-    context: &Context,
-    mut session: Session,
-    how: How<'_>,
-    questions: &[Question],
-    plan: impl FnOnce(&Reading) -> Result<Planned>,
-) -> Result<()> {
-    let worked = Box::pin(from_reading(context, &mut session, how, questions, plan)).await;
-    // Carrying a change out may have lost and made connections; the last one is closed here.
-    let closed = session.close().await;
-    worked.and(closed)
-}
-
-/// Makes a change over a connection that a command has made to find out which change is meant.
-pub async fn change_over(
-    context: &Context,
-    session: Session,
-    flags: &ChangeFlags,
-    command: &str,
-    questions: &[Question],
-    plan: impl FnOnce(&Reading) -> Result<Planned>,
-) -> Result<()> {
-    let how = How { flags, command, options: Options::default() };
-    over_session(context, session, how, questions, plan).await
-}
-
-async fn from_reading(
-    context: &Context,
+async fn plan_and_carry_out(
+    how: &ChangeRun<'_>,
     session: &mut Session,
-    how: How<'_>,
-    questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
-    let flags = how.flags;
+    let (context, flags) = (how.context, how.flags);
     if let Some(wanted) = how.options.outside.filter(|_| !flags.dry_run) {
         wanted.check_opening_budget(context)?;
     }
-    let reading = read_for_plan(context, session, how, questions).await?;
+    let reading = read_for_plan(context, session, how).await?;
     let mut draft = match plan(&reading)? {
         Planned::Change(draft) => *draft,
         Planned::NothingToDo(sentence) => {
@@ -246,13 +225,12 @@ async fn from_reading(
 async fn read_for_plan(
     context: &Context,
     session: &mut Session,
-    how: How<'_>,
-    questions: &[Question],
+    how: &ChangeRun<'_>,
 ) -> Result<Reading> {
     const BETWEEN: Duration = Duration::from_secs(1);
     let begun = Instant::now();
     let mut said = false;
-    let questions = &peer_proof::with_role(context, questions);
+    let questions = &peer_proof::with_role(context, how.questions);
     loop {
         let spinner = context.terminal.spinner("Reading the firewall …");
         let reading = context.ask_over(session, questions).await;
@@ -277,7 +255,7 @@ async fn read_for_plan(
 async fn nothing_to_do(
     context: &Context,
     session: &mut Session,
-    how: How<'_>,
+    how: &ChangeRun<'_>,
     reading: &Reading,
     sentence: &str,
 ) -> Result<()> {
@@ -304,7 +282,7 @@ async fn nothing_to_do(
 async fn carry_out(
     context: &Context,
     session: &mut Session,
-    how: How<'_>,
+    how: &ChangeRun<'_>,
     plan: &Plan,
     planned_as: Option<&str>,
     reading: Reading,

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{ChangeFlags, How, Options, carry_out, config, flags, peer_proof, settle};
+use super::{ChangeFlags, ChangeRun, Options, carry_out, config, flags, peer_proof, settle};
 use crate::app::{Context, Session, require_answer};
 use crate::domain::history::{self, ChangeBeside};
 use crate::domain::pfsense::configured::Configured;
@@ -78,7 +78,8 @@ pub async fn apply_saved_plan(
     }
     flags.someone_can_confirm(context.terminal)?;
     let mut session = context.connect().await?;
-    let how = How { flags, command, options: Options { beside, ..Options::default() } };
+    let options = Options { beside, ..Options::default() };
+    let how = &ChangeRun::new(context, flags, command, &[]).with(options);
     let worked = Box::pin(apply_checked(context, &mut session, how, plan)).await;
     let closed = session.close().await;
     worked.and(closed)
@@ -87,7 +88,7 @@ pub async fn apply_saved_plan(
 async fn apply_checked(
     context: &Context,
     session: &mut Session,
-    how: How<'_>,
+    how: &ChangeRun<'_>,
     plan: &Plan,
 ) -> Result<()> {
     context.check_firewall(plan)?;
@@ -257,7 +258,7 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
         Operation::Clean { paths } => {
             let leftovers = require_answer(&reading.configured)?.leftovers.iter();
             let planned = leftovers.filter(|file| paths.contains(&file.path));
-            Ok(plan::Seen::of(plan::clean_facts(planned)))
+            Ok(plan::Seen::of(plan::leftover_facts(planned)))
         }
         Operation::Configuration { .. } | Operation::Keep { .. } => {
             let configured = require_answer(&reading.configured)?;

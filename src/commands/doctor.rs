@@ -146,13 +146,15 @@ fn conclude_checks(findings: &[Finding], unread: Option<&Failure>) -> Result<()>
     }
 }
 
-/// Removes leftovers, through the procedure.
+/// Removes leftovers, by `change`.
 async fn clean_leftover_files(context: &Context, flags: &ChangeFlags) -> Result<()> {
     let plan = |reading: &Reading| {
         let leftovers = &require_answer(&reading.configured)?.leftovers;
         Ok(plan::plan_cleaning(leftovers, reading.clock.now))
     };
-    change::change_if_needed(context, flags, "doctor --clean", &[Question::Configured], plan).await
+    change::ChangeRun::new(context, flags, "doctor --clean", &[Question::Configured])
+        .run_if_needed(plan)
+        .await
 }
 
 fn doctor_view(

@@ -84,7 +84,8 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         let until = longer.map(|seconds| now.saturating_add_unsigned(seconds));
         Ok(plan::plan_keep(id.as_str(), until, known.as_ref(), &situation.present()?)?)
     };
-    change::change_over(context, session, &arguments.flags, &command, change::CHANGING, plan).await
+    let change = change::ChangeRun::new(context, &arguments.flags, &command, change::CHANGING);
+    change.run_over(session, plan).await
 }
 
 /// Refuses an id that is nothing of this firewall: as another one's, where the history has it.

@@ -88,7 +88,8 @@ pub async fn undo_change(context: &Context, arguments: &Args, global: &[OsString
         Operation::Configuration { .. } => change::CHANGING,
         _ => &[Question::Client, Question::Table],
     };
-    change::change_over(context, session, &arguments.flags, &command, questions, plan).await
+    let change = change::ChangeRun::new(context, &arguments.flags, &command, questions);
+    change.run_over(session, plan).await
 }
 
 /// Finds the change that is meant, as it stands by what the firewall says.

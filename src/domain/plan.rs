@@ -34,7 +34,7 @@ use crate::text::{counted, hexadecimal};
 pub use armed::{time_words, timer_risk, too_late};
 pub use build::plan_apply;
 pub use caps::{WantedCaps, caps_of_preset, check_caps, plan_caps, rate_value};
-pub use clean::{leftover_facts as clean_facts, plan_cleaning};
+pub use clean::{leftover_facts, plan_cleaning};
 pub use entry::{Address, PlannedEntry};
 pub use exposure::{ChangeOptions, PlanBasis, plan_revoke};
 pub use facts::{configuration_facts, entry_facts, state_facts};

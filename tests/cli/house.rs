@@ -363,13 +363,7 @@ fn every_changing_command_hands_over() {
         let code = code(&text);
         let takes_flags = code.contains("flags: ChangeFlags") || code.contains("ChangeFlags {");
         if takes_flags {
-            let ways = [
-                "change::make_change(",
-                "change::change_with(",
-                "change::change_over(",
-                "change::change_if_needed(",
-                "change::apply_saved_plan(",
-            ];
+            let ways = ["change::ChangeRun::new(", "change::apply_saved_plan("];
             let hands_over = ways.iter().any(|way| code.contains(way));
             assert!(hands_over, "{}", path.display());
         }

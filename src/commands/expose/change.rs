@@ -86,10 +86,8 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             (planned, _) => Ok(planned),
         }
     };
-    let closed =
-        change::change_with(context, &arguments.flags, &command, options, change::CHANGING, plan)
-            .await;
-    closed.map_err(|failure| {
+    let change = change::ChangeRun::new(context, &arguments.flags, &command, change::CHANGING);
+    change.with(options).run(plan).await.map_err(|failure| {
         let unreached = failure.kind == FailureKind::Unreachable;
         let is_said = failure.hints.contains(&by_hand);
         if unreached && !is_said { failure.hint(&by_hand) } else { failure }
@@ -139,7 +137,8 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
             terms,
         )?)
     };
-    change::change_with(context, &arguments.flags, &command, options, change::CHANGING, plan).await
+    let change = change::ChangeRun::new(context, &arguments.flags, &command, change::CHANGING);
+    change.with(options).run(plan).await
 }
 
 /// Refuses to lead a firewall of the operator's to the built-in address, which is one of another network.
@@ -174,5 +173,5 @@ pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) ->
             _ => Ok(planned),
         }
     };
-    change::make_change(context, &arguments.flags, &command, change::CHANGING, plan).await
+    change::ChangeRun::new(context, &arguments.flags, &command, change::CHANGING).run(plan).await
 }

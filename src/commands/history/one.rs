@@ -118,7 +118,7 @@ fn add_ending(view: &mut View, finish: &Finish) {
         human.field("Entries", names.join(" "), Tone::Plain);
     }
     if let Some(outside) = &finish.outside {
-        change::tell_outside(human, outside);
+        change::show_external_proof(human, outside);
     }
     let Some(outcome) = &finish.outcome else {
         return;

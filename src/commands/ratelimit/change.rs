@@ -160,7 +160,8 @@ async fn change_caps(
         }
         Ok(planned)
     };
-    let changes = change::make_change(context, flags, &command, change::CHANGING, plan);
+    let changes = change::ChangeRun::new(context, flags, &command, change::CHANGING);
+    let changes = changes.run(plan);
     // The log is looked at beside the firewall's answers, and nothing waits for it.
     let looks = async {
         let collects = preview::collect_evidence(context, None);

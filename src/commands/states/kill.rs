@@ -63,5 +63,5 @@ pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<(
         };
         Ok(plan::plan_kill(&live, situation.rule_labels(), &choice)?)
     };
-    change::make_change(context, &arguments.flags, &command, QUESTIONS, plan).await
+    change::ChangeRun::new(context, &arguments.flags, &command, QUESTIONS).run(plan).await
 }

@@ -123,7 +123,7 @@ pub(super) async fn block_addresses(context: &Context, arguments: &Add) -> Resul
         };
         Ok(block(entries, &addresses, table, &around)?)
     };
-    change::make_change(context, &arguments.flags, &command, change::BLOCKING, plan).await
+    change::ChangeRun::new(context, &arguments.flags, &command, change::BLOCKING).run(plan).await
 }
 
 /// Returns what was typed, and what is listed on stdin where `-` was.
@@ -221,7 +221,7 @@ async fn change_entries(
             planned @ Planned::Change(_) => planned,
         })
     };
-    change::make_change(context, flags, &command, &questions, plan).await
+    change::ChangeRun::new(context, flags, &command, &questions).run(plan).await
 }
 
 /// Refuses to say that there is nothing to do where an entry was not understood.
