@@ -145,15 +145,8 @@ fn paths_lines(human: &mut Human, exposure: &Exposure) {
 
 /// Renders one rule's standing: `configured, enabled, loaded (tracker 1763000004)`.
 pub fn part_standing(part: &Part) -> String {
-    let mut words = vec![match (part.configured, part.enabled) {
-        (None, _) => "configuration unknown",
-        (Some(false), _) => "not configured",
-        (Some(true), Some(false)) => "configured, disabled",
-        (Some(true), _) => "configured, enabled",
-    }];
-    words.push(if part.loaded { "loaded" } else { "not loaded" });
     let tracker = part.tracker.as_ref().map(|tracker| format!(" (tracker {tracker})"));
-    words.join(", ") + &tracker.unwrap_or_default()
+    part.standing() + &tracker.unwrap_or_default()
 }
 
 /// Renders the caps on both sides, once where they agree.

@@ -19,7 +19,7 @@ use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::source::SourceNode;
-use crate::domain::pf::state::{Host, State};
+use crate::domain::pf::state::State;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 use crate::error::Result;
@@ -173,7 +173,7 @@ fn states_view(
     let states: Vec<&State> = require_answer(&reading.states)?
         .iter()
         .filter(|state| connections::connection_half(state, service, members.as_deref()).is_some())
-        .filter(|state| is_meant(state_client(state).address))
+        .filter(|state| is_meant(state.client().address))
         .collect();
     if arguments.all {
         data.states = Some(states.iter().map(|state| state_row(state)).collect());
@@ -238,19 +238,9 @@ const STATE_COLUMNS: &[&str] = &[
     "id",
 ];
 
-/// Returns who made the connection of which this state is a half; where the firewall translates the source as well, that
-/// stands in brackets.
-fn state_client(state: &State) -> &Host {
-    use crate::domain::pf::rule::Direction;
-    match state.direction {
-        Direction::In => &state.right,
-        Direction::Out => state.left_inside.as_ref().unwrap_or(&state.left),
-    }
-}
-
 fn state_row(state: &State) -> SourceRow {
     use crate::domain::pf::rule::Direction;
-    let client = state_client(state);
+    let client = state.client();
     let server = match state.direction {
         Direction::In => &state.left,
         Direction::Out => &state.right,

@@ -14,8 +14,6 @@ use serde::Serialize;
 use super::log_side::KmsActivity;
 use crate::app::{Context, answer_or_warning, require_answer};
 use crate::change::ChangeFlags;
-use crate::domain::address::canonical_address;
-use crate::domain::connections::{Half, connection_half};
 use crate::domain::virusprot::entries;
 use crate::domain::virusprot::entries::Blocked;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
@@ -140,18 +138,12 @@ pub fn assess_table(
             ),
         ));
     }
-    let mut states: HashMap<IpAddr, u64> = HashMap::new();
+    answer_or_warning(&reading.states, "Live states", warnings);
     // Without the configuration (it costs a PHP start) what is forwarded to the port counts.
     let situation = context.situation(reading);
-    for state in answer_or_warning(&reading.states, "Live states", warnings)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-    {
-        let half = connection_half(state, &context.settings.service, situation.members());
-        if let Some(Half::Client { .. }) = half {
-            *states.entry(canonical_address(state.right.address)).or_default() += 1;
-        }
-    }
+    let sources = situation.sources().iter();
+    let states: HashMap<IpAddr, u64> =
+        sources.map(|source| (source.address, source.states)).collect();
     let live = |net: &ipnet::IpNet| {
         if net.prefix_len() == net.max_prefix_len() {
             states.get(&net.addr()).copied().unwrap_or_default()

@@ -291,6 +291,18 @@ impl Part {
     pub fn tracker_number(&self) -> Option<u32> {
         parse_tracker(self.tracker.as_deref()?)
     }
+
+    /// Says where it stands, in the configuration and in pf.
+    pub fn standing(&self) -> String {
+        let configured = match (self.configured, self.enabled) {
+            (None, _) => "configuration unknown",
+            (Some(false), _) => "not configured",
+            (_, Some(false)) => "configured, disabled",
+            _ => "configured, enabled",
+        };
+        let loaded = if self.loaded { "loaded" } else { "not loaded" };
+        format!("{configured}, {loaded}")
+    }
 }
 
 /// Counters of a rule, summed where it was expanded into several. A reload starts states and their creations from zero;

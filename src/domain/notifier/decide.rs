@@ -200,6 +200,17 @@ pub struct Probes {
     pub external: u64,
 }
 
+impl Probes {
+    pub fn add(&mut self, source: Option<ClientSource>) {
+        match source {
+            Some(ClientSource::InternalPod) => self.internal_pod += 1,
+            Some(ClientSource::ClusterNode) => self.cluster_node += 1,
+            Some(ClientSource::External) => self.external += 1,
+            None => {}
+        }
+    }
+}
+
 impl Summary {
     pub fn count_event(&mut self, event: &KmsEvent, decision: Decision, rules: &DecisionRules) {
         match event {
@@ -212,11 +223,7 @@ impl Summary {
                 self.posts += u64::from(decision == Decision::Post);
                 self.duplicates += u64::from(decision == Decision::Duplicate);
             }
-            KmsEvent::Probe { peer, .. } => match rules.source_of(peer.address) {
-                ClientSource::InternalPod => self.probes.internal_pod += 1,
-                ClientSource::ClusterNode => self.probes.cluster_node += 1,
-                ClientSource::External => self.probes.external += 1,
-            },
+            KmsEvent::Probe { peer, .. } => self.probes.add(Some(rules.source_of(peer.address))),
             KmsEvent::Anomaly { .. } => self.anomalies += 1,
         }
     }

@@ -188,15 +188,6 @@ pub struct Held {
     pub addresses: BTreeSet<(ClientSource, IpAddr)>,
 }
 
-fn add_probe(classes: &mut Probes, source: Option<ClientSource>) {
-    match source {
-        Some(ClientSource::InternalPod) => classes.internal_pod += 1,
-        Some(ClientSource::ClusterNode) => classes.cluster_node += 1,
-        Some(ClientSource::External) => classes.external += 1,
-        None => {}
-    }
-}
-
 impl Held {
     /// Tallies what happened at or after `since`.
     pub fn tally_since<'a>(
@@ -218,7 +209,7 @@ impl Held {
         match record.event {
             EventKind::Activation => {
                 self.activations += 1;
-                add_probe(&mut self.activations_by_class, record.source);
+                self.activations_by_class.add(record.source);
                 if let Some(client) = record.source.zip(record.address) {
                     self.addresses.insert(client);
                 }
@@ -235,7 +226,7 @@ impl Held {
                 }
             }
             EventKind::Refusal => self.refusals += 1,
-            EventKind::Probe => add_probe(&mut self.probes, record.source),
+            EventKind::Probe => self.probes.add(record.source),
             EventKind::Anomaly => self.anomalies += 1,
             EventKind::Note => {}
         }

@@ -43,6 +43,15 @@ pub struct State {
 }
 
 impl State {
+    /// Returns who made the connection of which this is a half; where the firewall translates the source as well (hairpin),
+    /// that stands in brackets.
+    pub fn client(&self) -> &Host {
+        match self.direction {
+            Direction::In => &self.right,
+            Direction::Out => self.left_inside.as_ref().unwrap_or(&self.left),
+        }
+    }
+
     /// Prints the state as pfctl does (FreeBSD 14), as far as it is known; no newline at the end.
     pub fn display(&self, verbosity: Verbosity) -> DisplayState<'_> {
         DisplayState::new(self, verbosity)

@@ -24,7 +24,7 @@ pub fn state_facts<'a>(states: impl Iterator<Item = &'a State>) -> BTreeMap<Stri
     let fact = |state: &State| {
         let identity = state.identity.as_ref()?;
         let name = format!("state {:016x}/{:08x}", identity.id, identity.creator);
-        Some((name, format!("of {}", super::states::client_address(state))))
+        Some((name, format!("of {}", state.client().address)))
     };
     states.filter_map(fact).collect()
 }

@@ -71,7 +71,8 @@ impl<'a> Live<'a> {
                 continue;
             }
             let ours = self.states.iter().filter(|state| self.connection_half(state).is_some());
-            let within = ours.map(client_address).filter(|client| net.contains(client));
+            let within =
+                ours.map(|state| state.client().address).filter(|client| net.contains(client));
             clients.extend(within);
         }
         clients.into_iter().collect()
@@ -101,14 +102,6 @@ impl<'a> Live<'a> {
         let through = Some(Half::Client { forwarded: true });
         let forwarded = |state: &&&State| self.connection_half(state) == through;
         states.iter().filter(forwarded).count()
-    }
-}
-
-pub(crate) fn client_address(state: &State) -> IpAddr {
-    match state.direction {
-        Direction::In => state.right.address,
-        // With outbound NAT (hairpin) the inside address is the client's own.
-        Direction::Out => state.left_inside.as_ref().unwrap_or(&state.left).address,
     }
 }
 
@@ -177,7 +170,7 @@ fn draft_kill(
         )
     };
     let inside = chosen.iter().copied();
-    let inside: Vec<&State> = inside.filter(|state| is_private(&client_address(state))).collect();
+    let inside: Vec<&State> = inside.filter(|state| is_private(&state.client().address)).collect();
     let mut risks = vec![
         Risk::new("silent", "pf ends states silently: both sides notice by time-out only."),
         Risk::new(
@@ -212,7 +205,7 @@ fn draft_kill(
 fn state_is_chosen(state: &State, choice: &StatesChoice) -> bool {
     match choice {
         StatesChoice::All => true,
-        StatesChoice::Clients(clients) => clients.contains(&client_address(state)),
+        StatesChoice::Clients(clients) => clients.contains(&state.client().address),
     }
 }
 
@@ -221,7 +214,7 @@ fn planned_state(state: &State) -> Option<PlannedState> {
     Some(PlannedState {
         id: identity.id,
         creator: identity.creator,
-        client: client_address(state),
+        client: state.client().address,
         direction: state.direction,
         age_seconds: state.detail.as_ref().map_or(0, |detail| detail.age_seconds),
     })

@@ -18,7 +18,7 @@ use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
 use crate::text::{format_span, word_enum};
 use std::net::IpAddr;
-use std::time::Duration as Span;
+use std::time::Duration;
 
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
@@ -633,7 +633,7 @@ fn rule_hop(
     exposure: &Exposure,
     expected: Option<Expected>,
 ) -> Finding {
-    let standing = part_words(what, part) + &odd_findings(check, exposure);
+    let standing = format!("{what}: {}.", part.standing()) + &odd_findings(check, exposure);
     let enabled = part.enabled == Some(true);
     match expected {
         _ if part.enabled.is_some() && part.loaded && !enabled => {
@@ -695,17 +695,6 @@ fn odd_findings(check: &str, exposure: &Exposure) -> String {
 fn deciding_instead(check: &str, exposure: &Exposure) -> Option<String> {
     let text = exposure.elsewhere_filter.text.as_deref()?;
     (check == "filter").then(|| format!(" The rule that decides where the port leads: {text}."))
-}
-
-fn part_words(what: &str, part: &Part) -> String {
-    let loaded = if part.loaded { "loaded" } else { "not loaded" };
-    let configured = match (part.configured, part.enabled) {
-        (None, _) => "configuration unknown",
-        (Some(false), _) => "not configured",
-        (_, Some(false)) => "configured, disabled",
-        _ => "configured, enabled",
-    };
-    format!("{what}: {configured}, {loaded}.")
 }
 
 /// Judges whether each source is capped; shared with `doctor`.
@@ -1045,7 +1034,7 @@ fn wan_hop(evidence: &Evidence<'_>) -> Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceConnection {
     Open {
-        took: Span,
+        took: Duration,
     },
     Refused,
     Silent {
@@ -1132,7 +1121,7 @@ fn speaks_hop(evidence: &Evidence<'_>, unconnected: &'static str) -> Finding {
 }
 
 /// Rounds a time up to a step, so that two runs print the same unless something changed.
-pub fn rounded_time(took: Span) -> String {
+pub fn rounded_time(took: Duration) -> String {
     let steps = [(10, "10ms"), (100, "0.1s"), (500, "0.5s"), (1_000, "1s"), (3_000, "3s")];
     let millis = took.as_millis();
     steps
