@@ -29,7 +29,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
 use crate::settings::target::Target;
 use crate::settings::values::TypedNetwork;
-use crate::settings::{Environment, Layers, Settings};
+use crate::settings::{Environment, Layers, Settings, SettingsReader};
 use crate::simulator::Simulator;
 pub use crate::terminal::wait_for_interrupt;
 use crate::terminal::{Terminal, View, prompt};
@@ -181,6 +181,10 @@ impl Context {
         )
         .hint("Write one: `kmsctl config init`")
         .hint("Or try it without a firewall: add --demo."))
+    }
+
+    pub fn settings_reader(&self) -> SettingsReader<'_> {
+        SettingsReader::new(&self.layers, &self.environment)
     }
 
     /// Returns whether the service's address is known to be this firewall's: the built-in one beside another firewall is that of

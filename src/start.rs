@@ -7,7 +7,7 @@ use crate::app::Context;
 use crate::cli::{self, Cli, Command};
 use crate::clock::Clock;
 use crate::error::{Failure, FailureKind, Result};
-use crate::settings::{Cluster, Environment, Layers, Settings};
+use crate::settings::{Cluster, Environment, Layers, Settings, SettingsReader};
 use crate::terminal::{Carried, CarriedFlags, ColorChoice, Mode, Pager, Terminal};
 use crate::text;
 
@@ -218,7 +218,7 @@ fn build_context(
         let broken = layers.broken_contexts.values().next();
         problem = problem.or_else(|| broken.map(|failure| failure.without_cause()));
     }
-    let settings = match Settings::resolve(&layers, &environment) {
+    let settings = match Settings::resolve(&SettingsReader::new(&layers, &environment)) {
         Ok(mut settings) => {
             settings.firewall.peer.take_if(|_| global.alone);
             // The demo's service has that name.
@@ -229,16 +229,15 @@ fn build_context(
         }
         Err(failure) => {
             problem = problem.or(Some(failure));
-            Layers::built_in()
-                .and_then(|layers| Settings::resolve(&layers, &environment))
+            Settings::resolve(&SettingsReader::new(&Layers::built_in(), &environment))
                 .map_err(|failure| (early, failure))?
         }
     };
     let terminal = if problem.is_some() {
         Terminal::new(early.mode, color, no_color, quiet, verbose)
     } else {
-        let mode = Mode::named(&settings.output).unwrap_or_default();
-        let color = ColorChoice::named(&settings.color).unwrap_or_default();
+        let mode = Mode::named(settings.output).unwrap_or_default();
+        let color = ColorChoice::named(settings.color).unwrap_or_default();
         Terminal::new(mode, color, no_color, quiet, verbose)
     };
     let one_cluster = Some(&settings.cluster).filter(|_| !global.all_contexts);

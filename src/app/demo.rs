@@ -83,7 +83,7 @@ impl Context {
         if self.demo {
             return Some(simulator::inside::public_address());
         }
-        self.settings.verify.public_address
+        self.settings.public_address
     }
 
     /// Returns where the simulated firewall keeps its state.

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::Context;
 use crate::error::Result;
-use crate::settings::{Layers, Settings};
+use crate::settings::{Layers, Settings, SettingsReader};
 
 impl Context {
     /// Reads the configuration in another of its contexts.
@@ -32,7 +32,7 @@ impl Context {
         }
         Ok(Self {
             terminal: self.terminal,
-            settings: Settings::resolve(&layers, &self.environment)?,
+            settings: Settings::resolve(&SettingsReader::new(&layers, &self.environment))?,
             demo_name: layers.demo_name(),
             layers,
             problem: None,

@@ -14,7 +14,7 @@ use crate::app::last_reading;
 use crate::commands::config::completion::{COMPLETED_SHELLS, COMPLETION_VARIABLE};
 use crate::domain::history::Folder;
 use crate::journal::Journal;
-use crate::settings::{Environment, Layers, Settings};
+use crate::settings::{Environment, Layers, Settings, SettingsReader};
 use crate::simulator::Scenario;
 use crate::text::clean_text;
 
@@ -104,7 +104,7 @@ impl Here {
             return None;
         }
         Some(Self {
-            settings: Settings::resolve(&layers, &environment).ok()?,
+            settings: Settings::resolve(&SettingsReader::new(&layers, &environment)).ok()?,
             demo,
             demo_directory: environment.demo_directory(&layers.demo_name()),
             layers,

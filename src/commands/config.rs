@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::contexts;
 use crate::app::Context;
 use crate::error::{Failure, Result};
-use crate::settings::{keys, values};
+use crate::settings::window::shown_window;
 use crate::terminal::View;
 use crate::terminal::human::text_column;
 
@@ -85,10 +85,11 @@ fn show_configuration(context: &Context) -> Result<()> {
     }
     let rows = context.layers.values.iter().map(|(key, value)| Row {
         key,
-        value: values::shown_value(
-            keys::find_key(key).map_or(keys::KeyKind::Text, |key| key.kind),
-            &value.text,
-        ),
+        value: if key == "notifier.dedup_store" {
+            shown_window(&value.text)
+        } else {
+            value.text.clone()
+        },
         origin: value.origin.to_string(),
         environment: format!("KMSCTL_{}", key.replace(['.', '-'], "_").to_uppercase()),
     });

@@ -116,7 +116,7 @@ impl RecordPlace {
 /// Runs `kmsctl exporter …`.
 pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
     let Command::Run(arguments) = &arguments.command;
-    let settings = Settings::resolve(&context.layers, &context.environment)?;
+    let settings = Settings::resolve(&context.settings_reader())?;
     let every = arguments.every.unwrap_or(settings.interval);
     if every < Duration::from_secs(1) {
         return Err(Failure::usage("--every: the shortest interval is 1s."));
@@ -188,7 +188,7 @@ fn start_posts(
     webhook: Webhook,
     store: CheckpointStore,
 ) -> Result<(CustomerPosts, bool)> {
-    let notifier = Notifier::resolve(&context.layers, &context.environment)?;
+    let notifier = Notifier::resolve(&context.settings_reader())?;
     let posting = !matches!(webhook, Webhook::None);
     let how = SenderSettings {
         webhook,

@@ -12,7 +12,6 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use crate::app::Context;
 use crate::domain::cluster::manifest::ManifestPart;
-use crate::domain::notifier::decide::DecisionRules;
 use crate::error::{Failure, Result};
 use crate::notifier::{self, engine::Echo};
 use crate::settings::notifier::Notifier;
@@ -125,12 +124,8 @@ pub async fn run_notifier_group(context: &Context, arguments: &Args) -> Result<(
         )
         .hint("See `kmsctl notifier replay FILE`, which sends nothing, or `kmsctl --demo notifier status`.")),
         Command::Run { echo } => {
-            let settings = Notifier::resolve(&context.layers, &context.environment)?;
-            let networks = &context.settings.networks;
-            let rules = DecisionRules {
-                pods: networks.pods.clone(),
-                nodes: networks.nodes.clone(),
-            };
+            let settings = Notifier::resolve(&context.settings_reader())?;
+            let rules = context.settings.networks.decision_rules();
             let echo = match echo.as_deref() {
                 None => Echo::No,
                 Some("all") => Echo::All,

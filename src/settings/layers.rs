@@ -1,7 +1,7 @@
 //! The layers and their precedence: built-in < file < context < environment < flag. Values are still text here, each
 //! checked against its key and remembering its [`Origin`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Read as _;
@@ -11,8 +11,7 @@ use std::sync::Arc;
 use super::contexts::line_words;
 use super::environment::Environment;
 use super::keys;
-use super::keys::{KEYS, KeyKind, SettingKey};
-use super::values;
+use super::keys::{KEYS, SettingKey};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::own_files;
@@ -73,10 +72,7 @@ impl Layers {
         named: Option<&Path>,
         flags: &[(&str, &'static str, String)],
     ) -> (Self, Option<Failure>) {
-        let mut layers = match Self::built_in() {
-            Ok(layers) => layers,
-            Err(failure) => return (Self::default(), Some(failure)),
-        };
+        let mut layers = Self::built_in();
         let problem = layers.add_all(environment, named, flags).err();
         (layers, problem)
     }
@@ -115,8 +111,7 @@ impl Layers {
 
     /// Returns whether something else than the built-in default gives a key.
     pub fn names_key(&self, path: &str) -> bool {
-        let value = self.values.get(path);
-        value.is_some_and(|value| value.origin != Origin::Default)
+        *self.origin_of(path) != Origin::Default
     }
 
     /// Returns the value of a key; every key of the table has one.
@@ -129,18 +124,8 @@ impl Layers {
         Some(self.key_text(path)).filter(|text| !text.is_empty())
     }
 
-    /// Returns the value of a key with its type; the failure names the key.
-    pub fn parse_key<T>(
-        &self,
-        path: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T> {
-        parse(self.key_text(path))
-            .map_err(|problem| Failure::usage(format!("Wrong value for `{path}`: {problem}.")))
-    }
-
-    pub fn key_parts(&self, path: &str) -> impl Iterator<Item = &str> {
-        values::list_parts(self.key_text(path))
+    pub(super) fn origin_of(&self, path: &str) -> &Origin {
+        self.values.get(path).map_or(&Origin::Default, |value| &value.origin)
     }
 
     /// Returns the flags that gave keys, as [`Self::read`] takes them.
@@ -152,16 +137,13 @@ impl Layers {
         typed.collect()
     }
 
-    /// Returns the fields of each name of a family such as `presets`.
-    pub fn named_fields(&self, family: &str) -> BTreeMap<&str, BTreeMap<&str, &str>> {
-        let mut named: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-        for (path, value) in &self.values {
-            let rest = path.strip_prefix(family).and_then(|rest| rest.strip_prefix('.'));
-            if let Some((name, field)) = rest.and_then(|rest| rest.split_once('.')) {
-                named.entry(name).or_default().insert(field, &value.text);
-            }
-        }
-        named
+    /// Returns the names of a family such as `presets`.
+    pub fn names_below(&self, family: &str) -> BTreeSet<&str> {
+        let names = self.values.keys().filter_map(|path| {
+            let (name, _) = path.strip_prefix(family)?.strip_prefix('.')?.split_once('.')?;
+            Some(name)
+        });
+        names.collect()
     }
 
     /// Returns whether a file, the environment or a flag says which firewall is meant. A file counts whole: it was
@@ -184,20 +166,11 @@ impl Layers {
     }
 
     /// Returns the built-in layer alone.
-    pub fn built_in() -> Result<Self> {
-        let mut layers = Self::default();
-        for key in KEYS {
-            let table: toml::Table =
-                toml::from_str(&format!("value = {}", key.default)).map_err(|error| {
-                    Failure::failed(format!("the built-in default of {} is broken", key.path))
-                        .with_cause(error)
-                })?;
-            if let Some(value) = table.get("value") {
-                let text = text_of(key.kind, value).map_err(Failure::usage)?;
-                layers.set_value(key.path, text, Origin::Default)?;
-            }
-        }
-        Ok(layers)
+    pub fn built_in() -> Self {
+        let value =
+            |key: &SettingKey| LayeredValue { text: key.default_text(), origin: Origin::Default };
+        let values = KEYS.iter().map(|key| (key.path.to_owned(), value(key))).collect();
+        Self { values, ..Self::default() }
     }
 
     fn add_file(&mut self, path: &Path) -> Result<()> {
@@ -264,8 +237,9 @@ impl Layers {
                     None => failure.hint("config.example.toml lists every key."),
                 });
             };
-            let value = text_of(key.kind, value)
-                .and_then(|value| values::check_value(key.kind, &value).map(|()| value))
+            let value = key
+                .text_of(value)
+                .and_then(|value| (key.check)(&value).map(|()| value))
                 .map_err(|problem| wrong_value(&path, &format!("{origin}{}", line()), &problem))?;
             self.set_value(&path, value, origin.clone())?;
         }
@@ -279,8 +253,8 @@ impl Layers {
                 .iter()
                 .find(|key| key.environment_name() == *name)
                 .map(|key| key.path.to_owned())
-                .or_else(|| path_of_name(name, "presets", KEYS))
-                .or_else(|| path_of_name(name, "vantages", keys::VANTAGE_KEYS));
+                .or_else(|| path_of_name(name, "presets", &KEYS))
+                .or_else(|| path_of_name(name, "vantages", &keys::VANTAGE_KEYS));
             if let Some(path) = known {
                 if let Some(Origin::Context(context, _)) =
                     self.values.get(&path).map(|value| &value.origin)
@@ -304,8 +278,7 @@ impl Layers {
 
     fn set_value(&mut self, path: &str, text: String, origin: Origin) -> Result<()> {
         if let Some(key) = keys::find_key(path) {
-            values::check_value(key.kind, &text)
-                .map_err(|problem| wrong_value(path, &origin, &problem))?;
+            (key.check)(&text).map_err(|problem| wrong_value(path, &origin, &problem))?;
         }
         self.values.insert(path.to_owned(), LayeredValue { text, origin });
         Ok(())
@@ -381,7 +354,7 @@ fn path_of_name(name: &str, family: &str, fields: &[SettingKey]) -> Option<Strin
 fn unknown_name(name: &str) -> String {
     let guess = name.trim_start_matches("KMSCTL_").to_lowercase();
     let score = |key: &&SettingKey| strsim::jaro_winkler(&guess, &key.path.replace('.', "_"));
-    match nearest_word(KEYS, 0.85, score) {
+    match nearest_word(KEYS.iter(), 0.85, score) {
         Some(key) => format!(
             "The environment name {name} means nothing to kmsctl. Did you mean {}?",
             key.environment_name()
@@ -394,22 +367,4 @@ fn unknown_name(name: &str) -> String {
 pub(super) fn wrong_value(path: &str, origin: &dyn fmt::Display, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{path}` ({origin}): {problem}."))
         .hint("`kmsctl config show` prints every value and where it came from.")
-}
-
-fn text_of(kind: KeyKind, value: &toml::Value) -> Result<String, String> {
-    match (kind, value) {
-        (KeyKind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),
-        (KeyKind::Number(..), other) => {
-            Err(format!("it wants a number, not a {}", other.type_str()))
-        }
-        (KeyKind::Names | KeyKind::Networks | KeyKind::Resolvers, toml::Value::Array(items)) => {
-            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
-            texts.map(|texts| texts.join(",")).ok_or_else(|| "it wants a list of texts".to_owned())
-        }
-        (KeyKind::Names | KeyKind::Networks | KeyKind::Resolvers, other) => {
-            Err(format!("it wants a list, not a {}", other.type_str()))
-        }
-        (_, toml::Value::String(text)) => Ok(text.clone()),
-        (_, other) => Err(format!("it wants a text in quotes, not a {}", other.type_str())),
-    }
 }

@@ -6,9 +6,10 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::environment::Environment;
-use super::layers::{Layers, Origin, wrong_value};
-use super::values;
+use super::keys::{SettingsReader, key};
+use super::values::{
+    parse_duration, parse_given, parse_listen_address, parse_number, parse_period, parse_text,
+};
 use super::window::{Password, Window};
 use crate::error::{Failure, Result};
 
@@ -52,62 +53,76 @@ impl std::fmt::Debug for Webhook {
 #[derive(Clone, Debug)]
 pub struct Notifier {
     pub log: PathBuf,
-    /// Directory of checkpoint and outbox.
     pub state: PathBuf,
     pub webhook: Webhook,
-    /// Slack channel for legacy webhooks.
     pub channel: Option<String>,
     pub listen: SocketAddr,
-    /// Each client and product is posted once within this time.
     pub dedup_window: Duration,
+    /// With the password from its file or the environment.
     pub dedup: Window,
-    /// How long another notifier waits for one that died with a message in hand.
     pub dedup_lease: Duration,
-    /// Least time between two messages.
-    pub post_interval: Duration,
-    /// From so many waiting activations on they become one message.
-    pub digest_from: usize,
-    /// A first start posts nothing older than this of what the log holds already.
     pub too_old: Duration,
+    pub post_interval: Duration,
+    pub digest_from: usize,
 }
 
 impl Notifier {
-    /// Gives the layered texts their types.
-    pub fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let alias = |path: &str, name: &str| {
+    /// Reads the settings, in the order of the example file.
+    pub fn resolve(read: &SettingsReader<'_>) -> Result<Self> {
+        let environment = read.environment;
+        let former = |name: &str, path: &str| {
             let set = environment.variable(name);
-            set.filter(|_| !layers.names_key(path)).map(str::to_owned)
+            set.filter(|_| !read.layers.names_key(path)).map(str::to_owned)
         };
-        let text = |path: &str, name: &str| {
-            alias(path, name).unwrap_or_else(|| layers.key_text(path).to_owned())
-        };
-        let duration = |path: &str| layers.parse_key(path, values::parse_duration);
-        let dedup_window = match alias("notifier.dedup_window", "DEDUP_WINDOW_SECONDS") {
-            Some(seconds) => whole_seconds(&seconds)?,
-            None => duration("notifier.dedup_window")?,
-        };
-        let listen = match alias("notifier.listen", "METRICS_PORT") {
-            Some(port) => port_alone(&port)?,
-            None => listen_address(layers, "notifier.listen")?,
-        };
-        let file = layers.given_text("notifier.webhook_file");
+        let log = key!(read, "notifier.log" = "/var/log/vlmcsd/vlmcsd.log", parse_text;
+            "The KMS server's log, read by `notifier run`. Also: VLMCSD_LOG.");
+        let state = key!(read, "notifier.state" = "/var/lib/kmsctl-notifier", parse_text;
+            "Directory of the notifier's checkpoint and outbox: a small volume of its own.");
+        let webhook_file = read.file(key!(read, "notifier.webhook_file" = "", parse_given;
+            "File that holds the URL of Slack's webhook; read again when it changes. Empty takes\nSLACK_WEBHOOK_URL from the environment. Without either nothing is posted."));
+        let channel = key!(read, "notifier.channel" = "", parse_given;
+            "Slack channel, for legacy webhooks; others ignore it. Also: SLACK_CHANNEL.");
+        let listen = key!(read, "notifier.listen" = "[::]:9101", parse_listen_address;
+            "Address and port of /metrics, /healthz and /readyz. Also, the port alone: METRICS_PORT.");
+        let dedup_window = key!(read, "notifier.dedup_window" = "1h", parse_duration;
+            "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.");
+        let mut dedup = key!(read, "notifier.dedup_store" = "file", Window::parse;
+            "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share; of a Sentinel\nredis-sentinel://[USER[:PASSWORD]@]HOST[:PORT]/MASTER[/DATABASE]. While that server is away messages are sent\nrather than lost. rediss:// and rediss-sentinel:// are with TLS; SSL_CERT_FILE names certificates to trust.");
+        let password_file = read.file(key!(read, "notifier.dedup_password_file" = "", parse_given;
+            "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says."));
+        if let Window::Redis(server) = &mut dedup {
+            if let Some(file) = password_file {
+                server.password = Password::File(file);
+            } else if let Some(password) = environment.variable("REDIS_PASSWORD") {
+                server.password = Password::Text(password.to_owned());
+            }
+        }
         Ok(Self {
-            log: environment.expand(&text("notifier.log", "VLMCSD_LOG")),
-            state: environment.expand(layers.key_text("notifier.state")),
-            webhook: match (file, environment.variable("SLACK_WEBHOOK_URL")) {
-                (Some(file), _) => Webhook::File(environment.expand(file)),
+            log: environment.expand(&former("VLMCSD_LOG", "notifier.log").unwrap_or(log)),
+            state: environment.expand(&state),
+            webhook: match (webhook_file, environment.variable("SLACK_WEBHOOK_URL")) {
+                (Some(file), _) => Webhook::File(file),
                 (None, Some(url)) => Webhook::Url(checked_webhook(url)?),
                 (None, None) => Webhook::None,
             },
-            channel: Some(text("notifier.channel", "SLACK_CHANNEL"))
-                .filter(|channel| !channel.is_empty()),
-            listen,
-            dedup_window,
-            dedup: dedup_store(layers, environment)?,
-            dedup_lease: duration("notifier.dedup_lease")?,
-            post_interval: duration("notifier.post_interval")?,
-            digest_from: layers.key_text("notifier.digest_from").parse().unwrap_or(4),
-            too_old: duration("notifier.too_old")?,
+            channel: former("SLACK_CHANNEL", "notifier.channel").or(channel),
+            listen: match former("METRICS_PORT", "notifier.listen") {
+                Some(port) => port_alone(&port)?,
+                None => listen,
+            },
+            dedup_window: match former("DEDUP_WINDOW_SECONDS", "notifier.dedup_window") {
+                Some(seconds) => whole_seconds(&seconds)?,
+                None => dedup_window,
+            },
+            dedup,
+            dedup_lease: key!(read, "notifier.dedup_lease" = "30s", parse_period;
+                "How long another notifier waits for one that died with a message in hand. Kept up while it lives."),
+            too_old: key!(read, "notifier.too_old" = "10m", parse_duration;
+                "A first start, without a checkpoint, counts the whole log and posts nothing older than this."),
+            post_interval: key!(read, "notifier.post_interval" = "1s", parse_duration;
+                "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine."),
+            digest_from: key!(read, "notifier.digest_from" = 4, |text| parse_number(text, 2..=1000);
+                "From so many waiting activations on they become one message."),
         })
     }
 
@@ -134,7 +149,7 @@ fn checked_webhook(url: &str) -> Result<String> {
 
 fn whole_seconds(text: &str) -> Result<Duration> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = values::parse_duration(&format!("{text}s")).ok();
+    let seconds = parse_duration(&format!("{text}s")).ok();
     seconds.filter(|_| digits).ok_or_else(|| {
         let problem = format!("`{text}` is not a number of seconds, such as 3600");
         wrong_key_value("DEDUP_WINDOW_SECONDS", &problem)
@@ -147,26 +162,4 @@ fn port_alone(text: &str) -> Result<SocketAddr> {
         wrong_key_value("METRICS_PORT", &problem)
     })?;
     Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get())))
-}
-
-pub(super) fn listen_address(layers: &Layers, path: &str) -> Result<SocketAddr> {
-    let text = layers.key_text(path);
-    text.parse().map_err(|_| {
-        let problem = format!("`{text}` is not an address and a port, such as [::]:9101");
-        let origin = layers.values.get(path).map(|value| &value.origin);
-        wrong_value(path, origin.unwrap_or(&Origin::Default), &problem)
-    })
-}
-
-/// Reads where the window is remembered, with the password from its file or the environment.
-fn dedup_store(layers: &Layers, environment: &Environment) -> Result<Window> {
-    let mut window = layers.parse_key("notifier.dedup_store", Window::parse)?;
-    if let Window::Redis(server) = &mut window {
-        if let Some(file) = layers.given_text("notifier.dedup_password_file") {
-            server.password = Password::File(environment.expand(file));
-        } else if let Some(password) = environment.variable("REDIS_PASSWORD") {
-            server.password = Password::Text(password.to_owned());
-        }
-    }
-    Ok(window)
 }

@@ -1,11 +1,11 @@
 //! Typed values out of configuration text. Each function says in its error what it wanted.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::keys::KeyKind;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pf::table::TableName;
 use crate::domain::shell_word::ShellWord;
@@ -50,13 +50,62 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
     seconds().ok_or_else(|| format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m"))
 }
 
-/// Returns the parts of a list's text, which commas separate.
-pub fn list_parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+/// Reads a list, which commas separate.
+pub fn parse_list<T>(
+    text: &str,
+    parse: impl FnMut(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
+}
+
+/// Reads what may be left empty.
+pub fn parse_optional<T>(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    (!text.is_empty()).then(|| parse(text)).transpose()
+}
+
+pub fn parse_text(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("it holds a control character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a text, or nothing.
+pub fn parse_given(text: &str) -> Result<Option<String>, String> {
+    parse_optional(text, parse_text)
+}
+
+/// Reads one of several words.
+pub fn parse_word(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
+    words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+        let shown: Vec<&str> =
+            words.iter().map(|word| if word.is_empty() { "\"\"" } else { word }).collect();
+        format!("`{text}` is none of {}", shown.join(", "))
+    })
+}
+
+/// Reads a whole number from the first to the last.
+pub fn parse_number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        format!("`{text}` is not a whole number from {} to {}", range.start(), range.end())
+    })
 }
 
 pub fn parse_port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|error: std::num::ParseIntError| error.to_string())
+    parse_number(text, 1..=65_535)
+}
+
+/// Reads a cap of connections.
+pub fn parse_connections(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=u64::from(u32::MAX))
+}
+
+pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address and a port, such as [::]:9101"))
 }
 
 pub fn parse_table_name(text: &str) -> Result<TableName, String> {
@@ -74,7 +123,7 @@ pub fn parse_object_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('-') {
         return Err(format!("`{text}` is not a name"));
     }
-    Ok(text.to_owned())
+    parse_text(text)
 }
 
 /// Reads a literal address; names are refused, as resolving them would guess. An IPv4-mapped IPv6 address is the IPv4
@@ -135,6 +184,10 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("`{text}` is not a network; write it like 10.10.0.0/16"))
 }
 
+pub fn parse_networks(text: &str) -> Result<Vec<IpNet>, String> {
+    parse_list(text, parse_network)
+}
+
 /// Reads `N/SECONDS`, both from 1, as pfSense's own form accepts them (seconds up to 65535 load in pf).
 pub fn parse_rate(text: &str) -> Result<Rate, String> {
     let wanted = || format!("`{text}` is not a rate; write N/SECONDS, such as 10/60");
@@ -163,70 +216,17 @@ pub fn parse_endpoint(text: &str) -> Result<(String, u16), String> {
 }
 
 /// Reads the base URL of a check service: no user, query or fragment, since paths are added to it.
-fn check_url(text: &str) -> Result<(), String> {
+pub fn parse_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"<>\\".contains(&byte);
     match rest {
-        Some(rest) if !rest.is_empty() && rest.bytes().all(plain) => Ok(()),
+        Some(rest) if !rest.is_empty() && rest.bytes().all(plain) => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is not a URL such as https://check-host.net")),
     }
 }
 
-/// Returns a value as it may be shown: without a password.
-pub fn shown_value(kind: KeyKind, text: &str) -> String {
-    if kind == KeyKind::Window {
-        return super::window::shown_window(text);
-    }
-    text.to_owned()
-}
-
-/// Checks a value's text against its key's kind.
-pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
-    match kind {
-        KeyKind::Endpoint
-        | KeyKind::Fingerprint
-        | KeyKind::OptionalAddress
-        | KeyKind::OptionalHost
-            if text.is_empty() =>
-        {
-            Ok(())
-        }
-        KeyKind::Text | KeyKind::Path => {
-            if text.chars().any(char::is_control) {
-                return Err("it holds a control character".to_owned());
-            }
-            Ok(())
-        }
-        KeyKind::Word(words) if words.contains(&text) => Ok(()),
-        KeyKind::Word(words) => {
-            let shown: Vec<&str> =
-                words.iter().map(|word| if word.is_empty() { "\"\"" } else { word }).collect();
-            Err(format!("`{text}` is none of {}", shown.join(", ")))
-        }
-        KeyKind::Number(least, most) => match text.parse::<u64>() {
-            Ok(number) if (least..=most).contains(&number) => Ok(()),
-            _ => Err(format!("`{text}` is not a whole number from {least} to {most}")),
-        },
-        KeyKind::Duration => parse_duration(text).map(drop),
-        KeyKind::Deadline => parse_period(text).map(drop),
-        KeyKind::Host | KeyKind::OptionalHost => check_host_name(text),
-        KeyKind::Account => check_account(text),
-        KeyKind::Name => check_name(text),
-        KeyKind::Address | KeyKind::OptionalAddress => parse_address(text).map(drop),
-        KeyKind::Resolvers => list_parts(text).try_for_each(|part| parse_resolver(part).map(drop)),
-        KeyKind::Names => list_parts(text).try_for_each(check_name),
-        KeyKind::Networks => list_parts(text).try_for_each(|part| parse_network(part).map(drop)),
-        KeyKind::RemotePath => parse_remote_path(text).map(drop),
-        KeyKind::Rate => parse_rate(text).map(drop),
-        KeyKind::Table => parse_table_name(text).map(drop),
-        KeyKind::Endpoint => parse_endpoint(text).map(drop),
-        KeyKind::Url => check_url(text),
-        KeyKind::Window => super::window::Window::parse(text).map(drop),
-        KeyKind::Fingerprint => check_fingerprint(text),
-    }
-}
-
-fn check_host_name(text: &str) -> Result<(), String> {
+/// Reads an address, a host name or a Host of ssh_config.
+pub fn parse_host(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
     let wrong = || {
         let signs = "letters, digits, dots, hyphens and underscores, the first no hyphen";
@@ -239,40 +239,43 @@ fn check_host_name(text: &str) -> Result<(), String> {
         return Err(format!("`{text}` holds a port; write host = \"{host}\" and port = {port}"));
     }
     if !text.contains([':', '[', ']', '%']) {
-        return Ok(());
+        return Ok(text.to_owned());
     }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = bare.unwrap_or(text).split('%').next().unwrap_or_default();
     match (address.parse::<Ipv6Addr>(), bare) {
-        (Ok(_), None) => Ok(()),
+        (Ok(_), None) => Ok(text.to_owned()),
         (Ok(_), Some(bare)) => Err(format!("`{text}` has brackets; write host = \"{bare}\"")),
         (Err(_), _) => Err(wrong()),
     }
 }
 
-fn check_account(text: &str) -> Result<(), String> {
+/// Reads an account's name, or nothing.
+pub fn parse_account(text: &str) -> Result<Option<String>, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
     if text.starts_with('-') || !text.bytes().all(plain) {
         return Err(format!(
             "`{text}` is not an account name (letters, digits and ._-@, the first no hyphen)"
         ));
     }
-    Ok(())
+    parse_given(text)
 }
 
-fn check_name(text: &str) -> Result<(), String> {
+/// Reads a name that pfSense gives: to an alias, to an interface.
+pub fn parse_name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
-        return Ok(());
+        return Ok(text.to_owned());
     }
     Err(format!("`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"))
 }
 
-fn check_fingerprint(text: &str) -> Result<(), String> {
+/// Reads the fingerprint of a host key.
+pub fn parse_fingerprint(text: &str) -> Result<String, String> {
     let digest = text.strip_prefix("SHA256:").unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     if digest.len() == 43 && digest.bytes().all(plain) {
-        return Ok(());
+        return Ok(text.to_owned());
     }
     Err(format!(
         "`{text}` is not a fingerprint; write it as `ssh-keygen -l` prints it: SHA256: and 43 characters"
@@ -326,7 +329,7 @@ mod tests {
     #[test]
     fn hosts_with_ports_say_how() {
         for plain in ["fw", "fw.example.net", "10.0.20.1", "::1", "fe80::1%em0", "my_alias"] {
-            assert_eq!(check_host_name(plain), Ok(()), "{plain}");
+            assert!(parse_host(plain).is_ok(), "{plain}");
         }
         for (typed, said) in [
             ("fw:2222", "host = \"fw\" and port = 2222"),
@@ -340,7 +343,7 @@ mod tests {
             ("::g", "neither"),
             ("fw%h", "neither"),
         ] {
-            let wording = check_host_name(typed).unwrap_err();
+            let wording = parse_host(typed).unwrap_err();
             assert!(wording.contains(said), "{typed}: {wording}");
         }
     }
@@ -354,9 +357,9 @@ mod tests {
         {
             assert!(parse_endpoint(wrong).is_err(), "{wrong}");
         }
-        assert!(check_value(KeyKind::Url, "http://127.0.0.1:8080").is_ok());
+        assert!(parse_url("http://127.0.0.1:8080").is_ok());
         for wrong in ["", "check-host.net", "ftp://x", "https://", "https://a?b", "http://u@h"] {
-            assert!(check_value(KeyKind::Url, wrong).is_err(), "{wrong}");
+            assert!(parse_url(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -375,9 +378,9 @@ mod tests {
         fn no_text_panics(text in ".{0,40}") {
             for key in super::super::keys::KEYS
                 .iter()
-                .chain(super::super::keys::VANTAGE_KEYS)
+                .chain(super::super::keys::VANTAGE_KEYS.iter())
             {
-                let _ = check_value(key.kind, &text);
+                let _ = (key.check)(&text);
             }
         }
     }

@@ -1,23 +1,21 @@
 //! The vantages with their types: places outside from where the service is tried. There is none unless the operator
 //! names one.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::environment::Environment;
-use super::keys::VANTAGE_KEYS;
-use super::layers::Layers;
-use super::values;
+use super::keys::{SettingsReader, key};
+use super::values::{
+    parse_account, parse_address, parse_endpoint, parse_given, parse_host, parse_number,
+    parse_optional, parse_port, parse_url, parse_word,
+};
 use crate::error::{Failure, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vantage {
     pub name: String,
     pub kind: VantageKind,
-    /// The address that the firewall sees it come from, where the operator said so.
     pub address: Option<IpAddr>,
-    /// Host and port that are known to be open.
     pub control: Option<(String, u16)>,
 }
 
@@ -46,70 +44,65 @@ pub enum VantageKind {
 /// An SSH server outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ssh {
-    /// Address, name or Host of ssh_config.
     pub host: String,
-    /// Account; `None` leaves it to ssh_config.
     pub user: Option<String>,
-    /// Port; `None` leaves it to ssh_config.
     pub port: Option<u16>,
-    /// Private key file.
     pub identity: Option<PathBuf>,
-    /// Known host keys, where they differ from the firewall's.
     pub known_hosts: Option<PathBuf>,
 }
 
-pub(super) fn resolve_vantages(layers: &Layers, environment: &Environment) -> Result<Vec<Vantage>> {
-    layers
-        .named_fields("vantages")
-        .into_iter()
-        .map(|(name, fields)| resolve_vantage(name, &fields, environment))
-        .collect()
-}
+impl Vantage {
+    /// Reads every vantage that a layer names.
+    pub(super) fn resolve_all(read: &SettingsReader<'_>) -> Result<Vec<Self>> {
+        let names = read.layers.names_below("vantages");
+        names.into_iter().map(|name| Self::resolve(&read.of_name(name))).collect()
+    }
 
-fn resolve_vantage(
-    name: &str,
-    fields: &BTreeMap<&str, &str>,
-    environment: &Environment,
-) -> Result<Vantage> {
-    let wrong = |problem: String| Failure::usage(format!("The vantage `{name}` {problem}."));
-    let text = |field: &str| fields.get(field).copied().filter(|text| !text.is_empty());
-    let file = |field: &str| text(field).map(|path| environment.expand(path));
-    let kind = match text("kind") {
-        Some("check-host") => VantageKind::CheckHost {
-            url: text("url").unwrap_or(default_of("url")).trim_end_matches('/').to_owned(),
-            nodes: text("nodes").and_then(|nodes| nodes.parse().ok()).unwrap_or(3),
-        },
-        Some("local") => VantageKind::Local,
-        _ => VantageKind::Ssh(Ssh {
-            host: text("host").ok_or_else(|| wrong("has no host".to_owned()))?.to_owned(),
-            user: text("user").map(str::to_owned),
-            port: text("port").and_then(|port| port.parse().ok()),
-            identity: file("identity"),
-            known_hosts: file("known_hosts"),
-        }),
-    };
-    let address = text("address").map(values::parse_address).transpose();
-    let control = text("control").map(values::parse_endpoint).transpose();
-    Ok(Vantage {
-        name: name.to_owned(),
-        kind,
-        address: address.map_err(|problem| wrong(format!("has a wrong address: {problem}")))?,
-        control: control.map_err(|problem| wrong(format!("has a wrong control: {problem}")))?,
-    })
-}
-
-/// Returns what an absent key means, without the quotes of TOML.
-fn default_of(field: &str) -> &'static str {
-    VANTAGE_KEYS
-        .iter()
-        .find(|key| key.split_path().1 == field)
-        .map_or("", |key| key.default.trim_matches('"'))
+    pub(super) fn resolve(read: &SettingsReader<'_>) -> Result<Self> {
+        let kind = key!(read, "vantages.NAME.kind" = "ssh", |text| parse_word(text, &["ssh", "check-host", "local"]);
+            "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.");
+        let host = key!(read, "vantages.NAME.host" = "", |text| parse_optional(text, parse_host);
+            "ssh: address, name, or a Host of your ssh_config.");
+        let user = key!(read, "vantages.NAME.user" = "", parse_account;
+            "ssh: account. Empty leaves it to ssh_config.");
+        let port = key!(read, "vantages.NAME.port" = 22, parse_port;
+            "ssh: port of its SSH server. Without it, ssh_config decides.");
+        let is_port_meant = read.layers.names_key(&format!("vantages.{}.port", read.name));
+        let identity = read.file(key!(read, "vantages.NAME.identity" = "", parse_given;
+            "ssh: private key file."));
+        let known_hosts = read.file(key!(read, "vantages.NAME.known_hosts" = "", parse_given;
+            "ssh: file of known host keys. Empty takes firewall.known_hosts."));
+        let address = key!(read, "vantages.NAME.address" = "", |text| parse_optional(text, parse_address);
+            "Address that the firewall sees it come from. Empty takes the one that ssh connects to.");
+        let control = key!(read, "vantages.NAME.control" = "", |text| parse_optional(text, parse_endpoint);
+            "HOST:PORT that is known to be open: if it is not reached either, a failure proves nothing.\nBest is another open port of the very address that is tried.");
+        let url = key!(read, "vantages.NAME.url" = "https://check-host.net", parse_url;
+            "check-host: base URL of the service.");
+        let nodes = key!(read, "vantages.NAME.nodes" = 3, |text| parse_number(text, 1..=10);
+            "check-host: how many of its nodes try; more than half must agree.");
+        let name = read.name.to_owned();
+        let no_host = || Failure::usage(format!("The vantage `{name}` has no host."));
+        let kind = match kind {
+            "check-host" => {
+                VantageKind::CheckHost { url: url.trim_end_matches('/').to_owned(), nodes }
+            }
+            "local" => VantageKind::Local,
+            _ => VantageKind::Ssh(Ssh {
+                host: host.ok_or_else(no_host)?,
+                user,
+                port: is_port_meant.then_some(port),
+                identity,
+                known_hosts,
+            }),
+        };
+        Ok(Self { name, kind, address, control })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::{Environment, Layers, Settings};
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings> {
         let mut environment = Environment::default();
@@ -122,7 +115,7 @@ mod tests {
             return Err(problem);
         }
         assert!(layers.warnings.is_empty(), "{:?}", layers.warnings);
-        Settings::resolve(&layers, &environment)
+        Settings::resolve(&SettingsReader::new(&layers, &environment))
     }
 
     #[test]

@@ -25,9 +25,7 @@ use super::forward::{Tunnel, TunnelError};
 use super::framing::FramedStream;
 use super::key_file;
 use super::key_file::Identity;
-use super::known_hosts::{
-    HostKey, HostKeyVerdict, KnownHosts, listed_name, matches_pin, portless_name,
-};
+use super::known_hosts::{HostKey, HostKeyVerdict, KnownHosts, listed_name, portless_name};
 use super::script::Script;
 use super::shell::{Arrived, Outgoing, Pipes, Shell};
 use super::ssh_arguments::login_by_hand;
@@ -407,7 +405,7 @@ impl Checker {
             self.judge_key(&key, &host_key)?;
         }
         if let Some(pinned) = self.pin.clone()
-            && !matches_pin(&host_key.fingerprint, &pinned)
+            && host_key.fingerprint != pinned
         {
             return Err(LinkError::PinMismatch {
                 host: self.host.clone(),

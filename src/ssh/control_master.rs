@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::agent_key;
 use super::error::LinkError;
-use super::known_hosts::{HostKey, KnownHosts, matches_pin, portless_name};
+use super::known_hosts::{HostKey, KnownHosts, portless_name};
 use super::log_pipe::LogPipe;
 use super::openssh_log;
 use super::openssh_log::{LogContext, Recorded};
@@ -311,13 +311,11 @@ async fn launch_master(
     }
     let checked = match (openssh_log::presented_host_key(&said), &target.fingerprint) {
         (None, _) => Err(LinkError::SshFailed { said: "it did not show the host key".to_owned() }),
-        (Some(key), Some(pin)) if !matches_pin(&key.fingerprint, pin) => {
-            Err(LinkError::PinMismatch {
-                host: target.host.clone(),
-                presented: key,
-                pinned: pin.clone(),
-            })
-        }
+        (Some(key), Some(pin)) if key.fingerprint != *pin => Err(LinkError::PinMismatch {
+            host: target.host.clone(),
+            presented: key,
+            pinned: pin.clone(),
+        }),
         (Some(key), _) => Ok(key),
     };
     if checked.is_err() {
@@ -428,11 +426,7 @@ impl ControlDirectory {
         own_files::check_not_foreign(&fs::symlink_metadata(&self.socket).ok()?).ok()?;
         let facts = plain_file::read_own_file(&self.verified, LARGEST_FACTS).ok()?;
         let verified = Verified::of_text(&String::from_utf8(facts).ok()?)?;
-        if target
-            .fingerprint
-            .as_ref()
-            .is_some_and(|pin| !matches_pin(&verified.host_key.fingerprint, pin))
-        {
+        if target.fingerprint.as_ref().is_some_and(|pin| verified.host_key.fingerprint != *pin) {
             return None;
         }
         let session = Session::resume_mux(self.socket.clone().into_boxed_path(), None);

@@ -52,21 +52,6 @@ impl From<&PublicKey> for HostKey {
     }
 }
 
-/// Says whether a configured pin has the form `SHA256:` and 43 characters of base64; padding is tolerated.
-pub fn is_fingerprint(pin: &str) -> bool {
-    pin.strip_prefix("SHA256:").map(|digits| digits.trim_end_matches('=')).is_some_and(|digits| {
-        digits.len() == 43
-            && digits
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
-    })
-}
-
-/// Says whether a presented fingerprint is the pinned one.
-pub fn matches_pin(presented: &str, pin: &str) -> bool {
-    presented.trim_end_matches('=') == pin.trim_end_matches('=')
-}
-
 /// What known_hosts says about a presented key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostKeyVerdict {
@@ -488,17 +473,6 @@ mod tests {
         assert_eq!(known.known_algorithms().len(), 4);
         assert_eq!(KnownHosts::default().known_algorithms()[0], Algorithm::Ed25519);
         assert!(known.only_rsa().is_none());
-    }
-
-    #[test]
-    fn pins() {
-        let print = HostKey::from(&key(ONE)).fingerprint;
-        assert!(is_fingerprint(&print));
-        assert!(is_fingerprint(&format!("{print}=")));
-        assert!(matches_pin(&print, &format!("{print}=")));
-        assert!(!matches_pin(&print, &HostKey::from(&key(TWO)).fingerprint));
-        assert!(!is_fingerprint("SHA256:short"));
-        assert!(!is_fingerprint(&print.replace("SHA256", "MD5")));
     }
 
     #[test]

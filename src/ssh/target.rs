@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::builtin::Russh;
 use super::error::LinkError;
 use super::forward::{Tunnel, TunnelError};
-use super::known_hosts::{HostKey, is_fingerprint};
+use super::known_hosts::HostKey;
 use super::openssh::OpenSsh;
 use super::script;
 use super::script::{REMOTE_SHELL, Script};
@@ -39,7 +39,7 @@ impl Target {
     }
 
     /// Refuses what could be taken for an option or for a shell's punctuation on ssh's command line (a
-    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, a known_hosts or
+    /// `ProxyCommand` of the user's may hand the host name to a shell), a known_hosts or
     /// configuration of ssh that is no file, and a key that is not there (`ssh` would go on with others).
     pub(crate) fn check(&self) -> Result<(), LinkError> {
         let plain = |text: &str, more: &[u8]| {
@@ -55,9 +55,6 @@ impl Target {
         }
         if let Some(user) = self.user.as_ref().filter(|user| !plain(user, b".-_@+")) {
             return bad("The user name", user);
-        }
-        if let Some(pin) = self.fingerprint.as_ref().filter(|pin| !is_fingerprint(pin)) {
-            return bad("The pinned fingerprint", pin);
         }
         let holds_no_text = |path: &&PathBuf| {
             std::fs::metadata(path).is_ok_and(|file| file.is_dir() || file.file_type().is_fifo())

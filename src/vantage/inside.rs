@@ -65,7 +65,7 @@ pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
         return Vec::new();
     }
     let mut asked = tokio::task::JoinSet::new();
-    let servers = std::iter::once(None).chain(settings.verify.resolvers.iter().copied().map(Some));
+    let servers = std::iter::once(None).chain(settings.resolvers.iter().copied().map(Some));
     for (place, server) in servers.enumerate() {
         let (host, deadline) = (host.to_owned(), settings.timeout.min(SYSTEM_RESOLVER));
         asked.spawn(async move {

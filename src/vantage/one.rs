@@ -83,7 +83,7 @@ pub(crate) async fn prepare_vantage(
     let resolvers = match simulated {
         Some(_) => only.as_slice(),
         None if host.is_empty() => &[],
-        None => &context.settings.verify.resolvers,
+        None => &context.settings.resolvers,
     };
     let asked = resolvers
         .iter()

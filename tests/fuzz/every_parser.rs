@@ -73,9 +73,8 @@ pub const PARSERS: &[Parser] = &[
     }),
     ("history", history),
     ("configuration", |bytes| {
-        if let Ok(mut layers) = Layers::built_in() {
-            let _ = layers.add_text(&String::from_utf8_lossy(bytes), Path::new("config.toml"));
-        }
+        let text = String::from_utf8_lossy(bytes);
+        let _ = Layers::built_in().add_text(&text, Path::new("config.toml"));
     }),
     ("kms-log", |bytes| {
         let (mut log, mut events) = (kms_log::Log::default(), Vec::new());

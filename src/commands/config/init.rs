@@ -19,10 +19,10 @@ use crate::own_files::replace_private_file;
 use crate::pfsense::questions::{Question, Reading};
 use crate::plain_file::read_plain_text;
 use crate::settings::target::Target;
-use crate::settings::{Layers, Settings, keys, values};
+use crate::settings::{Layers, Settings, SettingsReader, keys, values};
 use crate::ssh::first_contact;
 use crate::ssh::first_contact::Presented;
-use crate::ssh::known_hosts::{HostKeyVerdict, is_fingerprint, matches_pin};
+use crate::ssh::known_hosts::HostKeyVerdict;
 use crate::terminal::prompt;
 
 /// What the questions ask, for scripts.
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     identity: Option<String>,
     /// The host key's fingerprint, compared instead of asking
-    #[arg(long, value_name = "SHA256:…", value_parser = parse_fingerprint)]
+    #[arg(long, value_name = "SHA256:…", value_parser = values::parse_fingerprint)]
     fingerprint: Option<String>,
     /// Alias of the service in pfSense
     #[arg(long, value_name = "NAME")]
@@ -72,14 +72,6 @@ pub struct Args {
     yes: bool,
 }
 
-fn parse_fingerprint(text: &str) -> Result<String, String> {
-    if is_fingerprint(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a fingerprint is SHA256: and 43 characters of base64".to_owned())
-    }
-}
-
 impl Args {
     fn given(&self, key: &str) -> Option<&String> {
         match key {
@@ -101,9 +93,9 @@ impl Args {
     /// Checks every answer that is given, before anything is asked or connected to.
     fn check(&self) -> Result<()> {
         let usage = |key: &str, problem| Failure::usage(format!("{key}: {problem}."));
-        for key in keys::KEYS {
+        for key in keys::KEYS.iter() {
             if let Some(given) = self.given(key.path) {
-                values::check_value(key.kind, given).map_err(|problem| usage(key.path, problem))?;
+                (key.check)(given).map_err(|problem| usage(key.path, problem))?;
             }
         }
         let vantage = self.vantage.iter().try_for_each(|given| check_vantage(given));
@@ -118,10 +110,11 @@ fn split_vantage(answer: &str) -> (&str, &str) {
 
 fn check_vantage(answer: &str) -> Result<(), String> {
     let (user, host) = split_vantage(answer);
-    values::check_value(keys::KeyKind::Account, user)?;
-    let host_kind =
-        if answer.contains('@') { keys::KeyKind::Host } else { keys::KeyKind::OptionalHost };
-    values::check_value(host_kind, host)
+    values::parse_account(user)?;
+    if host.is_empty() && !answer.contains('@') {
+        return Ok(());
+    }
+    values::parse_host(host).map(drop)
 }
 
 /// A run of the wizard.
@@ -218,11 +211,12 @@ impl Wizard<'_> {
 
     /// Answers a key by its flag, by a question, or by its default.
     fn answer_key(&mut self, key: &'static str, question: &str) -> Result<()> {
-        let kind = keys::find_key(key).map_or(keys::KeyKind::Text, |key| key.kind);
         let answer = match self.arguments.given(key) {
             Some(given) => given.clone(),
             None if self.asks => {
-                let check = |text: &str| values::check_value(kind, none_of(text));
+                let check = |text: &str| {
+                    keys::find_key(key).map_or(Ok(()), |key| (key.check)(none_of(text)))
+                };
                 let typed =
                     prompt::ask_text(self.context.terminal, question, &self.default(key), check)?;
                 none_of(&typed).to_owned()
@@ -251,7 +245,7 @@ impl Wizard<'_> {
         }
         let path = self.draft_path();
         make_directory_of(&path)?;
-        let text = render_answers(&self.answers, &Layers::built_in()?);
+        let text = render_answers(&self.answers, &Layers::built_in());
         replace_private_file(&path, text.as_bytes()).map_err(|error| not_written(&path, &error))
     }
 
@@ -270,12 +264,12 @@ impl Wizard<'_> {
 
     fn configured_context(&self) -> Result<Context> {
         let environment = self.context.environment.clone();
-        let mut layers = Layers::built_in()?;
+        let mut layers = Layers::built_in();
         layers.set_answers(&self.answers)?;
         layers.file = Some(self.path.clone());
         Ok(Context {
             terminal: self.context.terminal,
-            settings: Settings::resolve(&layers, &environment)?,
+            settings: Settings::resolve(&SettingsReader::new(&layers, &environment))?,
             layers,
             problem: None,
             environment,
@@ -318,7 +312,7 @@ impl Wizard<'_> {
 
     fn judge_host_key(&mut self, presented: &Presented, known_hosts: &Path) -> Result<()> {
         let pinned = self.arguments.fingerprint.as_deref();
-        if pinned.is_some_and(|pin| !matches_pin(&presented.key.fingerprint, pin)) {
+        if pinned.is_some_and(|pin| presented.key.fingerprint != *pin) {
             return Err(Failure::unreachable(format!(
                 "The box presents another host key: {}. Nothing was kept.",
                 presented.key
@@ -495,7 +489,7 @@ impl Wizard<'_> {
     /// for it.
     fn choose_public_name(&mut self) -> Result<()> {
         const KEY: &str = "service.host";
-        if self.default(KEY) == Layers::built_in()?.key_text(KEY) {
+        if self.default(KEY) == Layers::built_in().key_text(KEY) {
             self.defaults.set_answers(&[(KEY.to_owned(), String::new())])?;
         }
         self.answer_key(KEY, "Public name of the service (Enter: it has none)")?;
@@ -563,7 +557,7 @@ impl Wizard<'_> {
             return Err(Failure::new(FailureKind::NotConfirmed, "Nothing was written.")
                 .hint("Your answers are kept; `kmsctl config init` goes on with them."));
         }
-        write_new(&self.path, &render_answers(&self.answers, &Layers::built_in()?))?;
+        write_new(&self.path, &render_answers(&self.answers, &Layers::built_in()))?;
         let _ = fs::remove_file(self.draft_path());
         Ok(())
     }
@@ -644,8 +638,8 @@ fn render_answers(answers: &[(String, String)], built_in: &Layers) -> String {
         text.push_str(&format!("\n[{section}]\n"));
         for (_, name, answer) in answers.iter().filter(|(other, _, _)| *other == section) {
             let key = keys::find_key(&format!("{section}.{name}"));
-            let literal = match key.map(|key| key.kind) {
-                Some(keys::KeyKind::Number(..)) => (*answer).to_owned(),
+            let literal = match key {
+                Some(key) if key.is_number() => (*answer).to_owned(),
                 _ => toml::Value::String((*answer).to_owned()).to_string(),
             };
             text.push_str(&format!("{name} = {literal}\n"));

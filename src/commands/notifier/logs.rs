@@ -25,6 +25,7 @@ use crate::terminal::Mode;
 use crate::text::{counted, format_span};
 use choice::Choice;
 use follow::follow_logs;
+pub use printer::EVENT_COLUMNS;
 use printer::{LogPrinter, PrintedEntry, PrintedKind, Shape};
 
 /// Most entries of an answer that is no stream; the newest are kept.
@@ -145,7 +146,7 @@ pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
 
 /// Returns the server's log file; it becomes a word of a command in the pod.
 fn server_file(context: &Context) -> Result<String> {
-    let log = Notifier::resolve(&context.layers, &context.environment)?.log;
+    let log = Notifier::resolve(&context.settings_reader())?.log;
     let file = log.display().to_string();
     if file.starts_with('/') {
         Ok(file)

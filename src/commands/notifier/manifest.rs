@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use crate::app::Context;
 use crate::domain::cluster::manifest;
 use crate::domain::cluster::manifest::Wanted as Form;
-use crate::domain::cluster::manifest::{ManifestOptions, ManifestPart, Operator};
+use crate::domain::cluster::manifest::{ManifestOptions, ManifestPart};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::settings::keys::KEYS;
 use crate::settings::layers::Layers;
+use crate::settings::manifest::read_manifest_names;
 use crate::terminal::{Mode, View, yaml};
 
 /// Where the webhook's URL is mounted unless notifier.webhook_file says.
@@ -86,6 +87,7 @@ fn gather_manifest_options(
 ) -> Result<ManifestOptions> {
     let layers = &context.layers;
     let cluster = &context.settings.cluster;
+    let own = read_manifest_names(&context.settings_reader())?;
     let named = |path: &str, check: fn(&str) -> std::result::Result<(), Form>| {
         let text = layers.key_text(path);
         check(text).map(|()| text.to_owned()).map_err(|form| wrong_manifest_value(path, text, form))
@@ -107,8 +109,7 @@ fn gather_manifest_options(
         .map_err(|form| wrong_manifest_value("--former-mount", mount, form))?;
     manifest::check_dns_subdomain(config_map)
         .map_err(|form| wrong_manifest_value("--former-config-map", config_map, form))?;
-    let log_volume = named("manifest.log_volume", manifest::check_dns_label)?;
-    let needed = [&log, &state, &webhook.0].contains(&mount) || *volume == log_volume;
+    let needed = [&log, &state, &webhook.0].contains(&mount) || *volume == own.log_volume;
     if needed || volume.starts_with("kmsctl-notifier-") {
         return Err(Failure::usage(
             "A former notifier's volume goes, so its name and its mount are none that the side-car needs.",
@@ -130,20 +131,13 @@ fn gather_manifest_options(
             .map_err(|form| wrong_manifest_value("cluster.selector", selector, form))?,
         server: named("cluster.server_container", manifest::check_dns_label)?,
         notifier: named("cluster.notifier_container", manifest::check_dns_label)?,
-        image: named("manifest.image", manifest::check_image_reference)?,
         former,
-        log_volume: (log_volume, log),
-        environment: side_car_environment(layers, &webhook, warnings)?,
+        log_directory: log,
+        environment: side_car_environment(layers, &webhook, warnings),
         state,
         webhook,
         metrics_port: metrics_port(layers)?,
-        secret: named("manifest.secret", manifest::check_dns_subdomain)?,
-        secret_store: dedup_store_setting(layers.key_text("manifest.secret_store"))?,
-        secret_source: (
-            layers.key_text("manifest.secret_key").to_owned(),
-            layers.key_text("manifest.secret_property").to_owned(),
-        ),
-        operator: operator_namespaces(layers.key_text("manifest.operator"))?,
+        own,
         exec,
     })
 }
@@ -169,10 +163,10 @@ fn side_car_environment(
     layers: &Layers,
     webhook: &(String, String),
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<(String, String)>> {
-    let built_in = Layers::built_in()?;
+) -> Vec<(String, String)> {
+    let built_in = Layers::built_in();
     let mut environment = Vec::new();
-    for key in KEYS {
+    for key in KEYS.iter() {
         let relevant = key.path.starts_with("notifier.")
             || ["networks.pods", "networks.nodes"].contains(&key.path);
         let text = match key.path {
@@ -197,7 +191,7 @@ fn side_car_environment(
         }
         environment.push((key.environment_name(), text));
     }
-    Ok(environment)
+    environment
 }
 
 /// Splits a file's path into a directory that a volume can be mounted at, and its name.
@@ -207,27 +201,6 @@ fn split_mount_path(path: &str, text: &str) -> Result<(String, String)> {
         .and_then(|()| manifest::check_mount_path(text))
         .map_err(|form| wrong_manifest_value(path, text, form))?;
     Ok((directory.to_owned(), name.to_owned()))
-}
-
-fn dedup_store_setting(text: &str) -> Result<(&'static str, String)> {
-    let (kind, name) = match text.split_once('/') {
-        Some(("SecretStore", name)) => ("SecretStore", name),
-        Some(("ClusterSecretStore", name)) => ("ClusterSecretStore", name),
-        _ => ("ClusterSecretStore", text),
-    };
-    manifest::check_dns_subdomain(name)
-        .map_err(|form| wrong_manifest_value("manifest.secret_store", text, form))?;
-    Ok((kind, name.to_owned()))
-}
-
-fn operator_namespaces(text: &str) -> Result<Operator> {
-    Operator::parse(text).ok_or_else(|| {
-        wrong_manifest_value(
-            "manifest.operator",
-            text,
-            "ServiceAccount:NAME, User:NAME or Group:NAME",
-        )
-    })
 }
 
 fn wrong_manifest_value(path: &str, text: &str, form: Form) -> Failure {

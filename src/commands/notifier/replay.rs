@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
+use super::logs::EVENT_COLUMNS;
 use super::status::Layout;
 use crate::app::Context;
 use crate::domain::kms_log::KmsEvent;
@@ -20,20 +21,7 @@ use crate::settings::notifier::Notifier;
 use crate::terminal::{Mode, Tone, View};
 use crate::text::{clean_text, counted, escape_json, whole_second};
 
-const COLUMNS: [&str; 12] = [
-    "at",
-    "event",
-    "address",
-    "port",
-    "source",
-    "product",
-    "product_id",
-    "workstation",
-    "status",
-    "decision",
-    "attribution",
-    "kind",
-];
+const COLUMNS: &[&str] = EVENT_COLUMNS.split_at(13).0.split_at(1).1;
 
 enum Stop {
     Read(io::Error),
@@ -61,11 +49,8 @@ pub(super) struct Choice {
 pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Result<()> {
     let summary_only = choice.summary_only;
     let input = open_saved_log(file)?;
-    let rules = DecisionRules {
-        pods: context.settings.networks.pods.clone(),
-        nodes: context.settings.networks.nodes.clone(),
-    };
-    let settings = Notifier::resolve(&context.layers, &context.environment)?;
+    let rules = context.settings.networks.decision_rules();
+    let settings = Notifier::resolve(&context.settings_reader())?;
     let not_before =
         choice.as_first_read.then(|| settings.not_before(context.clock.now().as_second()));
     let year = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).year();
@@ -314,13 +299,13 @@ impl<W: Write> ReplayPrinter<W> {
             Stop::Form(Failure::failed("An event cannot be put into CSV.").with_cause(error))
         };
         let value = serde_json::to_value(decided).map_err(|error| broken(error.into()))?;
-        let cells = COLUMNS.map(|column| match value.get(column) {
+        let cells = COLUMNS.iter().map(|column| match value.get(column) {
             None | Some(serde_json::Value::Null) => String::new(),
             Some(serde_json::Value::String(text)) => clean_text(text).into_owned(),
             Some(other) => other.to_string(),
         });
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(&cells).map_err(|error| broken(error.into()))?;
+        writer.write_record(cells).map_err(|error| broken(error.into()))?;
         let bytes = writer.into_inner().map_err(|error| broken(anyhow::anyhow!("{error}")))?;
         self.output.write_all(&bytes).map_err(Stop::Write)
     }

@@ -93,7 +93,7 @@ pub(in crate::commands) async fn read_record(
     context: &Context,
     place: &RecordPlace,
 ) -> Result<(Option<Vec<BlockEvent>>, PathBuf)> {
-    let settings = Exporter::resolve(&context.layers, &context.environment)?;
+    let settings = Exporter::resolve(&context.settings_reader())?;
     let directory = place.directory(context, &settings)?;
     let record = BlockRecord::read(&directory).map_err(|error| {
         Failure::failed(format!("The record in {} cannot be read: {error}.", directory.display()))

@@ -41,22 +41,32 @@ pub struct ManifestOptions {
     pub selector: Vec<(String, String)>,
     pub server: String,
     pub notifier: String,
-    pub image: String,
+    pub own: ManifestNames,
     /// What a former notifier has in the Deployment, and the patch takes out: volume, mount path, ConfigMap.
     pub former: [String; 3],
-    /// The volume that holds the server's log, and the directory it is mounted at in both containers.
-    pub log_volume: (String, String),
+    /// The directory that the server's log is mounted at in both containers.
+    pub log_directory: String,
     pub state: String,
     /// Directory and file name of the webhook's URL.
     pub webhook: (String, String),
     pub metrics_port: u16,
     pub environment: Vec<(String, String)>,
-    pub secret: String,
-    pub secret_store: (&'static str, String),
-    pub secret_source: (String, String),
-    pub operator: Operator,
     /// The right to run programs in the pods too.
     pub exec: bool,
+}
+
+/// What only the manifest needs to know.
+#[derive(Clone, Debug)]
+pub struct ManifestNames {
+    pub image: String,
+    /// The volume that holds the server's log.
+    pub log_volume: String,
+    pub operator: Operator,
+    pub secret: String,
+    /// Kind and name.
+    pub secret_store: (&'static str, String),
+    pub secret_key: String,
+    pub secret_property: String,
 }
 
 impl ManifestOptions {
@@ -124,16 +134,16 @@ impl ManifestOptions {
     }
 
     fn secret(&self) -> Value {
-        let (key, property) = &self.secret_source;
-        let (kind, store) = &self.secret_store;
+        let ManifestNames { secret, secret_key: key, secret_property: property, .. } = &self.own;
+        let (kind, store) = &self.own.secret_store;
         json!({
             "apiVersion": "external-secrets.io/v1",
             "kind": "ExternalSecret",
-            "metadata": {"name": self.secret, "namespace": self.namespace},
+            "metadata": {"name": secret, "namespace": self.namespace},
             "spec": {
                 "refreshInterval": "1h",
                 "secretStoreRef": {"kind": kind, "name": store},
-                "target": {"name": self.secret},
+                "target": {"name": secret},
                 "data": [{
                     "secretKey": self.webhook.1,
                     "remoteRef": {"key": key, "property": property},
@@ -207,6 +217,16 @@ pub fn parse_selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
     text.split(',').map(|part| pair(part).ok_or(wanted)).collect()
 }
 
+/// Reads the name of a ClusterSecretStore, or `SecretStore/NAME`: kind and name.
+pub fn parse_secret_store(text: &str) -> Result<(&'static str, String), Wanted> {
+    let (kind, name) = match text.split_once('/') {
+        Some(("SecretStore", name)) => ("SecretStore", name),
+        Some(("ClusterSecretStore", name)) => ("ClusterSecretStore", name),
+        _ => ("ClusterSecretStore", text),
+    };
+    check_dns_subdomain(name).map(|()| (kind, name.to_owned()))
+}
+
 /// Checks a path inside a container that a volume is mounted at.
 pub fn check_mount_path(text: &str) -> Result<(), Wanted> {
     let fits = text.len() > 1
@@ -239,7 +259,7 @@ fn edges_fit(text: &str, fits: impl Fn(u8) -> bool) -> bool {
 
 /// Returns the patch. It names its object, so that kustomize finds it.
 fn deployment_patch(wanted: &ManifestOptions) -> Value {
-    let (log_volume, log_directory) = &wanted.log_volume;
+    let (log_volume, log_directory) = (&wanted.own.log_volume, &wanted.log_directory);
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -302,7 +322,7 @@ fn server_probe(port: u16, delay: u32, period: u32) -> Value {
 }
 
 fn side_car_container(wanted: &ManifestOptions) -> Value {
-    let (log_volume, log_directory) = &wanted.log_volume;
+    let (log_volume, log_directory) = (&wanted.own.log_volume, &wanted.log_directory);
     let environment: Vec<Value> = wanted
         .environment
         .iter()
@@ -314,7 +334,7 @@ fn side_car_container(wanted: &ManifestOptions) -> Value {
     let page = |path: &str| json!({"path": path, "port": "metrics"});
     json!({
         "name": wanted.notifier,
-        "image": wanted.image,
+        "image": wanted.own.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["/kmsctl"],
         "args": ["notifier", "run", "--echo"],
@@ -354,12 +374,12 @@ fn side_car_container(wanted: &ManifestOptions) -> Value {
 fn side_car_volumes(wanted: &ManifestOptions) -> Value {
     let file = &wanted.webhook.1;
     json!([
-        {"name": wanted.log_volume.0, "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": wanted.own.log_volume, "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": "32Mi"}},
         {
             "name": WEBHOOK_VOLUME,
             "secret": {
-                "secretName": wanted.secret,
+                "secretName": wanted.own.secret,
                 // 0444: the side-car is not root and shares no group with the volume.
                 "defaultMode": 292,
                 "items": [{"key": file, "path": file}],
@@ -378,16 +398,14 @@ pub enum Operator {
 
 impl Operator {
     /// Reads `ServiceAccount:NAME`, `User:NAME` or `Group:NAME`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (kind, name) = text.split_once(':')?;
-        let name = Some(name).filter(|name| !name.is_empty())?.to_owned();
-        match kind {
-            "ServiceAccount" if check_dns_subdomain(&name).is_ok() => {
-                Some(Self::ServiceAccount(name))
+    pub fn parse(text: &str) -> Result<Self, Wanted> {
+        match text.split_once(':') {
+            Some(("ServiceAccount", name)) if check_dns_subdomain(name).is_ok() => {
+                Ok(Self::ServiceAccount(name.to_owned()))
             }
-            "User" => Some(Self::User(name)),
-            "Group" => Some(Self::Group(name)),
-            _ => None,
+            Some(("User", name)) if !name.is_empty() => Ok(Self::User(name.to_owned())),
+            Some(("Group", name)) if !name.is_empty() => Ok(Self::Group(name.to_owned())),
+            _ => Err("ServiceAccount:NAME, User:NAME or Group:NAME"),
         }
     }
 
@@ -406,7 +424,7 @@ impl Operator {
 /// Returns the account (if it is ours), the roles and their bindings.
 pub fn rights_objects(wanted: &ManifestOptions) -> Vec<Value> {
     let mut objects = Vec::new();
-    if let Operator::ServiceAccount(name) = &wanted.operator {
+    if let Operator::ServiceAccount(name) = &wanted.own.operator {
         // Operators take a short-lived token of it; no pod runs as it.
         objects.push(json!({
             "apiVersion": "v1",
@@ -456,7 +474,7 @@ fn role_and_binding(wanted: &ManifestOptions, namespace: &str, rules: &[Value]) 
             "kind": "RoleBinding",
             "metadata": {"name": NAME, "namespace": namespace},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
-            "subjects": [wanted.operator.subject(&wanted.namespace)],
+            "subjects": [wanted.own.operator.subject(&wanted.namespace)],
         }),
     ]
 }

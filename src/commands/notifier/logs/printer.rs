@@ -18,7 +18,8 @@ use crate::kubectl::server_line_timestamp;
 use crate::terminal::{Human, Mode, View};
 use crate::text::{clean_text, escape_json};
 
-const EVENT_COLUMNS: &[&str] = &[
+/// Keys of an event as `notifier logs` prints it; `notifier replay` has neither the first nor the last.
+pub const EVENT_COLUMNS: &[&str] = &[
     "pod",
     "at",
     "event",
@@ -84,7 +85,6 @@ impl<'a> LogPrinter<'a> {
         since: Timestamp,
         choice: Choice,
     ) -> Self {
-        let networks = &context.settings.networks;
         Self {
             context,
             shape,
@@ -93,7 +93,7 @@ impl<'a> LogPrinter<'a> {
             choice,
             layout: Layout::new(context.terminal.width),
             whole: Layout::new(None),
-            rules: DecisionRules { pods: networks.pods.clone(), nodes: networks.nodes.clone() },
+            rules: context.settings.networks.decision_rules(),
             logs: BTreeMap::new(),
             young: true,
             hidden_probes: 0,
