@@ -107,21 +107,24 @@ impl RateTracker {
 struct BlurredCount {
     /// The second of the last connection, and what is counted then.
     possible: Vec<(u64, RateTracker)>,
+    /// The same before it; kept for its memory.
+    before: Vec<(u64, RateTracker)>,
 }
 
 impl BlurredCount {
     fn new(generation: Generation, rate: Rate) -> Self {
-        Self { possible: vec![(0, RateTracker::new(generation, rate))] }
+        Self { possible: vec![(0, RateTracker::new(generation, rate))], before: Vec::new() }
     }
 
     /// Counts a connection. Of counts that go on alike only the lowest is kept, or the highest, and none that tripped; returns
     /// whether one did.
     fn count_connection(&mut self, stamp: u64, keeps_highest: bool) -> bool {
-        let before = std::mem::take(&mut self.possible);
+        std::mem::swap(&mut self.possible, &mut self.before);
+        self.possible.clear();
         let mut has_tripped = false;
-        for (last, tracker) in before {
-            for at in [stamp, stamp + 1].into_iter().filter(|at| *at >= last) {
-                let mut counted = tracker;
+        for (last, tracker) in &self.before {
+            for at in [stamp, stamp + 1].into_iter().filter(|at| at >= last) {
+                let mut counted = *tracker;
                 if counted.count_connection(at) {
                     has_tripped = true;
                 } else {

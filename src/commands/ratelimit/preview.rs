@@ -448,7 +448,8 @@ fn judge_caps(
     // What a source that is blocked the whole time would open is in no log either.
     let widens = terms.loaded.is_none_or(|loaded| is_wider(terms.caps, loaded));
     let lower_bound = terms.caps.rate.is_some() && (widens || !blocked.is_empty());
-    let began = |source: &BlockedSource| source.blocked_at.as_second() >= terms.from;
+    let begin = first.max(terms.from);
+    let began = |source: &BlockedSource| source.blocked_at.as_second() >= begin;
     blocked.retain(began);
     in_table.retain(began);
     let span = span_words(first, terms.from, terms.end);
@@ -498,7 +499,10 @@ fn blocked_sources(
             && since.as_second() <= end
             && !is_by_hand(&address, since)
         {
-            blocked.entry(address).or_insert((false, since));
+            let (_, first) = blocked.entry(address).or_insert((false, since));
+            if first.as_second() < from {
+                *first = since;
+            }
         }
     }
     let external = is_external(context);
