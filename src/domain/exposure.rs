@@ -34,7 +34,7 @@ pub mod upnp;
 use crate::text::word_enum;
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use path::{Path, Query};
-use paths::{Aftermath, DoorElsewhere, PathIn, PathKind, Surroundings, Walk};
+use paths::{Aftermath, PathIn, PathKind, Surroundings, Walk};
 
 word_enum! {
     /// What the outside can do.
@@ -119,18 +119,18 @@ pub struct Exposure {
     /// What disables of the pair what opens nothing; none where each of its rules keeps something shut.
     #[serde(skip)]
     pub closed_by: Option<ConfigurationEdit>,
-    /// The ways that are left, or appear, once that is done.
+    /// What is so once that is done.
     #[serde(skip)]
-    pub left_open: Vec<PathIn>,
+    pub aftermath: Aftermath,
+    /// What is so once the whole pair is disabled, or one of its rules.
+    #[serde(skip)]
+    pub closings: Vec<(ConfigurationEdit, Aftermath)>,
     /// The ways that would be opened, or lose their caps, if the whole pair were disabled.
     #[serde(skip)]
     pub would_open: Vec<PathIn>,
     /// The ways that the filter rule alone lets in once it is enabled, where the service has no port forward.
     #[serde(skip)]
     pub published: Vec<PathIn>,
-    /// Where the pair's doors lead once it is disabled, if not to the service.
-    #[serde(skip)]
-    pub leads_elsewhere: Vec<DoorElsewhere>,
     /// The rule that keeps connections from getting out to the service, even where another rule lets them in, and whether it
     /// keeps all of them, not only those from addresses that no rule names.
     #[serde(skip)]
@@ -144,6 +144,13 @@ pub struct Exposure {
 }
 
 impl Exposure {
+    /// Returns what is so once this is disabled of the pair.
+    pub fn after_closing(&self, change: &ConfigurationEdit) -> Option<&Aftermath> {
+        let mut closings = self.closings.iter();
+        let found = closings.find(|(closing, _)| closing == change);
+        found.or(self.closings.first()).map(|(_, after)| after)
+    }
+
     /// Returns the finding of this code, if it is one of the reasons.
     pub fn finding_of_code(&self, code: &str) -> Option<&Warning> {
         self.why.iter().find(|finding| finding.code == code)
@@ -400,13 +407,17 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let around = Surroundings::new(configured, service, path.device, loaded);
     let managed = managed_redirection(forward, &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
-    let (paths, (closed_by, after, would_open)) = if loaded.enabled {
-        (walk.find_paths(), follow_closing(&walk, configured.zip(pair.as_ref()), &path, service))
+    let (paths, closings) = if loaded.enabled {
+        (walk.find_paths(), follow_closings(&walk, configured.zip(pair.as_ref()), &path, service))
     } else {
         let ways = walk.find_unfiltered();
         let after = Aftermath { left_open: ways.clone(), ..Aftermath::default() };
-        (ways, (Some(ConfigurationEdit::Disable), after, Vec::new()))
+        (ways, vec![(ConfigurationEdit::Disable, after)])
     };
+    let (closed_by, aftermath) = choose_closing(&closings).cloned().unzip();
+    let closed_by = closed_by.filter(|_| configured.is_some() || !loaded.enabled);
+    let whole = closings.first().filter(|_| configured.is_some());
+    let would_open = whole.map(|(_, whole)| whole.opened.clone()).unwrap_or_default();
     let published = match (forward, filter_rule, path.device) {
         (None, Some(_), Some(device)) if loaded.enabled => {
             find_published(&around, loaded.nat, device)
@@ -516,10 +527,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         other_limits,
         paths,
         closed_by,
-        left_open: after.left_open,
+        aftermath: aftermath.unwrap_or_default(),
+        closings,
         would_open,
         published,
-        leads_elsewhere: after.elsewhere,
         exit_block: exit_block.map(|(rule, keeps_all)| (rule.text.clone(), keeps_all)),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
         closing: String::new(),
@@ -528,12 +539,12 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     if let Some(unread) = rules.find(|rule| rule.is_unread()).filter(|_| loaded.enabled) {
         exposure.add_unread_rule(&unread.text);
     }
-    exposure.closing =
-        if can_revoke(configured.zip(pair.as_ref()), exposure.closed_by.as_ref(), service) {
-            "Close it: `kmsctl expose revoke`".to_owned()
-        } else {
-            exposure.closing_by_hand(service)
-        };
+    let (read, closed_by) = (configured.zip(pair.as_ref()), exposure.closed_by.as_ref());
+    exposure.closing = if can_revoke(read, closed_by, exposure.nat.loaded, service) {
+        "Close it: `kmsctl expose revoke`".to_owned()
+    } else {
+        exposure.closing_by_hand(service)
+    };
     exposure
 }
 
@@ -546,49 +557,62 @@ fn find_published(around: &Surroundings<'_>, nat: &[Rule], device: &str) -> Vec<
     Walk::new(around, &filter, nat, None, &[]).find_paths()
 }
 
-/// Chooses what a closing disables so that it opens nothing: both rules, or one of them. Returns what is so afterwards, and
-/// what the whole pair would open.
-fn follow_closing(
+/// Follows what is so without the pair's rules, and without each alone where both are there.
+fn follow_closings(
     walk: &Walk<'_, '_>,
     read: Option<(&Configured, &ManagedPair<'_>)>,
     path: &Path<'_>,
     service: &Service,
-) -> (Option<ConfigurationEdit>, Aftermath, Vec<PathIn>) {
+) -> Vec<(ConfigurationEdit, Aftermath)> {
     let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
     let Some((configured, pair)) = read else {
-        return (None, walk.follow_closing(true, is_own), Vec::new());
+        return vec![(ConfigurationEdit::Disable, walk.follow_closing(true, is_own))];
     };
+    // Where the forward was led elsewhere, and pf does not know it yet, the filter rule stays.
     let own = pair.closing_filter(configured, &service.into());
+    let own = own.filter(|_| pair.forward_elsewhere().is_none());
     let goes = |rule: &Rule| {
         own.is_some_and(|own| {
             let has_it = own.tracker_number().is_none_or(|id| rule.tracker() == Some(id));
             has_it && (is_own(rule) || configured.sole_tracker(own).is_some())
         })
     };
-    let whole = walk.follow_closing(true, goes);
-    if whole.opened.is_empty() {
-        return (Some(ConfigurationEdit::Disable), whole, Vec::new());
+    let mut closings = vec![(ConfigurationEdit::Disable, walk.follow_closing(true, goes))];
+    if own.is_some() && pair.own_forward().is_some() {
+        let by_forward = walk.follow_closing(true, |_| false);
+        closings.push((ConfigurationEdit::DisableForward, by_forward));
+        closings.push((ConfigurationEdit::DisableFilter, walk.follow_closing(false, goes)));
     }
-    let both = own.is_some() && pair.own_forward().is_some();
-    let parts =
-        [(ConfigurationEdit::DisableForward, true), (ConfigurationEdit::DisableFilter, false)];
-    let parts = parts.into_iter().filter(|_| both).filter_map(|(change, takes_forward)| {
-        let after = walk.follow_closing(takes_forward, |rule| !takes_forward && goes(rule));
-        let is_shut = takes_forward || !after.left_open.iter().any(|path| path.managed);
-        (after.opened.is_empty() && is_shut).then_some((change, after))
+    closings
+}
+
+/// Chooses what a closing disables so that it opens nothing: both rules, or one of them.
+fn choose_closing(
+    closings: &[(ConfigurationEdit, Aftermath)],
+) -> Option<&(ConfigurationEdit, Aftermath)> {
+    let (whole, parts) = closings.split_first()?;
+    if whole.1.opened.is_empty() {
+        return Some(whole);
+    }
+    let parts = parts.iter().filter(|(change, after)| {
+        let is_shut = *change == ConfigurationEdit::DisableForward
+            || !after.left_open.iter().any(|path| path.managed);
+        after.opened.is_empty() && is_shut
     });
-    let least = parts.min_by_key(|(_, after)| after.left_open.len());
-    let (change, after) = least.unzip();
-    (change, after.unwrap_or_default(), whole.opened)
+    parts.min_by_key(|(_, after)| after.left_open.len())
 }
 
 /// Says whether `expose revoke` closes the pair. That it can be disabled is asked of the edit itself.
 fn can_revoke(
     read: Option<(&Configured, &ManagedPair<'_>)>,
     closed_by: Option<&ConfigurationEdit>,
+    is_redirected: bool,
     service: &Service,
 ) -> bool {
     let can_disable = read.is_some_and(|(configured, pair)| {
+        if is_redirected && pair.forward_away(configured, &service.into()).is_some() {
+            return true;
+        }
         if pair.own_forward().is_none() && pair.own_filter().is_none() {
             return pair.forward_elsewhere().is_none_or(|other| other.disabled);
         }

@@ -161,6 +161,7 @@ impl Risk {
 /// Codes of risks in the order of what they may cost: what leaves the service open or opens it, what else is put in
 /// force, whom it cuts off, what is lost.
 const RANKED: &[&str] = &[
+    "uncovers",
     "other-path",
     "anchor-unread",
     "alias-shared",
@@ -398,6 +399,7 @@ impl From<EditRefusal> for Refusal {
             | RefusalCode::Elsewhere
             | RefusalCode::FloatingDecides
             | RefusalCode::OtherInsidePort
+            | RefusalCode::PlaceLost
             | RefusalCode::PortTaken
             | RefusalCode::SharedRule
             | RefusalCode::TrackerTaken

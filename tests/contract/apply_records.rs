@@ -6,7 +6,7 @@ use kmsctl::domain::pfsense::change::{ChangeEnding, ChangeOutcome, Configuration
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{apply, back, caps, done};
+use super::apply::{apply, back, caps, done, standing};
 
 const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
 
@@ -145,7 +145,7 @@ fn separators_shift_as_in_the_gui_and_come_back_exactly() {
     let shifted: Vec<String> = ["[\"fr0\"]", "[\"fr1\"]", "[\"fr1\"]"].map(str::to_owned).to_vec();
     assert_eq!(rows(&deleted), (shifted.clone(), shifted));
     let restored = done(&mut firewall, "s2", back(&deleted.before));
-    assert_eq!(restored.after, deleted.before);
+    assert_eq!(restored.after, standing(&deleted.before));
 
     let deleted = done(&mut firewall, "s3", ConfigurationEdit::Delete);
     // The administrator moves the lowest bar of the port forwards to the top meanwhile.

@@ -7,7 +7,7 @@ use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{answer, asked, id, send};
+use super::apply::{answer, asked, done, id, send};
 use super::apply_failures::{NEW, OLD, is_old, open, wanted};
 
 #[test]
@@ -398,4 +398,91 @@ fn a_rollback_says_what_it_activates_of_others() {
     let wanted = "activated changes saved in the GUI and not applied (filter)";
     assert!(message.contains(wanted), "{message}");
     assert!(firewall.text("tmp/notices").contains(wanted));
+}
+
+/// A firewall on which the pair is deleted for a while, others edit its config.xml, and the time is over.
+fn deleted_while(edit: impl FnOnce(String) -> String) -> (ChangingBox, ApplyRequest) {
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Delete)
+    };
+    assert_eq!(send(&mut firewall, request.clone()).result, ChangeEnding::Done);
+    let edited = edit(firewall.config());
+    firewall.php().write("conf/config.xml", edited.as_bytes());
+    due(&mut firewall, &request);
+    (firewall, request)
+}
+
+#[test]
+fn a_deleted_rule_comes_back_beside_its_neighbour() {
+    if !php::available() {
+        return;
+    }
+    let places = |firewall: &ChangingBox| {
+        let config = firewall.config();
+        ["<tracker>1763000001<", "<tracker>0100000101<", "<tracker>1763000004<"]
+            .map(|tracker| config.find(tracker).expect("a rule"))
+    };
+    let new = "<rule><type>block</type><interface>wan</interface><source><any/></source><destination><any/></destination><protocol>udp</protocol></rule>";
+    let on_top = |config: String| config.replace("<filter>", &format!("<filter>{new}{new}"));
+    for (edit, is_gone) in [
+        (&on_top as &dyn Fn(String) -> String, false),
+        (&|config| on_top(config).replace("<tracker>0100000101<", "<tracker>1763000009<"), true),
+    ] {
+        let (mut firewall, _) = deleted_while(edit);
+        for _ in 0..7 {
+            firewall.tick();
+        }
+        let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+            panic!("it has ended")
+        };
+        let reverted = outcome.reverted.expect("its rollback");
+        if is_gone {
+            assert_eq!(reverted.result, ChangeEnding::Unproven, "{reverted:?}");
+            assert!(!firewall.config().contains("k8s_kms_lb</target>"), "nothing is put anywhere");
+        } else {
+            assert_eq!(reverted.result, ChangeEnding::Done, "{reverted:?}");
+            assert!(places(&firewall).is_sorted(), "{:?}", places(&firewall));
+        }
+    }
+}
+
+#[test]
+fn a_pair_built_meanwhile_is_not_doubled() {
+    if !php::available() {
+        return;
+    }
+    let new = "<rule><source><any/></source><destination><network>wanip</network><port>1688</port></destination><ipprotocol>inet</ipprotocol><protocol>tcp</protocol><target>k8s_kms_lb</target><local-port>1688</local-port><interface>wan</interface><associated-rule-id>nat_new</associated-rule-id></rule>";
+    let (mut firewall, _) =
+        deleted_while(|config| config.replace("</nat>", &format!("{new}</nat>")));
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its rollback");
+    assert_eq!(reverted.result, ChangeEnding::Stale, "{reverted:?}");
+    assert_eq!(firewall.config().matches("k8s_kms_lb</target>").count(), 1);
+}
+
+#[test]
+fn a_forward_built_meanwhile_for_another_address_hides_no_rollback() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    done(&mut firewall, "c0", ConfigurationEdit::Disable);
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Enable)
+    };
+    assert_eq!(send(&mut firewall, request.clone()).result, ChangeEnding::Done);
+    let new = "<rule><source><any/></source><destination><address>192.168.1.77</address><port>1688</port></destination><ipprotocol>inet</ipprotocol><protocol>tcp</protocol><target>k8s_kms_lb</target><local-port>1688</local-port><interface>wan</interface><associated-rule-id></associated-rule-id></rule>";
+    let edited = firewall.config().replace("</nat>", &format!("{new}</nat>"));
+    firewall.php().write("conf/config.xml", edited.as_bytes());
+    due(&mut firewall, &request);
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its rollback");
+    assert_eq!(reverted.result, ChangeEnding::Done, "{reverted:?}");
 }

@@ -184,6 +184,20 @@ pub struct Placed {
     /// Position from 0. Not an identity.
     pub index: u32,
     pub record: Element,
+    /// Of a rule that goes, what stands beside it, the one above first: by that its place is found again. None of what stays,
+    /// and in what older versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Vec<Neighbour>>,
+}
+
+/// What stands beside a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbour {
+    /// By what it is known: it has all of this.
+    pub record: Element,
+    /// The rule stands behind it.
+    pub behind: bool,
 }
 
 /// The coloured bars of the rule lists, whose places are counted in rules.

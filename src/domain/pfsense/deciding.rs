@@ -235,15 +235,21 @@ fn forward_before_for<'a>(
         .find(|rule| takes_connection(configured, rule, forward, service, client) == Some(true))
 }
 
-/// Finds one of which cannot be said whether it takes the connections of addresses that no rule names: whom or which address
-/// it is for is not in the configuration. So it can be with the pair's own.
+/// Finds one of which cannot be said whether it takes the connections of addresses that no rule names, without `strangers` of
+/// any: whom or which address it is for is not in the configuration. So it can be with the pair's own.
 pub fn find_open_forward<'a>(
     configured: &'a Configured,
     forward: Option<&'a NatRule>,
+    strangers: bool,
     service: &ReadRequest,
 ) -> Option<&'a NatRule> {
-    let is_open =
-        |rule: &&NatRule| takes_connection(configured, rule, forward, service, None).is_none();
+    let is_open = |rule: &&NatRule| {
+        let is_listed = strangers || side_networks(configured, &rule.source).is_some();
+        if is_listed {
+            return takes_connection(configured, rule, forward, service, None).is_none();
+        }
+        holds_door(configured, &rule.destination, forward, service) != Some(false)
+    };
     let has_open_door = |own: &&NatRule| {
         let to = &own.destination;
         (to.not || to.address.is_some()) && side_networks(configured, to).is_none()

@@ -7,6 +7,7 @@ mod put_back;
 
 pub use put_back::are_of_service;
 
+use super::beside::find_neighbours;
 use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
 use super::config::{ReadRequest, Sections, is_exactly, members_of_text, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
@@ -65,6 +66,8 @@ pub enum RefusalCode {
     PortTaken,
     NotOfService,
     NoAlias,
+    /// What a rule stood beside that comes back is gone, there twice, or in another order.
+    PlaceLost,
     /// pf could not be asked about the filter rule.
     Untellable,
     /// A floating rule lets the service in before any rule of the interface.
@@ -135,7 +138,7 @@ fn edit_sections(
         draft.let_others_stand(records)?;
         draft.let_other_pass_stand(records.filter.as_ref());
     }
-    let before = draft.records();
+    let mut before = draft.records();
     match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {
             draft.set_caps(*max_src_conn, *rate)?;
@@ -152,8 +155,22 @@ fn edit_sections(
         }
     }
     let after = draft.records();
+    let places =
+        [("nat", &mut before.nat, &after.nat), ("filter", &mut before.filter, &after.filter)];
+    for (section, was, now) in places {
+        if let (Some(was), None) = (was, now) {
+            let rules = configured.sections.list(section, "rule");
+            was.beside = Some(find_neighbours(section, rules, list_place(was.index)));
+        }
+    }
+    let mut names = names_of_records(&before, &after);
+    if let (Some(was), None) = (&before.nat, &after.nat) {
+        let stays = draft.sections.list("nat", "rule");
+        let copies = names_of_copies(&was.record, service).into_iter();
+        names.nat.extend(copies.filter(|name| !stays.iter().any(|rule| rule.has_part(name))));
+    }
     let swap = Swap {
-        names: names_of_records(&before, &after),
+        names,
         proof: prove_swap(configured, service, &before, &after),
         closes: closes(&before, &after),
         stays: stays_closed(&before, &after),
@@ -214,6 +231,25 @@ fn names_of_records(before: &Records, after: &Records) -> RecordNames {
     }
 }
 
+/// Says by what a forward is known that others build in the place of one that goes: it leads the same port of the interface to
+/// the service.
+fn names_of_copies(forward: &Element, service: &ReadRequest) -> Vec<Element> {
+    let was = NatRule::of_record(0, forward);
+    let (port, address) = (service.port.to_string(), service.address.to_string());
+    let targets = [Some(service.alias.as_str()), Some(address.as_str()), was.target.as_deref()];
+    let ports = [Some(port.as_str()), was.destination.port.as_deref()];
+    let mut names = Vec::new();
+    for target in targets.into_iter().flatten() {
+        for port in ports.into_iter().flatten() {
+            let texts = [("interface", was.interface.as_str()), ("target", target)];
+            let mut name = Element::of_texts(texts);
+            name.set_child("destination", Element::of_texts([("port", port)]));
+            names.push(name);
+        }
+    }
+    names
+}
+
 fn list_place(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
@@ -223,7 +259,7 @@ impl Draft<'_> {
         let placed = |section, tag, place: Option<usize>| {
             let record = self.sections.list(section, tag).get(place?)?.clone();
             let index = u32::try_from(place?).unwrap_or(u32::MAX);
-            Some(Placed { index, record })
+            Some(Placed { index, record, beside: None })
         };
         Records {
             nat: placed("nat", "rule", self.nat),
@@ -498,6 +534,10 @@ impl Draft<'_> {
         self.check_not_astray()?;
         if self.pass().is_some_and(|own| !own.is_pass()) {
             let clause = "the filter rule that is joined to the port forward lets nothing in, and what it keeps out would get in without it";
+            return refuse_edit(RefusalCode::SharedRule, clause);
+        }
+        if self.pair.find_capped_forward(self.configured, self.service).is_some() {
+            let clause = "the caps of the filter rule hold for another port forward as well, which would lose them";
             return refuse_edit(RefusalCode::SharedRule, clause);
         }
         let record = self.rule("filter", self.filter);

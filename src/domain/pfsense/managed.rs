@@ -1,9 +1,10 @@
 //! Which records of config.xml are the service's: the one finder, for the screen and for every edit. By port, interface,
 //! target and association; never by description or position. A filter rule that others need too is named, not taken.
 
-use super::config::{ReadRequest, port_field_covers, port_field_is};
+use super::config::{ReadRequest, members_of_text, port_field_covers, port_field_is};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
 use super::deciding::{find_beside_forwards, matches_led_elsewhere};
+use crate::domain::ratelimit;
 use crate::domain::service::Service;
 use crate::text::quoted;
 
@@ -204,6 +205,12 @@ impl<'a> ManagedPair<'a> {
                 "the filter rule {name} that is joined to the port forward lets nothing in, and what it keeps out would get in without it"
             ));
         }
+        if let Some(other) = self.find_capped_forward(configured, service) {
+            let name = quoted(other.descr.as_deref().unwrap_or_default());
+            return Some(format!(
+                "the caps of the filter rule hold for the port forward {name} as well"
+            ));
+        }
         if let Some(to) = self.leads_astray(aliases, service) {
             return Some(format!("the filter rule that is joined to the port forward is for {to}"));
         }
@@ -211,6 +218,18 @@ impl<'a> ManagedPair<'a> {
             return Some(format!("the filter rule is for the inside port {port}"));
         }
         self.find_indistinct_pass(configured, service)
+    }
+
+    /// Returns another forward whose connections the pair's filter rule caps: a rule of its own may let them in without.
+    pub fn find_capped_forward(
+        &self,
+        configured: &'a Configured,
+        service: &ReadRequest,
+    ) -> Option<&'a NatRule> {
+        let own = self.passes.first().filter(|own| !ratelimit::of_configured(own).0.is_empty())?;
+        let is_own = |rule: &NatRule| self.all_forwards().any(|own| own.index == rule.index);
+        let mut others = configured.all_nat.iter().filter(|rule| !is_own(rule));
+        others.find(|other| could_pass(configured, own, other, service))
     }
 
     /// Returns the filter rule that is disabled when the service is closed.
@@ -261,6 +280,18 @@ impl<'a> ManagedPair<'a> {
     /// Returns the port forward that leads the service's port on the interface's own address to another target.
     pub fn forward_elsewhere(&self) -> Option<&'a NatRule> {
         self.first_forward().filter(|_| !self.is_ours)
+    }
+
+    /// Returns that forward where its target is none of the service's addresses: once it is loaded, nothing gets in by it.
+    pub fn forward_away(
+        &self,
+        configured: &Configured,
+        service: &ReadRequest,
+    ) -> Option<&'a NatRule> {
+        let other = self.forward_elsewhere()?;
+        let target = other.target.as_deref().unwrap_or_default();
+        let members = members_of_text(&configured.aliases, target)?;
+        (!members.iter().any(|net| net.contains(&service.address))).then_some(other)
     }
 
     /// Returns the filter rule that lets the service's traffic in and is its alone.
@@ -317,13 +348,19 @@ fn carries(
     let is_its_own = |rule: &FilterRule| {
         !rule.disabled && id.is_some() && association_of(rule.association.as_ref()) == id
     };
-    let depends = !rule.disabled
-        && !other.disabled
-        && !other.nordr
-        && !other.passes_by_itself()
-        && !configured.all_filter.iter().any(is_its_own);
+    !configured.all_filter.iter().any(is_its_own) && could_pass(configured, rule, other, service)
+}
+
+/// Says whether an enabled filter rule is met by what another enabled forward leads elsewhere.
+fn could_pass(
+    configured: &Configured,
+    rule: &FilterRule,
+    other: &NatRule,
+    service: &ReadRequest,
+) -> bool {
+    let is_asked = !rule.disabled && !other.disabled && !other.nordr && !other.passes_by_itself();
     let interface = rule.interface.as_deref().unwrap_or_default();
-    depends
+    is_asked
         && configured.covers_interface(interface, &other.interface)
         && matches_led_elsewhere(configured, rule, other, service)
 }

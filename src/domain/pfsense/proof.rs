@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Placed, Records};
 use super::config::{ReadRequest, ranges_of_port};
 use super::configured::{Configured, FilterRule, NatRule, parse_tracker};
+use super::managed::{is_own_address, passes_to_service};
 use super::record::Element;
 use crate::domain::ratelimit;
 
@@ -268,7 +269,10 @@ impl RecordProof<'_> {
         let now = self.now.nat.as_ref().map(rule);
         let was = self.was.nat.as_ref().map(rule);
         let mut push = |wants, rule: &NatRule, says: &str| {
-            let lines = vec![self.line_of_redirection(rule)];
+            let mut lines = vec![self.line_of_redirection(rule)];
+            // Until then others may have built a forward for another address.
+            let door = self.printed_door(rule).filter(|_| self.takes_back && wants == PfWant::None);
+            lines.extend(door);
             conditions.push(PfCondition::new(PfList::Redirections, wants, lines, says));
         };
         match &now {
@@ -286,6 +290,17 @@ impl RecordProof<'_> {
         }
     }
 
+    /// Returns the pattern of the address that a forward is for, as pf prints it; `None` where it is not one address.
+    fn printed_door(&self, rule: &NatRule) -> Option<String> {
+        let to = &rule.destination;
+        let interface = self.configured.interface.as_ref();
+        let own = is_own_address(to, interface, self.service);
+        let own = interface.filter(|_| own).and_then(|interface| interface.ipaddr.as_deref());
+        let address = own.or(to.address.as_deref()).filter(|_| !to.not)?;
+        let address = address.trim().parse::<IpAddr>().ok()?.to_string();
+        Some(format!("/^{PLAIN} to {} port /", quoted(&address)))
+    }
+
     /// The configuration has no rules of the service, and what pf runs of them goes by loading it.
     fn prove_unloaded(&self, conditions: &mut Vec<PfCondition>) {
         let device = self.device();
@@ -295,10 +310,14 @@ impl RecordProof<'_> {
         let to = format!("(?:{}|{address})", printed_host(Some(&self.service.alias)));
         let pass =
             format!("/^pass {PLAIN}\\bon {device} {PLAIN}proto tcp {PLAIN} to {to} {port} /");
-        for (list, line, rule) in [
-            (PfList::Redirections, self.redirection_to(&to, &port), "redirection"),
-            (PfList::Rules, pass, "filter rule"),
-        ] {
+        // A filter rule whose forward was led elsewhere stays.
+        let stays = |rule: &FilterRule| {
+            !rule.disabled && passes_to_service(rule, &self.configured.aliases, self.service)
+        };
+        let pass = (PfList::Rules, pass, "filter rule");
+        let pass = Some(pass).filter(|_| !self.configured.filter.iter().any(stays));
+        let redirection = (PfList::Redirections, self.redirection_to(&to, &port), "redirection");
+        for (list, line, rule) in std::iter::once(redirection).chain(pass) {
             let says = format!("pf still runs a {rule} of the service");
             conditions.push(PfCondition::new(list, PfWant::None, vec![line], says));
         }

@@ -80,6 +80,16 @@ impl Element {
         pairs.len() != before
     }
 
+    /// Says whether it has all of a part: every element of a map, to any depth.
+    pub fn has_part(&self, part: &Self) -> bool {
+        match (self, part) {
+            (Self::Map(_), Self::Map(pairs)) => pairs.iter().all(|(name, element)| {
+                self.get(name).is_some_and(|present| present.has_part(element))
+            }),
+            _ => self.canonical_json() == part.canonical_json(),
+        }
+    }
+
     /// Returns its canonical JSON: names sorted by their bytes, no white space. Two elements that differ only in
     /// the order of names have the same.
     pub fn canonical_json(&self) -> String {

@@ -8,9 +8,10 @@ use super::build::{side_words, source_clause};
 use super::caps;
 use super::exposure::{PLANNED_ASSOCIATION, standing_word};
 use crate::domain::pfsense::change::{Element, Placed, Records, Swap};
-use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
+use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule, Side};
 use crate::domain::pfsense::edit::CAP_KEYS;
 use crate::domain::ratelimit::{self, Caps};
+use crate::text::quoted;
 
 /// Stamps that every write renews: they are in no plan.
 const STAMPS: [&str; 2] = ["created", "updated"];
@@ -46,7 +47,7 @@ impl RecordKind {
     }
 
     fn summary(self, placed: &Placed) -> String {
-        let Placed { index, record } = placed;
+        let Placed { index, record, .. } = placed;
         let port = |side: &Side| side.port.clone().unwrap_or_default();
         let (line, disabled) = match self {
             Self::Forward => {
@@ -118,6 +119,29 @@ pub(super) fn record_differences(before: &Records, after: &Records) -> Vec<Diffe
         now.unwrap_or_else(Caps::default),
     ));
     differences
+}
+
+/// Says between which rules those stand that come back.
+pub(super) fn place_sentences(swap: &Swap, configured: &Configured) -> Vec<String> {
+    let kinds = [(RecordKind::Forward, "nat"), (RecordKind::Filter, "filter")];
+    let came = kinds.into_iter().filter(|(kind, _)| kind.record(&swap.before).is_none());
+    let sentences = came.filter_map(|(kind, section)| {
+        let place = usize::try_from(kind.record(&swap.after)?.index).ok()?;
+        let rules = configured.sections.list(section, "rule");
+        let named = |rule: &Element| match rule.child_text("descr").unwrap_or_default() {
+            "" => "a rule without a description".to_owned(),
+            text => quoted(text),
+        };
+        let above = place.checked_sub(1).and_then(|above| rules.get(above)).map(named);
+        let where_it_stands = match (above, rules.get(place).map(named)) {
+            (Some(above), Some(below)) => format!("behind {above} and before {below}"),
+            (Some(above), None) => format!("last in its list, behind {above}"),
+            (None, Some(below)) => format!("first in its list, before {below}"),
+            (None, None) => return None,
+        };
+        Some(format!("The {} stands {where_it_stands}.", kind.name()))
+    });
+    sentences.collect()
 }
 
 /// Returns the kinds of records that a change makes, and those that it alters or takes away.

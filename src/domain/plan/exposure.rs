@@ -12,11 +12,11 @@ use super::{
 use crate::domain::address::is_private;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::pair::pair_findings;
-use crate::domain::exposure::paths::{PathIn, PathKind};
+use crate::domain::exposure::paths::{Aftermath, PathIn, PathKind};
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
-use crate::domain::pfsense::config::{ReadRequest, members_of_text};
-use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
+use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::configured::{Configured, FilterRule};
 use crate::domain::pfsense::deciding::find_floating_pass;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
@@ -323,7 +323,7 @@ fn plan_closing(
     let (nat, filter) = (pair.own_forward(), pair.own_filter());
     // What is closed for a while only is closed for good by a command without --for: what would open it again is disarmed.
     let disarmed = armed::armed_on(present).next().filter(|_| asked.reverts_after.is_none());
-    if nat.is_none() && filter.is_none() {
+    if nat.is_none() && (filter.is_none() || is_led_away(present, &pair)) {
         let mut draft = match (no_rules(present, &pair)?, disarmed) {
             (Some(why), None) => return nothing_to_do(present, asked, why),
             (why, disarmed) => {
@@ -394,8 +394,11 @@ fn refuse_opening(present: &PlanBasis<'_>, change: &ConfigurationEdit) -> Refusa
 
 /// Lists what is shut, or capped, by the rules that stay.
 fn would_open_clause(present: &PlanBasis<'_>) -> String {
-    let opened = present.exposure.would_open.iter();
-    let opened = opened.map(|path| path.path_clause() + &path.caps_clause());
+    opened_clause(&present.exposure.would_open)
+}
+
+pub(super) fn opened_clause(opened: &[PathIn]) -> String {
+    let opened = opened.iter().map(|path| path.path_clause() + &path.caps_clause());
     opened.collect::<Vec<String>>().join("; ")
 }
 
@@ -426,13 +429,13 @@ fn draft_closing(
         Some(_) if by_filter || stays_loaded(present, pair) => State::Half,
         _ => State::Closed,
     };
-    name_left_open(&mut draft, present, closed);
+    name_left_open(&mut draft, present, &present.exposure.aftermath, closed);
     let gone = match &spared {
         Some(_) if by_filter => "pf has the pass rule no more",
         Some(_) => "pf has the redirection no more",
         None => "pf has neither the redirection nor the pass rule any more",
     };
-    let rest = if present.exposure.left_open.is_empty() {
+    let rest = if present.exposure.aftermath.left_open.is_empty() {
         if present.exposure.unread_anchors().is_empty() {
             ", and lets nothing in to the service."
         } else {
@@ -451,8 +454,13 @@ fn draft_closing(
 }
 
 /// Names the paths that are left once the pair is closed, and what the exposure is then.
-fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
-    let left = &present.exposure.left_open;
+pub(super) fn name_left_open(
+    draft: &mut Draft,
+    present: &PlanBasis<'_>,
+    after: &Aftermath,
+    closed: State,
+) {
+    let left = &after.left_open;
     // One rule may be several paths.
     for rule in left.chunk_by(|one, next| one.rule_clause() == next.rule_clause()) {
         let Some(path) = rule.first() else { continue };
@@ -477,7 +485,7 @@ fn name_left_open(draft: &mut Draft, present: &PlanBasis<'_>, closed: State) {
             ),
         ));
     }
-    let elsewhere = present.exposure.leads_elsewhere.iter();
+    let elsewhere = after.elsewhere.iter();
     let elsewhere = elsewhere.map(|door| Risk::new("leads-elsewhere", door.door_sentence()));
     draft.risks.extend(elsewhere);
     let unread = present.exposure.unread_anchors();
@@ -634,9 +642,15 @@ fn draft_unloading(
     terms: ChangeOptions,
 ) -> Result<Draft, Refusal> {
     let change = ConfigurationEdit::PutBack { records: Box::default(), alias: false };
-    let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
+    let what = "Close the exposure: the configuration leads no connection to it, and is loaded.";
     let (mut draft, _) = draft_change(present, terms, change, |_| what.to_owned())?;
-    name_left_open(&mut draft, present, State::Absent);
+    let pair = ManagedPair::of_service(present.configured, present.service);
+    let closed = match pair.own_filter() {
+        Some(_) if stays_loaded(present, &pair) => State::Half,
+        Some(_) => State::Closed,
+        None => State::Absent,
+    };
+    name_left_open(&mut draft, present, &present.exposure.aftermath, closed);
     draft.undo = Undo::Impossible("To open it: `kmsctl expose restore`".to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());
     draft_connections(&mut draft, present, ends);
@@ -654,13 +668,19 @@ fn no_rules(
     }
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
-        && !is_led_away(present, other)
+        && !is_led_away(present, pair)
     {
         // What leads it here opens the service; what closes it is said by hand.
         let look = "See what is in force, and where it leads: `kmsctl expose show`";
         return Err(leads_elsewhere(other, present).hint(look));
     }
     Ok(None)
+}
+
+/// Says whether config.xml leads the port to another host while pf still leads it to the service: loading closes that.
+fn is_led_away(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> bool {
+    let away = pair.forward_away(present.configured, &present.service.into());
+    present.exposure.nat.loaded && away.is_some()
 }
 
 /// Says where the port leads once what waits is loaded.
@@ -672,13 +692,4 @@ fn led_elsewhere(present: &PlanBasis<'_>, pair: &ManagedPair<'_>) -> Option<Risk
         quoted(other.target.as_deref().unwrap_or_default())
     );
     Some(Risk::new("leads-elsewhere", message))
-}
-
-/// Says whether config.xml leads the port to another host while pf still leads it to the service: loading closes that.
-fn is_led_away(present: &PlanBasis<'_>, other: &NatRule) -> bool {
-    let members =
-        members_of_text(&present.configured.aliases, other.target.as_deref().unwrap_or_default());
-    let is_other = members
-        .is_some_and(|members| !members.iter().any(|net| net.contains(&present.service.address)));
-    present.exposure.nat.loaded && is_other
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::armed::{nothing_to_open, paths_beside, refuse_crossing};
 use super::build::{LEAD_HERE, draft_building, leads_elsewhere, limited_clause};
-use super::effect::lost_fields;
+use super::effect::{lost_fields, place_sentences};
 use super::exposure::{
     ChangeOptions, PlanBasis, draft_change, pair_runs, planned_swap, ready_pair, switching_title,
 };
@@ -313,7 +313,8 @@ fn putting_back(
     }
     let change = ConfigurationEdit::PutBack { records: Box::new(records), alias: false };
     let what = format!("Open the exposure: put back the rules that {}.", saved.records_clause());
-    let (mut draft, _) = draft_change(present, terms, change, |_| what)?;
+    let (mut draft, swap) = draft_change(present, terms, change, |_| what)?;
+    draft.checks.extend(place_sentences(&swap, present.configured));
     draft.checks.extend(filter.as_ref().map(carried_caps));
     let (nat, filter) = (nat.as_ref(), filter.as_ref());
     let promised = promised_state(nat, filter);
@@ -381,7 +382,7 @@ pub(super) fn promised_exposure(
     let open_rule = find_open_rule(present.configured, end, known, &request);
     let open_rule = open_rule.filter(|_| !passes).map(called_filter);
     let shadow = shadow.filter(|_| open_rule.is_none());
-    let open_forward = find_open_forward(present.configured, nat, &request);
+    let open_forward = find_open_forward(present.configured, nat, known.1, &request);
     let is_own = |rule: &NatRule| nat.is_some_and(|own| own.index == rule.index);
     let open_rule = match open_forward {
         Some(own) if is_own(own) => Some(format!(
@@ -456,6 +457,12 @@ pub(super) fn name_opened(draft: &mut Draft, present: &PlanBasis<'_>, promised: 
             "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: `kmsctl states kill --all`",
         ));
     }
+    let elsewhere = present.exposure.elsewhere.text.as_ref();
+    let elsewhere = elsewhere.filter(|_| draft.reverts_after.is_some());
+    draft.risks.extend(elsewhere.map(|rule| {
+        let words = "When the firewall takes it back by itself, the port leads elsewhere again, as it does now";
+        Risk::new("leads-elsewhere", format!("{words}. Its rule: {rule}"))
+    }));
     let beside = paths_beside(present).map(|others| Risk::new("path-beside", others));
     draft.risks.extend(beside);
     if promised == State::Uncapped {

@@ -312,7 +312,7 @@ fn records(port: &str) -> Records {
         }
         record.set_child("source", Element::of_texts([("any", "")]));
         record.set_child("destination", to);
-        Some(Placed { index: 3, record })
+        Some(Placed { index: 3, record, beside: None })
     };
     let caps = [("max-src-conn", "50"), ("max-src-conn-rate", "10"), ("max-src-conn-rates", "60")];
     Records {

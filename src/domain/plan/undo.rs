@@ -6,8 +6,10 @@ use std::net::IpAddr;
 
 use super::armed::time_words;
 use super::armed::too_late;
-use super::effect::record_differences;
-use super::exposure::{ChangeOptions, PlanBasis, check_loadable, planned_swap};
+use super::effect::{place_sentences, record_differences};
+use super::exposure::{
+    ChangeOptions, PlanBasis, check_loadable, name_left_open, opened_clause, planned_swap,
+};
 use super::opening::name_opened;
 use super::table::{blocking_sentence, draft_blocking, freeing_sentence};
 use super::{
@@ -16,7 +18,10 @@ use super::{
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::pfsense::change::{ChangeId, ChangeOutcome, ConfigurationEdit, Placed, Records};
+use crate::domain::pfsense::change::{
+    ChangeId, ChangeOutcome, ConfigurationEdit, Placed, Records, Swap,
+};
+use crate::domain::pfsense::proof::is_out;
 
 /// What the sentence of an undo has more than that of `virusprot add`.
 const AGAIN: &str = " again";
@@ -239,27 +244,22 @@ enum Stand {
     Otherwise,
 }
 
-fn find_stand(
-    outcome: &ChangeOutcome,
-    change: &ConfigurationEdit,
-    present: &PlanBasis<'_>,
-) -> Result<Stand, Refusal> {
+fn find_stand(outcome: &ChangeOutcome, back: &Swap) -> Stand {
     let (before, after) = (&outcome.before, &outcome.after);
     let touches_alias = before.alias != after.alias;
-    let now = planned_swap(present, change)?.before;
     let text = |placed: &Option<Placed>| placed.as_ref().map(|one| one.record.canonical_json());
     let touched = |records: &Records| {
         let alias = if touches_alias { text(&records.alias) } else { None };
         [text(&records.nat), text(&records.filter), alias]
     };
-    let now = touched(&now);
-    Ok(if now == touched(before) {
+    let now = touched(&back.before);
+    if now == touched(before) {
         Stand::Before
     } else if now == touched(after) {
         Stand::After
     } else {
         Stand::Otherwise
-    })
+    }
 }
 
 /// Plans to put the records back, if they still are what the change made of them.
@@ -288,7 +288,8 @@ fn put_records_back(
         )
         .hint("To close it: `kmsctl expose revoke`; to open it: `kmsctl expose restore`"));
     }
-    match find_stand(recorded, &back, present)? {
+    let swap = planned_swap(present, &back)?;
+    match find_stand(recorded, &swap) {
         Stand::Before => {
             return Ok(Planned::NothingToDo(format!(
                 "Nothing to do: the rules are what they were before {id} already."
@@ -311,8 +312,10 @@ fn put_records_back(
     }
     let mut differences = record_differences(&outcome.after, &outcome.before);
     let turned = entry.plan.change.turns_exposure();
+    let closing = closing_part(&swap).and_then(|part| present.exposure.after_closing(&part));
+    let turns = turned.filter(|_| closing.is_none());
     differences.extend(
-        turned.map(|(before, after)| Difference::new("exposure", after.name(), before.name())),
+        turns.map(|(before, after)| Difference::new("exposure", after.name(), before.name())),
     );
     let mut draft = Draft {
         what: format!("Take back {id} ({}): put the rules back as they were.", entry.plan.command),
@@ -320,7 +323,10 @@ fn put_records_back(
         checks: vec![
             "Both rules are what they were, to the byte, and nothing else in the configuration differs.".to_owned(),
             "pf runs them so.".to_owned(),
-        ],
+        ]
+        .into_iter()
+        .chain(place_sentences(&swap, present.configured))
+        .collect(),
         undo: Undo::Command("makes the change once more".to_owned()),
         risks: super::exposure::change_risks(present, terms),
         confirm: Confirm::YesNo,
@@ -333,6 +339,14 @@ fn put_records_back(
         reverts_after: None,
         undoes: None,
     };
+    if let (Some(after), Some((before, _))) = (closing, turned) {
+        if !after.opened.is_empty() {
+            let opened = opened_clause(&after.opened);
+            let message = format!("Without these rules this would be open: {opened}.");
+            draft.risks.insert(0, Risk::new("uncovers", message));
+        }
+        name_left_open(&mut draft, present, after, before);
+    }
     match draft.turns_exposure() {
         // Taking an opening back closes, and is asked for like any closing.
         Some((before, after)) if before.lets_in() && !after.lets_in() => {
@@ -345,6 +359,19 @@ fn put_records_back(
         _ => {}
     }
     Ok(draft.into())
+}
+
+/// Returns what of the pair goes out of force, as the change that disables it.
+fn closing_part(swap: &Swap) -> Option<ConfigurationEdit> {
+    let goes =
+        |was: &Option<Placed>, now: &Option<Placed>| !is_out(was.as_ref()) && is_out(now.as_ref());
+    let (before, after) = (&swap.before, &swap.after);
+    match (goes(&before.nat, &after.nat), goes(&before.filter, &after.filter)) {
+        (true, true) => Some(ConfigurationEdit::Disable),
+        (true, false) => Some(ConfigurationEdit::DisableForward),
+        (false, true) => Some(ConfigurationEdit::DisableFilter),
+        (false, false) => None,
+    }
 }
 
 /// Plans to make a temporary change permanent, or to prolong it until a time of the firewall's clock, in epoch seconds.
@@ -438,7 +465,8 @@ fn check_stands(
     let moved = outcome.is_some_and(|outcome| {
         let records = Box::new(outcome.before.clone());
         let back = ConfigurationEdit::PutBack { records, alias: false };
-        find_stand(outcome, &back, present).ok() != Some(Stand::After)
+        let swap = planned_swap(present, &back);
+        swap.map_or(true, |swap| find_stand(outcome, &swap) != Stand::After)
     });
     if moved {
         return refuse(format!(

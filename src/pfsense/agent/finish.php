@@ -31,7 +31,8 @@ function kmsctl_worth_a_look($request) {
 }
 
 /* One look of the armed job, or of somebody who will not wait for it. */
-function kmsctl_revert($id) {
+function kmsctl_revert($request) {
+	$id = $request['action']['id'];
 	$stored = kmsctl_stored($id);
 	if ($stored === null) {
 		kmsctl_disarm($id);
@@ -176,7 +177,7 @@ function kmsctl_write_back(&$stored) {
 	$raw = kmsctl_load_to_write();
 	$edited = kmsctl_swapped($stored['after'], $stored['before']);
 	if ($edited === null) {
-		return 'a record that it has made is not there, or twice';
+		return 'a record that it has made is not there, or twice, or what stood beside one that comes back is not';
 	}
 	$stored['writes_back'] = true;
 	if (!kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw) || !kmsctl_save($stored)) {

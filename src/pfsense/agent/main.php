@@ -24,22 +24,12 @@ function kmsctl_obstacle() {
 
 /* What the request asks for, once pfSense's code and configuration are here. */
 function kmsctl_do($request) {
-	switch ($request['action']['name']) {
-	case 'read':
-		return kmsctl_read($request['action']);
-	case 'swap':
-		return kmsctl_apply($request);
-	case 'outcome':
-		return kmsctl_tell($request);
-	case 'keep':
-		return kmsctl_keep($request);
-	case 'clean':
-		return kmsctl_clean($request);
-	case 'revert':
-		return kmsctl_revert($request['action']['id']);
-	default:
+	$actions = array('read' => 'kmsctl_read', 'swap' => 'kmsctl_apply', 'outcome' => 'kmsctl_tell', 'keep' => 'kmsctl_keep',
+	    'clean' => 'kmsctl_clean', 'revert' => 'kmsctl_revert');
+	if (!isset($actions[$request['action']['name']])) {
 		throw new Exception('unknown action');
 	}
+	return $actions[$request['action']['name']]($request);
 }
 
 /* PHP prints errors on standard error, so that none can stand between the markers. */

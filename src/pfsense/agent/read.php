@@ -115,10 +115,10 @@ function kmsctl_missing() {
 function kmsctl_read($request) {
 	return array(
 		'system' => kmsctl_system(),
-		'sections' => kmsctl_sections($request),
+		'sections' => kmsctl_sections($request['action']),
 		'dirty' => kmsctl_dirty(),
 		'ha_peer' => (string) kmsctl_text(kmsctl_section('hasync'), 'synchronizetoip') !== '',
-		'changes' => kmsctl_changes($request),
+		'changes' => kmsctl_changes($request['action']),
 		'files' => array('now' => time(), 'files' => kmsctl_files(), 'lock' => kmsctl_lock_standing()),
 		'missing' => kmsctl_missing(),
 		'revisions' => kmsctl_history(),

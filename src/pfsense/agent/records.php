@@ -66,7 +66,7 @@ function kmsctl_places($list, $placed) {
 function kmsctl_named_places($list, $names) {
 	return array_keys(array_filter($list, function ($record) use ($names) {
 		return array_filter($names, function ($name) use ($record) {
-			return kmsctl_same(array_intersect_key($record, $name), $name);
+			return is_array($record) && kmsctl_same(array_replace_recursive($record, $name), $record);
 		}) !== array();
 	}));
 }
@@ -80,7 +80,7 @@ function kmsctl_present($swap) {
 		$places = array_merge(kmsctl_places($list, $swap['after'][$kind]), kmsctl_places($list, $swap['before'][$kind]),
 		    kmsctl_named_places($list, isset($swap['names'][$kind]) ? $swap['names'][$kind] : array()));
 		if ($places !== array()) {
-			$records[$kind] = array('index' => $places[0], 'record' => kmsctl_normal($list[$places[0]]));
+			$records[$kind] = array('index' => $places[0], 'record' => kmsctl_normal($list[$places[0]])) + (array) $swap['before'][$kind];
 		}
 	}
 	return $records;

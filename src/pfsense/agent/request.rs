@@ -222,7 +222,7 @@ mod tests {
     fn hostile_swap() -> Swap {
         let record = Element::of_texts([("descr", "'); system('id'); ('")]);
         let mut swap = Swap::default();
-        swap.after.nat = Some(Placed { index: 1, record });
+        swap.after.nat = Some(Placed { index: 1, record, beside: None });
         swap
     }
 

@@ -4,7 +4,21 @@
  * (src/domain/pfsense/edit.rs); the rollback is the same with the two exchanged. Nothing is written here.
  */
 
-/* The configuration in memory with `to` in the place of `from`, or null where `from` is not there, or twice. */
+/* Where a record comes back that names what stood beside it: behind the one above, or before the one below it, and behind all
+ * where it stood alone. No place where those are gone, there twice or in another order (as src/domain/pfsense/beside.rs). */
+function kmsctl_places_beside($list, $placed) {
+	if ($list === array() || empty($placed['beside'])) {
+		return array(isset($placed['beside']) ? count($list) : min($placed['index'], count($list)));
+	}
+	$found = array();
+	foreach ($placed['beside'] as $side) {
+		$places = kmsctl_named_places($list, array($side['record']));
+		$found = array_merge($found, count($places) === 1 ? array($places[0] + (int) $side['behind']) : array());
+	}
+	return $found === array() || $found[0] > end($found) ? array() : array(end($found));
+}
+
+/* The configuration in memory with `to` in the place of `from`, or null where `from` is not there or twice, or has no place. */
 function kmsctl_swapped($from, $to) {
 	global $config;
 	$edited = $config;
@@ -12,21 +26,16 @@ function kmsctl_swapped($from, $to) {
 		if ($from[$kind] === $to[$kind]) {
 			continue;
 		}
+		$comes = $from[$kind] === null;
+		$edited[$section] = isset($edited[$section]) && is_array($edited[$section]) ? $edited[$section] : array();
 		$list = isset($edited[$section][$tag]) && is_array($edited[$section][$tag])
 		    ? array_values($edited[$section][$tag]) : array();
-		if ($from[$kind] === null) {
-			array_splice($list, min($to[$kind]['index'], count($list)), 0, array($to[$kind]['record']));
-		} else {
-			$places = kmsctl_places($list, $from[$kind]);
-			if (count($places) !== 1) {
-				return null;
-			}
-			array_splice($list, $places[0], 1, $to[$kind] === null ? array()
-			    : array(kmsctl_merged($list[$places[0]], $to[$kind]['record'])));
+		$places = $comes ? kmsctl_places_beside($list, $to[$kind]) : kmsctl_places($list, $from[$kind]);
+		if (count($places) !== 1) {
+			return null;
 		}
-		if (!isset($edited[$section]) || !is_array($edited[$section])) {
-			$edited[$section] = array();
-		}
+		array_splice($list, $places[0], $comes ? 0 : 1, $to[$kind] === null ? array()
+		    : array(kmsctl_merged($comes ? array() : $list[$places[0]], $to[$kind]['record'])));
 		$edited[$section][$tag] = $list;
 		if ($list === array()) {
 			unset($edited[$section][$tag]);

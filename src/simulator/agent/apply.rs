@@ -333,7 +333,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     let made = stored.swap();
     let back = Swap { before: made.after, after: made.before, ..Swap::default() };
     let Some(wanted) = swap_records(&world.configuration, &back) else {
-        let why = "a record that it has made is not there, or twice";
+        let why = "a record that it has made is not there, or twice, or what stood beside one that comes back is not";
         return (ChangeEnding::Unproven, why.to_owned());
     };
     world.configuration.replace(wanted);

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::pfsense::change::{ChangeEnding, ChangeId, ChangeOutcome, Reverted, Swap};
+use crate::domain::pfsense::change::{
+    ChangeEnding, ChangeId, ChangeOutcome, RecordNames, Reverted, Swap,
+};
 use crate::domain::pfsense::leftovers::StoredFile;
 use crate::domain::pfsense::stored::StoredChange;
 use crate::pfsense::agent::{ApplyRequest, ReadRequest};
@@ -35,6 +37,8 @@ pub struct Stored {
     #[serde(default)]
     since: Option<i64>,
     service: ReadRequest,
+    #[serde(default)]
+    names: RecordNames,
 }
 
 impl Stored {
@@ -48,6 +52,7 @@ impl Stored {
             what: request.what.clone(),
             since: Some(now),
             service: request.service.clone(),
+            names: request.swap.names.clone(),
         }
     }
 
@@ -60,6 +65,7 @@ impl Stored {
         Swap {
             before: self.outcome.before.clone(),
             after: self.outcome.after.clone(),
+            names: self.names.clone(),
             ..Swap::default()
         }
     }

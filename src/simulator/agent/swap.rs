@@ -1,6 +1,7 @@
 //! Puts computed records in the place of those that were read, as the agent's `swap.php` does it: a record is found by its
 //! content, as pfSense sorts its lists. What a record means is not known here.
 
+use crate::domain::pfsense::beside::find_place;
 use crate::domain::pfsense::change::{Element, Placed, Records, Separators, Swap};
 use crate::simulator::configuration::Configuration;
 
@@ -18,27 +19,17 @@ pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Config
         if from == to {
             continue;
         }
-        let found = match from {
-            None => None,
-            Some(from) => {
-                match record_places(configuration.tree.list(section, tag), &from.record)[..] {
-                    [place] => Some(place),
-                    _ => return None,
-                }
-            }
+        let list = configuration.tree.list(section, tag);
+        let place = match (from, to) {
+            (None, to) => find_place(list, to?)?,
+            (Some(from), _) => match record_places(list, &from.record)[..] {
+                [place] => place,
+                _ => return None,
+            },
         };
-        edited.tree.edit_list(section, tag, |records| match (found, to) {
-            (Some(place), None) => drop(records.remove(place)),
-            (Some(place), Some(to)) => {
-                if let Some(record) = records.get_mut(place) {
-                    *record = to.record.clone();
-                }
-            }
-            (None, Some(to)) => {
-                let place = usize::try_from(to.index).unwrap_or(usize::MAX);
-                records.insert(place.min(records.len()), to.record.clone());
-            }
-            (None, None) => {}
+        edited.tree.edit_list(section, tag, |records| {
+            let going = usize::from(from.is_some());
+            records.splice(place..place + going, to.map(|to| to.record.clone()));
         });
     }
     let bars = [
@@ -70,41 +61,27 @@ fn list_separators(configuration: &Configuration) -> Separators {
     Separators { nat: of("nat"), filter: of("filter") }
 }
 
-/// Says whether a record that differs from this one is what another writer has made of it.
-fn is_same_object(section: &str, record: &Element, other: &Element) -> bool {
-    let same = |key: &str| {
-        let text = record.child_text(key).unwrap_or_default();
-        !text.is_empty() && other.child_text(key) == Some(text)
-    };
-    match section {
-        "aliases" => same("name"),
-        "filter" if same("tracker") => true,
-        _ if record.child_text("associated-rule-id") == Some("pass") => {
-            same("target") && record.get("destination") == other.get("destination")
-        }
-        _ => same("associated-rule-id"),
-    }
-}
-
 /// Returns what stands in the place of records that are swapped: those after, those before, or what others have made of
 /// them.
 pub fn present_records(configuration: &Configuration, swap: &Swap) -> Records {
     let pairs = placed_kinds(&swap.after).into_iter().zip(placed_kinds(&swap.before));
-    let mut found = pairs.zip(KINDS).map(|((after, before), (section, tag))| {
-        let list = configuration.tree.list(section, tag);
-        let known = [after, before].into_iter().flatten();
-        let exact =
-            known.clone().find_map(|placed| record_places(list, &placed.record).first().copied());
-        let place = exact.or_else(|| {
-            list.iter().position(|record| {
-                known.clone().any(|placed| is_same_object(section, record, &placed.record))
+    let names = [&swap.names.nat, &swap.names.filter, &swap.names.alias];
+    let mut found =
+        pairs.zip(KINDS).zip(names).map(|(((after, before), (section, tag)), names)| {
+            let list = configuration.tree.list(section, tag);
+            let known = [after, before].into_iter().flatten();
+            let exact = known
+                .clone()
+                .find_map(|placed| record_places(list, &placed.record).first().copied());
+            let place = exact.or_else(|| {
+                list.iter().position(|record| names.iter().any(|name| record.has_part(name)))
+            })?;
+            Some(Placed {
+                index: u32::try_from(place).unwrap_or(u32::MAX),
+                record: list.get(place)?.clone(),
+                beside: before.and_then(|before| before.beside.clone()),
             })
-        })?;
-        Some(Placed {
-            index: u32::try_from(place).unwrap_or(u32::MAX),
-            record: list.get(place)?.clone(),
-        })
-    });
+        });
     Records {
         nat: found.next().flatten(),
         filter: found.next().flatten(),

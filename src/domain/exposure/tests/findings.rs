@@ -344,7 +344,7 @@ fn one_finder_says_which_records_are_the_pair() {
         assert_eq!(exposure.state, State::Open, "{number}");
         assert!(codes(&exposure).contains(&"other-pass"), "{number}: {:#?}", exposure.why);
         let stays = |path: &PathIn| path.passed_by.is_some();
-        assert!(!exposure.left_open.iter().any(stays), "no forward leads to it");
+        assert!(!exposure.aftermath.left_open.iter().any(stays), "no forward leads to it");
     }
     // An alias of ports that holds exactly the port is the port, however deep it is nested.
     for port in ["one", "two", "three"] {

@@ -222,7 +222,7 @@ fn the_open_pair_names_the_second_wan() {
     assert!(codes(&exposure).contains(&"other-path"), "{:#?}", exposure.why);
     assert!(!codes(&exposure).contains(&"reflection"));
     assert_eq!(exposure.paths.iter().map(|path| path.managed).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
+    assert_eq!(exposure.aftermath.left_open.len(), 1, "{:#?}", exposure.aftermath.left_open);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_gateway_of_routing_may_lead_outside() {
     assert!(!codes(&exposure).contains(&"reflection"), "{:#?}", exposure.why);
     let certain: Vec<bool> = exposure.paths.iter().map(|path| path.certain).collect();
     assert_eq!(certain, [true, false], "it may be a router inside");
-    assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
+    assert_eq!(exposure.aftermath.left_open.len(), 1, "{:#?}", exposure.aftermath.left_open);
     let vpn = judged(|configured, _, _| {
         with_networks(configured);
         configured.interfaces[3].has_routing_gateway = true;
@@ -307,13 +307,13 @@ fn a_shadowed_second_forward_appears_afterwards() {
         with_networks(configured);
         nat.push(rdr());
     });
-    assert_eq!(exposure.left_open.len(), 0, "its pass rule goes with the pair");
+    assert_eq!(exposure.aftermath.left_open.len(), 0, "its pass rule goes with the pair");
     let exposure = judged(|configured, filter, nat| {
         with_networks(configured);
         nat.push(rdr());
         filter.push(printed(PASS_ANY));
     });
-    assert_eq!((exposure.paths.len(), exposure.left_open.len()), (1, 1));
+    assert_eq!((exposure.paths.len(), exposure.aftermath.left_open.len()), (1, 1));
 }
 
 #[test]
@@ -720,8 +720,8 @@ fn the_pair_hides_what_upnp_opened_at_its_port() {
     });
     assert_eq!(exposure.state, State::Open, "{:#?}", exposure.why);
     assert_eq!(exposure.foreign_paths().count(), 0);
-    assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
-    assert_eq!(exposure.left_open[0].kind, PathKind::Upnp);
+    assert_eq!(exposure.aftermath.left_open.len(), 1, "{:#?}", exposure.aftermath.left_open);
+    assert_eq!(exposure.aftermath.left_open[0].kind, PathKind::Upnp);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Makes the pair what saved records say: undo, revert and restore. A record that is there stays where it stands; one
-//! that is gone comes back at its index.
+//! that is gone comes back beside what it stood beside.
 
 use super::{Draft, EditRefusal, RefusalCode, list_place, refuse_edit};
+use crate::domain::pfsense::beside::find_place;
 use crate::domain::pfsense::change::{Element, Placed, Records};
 use crate::domain::pfsense::config::{ReadRequest, port_field_covers};
 use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule};
@@ -45,8 +46,10 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Of several forwards of the service, finds the one that is to be put back where it was, and its filter rule.
+    /// Of several forwards of the service, finds the one that is to be put back where it was, and its filter rule; of a single
+    /// one the filter rule that became others' too.
     pub(super) fn find_places(&mut self, wanted: &Records) {
+        self.find_shared_filter(wanted.filter.as_ref());
         if !self.pair.is_ours || self.pair.all_forwards().count() < 2 {
             return;
         }
@@ -64,6 +67,27 @@ impl Draft<'_> {
         let filter = place("filter", wanted.filter.as_ref(), &["interface", "tracker"]);
         if filter.is_some() || wanted.filter.is_none() {
             (self.nat, self.filter, self.is_in_place) = (Some(nat), filter, true);
+        }
+    }
+
+    /// A filter rule that others need as well, as it is enabled now, is what comes back all the same: tracker and association
+    /// are those of the pair.
+    fn find_shared_filter(&mut self, wanted: Option<&Placed>) {
+        let Some(wanted) = wanted.filter(|_| self.filter.is_none() && self.pair.foreign.is_some())
+        else {
+            return;
+        };
+        let wanted = FilterRule::of_record(wanted.index, &wanted.record);
+        let (tracker, joined) =
+            (wanted.tracker_number(), association_of(wanted.association.as_ref()));
+        let is_it = |rule: &&FilterRule| {
+            rule.tracker_number() == tracker && association_of(rule.association.as_ref()) == joined
+        };
+        let mut found = self.configured.all_filter.iter().filter(is_it);
+        if let (Some(rule), None, true) =
+            (found.next(), found.next(), tracker.and(joined).is_some())
+        {
+            self.filter = Some(list_place(rule.index));
         }
     }
 
@@ -179,9 +203,15 @@ impl Draft<'_> {
                         "another rule has its tracker now",
                     );
                 }
-                let (index, record) = (list_place(wanted.index), wanted.record.clone());
-                let sections = &mut self.sections;
-                Ok(Some(insert_rule(sections, section, index, record, bars)))
+                let Some(place) = find_place(self.sections.list(section, "rule"), wanted) else {
+                    let kind = if section == "nat" { "port forward" } else { "filter rule" };
+                    let clause = format!(
+                        "where the {kind} stood is not clear any more: the rules beside it are gone, there twice, or in another order; `kmsctl expose apply` builds the pair anew, last in its lists, and the GUI moves it"
+                    );
+                    return refuse_edit(RefusalCode::PlaceLost, clause);
+                };
+                let (sections, record) = (&mut self.sections, wanted.record.clone());
+                Ok(Some(insert_rule(sections, section, place, record, bars)))
             }
         }
     }

@@ -601,7 +601,7 @@ fn a_foreign_forward_stands_beside_what_comes_back() {
         // What the firewall swaps are these records, not the sections: it takes away none that is not the pair's.
         let swap = swap_of(&rest, &back).unwrap();
         assert_eq!((swap.before.nat, swap.before.filter), (None, None));
-        assert_eq!(swap.after.nat, deleted.before.nat);
+        assert_eq!(swap.after.nat.unwrap().record, deleted.before.nat.unwrap().record);
     }
 }
 
@@ -673,5 +673,194 @@ fn another_filter_rule_stands_beside_what_comes_back() {
         let (swap, again) = edit_sections(&rest, &back, &service(), &IDS).unwrap();
         assert_eq!(swap.before.filter, None);
         assert_eq!(again, whole.sections);
+    }
+}
+
+/// A block rule, the pair's pass rule and another one; an exception from forwards, the pair's forward and another one.
+fn among_others() -> Configured {
+    let rule = |tracker: &str, kind: &str| {
+        pass(|rule| {
+            rule["type"] = json!(kind);
+            rule["tracker"] = json!(tracker);
+            rule["descr"] = json!(tracker);
+            rule["destination"]["port"] = json!("443");
+            drop(rule["associated-rule-id"].take());
+        })
+    };
+    let other = |port: &str, association: &str| {
+        forward(|rule| {
+            rule["destination"]["port"] = json!(port);
+            rule["target"] = json!("10.0.20.50");
+            rule["associated-rule-id"] = json!(association);
+            rule["descr"] = json!(port);
+        })
+    };
+    let own = pass(|rule| rule["max-src-conn"] = json!(""));
+    let lan = pass(|rule| {
+        rule["interface"] = json!("lan");
+        rule["tracker"] = json!("3");
+        drop(rule["associated-rule-id"].take());
+    });
+    of_lists(
+        vec![other("8080", ""), forward(|_| {}), other("443", "nat_2")],
+        vec![rule("1", "block"), own, rule("2", "pass"), lan],
+        ours(),
+    )
+}
+
+/// Puts the pair back after others have edited the lists, and returns the descriptions of both in their order.
+fn orders_after(others: impl FnOnce(&mut Sections)) -> Result<[Vec<String>; 2], RefusalCode> {
+    let (_, mut rest, back) = delete_for_undo(&among_others());
+    others(&mut rest.sections);
+    let rest =
+        Configured { sections: rest.sections, ..Configured::default() }.shaped_for(&service());
+    let (_, again) =
+        edit_sections(&rest, &back, &service(), &IDS).map_err(|refused| refused.code)?;
+    let names = |rule: &Element| rule.child_text("descr").unwrap_or_default().to_owned();
+    Ok(["nat", "filter"].map(|section| again.list(section, "rule").iter().map(names).collect()))
+}
+
+#[test]
+fn a_rule_comes_back_beside_its_neighbours() {
+    type Edit<'a> = &'a dyn Fn(&mut Sections);
+    let named = |name: &str| Element::of_texts([("descr", name), ("interface", "wan")]);
+    let insert = |place: usize| {
+        move |sections: &mut Sections| {
+            for section in ["nat", "filter"] {
+                sections.edit_list(section, "rule", |rules| rules.insert(place, named("new")));
+            }
+        }
+    };
+    let remove = |place: usize| {
+        move |sections: &mut Sections| {
+            for section in ["nat", "filter"] {
+                sections.edit_list(section, "rule", |rules| drop(rules.remove(place)));
+            }
+        }
+    };
+    let rename = |sections: &mut Sections| {
+        for section in ["nat", "filter"] {
+            sections.edit_list(section, "rule", |rules| {
+                rules[0].set_child("descr", "was");
+                rules[0].set_child("disabled", "");
+                rules.remove(1);
+                rules.insert(0, named("new"));
+            });
+        }
+    };
+    let cases: [(Edit<'_>, [&str; 2]); 6] = [
+        (&|_: &mut Sections| {}, ["8080 KMS 443", "1 NAT KMS 2 NAT KMS"]),
+        (&insert(0), ["new 8080 KMS 443", "new 1 NAT KMS 2 NAT KMS"]),
+        // What came between the two is not overruled.
+        (&insert(1), ["8080 new KMS 443", "1 new NAT KMS 2 NAT KMS"]),
+        (&remove(0), ["KMS 443", "NAT KMS 2 NAT KMS"]),
+        (&remove(1), ["8080 KMS", "1 NAT KMS NAT KMS"]),
+        (&rename, ["new was KMS", "new was NAT KMS NAT KMS"]),
+    ];
+    for (others, wanted) in cases {
+        let orders = orders_after(others).map(|orders| orders.map(|names| names.join(" ")));
+        assert_eq!(orders, Ok(wanted.map(str::to_owned)));
+    }
+}
+
+#[test]
+fn a_place_that_is_lost_is_refused() {
+    type Edit = fn(&mut Vec<Element>);
+    let edits: [Edit; 3] = [
+        |rules| {
+            for rule in rules {
+                rule.set_child("interface", "opt2");
+                rule.set_child("associated-rule-id", "nat_9");
+            }
+        },
+        |rules| rules.swap(0, 1),
+        |rules| rules.extend_from_within(..2),
+    ];
+    for edit in edits {
+        for section in ["nat", "filter"] {
+            let orders = orders_after(|sections| sections.edit_list(section, "rule", edit));
+            assert_eq!(orders, Err(RefusalCode::PlaceLost), "{section}");
+        }
+    }
+}
+
+#[test]
+fn what_older_versions_kept_comes_back_by_index() {
+    let (_, rest, back) = delete_for_undo(&among_others());
+    let ConfigurationEdit::PutBack { mut records, .. } = back else { panic!("{back:?}") };
+    for placed in [&mut records.nat, &mut records.filter].into_iter().flatten() {
+        assert!(placed.beside.take().is_some_and(|beside| beside.len() == 2));
+    }
+    let back = ConfigurationEdit::PutBack { records, alias: false };
+    let (_, again) = edit_sections(&rest, &back, &service(), &IDS).unwrap();
+    assert_eq!(again, among_others().sections);
+}
+
+/// Enabled, the pair's rule lets in what another forward leads as well; that is what the undo takes back.
+#[test]
+fn a_rule_that_others_need_now_is_found() {
+    let to_any = |rule: &mut Value| rule["destination"] = json!({"any": "", "port": "1688"});
+    let other = |target: &str| {
+        forward(|rule| {
+            rule["destination"] = json!({"address": "192.168.1.7", "port": "1688"});
+            rule["target"] = json!(target);
+            rule["associated-rule-id"] = json!("");
+        })
+    };
+    for target in ["10.0.20.50", "outer"] {
+        let off = pass(|rule| {
+            to_any(rule);
+            rule["disabled"] = json!("");
+        });
+        let aliases = [ours(), vec![alias("host", "outer", "10.0.20.202 10.0.20.9")]].concat();
+        let before = of_lists(vec![forward(|_| {}), other(target)], vec![off], aliases);
+        let (swap, sections) =
+            edit_sections(&before, &ConfigurationEdit::Enable, &service(), &IDS).unwrap();
+        let opened = Configured { sections, ..Configured::default() }.shaped_for(&service());
+        assert!(ManagedPair::find(&opened, &service()).foreign.is_some(), "{target}");
+        let back = ConfigurationEdit::PutBack { records: Box::new(swap.before), alias: false };
+        let (_, again) = edit_sections(&opened, &back, &service(), &IDS).unwrap();
+        assert_eq!(again, before.sections);
+    }
+}
+
+#[test]
+fn caps_of_another_forward_stay() {
+    let other = |change: fn(&mut Value)| {
+        forward(|rule| {
+            rule["destination"]["port"] = json!("11688");
+            rule["target"] = json!("10.0.20.50");
+            rule["associated-rule-id"] = json!("nat_2");
+            change(rule);
+        })
+    };
+    let any = |cap: &str| {
+        pass(|rule| {
+            rule["destination"] = json!({"any": "", "port": "1688"});
+            rule["max-src-conn"] = json!(cap);
+        })
+    };
+    let its_own = pass(|rule| {
+        rule["destination"]["address"] = json!("10.0.20.50");
+        rule["associated-rule-id"] = json!("nat_2");
+        rule["tracker"] = json!("1763000009");
+        rule["max-src-conn"] = json!("");
+    });
+    let is_left = |other: Value, own: Value| {
+        let lists = (vec![forward(|_| {}), other], vec![own, its_own.clone()]);
+        let configured = of_lists(lists.0, lists.1, ours());
+        let swap = swap_of(&configured, &ConfigurationEdit::Disable).unwrap();
+        let stays = swap.after.filter == swap.before.filter;
+        assert_eq!(swap_of(&configured, &ConfigurationEdit::Delete).is_err(), stays);
+        stays
+    };
+    assert!(is_left(other(|_| {}), any("50")));
+    for (other, own) in [
+        (other(|_| {}), any("")),
+        (other(|rule| rule["disabled"] = json!("")), any("50")),
+        (other(|rule| rule["local-port"] = json!("443")), any("50")),
+        (other(|rule| rule["interface"] = json!("opt1")), any("50")),
+    ] {
+        assert!(!is_left(other, own));
     }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::chance::{basis, find_fault_of_closing, judged, own_forward, own_pass, swap_records};
+use super::chance::{
+    basis, find_fault_of_closing, judged, judged_apart, own_forward, own_pass, swap_records,
+    undo_at_once,
+};
 use super::*;
 use crate::domain::exposure::State as ExposureState;
 use crate::domain::pfsense::config::ReadRequest;
@@ -61,6 +64,7 @@ fn sections(
         "filter": {"rule": filter},
         "aliases": {"alias": [
             alias("k8s_kms_lb", "host", members), alias("two_ports", "port", "1688 8443"), alias("all_servers", "host", "k8s_kms_lb 10.0.20.7"),
+            alias("friends", "host", "198.51.100.8"), alias("country", "urltable", "https://lists.example/country"),
         ]},
         "interfaces": {
             "wan": interface("vtnet0", "192.168.1.2", "24", "WANGW"), "lan": interface("vtnet1", "10.0.10.1", "24", ""),
@@ -321,4 +325,90 @@ fn an_alias_of_others_is_not_led_away() {
     let first = &codes(&plan)[..3];
     assert_eq!(first, ["alias-shared"; 3], "{:#?}", plan.risks);
     assert!(plan.risks[2].message.contains("all_servers"));
+}
+
+#[test]
+fn a_forward_led_away_closes_by_loading() {
+    let away = |rule: &mut Value| rule["target"] = json!("10.0.20.50");
+    let away_and_off = |rule: &mut Value| {
+        away(rule);
+        disables(rule);
+    };
+    let edits: [&dyn Fn(&mut Value); 2] = [&away, &away_and_off];
+    for edit in edits {
+        for (external, is_off) in [(None, false), (EXTERNAL, false), (None, true)] {
+            let filter: fn(&mut Value) = if is_off { disables } else { keeps };
+            let runs = sections(pair(keeps, keeps), (&[], &[]), external, SERVICE);
+            let saved = sections(pair(edit, filter), (&[], &[]), external, SERVICE);
+            let (configured, exposure, _) = judged_apart(&saved, &runs);
+            assert_eq!(exposure.closing, "Close it: `kmsctl expose revoke`");
+            let service = fixtures::service();
+            let present = basis(&configured, &exposure, &service);
+            let plan = draft(plan_revoke(&present, false, false, ChangeOptions::default()));
+            let change = change_of(&plan);
+            let swap = make_swap(&configured, change, &ReadRequest::from(&service), &IDS).unwrap();
+            assert_eq!(swap.before, swap.after);
+            let (_, then, _) = judged(&saved);
+            assert_eq!(plan.turns_exposure(), Some((exposure.state, then.state)));
+            let names_other = codes(&plan).contains(&"other-path");
+            assert_eq!(names_other, external.is_some(), "{:#?}", plan.risks);
+            let proves = |what: &str| swap.proof.after.iter().any(|one| one.says.ends_with(what));
+            assert!(proves("redirection of the service"));
+            assert_eq!(proves("filter rule of the service"), is_off);
+        }
+    }
+}
+
+/// Plans to open a closed pair among these, and to take that back once it is done; returns both.
+fn opened_and_undone(more: (&[Value], &[Value])) -> (Draft, Draft) {
+    let shut = sections(pair(disables, disables), more, None, SERVICE);
+    let (configured, exposure, _) = judged(&shut);
+    let (service, request) = (fixtures::service(), ReadRequest::from(&fixtures::service()));
+    let present = basis(&configured, &exposure, &service);
+    let terms = ChangeOptions { reverts_after: Some(1800), ..ChangeOptions::default() };
+    let opening = draft(plan_restore(&present, None, default_caps(), terms));
+    let swap = make_swap(&configured, change_of(&opening), &request, &IDS).unwrap();
+    let (configured, exposure, _) = judged(&swap_records(&shut, &swap).unwrap());
+    let present = basis(&configured, &exposure, &service);
+    let undo = draft(undo_at_once("restore", &opening, &swap, &present));
+    (opening, undo)
+}
+
+#[test]
+fn an_undo_that_closes_says_what_it_uncovers() {
+    let (opening, undo) = opened_and_undone((&[], &[]));
+    for plan in [&opening, &undo] {
+        assert!(!codes(plan).contains(&"leads-elsewhere"), "{:#?}", plan.risks);
+    }
+    assert_eq!(undo.turns_exposure(), Some((ExposureState::Open, ExposureState::Closed)));
+    let to_other = pass(&json!({"address": "10.0.20.50"}), "902");
+    let (opening, undo) =
+        opened_and_undone((&[forward("wan", "1688", "10.0.20.50", "")], &[to_other]));
+    for plan in [&opening, &undo] {
+        assert!(codes(plan).contains(&"leads-elsewhere"), "{:#?}", plan.risks);
+    }
+    let (_, undo) = opened_and_undone((&[forward("Uplinks", "1688", SERVICE, "pass")], &[]));
+    assert_eq!(codes(&undo)[0], "uncovers", "{:#?}", undo.risks);
+    assert!(codes(&undo).contains(&"other-path"));
+    assert_eq!(undo.turns_exposure(), Some((ExposureState::Open, ExposureState::Half)));
+}
+
+#[test]
+fn a_list_before_the_named_sources_is_open() {
+    let mut listed = forward("wan", "1688", "10.0.20.50", "");
+    listed["source"] = json!({"address": "country"});
+    listed["destination"]["network"] = json!("(self)");
+    let mut strangers = pass(&json!({"any": ""}), "906");
+    strangers["type"] = json!("block");
+    strangers["source"] = json!({"address": "friends", "not": ""});
+    let (mut nat, mut filter) = pair(disables, disables);
+    nat.insert(0, listed);
+    filter.insert(0, strangers);
+    let shut = sections((nat, filter), (&[], &[]), None, SERVICE);
+    let (configured, exposure, _) = judged(&shut);
+    let service = fixtures::service();
+    let present = basis(&configured, &exposure, &service);
+    let plan = draft(plan_restore(&present, None, default_caps(), ChangeOptions::default()));
+    assert_eq!(plan.turns_exposure(), None, "{:#?}", plan.differences);
+    assert!(codes(&plan).contains(&"source-limited"), "{:#?}", plan.risks);
 }

@@ -52,7 +52,7 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
 /// The exposure's records where neither rule is there.
 fn no_rules() -> Records {
     let alias = Box_::absent().configured.sections.list("aliases", "alias")[0].clone();
-    Records { alias: Some(Placed { index: 0, record: alias }), ..Records::default() }
+    Records { alias: Some(Placed { index: 0, record: alias, beside: None }), ..Records::default() }
 }
 
 /// Where both are.

@@ -160,3 +160,50 @@ fn another_operator_holds_the_lock() {
     let wish = KeepRequest { service: request(), id: id("c1"), until: None };
     assert!(matches!(keep_change(&mut world, &wish), Kept::Locked { .. }));
 }
+
+/// Deletes the pair for a while; others edit the lists of rules, and the time is over.
+fn deleted_while(section: &str, edit: impl FnOnce(&mut Vec<Element>)) -> World {
+    let mut world = world(Scenario::Open);
+    temporary(&mut world, "c1", ConfigurationEdit::Delete, 600);
+    world.configuration.tree.edit_list(section, "rule", edit);
+    world.advance_to(NOW + 700_000);
+    world
+}
+
+#[test]
+fn it_comes_back_beside_its_neighbours() {
+    let order = |world: &World| {
+        let rules = world.configuration.tree.list("filter", "rule").iter();
+        let names = rules.map(|rule| rule.child_text("tracker").unwrap_or_default().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let before = order(&world(Scenario::Open));
+    let new = || Element::of_texts([("type", "block"), ("interface", "wan"), ("tracker", "9")]);
+    let world = deleted_while("filter", |rules| drop(rules.splice(..0, [new(), new()])));
+    assert_eq!(ended(&world, "c1").0, ChangeEnding::Done);
+    assert_eq!(order(&world)[2..], before);
+    let world = deleted_while("filter", |rules| {
+        for rule in rules {
+            rule.set_child("tracker", "9");
+        }
+    });
+    assert_eq!(ended(&world, "c1").0, ChangeEnding::Unproven);
+    assert!(read_configured(&world, &request()).filter.is_empty());
+}
+
+#[test]
+fn another_pair_that_was_built_meanwhile_stays() {
+    let texts = [("interface", "wan"), ("protocol", "tcp"), ("local-port", "1688")];
+    for (target, door, is_copy) in [
+        ("k8s_kms_lb", ("network", "wanip"), true),
+        ("10.0.20.202", ("address", "192.168.1.77"), true),
+        ("10.0.20.50", ("address", "192.168.1.77"), false),
+    ] {
+        let mut forward = Element::of_texts(texts);
+        forward.set_child("target", target);
+        forward.set_child("destination", Element::of_texts([door, ("port", "1688")]));
+        let world = deleted_while("nat", |rules| rules.push(forward));
+        let wanted = if is_copy { ChangeEnding::Stale } else { ChangeEnding::Done };
+        assert_eq!(ended(&world, "c1").0, wanted, "{target}");
+    }
+}
