@@ -203,7 +203,7 @@ impl Context {
         let user = target.user.as_deref().map(|user| format!("{user}@"));
         SAID.call_once(|| {
             self.terminal.say(&format!(
-                "There is no configuration, so this is the built-in {}{}. Write one: `kmsctl config init`; or try it without a firewall: `kmsctl --demo status`",
+                "No configuration names your firewall, so this is the built-in {}{}. Write one: `kmsctl config init`; or try it without a firewall: `kmsctl --demo status`",
                 user.unwrap_or_default(),
                 target.host
             ));

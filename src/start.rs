@@ -161,18 +161,28 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
         .collect()
 }
 
-/// Of several commands that a parser suggests for a wrong one, leaves the one that is most like it.
+/// Of the words that a parser suggests for a wrong one, leaves the one that is most like it, where one is like it at all.
 fn suggest_one(error: &mut clap::Error) {
     use clap::error::{ContextKind, ContextValue};
-    let (Some(ContextValue::String(word)), Some(ContextValue::Strings(suggested))) =
-        (error.get(ContextKind::InvalidSubcommand), error.get(ContextKind::SuggestedSubcommand))
-    else {
-        return;
-    };
-    let likeness = |suggested: &String| strsim::normalized_damerau_levenshtein(word, suggested);
-    let nearest = text::nearest_word(suggested.clone(), 0.0, likeness);
-    let nearest = nearest.into_iter().collect();
-    error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(nearest));
+    for (wrong, kind) in [
+        (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        (ContextKind::InvalidValue, ContextKind::SuggestedValue),
+    ] {
+        let Some(ContextValue::String(word)) = error.get(wrong) else { continue };
+        let suggested = match error.get(kind) {
+            Some(ContextValue::Strings(words)) => words.clone(),
+            Some(ContextValue::String(one)) => vec![one.clone()],
+            _ => continue,
+        };
+        let score = |suggested: &String| text::word_likeness(word, suggested);
+        match (text::nearest_word(suggested, 0.5, score), kind) {
+            (None, _) => error.remove(kind),
+            (Some(nearest), ContextKind::SuggestedSubcommand) => {
+                error.insert(kind, ContextValue::Strings(vec![nearest]))
+            }
+            (Some(nearest), _) => error.insert(kind, ContextValue::String(nearest)),
+        };
+    }
 }
 
 /// Returns the command that a wrong one most likely means.
@@ -369,7 +379,15 @@ fn switch_setting(flag: bool, name: &str, environment: &Environment) -> Result<b
     match environment.variable(name).map(str::to_lowercase).as_deref() {
         Some("1" | "true" | "yes" | "on") => Ok(true),
         None | Some("0" | "false" | "no" | "off") => Ok(flag),
-        Some(word) => Err(Failure::usage(format!("{name}={word} is neither yes nor no."))),
+        Some(word) => {
+            let failure = Failure::usage(format!("{name}={word} is neither yes nor no."));
+            Err(match word {
+                _ if name == "KMSCTL_DEMO" && crate::cli::demo_scenario(word).is_ok() => {
+                    failure.hint(format!("A scenario is named behind --demo={word}."))
+                }
+                _ => failure,
+            })
+        }
     }
 }
 

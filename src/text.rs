@@ -129,6 +129,11 @@ pub fn nearest_word<T>(
         .map(|(_, word)| word)
 }
 
+/// Returns how like two words are, from 0 to 1: how few letters have to change, so that those of another word are none.
+pub fn word_likeness(one: &str, other: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(one, other)
+}
+
 /// Says `1 address`, `2 addresses`.
 pub fn counted<N: std::fmt::Display + Copy + PartialEq + From<u8>>(
     number: N,

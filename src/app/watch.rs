@@ -1,5 +1,6 @@
 //! Showing a view once, or again and again over one held channel (`--watch`). Nothing is opened per tick.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -22,7 +23,7 @@ const BESIDE: Duration = Duration::from_secs(30);
 /// `--watch[=2s]`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Watch {
-    /// Show it again and again: arrows and page keys scroll, q ends; into a pipe, one JSON object a tick
+    /// Show it again and again: arrows and page keys scroll, q ends; into a pipe, one JSON object a tick, or what -o says
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
     watch: Option<String>,
 }
@@ -82,7 +83,7 @@ pub async fn show_beside<B>(
         return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
     }
     let mut opened = context.open(questions).await?;
-    let screen = context.terminal.shows_people().then(|| context.terminal.take_screen());
+    let screen = redraws(context).then(|| context.terminal.take_screen());
     let other = std::cell::RefCell::new(beside().await);
     let refresh = async {
         loop {
@@ -115,7 +116,7 @@ pub async fn repeat_look(
     if context.terminal.mode == Mode::Csv {
         return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
     }
-    let screen = context.terminal.shows_people().then(|| context.terminal.take_screen());
+    let screen = redraws(context).then(|| context.terminal.take_screen());
     let work = async {
         let mut live = Live::new(context, interval);
         loop {
@@ -135,6 +136,11 @@ pub async fn repeat_look(
     result
 }
 
+/// Returns whether a terminal takes the whole screen anew.
+fn redraws(context: &Context) -> bool {
+    context.terminal.shows_people() && !context.environment.dumb_terminal
+}
+
 /// A live view on a terminal, or ticks into a pipe.
 struct Live<'a> {
     context: &'a Context,
@@ -148,7 +154,7 @@ struct Live<'a> {
 
 impl<'a> Live<'a> {
     fn new(context: &'a Context, interval: Duration) -> Self {
-        let redraws = context.terminal.shows_people();
+        let redraws = redraws(context);
         Self {
             context,
             interval,
@@ -162,14 +168,18 @@ impl<'a> Live<'a> {
     fn show(&mut self, view: &View, at: Timestamp) -> Result<()> {
         let terminal = self.context.terminal;
         let view = terminal.pasted_view(view).into_owned();
-        if terminal.shows_people() {
+        if redraws(self.context) {
             self.shown = Some((view, at));
             return self.redraw(None);
         }
         match terminal.mode {
             Mode::Ndjson => terminal.write(&view.stamped_ndjson()?),
-            Mode::Table if self.context.layers.names_key("output") => {
-                terminal.write(&format!("{at}\n{}\n", view.human.render(None, false)))
+            // A terminal that cannot be redrawn is read by a person, too.
+            Mode::Table
+                if self.context.layers.names_key("output") || std::io::stdout().is_terminal() =>
+            {
+                let text = view.human.render(terminal.width, false);
+                terminal.write(&format!("{at}\n{text}\n"))
             }
             _ => terminal.write(&view.tick()?),
         }
@@ -179,7 +189,7 @@ impl<'a> Live<'a> {
         let Some((view, at)) = &self.shown else {
             return Ok(());
         };
-        let footer = format!("{at}  every {}, q ends", format_span(self.interval.as_secs()));
+        let footer = format!("{at}  every {}", format_span(self.interval.as_secs()));
         self.first = self.context.terminal.redraw(view, &footer, self.first, key)?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use clap_complete::env::CompleteEnv;
 use super::tree::command_tree;
 use crate::app::last_reading;
 use crate::commands::config::completion::{COMPLETED_SHELLS, COMPLETION_VARIABLE};
-use crate::domain::history::Folder;
+use crate::domain::history::{Folder, HistoryEntry};
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings, SettingsReader};
 use crate::simulator::Scenario;
@@ -27,7 +27,7 @@ const OFFERED: &[(&str, &str, Values)] = &[
     ("expose restore", "from", vantage_candidates),
     ("expose revoke", "from", vantage_candidates),
     ("history", "id", change_candidates),
-    ("keep", "id", change_candidates),
+    ("keep", "id", temporary_candidates),
     ("ratelimit preview", "preset", preset_candidates),
     ("ratelimit set", "preset", preset_candidates),
     ("undo", "id", change_candidates),
@@ -127,6 +127,15 @@ fn to_candidates<T: Into<OsString>>(
 }
 
 fn change_candidates() -> Vec<CompletionCandidate> {
+    candidates_among(|_| true)
+}
+
+/// Only what may still be armed can be kept.
+fn temporary_candidates() -> Vec<CompletionCandidate> {
+    candidates_among(HistoryEntry::may_be_reverted)
+}
+
+fn candidates_among(is_meant: fn(&HistoryEntry) -> bool) -> Vec<CompletionCandidate> {
     const MOST: usize = 100;
     let Some(directory) = Here::read().and_then(|here| here.directory()) else {
         return Vec::new();
@@ -137,7 +146,7 @@ fn change_candidates() -> Vec<CompletionCandidate> {
         return Vec::new();
     }
     let entries = folder.into_entries();
-    let newest_first = entries.iter().rev().enumerate();
+    let newest_first = entries.iter().rev().filter(|entry| is_meant(entry)).enumerate();
     newest_first
         .map(|(place, entry)| {
             CompletionCandidate::new(entry.plan.id.as_str())

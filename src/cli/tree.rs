@@ -1,12 +1,12 @@
 //! The command tree as people meet it: grouped at the top, two examples in each help, words that other tools use for the
 //! same thing, and the nearest command for a wrong one. Parsing is clap's.
 
-use clap::{Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _};
 
 use super::complete::with_values;
 use super::examples::examples_of;
 use super::{Cli, EXIT_STATUS};
-use crate::text::nearest_word;
+use crate::text::{nearest_word, word_likeness};
 
 /// The groups of `kmsctl --help`, in order. A test holds that every command is in one.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -48,7 +48,7 @@ fn in_order(tree: Command) -> Command {
 }
 
 fn with_examples(command: Command, path: &str) -> Command {
-    let mut command = command.mut_subcommands(|inner| {
+    let mut command = command.mut_args(taking_hyphens).mut_subcommands(|inner| {
         let below = format!("{path} {}", inner.get_name());
         with_examples(inner, below.trim_start())
     });
@@ -67,6 +67,15 @@ fn with_examples(command: Command, path: &str) -> Command {
         after.push_str(&format!("\n\n{more}"));
     }
     command.after_help(after)
+}
+
+/// Lets a number, a duration or a place be refused by its own sentence where it begins with a hyphen: the parser's own is about
+/// an argument that was never typed.
+fn taking_hyphens(argument: Arg) -> Arg {
+    const NEVER_FLAGS: [&str; 6] = ["DURATION", "N", "N/SECONDS", "USER@HOST", "VANTAGE", "WHEN"];
+    let names = argument.get_value_names().unwrap_or_default();
+    let is_one = names.iter().any(|name| NEVER_FLAGS.contains(&name.as_str()));
+    if is_one { argument.allow_hyphen_values(true) } else { argument }
 }
 
 fn command_groups(tree: &Command) -> String {
@@ -97,12 +106,12 @@ pub fn nearest_command(word: &str) -> Option<String> {
         let last = path.rsplit(' ').next().unwrap_or_default();
         let synonyms = SYNONYMS.iter().filter(|(command, _)| command == path);
         let names = [path.as_str(), last].into_iter().chain(synonyms.map(|(_, word)| *word));
-        let likeness = names.map(|name| strsim::jaro_winkler(word, name)).fold(0.0, f64::max);
+        let likeness = names.map(|name| word_likeness(word, name)).fold(0.0, f64::max);
         // A command of the top goes before one below it with the same name.
         let depth = u32::try_from(path.matches(' ').count()).unwrap_or(u32::MAX);
         likeness - f64::from(depth) / 1000.0
     };
-    nearest_word(paths, 0.8, score)
+    nearest_word(paths, 0.6, score)
 }
 
 fn collect_paths(command: &Command, path: &str, paths: &mut Vec<String>) {
@@ -190,6 +199,8 @@ mod tests {
         ] {
             assert_eq!(nearest_command(typed).as_deref(), Some(meant), "{typed}");
         }
-        assert_eq!(nearest_command("xyzzy"), None);
+        for far in ["xyzzy", "nope", "tcsh"] {
+            assert_eq!(nearest_command(far), None, "{far}");
+        }
     }
 }

@@ -328,7 +328,8 @@ pub(super) fn firewall_facts<'a>(
 /// What is wrong with who is blocked; that the table was not read is a check of its own.
 fn of_table(context: &Context, visit: &Visit, heard: &KmsActivity) -> Vec<Finding> {
     let reading = visit.reading.as_ref().ok();
-    let table = reading.and_then(|reading| assess_table(context, reading, heard, &mut vec![]).ok());
+    let table =
+        reading.and_then(|reading| assess_table(context, reading, heard, None, &mut vec![]).ok());
     table.map_or_else(Vec::new, |table| doctor::blocked_findings(&table.entries))
 }
 

@@ -403,7 +403,7 @@ impl Exporter {
         let is_heard = heard.side.as_ref().is_some_and(|side| side.unknown.is_empty());
         let customers_known = is_heard && heard.reaches_day;
         let mut unsaid = Vec::new();
-        let table = virusprot::assess_table(&self.context, reading, heard, &mut unsaid).ok();
+        let table = virusprot::assess_table(&self.context, reading, heard, None, &mut unsaid).ok();
         let mut sample = sample_reading(&self.context, reading);
         if let Some(table) = &table {
             let entries = &table.entries;

@@ -99,7 +99,7 @@ pub fn exposure_headline(human: &mut Human, exposure: &Exposure, context: &Conte
         Tone::Good if !exposure_faults(exposure, None).is_empty() => Tone::Warning,
         tone => tone,
     };
-    human.field("Exposure", format!("{}: {what}", exposure.state), tone);
+    human.field("Exposure", format!("{}: {what}", exposure.state_words()), tone);
     human.field("Why", reason, Tone::Plain);
 }
 

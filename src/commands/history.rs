@@ -19,6 +19,7 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
+use crate::settings::values;
 use crate::terminal::{Tone, View};
 use crate::text::{counted, format_bytes, format_span, quoted_for_shell};
 
@@ -28,22 +29,15 @@ pub struct Args {
     /// One change, whole: its id or the beginning of it
     #[arg(conflicts_with = "verify")]
     id: Option<String>,
-    /// Check that nothing in the history was altered, removed or inserted: exit 3 if so
+    /// Check that nothing in the history was altered, removed or inserted; exit 3 where something was
     #[arg(long)]
     verify: bool,
     /// Do not ask the firewall for its own history and what is armed there
     #[arg(long)]
     local: bool,
     /// How many changes to list
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with_all = ["id", "verify"], value_parser = listed_count)]
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with_all = ["id", "verify"], value_parser = values::parse_count)]
     limit: usize,
-}
-
-fn listed_count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err("it wants a whole number from 1".to_owned()),
-    }
 }
 
 impl From<FindError> for Failure {

@@ -16,7 +16,7 @@ use crate::app::watch::Watch;
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
 use crate::domain::pf::rule::PF_WORDS;
-use crate::domain::reachability::doctor::is_of_address;
+use crate::domain::reachability::doctor::{CUSTOMER, is_of_address};
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::Expected;
 use crate::domain::reachability::whole;
@@ -69,6 +69,8 @@ const ROWS: usize = 5;
 const FINDING_LINES: usize = 7;
 /// How many lines stand behind the findings and the facts: how many findings there are more, and a gap and a sentence for each list.
 const BEHIND: usize = 5;
+/// The same where neither list has a row: two sentences that stand together.
+const BEHIND_LEAST: usize = 4;
 /// Most characters of one finding on the screen.
 const EVIDENCE: usize = 260;
 /// The screen that everything fits: lines, less two for the prompt below and a gap, and columns.
@@ -135,7 +137,7 @@ fn status_view(
         .as_ref()
         .and_then(|states| known_or_warning(states.as_ref(), "Live connections", &mut warnings));
     let caps = exposure.map(|exposure| ratelimit::assess_caps(context, exposure, states));
-    let table = virusprot::assess_table(context, reading, heard, &mut warnings);
+    let table = virusprot::assess_table(context, reading, heard, None, &mut warnings);
     let table = known_or_warning(table.as_ref(), "Who is blocked", &mut warnings);
     remove_repeats(&mut warnings);
     let seen = findings::StatusFacts {
@@ -176,10 +178,11 @@ fn status_view(
     if let Some(side) = &heard.side {
         activations_line(&mut facts, side, context.clock.now());
     }
-    show_findings(&mut view.human, &data.findings, (exposure, expected), &facts);
+    let lines = screen_lines(context);
+    show_findings(&mut view.human, &data.findings, (exposure, expected), (&facts, lines));
     view.human.add_view(facts);
     view.human.is_extract = true;
-    let rows = rows_left(&view.human, table, states);
+    let rows = rows_left(&view.human, table, states, lines);
     if let Some(table) = table {
         show_blocked_line(&mut view, reading, table, rows);
     }
@@ -193,14 +196,20 @@ fn status_view(
     Ok((view, judged.cloned()))
 }
 
+/// Returns how many lines there are: of a terminal that is higher, all of them.
+fn screen_lines(context: &Context) -> usize {
+    let height = context.terminal.height.map_or(0, usize::from);
+    SCREEN.0.max(height.saturating_sub(2))
+}
+
 /// Returns how many rows of each list the rest of the screen takes.
 fn rows_left(
     human: &Human,
     table: Option<&virusprot::TableView>,
     states: Option<&states::States>,
+    lines: usize,
 ) -> usize {
-    let (lines, columns) = SCREEN;
-    let used = human.render(Some(columns), false).lines().count();
+    let used = human.render(Some(SCREEN.1), false).lines().count();
     let blocked = table.map_or(0, |table| table.entries.len());
     let connected = states.map_or(0, |states| states.sources.len());
     // A list is a gap, its heading and its columns; where it is empty there is a sentence in their place.
@@ -291,7 +300,10 @@ fn exposure_line(human: &mut Human, exposure: &Exposure, context: &Context) {
     let service = &context.settings.service;
     let line = format!(
         "{}: TCP/{} on {} to {}",
-        exposure.state, service.port, service.interface, service.alias
+        exposure.state_words(),
+        service.port,
+        service.interface,
+        service.alias
     );
     human.field("Exposure", line, Tone::Plain);
 }
@@ -337,19 +349,22 @@ fn show_findings(
     human: &mut Human,
     findings: &[Finding],
     seen: (Option<&Exposure>, Option<Expected>),
-    facts: &Human,
+    (facts, screen): (&Human, usize),
 ) {
-    if findings.is_empty() {
+    let Some(first) = findings.first() else {
         let (exposure, expected) = seen;
         let whole = exposure.map(|exposure| whole::judge_whole(exposure, expected));
         if let Some(whole) = whole.filter(|whole| whole.result == CheckResult::Ok) {
             human.verdict("Fine", whole.evidence, Tone::Good);
         }
         return;
-    }
+    };
     let lines = |human: &Human| human.render(Some(SCREEN.1), false).lines().count();
-    let mut shown = 0;
+    let most = FINDING_LINES + screen - SCREEN.0;
+    let mut hidden: Vec<&Finding> = Vec::new();
     for finding in findings {
+        // A customer who is shut out is seen before any list.
+        let is_customer = finding.check == CUSTOMER;
         let mut with = human.clone();
         let (word, tone) = match finding.result {
             CheckResult::Wrong => ("WRONG", Tone::Bad),
@@ -359,22 +374,23 @@ fn show_findings(
         if let Some(fix) = &finding.fix {
             with.field("", fix, Tone::Plain);
         }
-        let is_over = || lines(with.clone().add_view(facts.clone())) + BEHIND > SCREEN.0;
-        if shown > 0 && (lines(human) > FINDING_LINES || is_over()) {
-            break;
+        let behind = if is_customer { BEHIND_LEAST } else { BEHIND };
+        let is_over = || lines(with.clone().add_view(facts.clone())) + behind > screen;
+        let waits = !is_customer && (!hidden.is_empty() || lines(human) > most);
+        if finding != first && (waits || is_over()) {
+            hidden.push(finding);
+        } else {
+            *human = with;
         }
-        shown += 1;
-        *human = with;
     }
-    let hidden = findings.get(shown..).unwrap_or_default();
     let (blocked, others): (Vec<&Finding>, Vec<&Finding>) =
-        hidden.iter().partition(|finding| is_of_address(finding));
-    let named = [
-        (others.len(), "more: `kmsctl doctor --problems`"),
-        (blocked.len(), "of blocked addresses: `kmsctl virusprot show`"),
-    ];
-    let named = named.iter().filter(|(count, _)| *count > 0);
-    let named: Vec<String> = named.map(|(count, what)| format!("{count} {what}")).collect();
+        hidden.into_iter().partition(|finding| is_of_address(finding));
+    let has_customer = blocked.iter().any(|finding| finding.check == CUSTOMER);
+    let more = format!("{} more: `kmsctl doctor --problems`", others.len());
+    let who = if has_customer { "a blocked customer" } else { "blocked addresses to look at" };
+    let who = format!("{who}: `kmsctl virusprot show`");
+    let named = [(!others.is_empty()).then_some(more), (!blocked.is_empty()).then_some(who)];
+    let named: Vec<String> = named.into_iter().flatten().collect();
     if !named.is_empty() {
         human.field("And", named.join("; "), Tone::Plain);
     }

@@ -39,6 +39,9 @@ pub async fn undo_change(context: &Context, arguments: &Args, global: &[OsString
             takes_effect(entry)?;
         }
     }
+    if context.journal()?.count()? == 0 {
+        return Err(nothing_to_take_back(context));
+    }
     arguments.flags.someone_can_confirm(context.terminal)?;
     // Which changes are this firewall's is known by its host key alone.
     let mut session = context.connect().await?;
@@ -146,14 +149,18 @@ fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
         None => report::find_last_undoable(context)?,
     };
     let Some(id) = id.or(last.as_ref().map(ChangeId::as_str)) else {
-        let firewall = context.firewall_name();
-        return Err(Failure::new(FailureKind::Failed, format!("There is nothing to take back: no change made from here is known to be in force on {firewall}."))
-            .hint("See how each change ended: `kmsctl history`"));
+        return Err(nothing_to_take_back(context));
     };
     let entries = report::entries_meant(context, id)?;
     let entry = history::find_entry(&entries, id)?;
     check_entry(context, entry)?;
     Ok(entry.clone())
+}
+
+fn nothing_to_take_back(context: &Context) -> Failure {
+    let firewall = context.firewall_name();
+    Failure::failed(format!("There is nothing to take back: no change made from here is known to be in force on {firewall}."))
+        .hint("See how each change ended: `kmsctl history`")
 }
 
 /// Refuses an entry of another firewall, or of another context.
@@ -181,7 +188,7 @@ fn takes_effect(entry: &HistoryEntry) -> Result<()> {
         return Err(Failure::failed(format!("{id} was taken back already, by {by}.")));
     }
     if let Undo::Impossible(why) = &entry.plan.change.undo {
-        return Err(Failure::failed(format!("{id} cannot be taken back: {why}")));
+        return Err(Failure::failed(format!("{id} cannot be taken back. {why}")));
     }
     if entry.finish.is_some() && !entry.took_effect() {
         return Err(Failure::failed(format!(

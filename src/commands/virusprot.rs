@@ -115,11 +115,13 @@ impl TableView {
     }
 }
 
-/// Judges the table of a reading; what is missing becomes a warning, only the table itself is needed.
+/// Judges the table of a reading, or of it what is older than so many seconds; what is missing becomes a warning, only the
+/// table itself is needed.
 pub fn assess_table(
     context: &Context,
     reading: &Reading,
     heard: &KmsActivity,
+    older_than: Option<u64>,
     warnings: &mut Vec<Warning>,
 ) -> Result<TableView> {
     let entries = require_answer(&reading.table)?;
@@ -161,6 +163,9 @@ pub fn assess_table(
     warnings.extend(Context::surroundings_unknown(&around));
     let mut judged = entries::judge_entries(entries, &expiry, now, zone, &around, live);
     entries::mark_customers(&mut judged, &heard.clients);
+    judged.retain(|entry| {
+        older_than.is_none_or(|limit| entry.age_seconds.is_none_or(|age| age > limit))
+    });
     warnings.extend(entries::blocked_warnings(&judged, &expiry, table));
     Ok(TableView { table: table.as_str().to_owned(), expiry, entries: judged })
 }

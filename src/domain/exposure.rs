@@ -43,7 +43,7 @@ word_enum! {
         Open = "open",
         /// The pair exists (or may: the configuration was not read), and pf lets nothing in.
         Closed = "closed",
-        /// Only one of the two is in force; the public does not get in (a finding names rules that let some in).
+        /// The pair is not whole, or it is closed and another path lets some in, which a finding names.
         Half = "half",
         /// Connections get in, and no cap per source is in force.
         Uncapped = "uncapped",
@@ -161,6 +161,12 @@ impl Exposure {
         let why = self.why.iter();
         let unread = why.filter(|finding| finding.code == "anchor-unread");
         unread.map(|finding| finding.message.as_str()).collect()
+    }
+
+    /// Names the state for people: one that is half may be an open door all the same.
+    pub fn state_words(&self) -> String {
+        let is_open = self.state == State::Half && self.lets_in() == Some(true);
+        format!("{}{}", self.state, if is_open { ", and not closed" } else { "" })
     }
 
     /// Says whether anyone outside gets in, by the pair or by another path; `None` where the rules alone do not say.

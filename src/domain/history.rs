@@ -4,7 +4,7 @@
 use super::pfsense::change::{ChangeEnding, ChangeId, ChangeOutcome, Expired, Reverted};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
 use crate::domain::reachability::external::{Expected, FirewallEvidence, Judgement, Seen, Verdict};
-use crate::text::word_enum;
+use crate::text::{quoted, word_enum};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -159,6 +159,13 @@ impl Finish {
         let made = !self.changed.is_empty()
             || written.is_some_and(|outcome| outcome.result == ChangeEnding::Done);
         self.ended == EndedAs::Done || (self.ended == EndedAs::Unverified && made)
+    }
+
+    /// Returns the ids of the temporary changes that it disarmed.
+    fn superseded(&self) -> impl Iterator<Item = &str> {
+        let steps = self.outcome.iter().flat_map(|outcome| &outcome.steps);
+        let disarmed = steps.filter(|step| step.name == "supersede" && step.ok);
+        disarmed.map(|step| step.detail.as_str())
     }
 }
 
@@ -395,11 +402,7 @@ impl<'a> Folder<'a> {
 
     /// Marks what a change that took effect has done to others.
     fn mark_others(&mut self, id: &str, finish: &Finish) {
-        let steps = finish.outcome.iter().flat_map(|outcome| &outcome.steps);
-        let superseded: Vec<&str> = steps
-            .filter(|step| step.name == "supersede" && step.ok)
-            .map(|step| step.detail.as_str())
-            .collect();
+        let superseded: Vec<&str> = finish.superseded().collect();
         let done = ChangeId::new(id).and_then(|id| self.begun.get(&id));
         for other in &mut self.entries {
             let name = other.plan.id.as_str();
@@ -427,7 +430,8 @@ impl<'a> Folder<'a> {
 
 /// Finds, as events are read, the last change that can be taken back and was not: what `undo` without an id means. Of each
 /// change that changed something a few words are kept. Undoing an undo must be asked for by its id, so that `undo` twice
-/// never goes back and forth.
+/// never goes back and forth. One that superseded another is found also where it cannot be taken back: what lies before
+/// it is not in force as it was made.
 #[derive(Debug, Default)]
 pub struct UndoSearch {
     changes: Vec<UndoCandidate>,
@@ -438,7 +442,9 @@ pub struct UndoSearch {
 struct UndoCandidate {
     id: ChangeId,
     undoes: Option<String>,
-    /// It is one of those that are meant, and there is a command for it.
+    /// It is one of those that are meant.
+    meant: bool,
+    /// There is a command for it, or it stands in the place of another, which is never taken back past it.
     possible: bool,
     /// It took effect, and the firewall has not taken it back by itself.
     stands: bool,
@@ -451,12 +457,12 @@ impl UndoSearch {
         match event {
             HistoryEvent::Started { plan, .. } => {
                 let change = &plan.change;
-                let possible = change.undoes.is_none() && matches!(change.undo, Undo::Command(_));
                 self.places.insert(plan.id.clone(), self.changes.len());
                 self.changes.push(UndoCandidate {
                     id: plan.id.clone(),
                     undoes: change.undoes.clone(),
-                    possible: possible && meant(plan),
+                    meant: change.undoes.is_none() && meant(plan),
+                    possible: matches!(change.undo, Undo::Command(_)),
                     stands: false,
                     undone: false,
                 });
@@ -474,6 +480,7 @@ impl UndoSearch {
             return;
         };
         candidate.stands = effect && !reverted.is_some_and(Reverted::is_back);
+        candidate.possible |= finish.superseded().next().is_some();
         let undone = candidate.undoes.clone().filter(|_| effect);
         if let Some(undone) = undone.and_then(|undone| self.of_id(&undone)) {
             undone.undone = true;
@@ -487,7 +494,7 @@ impl UndoSearch {
 
     /// Returns the change that was found.
     pub fn found(self) -> Option<ChangeId> {
-        let undoable = |one: &UndoCandidate| one.possible && one.stands && !one.undone;
+        let undoable = |one: &UndoCandidate| one.meant && one.possible && one.stands && !one.undone;
         self.changes.into_iter().rfind(undoable).map(|one| one.id)
     }
 }
@@ -496,7 +503,7 @@ impl UndoSearch {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// None has it.
-    #[error("there is no change {0} in the history")]
+    #[error("there is no change {} in the history", quoted(.0))]
     Unknown(String),
     /// Several begin with it.
     #[error("several changes begin with {prefix}: {ids}")]

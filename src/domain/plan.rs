@@ -444,7 +444,7 @@ pub struct Author {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Not JSON, or not a plan.
-    #[error("this is not a plan of kmsctl: {0}")]
+    #[error("this is not a plan of kmsctl")]
     NotAPlan(String),
     /// Of a newer program.
     #[error("the plan has the schema {0}; this kmsctl reads {SCHEMA}")]

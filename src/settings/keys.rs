@@ -176,15 +176,24 @@ pub fn find_key(path: &str) -> Option<&'static SettingKey> {
     })
 }
 
-/// Returns the known path that is most like an unknown one.
-pub fn nearest_key(path: &str) -> Option<&'static str> {
+/// Returns the known path that is most like an unknown one. A preset keeps the name that was typed.
+pub fn nearest_key(path: &str) -> Option<String> {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let preset = path.split_once("presets.").and_then(|(_, rest)| rest.split_once('.'));
     let score = |key: &&SettingKey| {
-        strsim::jaro_winkler(path, key.path)
-            .max(strsim::jaro_winkler(path, key.split_path().1) - 0.05)
+        let name = key.split_path().1;
+        // The name of another table, or of none.
+        let moved = if name == last { 0.99 } else { strsim::jaro_winkler(last, name) - 0.15 };
+        strsim::jaro_winkler(path, key.path).max(moved)
     };
+    if let Some((name, _)) = preset {
+        let fields = KEYS.iter().filter_map(|key| key.path.strip_prefix("presets.default."));
+        let like = |field: &&str| strsim::jaro_winkler(last, field);
+        return nearest_word(fields, 0.75, like).map(|field| format!("presets.{name}.{field}"));
+    }
     // Only where a vantage was meant: their short names are like many others.
     let vantages = VANTAGE_KEYS.iter().filter(|_| path.starts_with("vantage"));
-    nearest_word(KEYS.iter().chain(vantages), 0.75, score).map(|key| key.path)
+    nearest_word(KEYS.iter().chain(vantages), 0.75, score).map(|key| key.path.to_owned())
 }
 
 /// Prints the example file: every key with its default, meaning and environment name.
@@ -228,8 +237,16 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_nearest() {
-        assert_eq!(nearest_key("firewall.hots"), Some("firewall.host"));
-        assert!(nearest_key("hostname").is_some());
+        for (typed, meant) in [
+            ("firewall.hots", "firewall.host"),
+            ("firewall.timeout", "timeout"),
+            ("output", "output"),
+            ("presets.foo.rat", "presets.foo.rate"),
+            ("ratelimit.presets.foo.max_src_con", "presets.foo.max_src_conn"),
+            ("vantages.vps.hots", "vantages.NAME.host"),
+        ] {
+            assert_eq!(nearest_key(typed).as_deref(), Some(meant), "{typed}");
+        }
         assert_eq!(nearest_key("zzzzqqqq"), None);
     }
 
@@ -245,7 +262,6 @@ mod tests {
         assert!(find_key("vantages.vps.host").is_some());
         assert!(find_key("vantages.vps.hots").is_none());
         assert!(find_key("vantages.NAME.host").is_none(), "capitals name nothing");
-        assert_eq!(nearest_key("vantages.vps.hots"), Some("vantages.NAME.host"));
         assert!(KEYS.iter().all(|key| !key.path.starts_with("vantages.")));
     }
 

@@ -146,10 +146,9 @@ impl Layers {
         names.collect()
     }
 
-    /// Returns whether a file, the environment or a flag says which firewall is meant. A file counts whole: it was
-    /// written for one.
+    /// Returns whether a file, the environment or a flag says which firewall is meant.
     pub fn name_a_firewall(&self) -> bool {
-        self.file.is_some() || self.names_key("firewall.host")
+        self.names_key("firewall.host")
     }
 
     /// Returns whether a value about the service is the built-in one beside another firewall: that of another network.

@@ -83,7 +83,7 @@ pub fn parse_word(text: &str, words: &[&'static str]) -> Result<&'static str, St
     words.iter().find(|word| **word == text).copied().ok_or_else(|| {
         let shown: Vec<&str> =
             words.iter().map(|word| if word.is_empty() { "\"\"" } else { word }).collect();
-        format!("`{text}` is none of {}", shown.join(", "))
+        format!("`{text}` is not one of {}", shown.join(", "))
     })
 }
 
@@ -93,6 +93,14 @@ pub fn parse_number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> 
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
         format!("`{text}` is not a whole number from {} to {}", range.start(), range.end())
     })
+}
+
+/// Reads how many of something are wanted: none at all is never meant.
+pub fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("`{text}` is not a whole number from 1")),
+    }
 }
 
 pub fn parse_port(text: &str) -> Result<u16, String> {
@@ -165,7 +173,13 @@ pub fn parse_typed_network(text: &str) -> Result<TypedNetwork, String> {
     let net = text.parse::<IpNet>().map_err(|_| {
         format!("`{text}` is neither an address nor a network; names are not looked up here")
     })?;
-    Ok(TypedNetwork { net: net.trunc(), port: None })
+    if net != net.trunc() {
+        let (net, alone, length) = (net.trunc(), net.addr(), net.prefix_len());
+        return Err(format!(
+            "`{text}` has bits beyond its first {length}; write {net} for the whole network, or {alone} alone"
+        ));
+    }
+    Ok(TypedNetwork { net, port: None })
 }
 
 /// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 by default.
@@ -193,7 +207,8 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
     let wanted = || format!("`{text}` is not a rate; write N/SECONDS, such as 10/60");
     let (connections, seconds) = text.split_once('/').ok_or_else(wanted)?;
     let number = |digits: &str| match digits.parse::<u32>() {
-        Ok(number) if number > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
+        Ok(0) => Err(format!("`{text}` holds a 0; both numbers of a rate are from 1")),
+        Ok(number) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
         _ => Err(wanted()),
     };
     Ok(Rate { connections: number(connections)?, seconds: number(seconds)? })
@@ -267,7 +282,7 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(text.to_owned());
     }
-    Err(format!("`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"))
+    Err(format!("`{text}` is not a name that pfSense takes (1 to 31 letters, digits and _)"))
 }
 
 /// Reads the fingerprint of a host key.
@@ -313,8 +328,26 @@ mod tests {
     #[test]
     fn rates_want_both_halves_from_one() {
         assert_eq!(parse_rate("10/60"), Ok(Rate { connections: 10, seconds: 60 }));
-        for wrong in ["10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b"] {
-            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        for wrong in ["10", "10/", "/60", "+1/60", " 10/60", "10/60/1", "a/b"] {
+            assert!(parse_rate(wrong).is_err_and(|why| why.contains("N/SECONDS")), "{wrong}");
+        }
+        for zero in ["0/60", "10/0", "0/0"] {
+            assert!(parse_rate(zero).is_err_and(|why| why.contains("from 1")), "{zero}");
+        }
+    }
+
+    #[test]
+    fn networks_with_bits_beyond_are_refused() {
+        for (typed, whole, alone) in [
+            ("8.8.8.0/8", "8.0.0.0/8", "8.8.8.0 "),
+            ("203.0.113.7/24", "203.0.113.0/24", "203.0.113.7 "),
+            ("2001:db8::1/64", "2001:db8::/64", "2001:db8::1 "),
+        ] {
+            let why = parse_typed_network(typed).unwrap_err();
+            assert!(why.contains(whole) && why.contains(alone), "{typed}: {why}");
+        }
+        for right in ["8.0.0.0/8", "203.0.113.7/32", "2001:db8::/64", "0.0.0.0/0"] {
+            assert!(parse_typed_network(right).is_ok(), "{right}");
         }
     }
 

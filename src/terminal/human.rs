@@ -361,7 +361,7 @@ fn render_table(
 pub fn left_out_sentence(titles: &[&str]) -> Option<String> {
     let titles = titles.join(", ");
     (!titles.is_empty())
-        .then(|| format!("Too narrow for {titles}: a wider terminal shows more, `| cat` all."))
+        .then(|| format!("Too narrow for {titles}: a wider terminal shows more, a pipe all."))
 }
 
 /// Renders each row as a block of labelled lines, for tables that do not fit.

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use tokio::sync::mpsc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ impl KeyMode {
         };
         let mut modes = before.clone();
         modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        // Ctrl-Z would leave the shell with our screen.
+        modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
         let set = tcsetattr(&stdin, OptionalActions::Flush, &modes);
         Self(set.is_ok().then_some(before))
     }

@@ -63,6 +63,8 @@ pub struct Terminal {
     pub verbose: bool,
     /// Width that tables are fitted to; `None` into a pipe.
     pub width: Option<u16>,
+    /// How many lines a terminal has; `None` into a pipe.
+    pub height: Option<u16>,
     /// A person can be asked: stdin and stderr are terminals.
     pub interactive: bool,
     /// Standard output is coloured.
@@ -87,14 +89,13 @@ impl Terminal {
             ColorChoice::Never => false,
             ColorChoice::Auto => terminal && !no_color,
         };
+        let size = stdout.then(terminal_size::terminal_size).flatten();
         Self {
             mode,
             quiet,
             verbose,
-            width: stdout
-                .then(terminal_size::terminal_size)
-                .flatten()
-                .map(|(width, _)| width.0.max(20)),
+            width: size.map(|(width, _)| width.0.max(20)),
+            height: size.map(|(_, height)| height.0),
             interactive: io::stdin().is_terminal() && stderr,
             talk_width: stderr
                 .then(|| terminal_size::terminal_size_of(io::stderr()))
@@ -321,7 +322,7 @@ impl Terminal {
             ),
         };
         let footer: String =
-            format!("{more}{footer}").chars().take(usize::from(width) - 1).collect();
+            format!("q ends  {more}{footer}").chars().take(usize::from(width) - 1).collect();
         frame.push_str(&format!("{footer}\x1b[K\x1b[J"));
         self.write(&frame)?;
         Ok(first)

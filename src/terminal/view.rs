@@ -82,6 +82,10 @@ impl View {
             json_line(&self.pasted_json(&item))
         };
         let list = self.list().map_err(serialisation_failure)?;
+        if list.is_empty() {
+            // Who follows sees that it was read, and when.
+            return json_line(&serde_json::json!({ "taken_at": self.taken_at.to_string() }));
+        }
         list.iter().map(stamped).collect()
     }
 

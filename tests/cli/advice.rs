@@ -21,6 +21,63 @@ fn labelled<'a>(shown: &'a str, label: &str) -> Vec<&'a str> {
     lines.filter(|line| line.starts_with(label)).collect()
 }
 
+/// A customer who is shut out is on the screen, or named below what is; what `doctor` proves to be wrong with the pair is there, too.
+#[test]
+fn status_hides_no_customer_and_no_rule() {
+    for scenario in [
+        "floating",
+        "group",
+        "group-forward",
+        "no-cron",
+        "one-to-one",
+        "other-port",
+        "routed",
+        "second-wan",
+        "shared-association",
+        "table-missing",
+        "upnp",
+    ] {
+        let environment = demo_in(scenario);
+        let status = environment.demo(&["status"]);
+        let answer = environment.demo(&["status", "-o", "json"]).json();
+        let found = findings_in(&answer);
+        if found.iter().any(|finding| finding["check"] == "customer") {
+            let shown = status.stdout.contains("203.0.113.65 is blocked and was activated")
+                || status.stdout.contains("a blocked customer: ");
+            assert!(shown, "{scenario}: {status}");
+        }
+        assert!(status.stdout.lines().count() <= 22, "{scenario}: {status}");
+        let doctor = environment.demo(&["doctor", "-o", "json"]).stdout;
+        let doctor: Value = serde_json::from_str(&doctor).expect("JSON");
+        let said = status_text(&found);
+        for finding in findings_in(&doctor) {
+            let evidence = finding["evidence"].as_str().expect("text");
+            let is_pair = finding["check"] == "pair" || finding["check"] == "association";
+            if is_pair && finding["result"] == "wrong" {
+                assert!(said.contains(evidence), "{scenario}: {evidence}\n{said}");
+            }
+        }
+        assert!(scenario != "table-missing" || !said.contains("unknown"), "{said}");
+    }
+}
+
+fn status_text(findings: &[Value]) -> String {
+    findings.iter().filter_map(|finding| finding["evidence"].as_str()).collect()
+}
+
+/// Half is no green word where a door is open all the same.
+#[test]
+fn half_says_where_it_is_open() {
+    let environment = demo_in("second-wan");
+    let _ = environment.demo(&["expose", "revoke", "--yes"]);
+    for words in [&["status"][..], &["expose", "show"]] {
+        let shown = environment.demo(words).stdout;
+        assert!(shown.contains("half, and not closed: "), "{shown}");
+    }
+    let half = demo_in("half").demo(&["expose", "show"]).stdout;
+    assert!(half.contains("half: "), "{half}");
+}
+
 #[test]
 fn a_hidden_finding_has_a_command_that_shows_it() {
     let mut hidden = 0;

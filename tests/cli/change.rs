@@ -51,9 +51,9 @@ fn without_a_terminal_and_without_yes_nothing_is_even_connected_to() {
     let environment = TestEnvironment::new()
         .variable("KMSCTL_FIREWALL_HOST", "127.0.0.1")
         .variable("KMSCTL_FIREWALL_PORT", "1");
-    // doctor, apply and keep read before there is anything to confirm: what is to be cleaned, the plan, what can be kept.
-    // A list on stdin is read before, too.
-    let reads = ["apply", "doctor", "keep"];
+    // doctor, apply, keep and undo read before there is anything to confirm: what is to be cleaned, the plan, what can be
+    // kept or taken back. A list on stdin is read before, too.
+    let reads = ["apply", "doctor", "keep", "undo"];
     let asking =
         CHANGING.iter().filter(|command| !reads.contains(&command[0]) && !command.contains(&"-"));
     for command in asking {
@@ -740,6 +740,7 @@ fn what_is_wrong_is_said_before_the_terminal() {
         "ratelimit set --max-src-conn 0",
         "ratelimit set --preset nowhere",
         "ratelimit set --rate 3",
+        "ratelimit set --rate 10/0",
         "ratelimit tighten --for 31d",
         "states kill",
         "states kill kms.example",
@@ -747,7 +748,9 @@ fn what_is_wrong_is_said_before_the_terminal() {
         "undo ffffffffffff",
         "virusprot add kms.example",
         "virusprot delete -",
+        "virusprot add 8.8.8.0/8",
         "virusprot delete 10.0.0.0/33",
+        "virusprot delete 203.0.113.7/24",
         "virusprot expire --older-than never",
     ];
     for line in lines {
@@ -756,6 +759,8 @@ fn what_is_wrong_is_said_before_the_terminal() {
         assert_eq!(outcome.code, Some(2), "{line}: {outcome}");
         assert!(!outcome.stderr.contains("no terminal"), "{line}: {outcome}");
     }
+    let nothing = TestEnvironment::new().demo(&["undo"]);
+    assert_eq!(nothing.code, Some(1), "{nothing}");
     // Each command of these is one that asks.
     let asking = ["keep", "keep --for 3h", "undo", "expose revoke", "virusprot flush"];
     for line in asking {
@@ -764,6 +769,31 @@ fn what_is_wrong_is_said_before_the_terminal() {
     }
     let list = environment.demo(&["history", "-o", "json"]).json();
     assert_eq!(list["data"]["armed"].as_array().map(Vec::len), Some(1), "{list:#}");
+}
+
+#[test]
+fn advice_for_closing_enables_no_filtering() {
+    let environment = scenario("pf-disabled");
+    for words in [&["expose", "revoke", "--yes"][..], &["expose", "show", "--expect", "closed"]] {
+        let outcome = environment.demo(words);
+        assert!(!outcome.stderr.contains("Enable it"), "{outcome}");
+    }
+    let opened = environment.demo(&["expose", "restore", "--yes"]);
+    assert!(opened.stderr.contains("Enable it"), "{opened}");
+}
+
+#[test]
+fn a_closed_service_keeps_inside_clients() {
+    for name in ["closed", "absent"] {
+        let environment = scenario(name);
+        let before = environment.demo(&["states", "-o", "json"]).json();
+        let sources = before["data"]["sources"].as_array().map(Vec::len);
+        assert!(sources > Some(0), "{name}: {before:#}");
+        let outcome = environment.demo(&["expose", "revoke", "--yes", "-o", "json"]).json();
+        assert_eq!(outcome["data"]["outcome"], "nothing-to-do", "{name}: {outcome:#}");
+        let after = environment.demo(&["states", "-o", "json"]).json();
+        assert_eq!(after["data"]["sources"].as_array().map(Vec::len), sources, "{name}");
+    }
 }
 
 #[test]

@@ -127,6 +127,22 @@ fn shells_complete_what_kmsctl_knows() {
 }
 
 #[test]
+fn keep_offers_what_is_temporary() {
+    let environment = TestEnvironment::new();
+    let made = |words: &[&str]| {
+        let done = environment.demo(&[words, &["--yes", "-o", "json"]].concat()).json();
+        done["data"]["id"].as_str().expect("an id").to_owned()
+    };
+    let lasting = made(&["virusprot", "flush"]);
+    let temporary = made(&["ratelimit", "tighten", "--for", "2h"]);
+    let mut command = environment.command(&["--", "kmsctl", "--demo", "keep", ""]);
+    command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "3").env("_CLAP_IFS", "\n");
+    let output = command.output().expect("kmsctl runs");
+    let offered = String::from_utf8_lossy(&output.stdout);
+    assert!(offered.contains(&temporary) && !offered.contains(&lasting), "{offered}");
+}
+
+#[test]
 fn nothing_is_offered_from_what_cannot_be_read() {
     let environment = TestEnvironment::new();
     environment.write_config("not toml");

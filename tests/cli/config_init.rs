@@ -230,6 +230,61 @@ fn flags_answer_instead_of_a_person() {
     assert_eq!(mode(&environment.config_file()), 0o600);
 }
 
+/// What is typed with a port is taken apart, and no host is a default before one was named.
+#[test]
+fn a_typed_port_is_the_next_default() {
+    for (typed, host, port) in [
+        ("127.0.0.1:2222", "127.0.0.1", "[2222]"),
+        ("[::1]:2222", "::1", "[2222]"),
+        ("[::1]", "::1", "[22]"),
+    ] {
+        let environment = fresh();
+        let mut terminal = spawn(&environment);
+        let asked = terminal.exp_string("ssh Host)").expect("the question");
+        assert!(!asked.contains("10.0.20.1"), "{asked}");
+        let after = terminal.exp_string(": ").expect("the end of the question");
+        assert!(!after.contains("10.0.20.1"), "{after}");
+        terminal.send_line("").expect("no answer");
+        answer(&mut terminal, "ssh Host): ", typed);
+        terminal.exp_string(port).expect(typed);
+        terminal.send_control('c').expect("Ctrl-C");
+        assert_eq!(code(&mut terminal).1, Some(130));
+        let draft = environment.config_file().with_extension("toml.draft");
+        let draft = std::fs::read_to_string(draft).expect("a draft");
+        assert!(draft.contains(&format!("host = \"{host}\"")), "{draft}");
+    }
+    let refused = fresh().demo(&["config", "init", "--host", "127.0.0.1"]).fails_with(2);
+    assert!(refused.contains("--demo"), "{refused}");
+}
+
+#[test]
+fn flags_that_the_box_contradicts_are_refused() {
+    let served = Served::start();
+    let environment = fresh();
+    let key = environment.home().join("key");
+    kmsctl::ssh::first_contact::make_login_key(&key).expect("a key");
+    let key = key.display().to_string();
+    let (port, print) = (served.port.as_str(), served.fingerprint.as_str());
+    let flags = [
+        "config",
+        "init",
+        "--yes",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--identity",
+        &key,
+        "--fingerprint",
+        print,
+    ];
+    for wrong in [["--alias", "nope"], ["--interface", "nowan"], ["--service-port", "1234"]] {
+        let refused = environment.run(&[&flags[..], &wrong].concat()).fails_with(2);
+        assert!(refused.contains("wan port 1688 -> <k8s_kms_lb>"), "{wrong:?}: {refused}");
+        assert!(!environment.config_file().exists(), "{wrong:?}");
+    }
+}
+
 #[test]
 fn flags_with_wrong_names_are_refused() {
     for (flag, wanted) in [

@@ -318,6 +318,26 @@ fn an_entry_says_what_became_of_its_differences() {
     assert!(shown.contains("whether it was made is not known"), "{shown}");
 }
 
+/// What superseded a change stands before it, also where it cannot be taken back itself.
+#[test]
+fn undo_never_goes_past_what_superseded() {
+    for (temporary, permanent) in [
+        (&["expose", "revoke"][..], &["expose", "revoke"][..]),
+        (&["expose", "revoke"], &["expose", "revoke", "--keep-states"]),
+    ] {
+        let environment = TestEnvironment::new();
+        made(&environment, &[temporary, &["--for", "2h"]].concat());
+        let last = made(&environment, permanent);
+        let refused = environment.demo(&["undo", "--yes"]).fails_with(1);
+        assert!(
+            refused.contains(&format!("{last} cannot be taken back. To open it: ")),
+            "{refused}"
+        );
+        let shown = environment.demo(&["expose", "show", "-o", "json"]).json();
+        assert_eq!(shown["data"]["state"], "closed", "{shown:#}");
+    }
+}
+
 #[test]
 fn an_undo_without_an_id_names_what_it_undoes() {
     let environment = TestEnvironment::new();

@@ -52,7 +52,7 @@ fn until_settled(live: &LiveBox, id: &str) {
 #[test]
 fn without_a_terminal_and_without_yes_sshd_never_hears_of_it() {
     over_both(|live| {
-        let commands: [&[&str]; 14] = [
+        let commands: [&[&str]; 13] = [
             &["virusprot", "delete", "192.0.2.1"],
             &["virusprot", "expire"],
             &["virusprot", "flush"],
@@ -66,7 +66,6 @@ fn without_a_terminal_and_without_yes_sshd_never_hears_of_it() {
             &["expose", "revoke", "--delete"],
             &["expose", "restore"],
             &["expose", "apply"],
-            &["undo"],
         ];
         for command in commands {
             let told = live.environment.run(command).fails_with(4);

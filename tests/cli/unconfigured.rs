@@ -68,6 +68,20 @@ fn reads_say_the_built_in_firewall_once() {
 }
 
 #[test]
+fn a_file_without_a_host_names_no_firewall() {
+    for text in
+        ["", "[service]\nport = 1688\n", "[firewall]\nuser = \"admin\"\n", "color = \"never\"\n"]
+    {
+        let environment = nameless();
+        environment.write_config(text);
+        let refused = environment.run(&["expose", "revoke", "--yes"]).fails_with(2);
+        assert!(refused.contains("names your firewall"), "{text}: {refused}");
+        let read = environment.run(&["status"]);
+        assert!(read.stderr.contains("the built-in admin@10.0.20.1"), "{text}: {read}");
+    }
+}
+
+#[test]
 fn a_file_or_the_environment_is_a_configuration() {
     let named = nameless().variable("KMSCTL_FIREWALL_HOST", "127.0.0.1");
     let filed = nameless();

@@ -51,6 +51,33 @@ fn usage_errors_are_2() {
     }
 }
 
+/// Each sentence is about the value that was typed, and proposes nothing that is far from it.
+#[test]
+fn a_wrong_value_has_its_own_sentence() {
+    let environment = TestEnvironment::new();
+    for (line, wanted, never) in [
+        ("--timeout -1s status", "is not a duration", "unexpected"),
+        ("expose revoke --for -2h", "is not a duration", "unexpected"),
+        ("history --limit -3", "whole number", "unexpected"),
+        ("notifier logs --tail x", "whole number from 1", "digit"),
+        ("notifier logs --tail 0", "whole number from 1", "echo"),
+        ("notifier logs --since 5", "a time: 2026-03-01T12:21:34Z", "34."),
+        ("ratelimit set --rate 10/0", "from 1", "N/SECONDS, such"),
+        ("ratelimit set --max-src-conn 0", "`none`", "similar"),
+        ("virusprot add 8.8.8.0/8", "8.0.0.0/8", "neither"),
+        ("util completions tcsh", "tcsh", "similar"),
+        ("verify --expect nope", "nope", "similar"),
+        ("runbook nope", "There are contexts, doctor", "is about"),
+    ] {
+        let outcome = environment.demo(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(outcome.code, Some(2), "{line}: {outcome}");
+        assert!(outcome.stderr.contains(wanted), "{line}: {outcome}");
+        assert!(!outcome.stderr.to_lowercase().contains(never), "{line}: {outcome}");
+    }
+    let scenario = environment.variable("KMSCTL_DEMO", "half").run(&["status"]).fails_with(2);
+    assert!(scenario.contains("--demo=half"), "{scenario}");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     use std::process::Stdio;

@@ -53,6 +53,13 @@ fn older_than_and_sort_choose_and_order() {
     let none = environment.demo(&["virusprot", "show", "--older-than", "10d"]);
     assert_eq!((none.stdout.as_str(), none.code), ("", Some(0)));
     assert!(none.stderr.contains("that old"), "{none}");
+    // A warning is about what is shown.
+    let customer = "203.0.113.65";
+    for (limit, warns) in [("1m", true), ("30m", false)] {
+        let shown = environment.demo(&["virusprot", "show", "--older-than", limit]);
+        assert_eq!(shown.stdout.contains(customer), warns, "{limit}: {shown}");
+        assert_eq!(shown.stderr.contains(customer), warns, "{limit}: {shown}");
+    }
 }
 
 #[test]

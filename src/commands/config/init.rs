@@ -130,6 +130,11 @@ struct Wizard<'a> {
 
 /// Runs `kmsctl config init`.
 pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
+    if context.demo {
+        let message =
+            "This writes the configuration of a real firewall, and the demo reads none of it.";
+        return Err(Failure::usage(message).hint("Leave out --demo, and KMSCTL_DEMO."));
+    }
     let path = configuration_path(context)?;
     refuse_existing(&path)?;
     arguments.check()?;
@@ -187,7 +192,7 @@ fn require_flags(context: &Context, arguments: &Args) -> Result<()> {
 impl Wizard<'_> {
     /// Asks from the first question to the last, and writes the file.
     async fn ask_everything(&mut self) -> Result<()> {
-        self.answer_key("firewall.host", "pfSense box (address, name or ssh Host)")?;
+        self.answer_host()?;
         self.answer_key("firewall.port", "Port of its SSH server")?;
         self.answer_key("firewall.user", "Account on it (a dash leaves it to ssh_config)")?;
         self.check_host_key().await?;
@@ -224,6 +229,27 @@ impl Wizard<'_> {
             None => self.default(key),
         };
         self.set_answer(key, answer)
+    }
+
+    /// Answers which box it is. The built-in one is another operator's, so it is no default; a port that is typed with it is the
+    /// next default.
+    fn answer_host(&mut self) -> Result<()> {
+        const KEY: &str = "firewall.host";
+        if self.arguments.host.is_some() || !self.asks {
+            return self.answer_key(KEY, "");
+        }
+        let known = self.defaults.names_key(KEY).then(|| self.default(KEY));
+        let typed = prompt::ask_text(
+            self.context.terminal,
+            "pfSense box (address, name or ssh Host)",
+            &known.unwrap_or_default(),
+            |text| values::parse_host(&split_port(text).0).map(drop),
+        )?;
+        let (host, port) = split_port(&typed);
+        if let Some(port) = port {
+            self.defaults.set_answers(&[("firewall.port".to_owned(), port.to_string())])?;
+        }
+        self.set_answer(KEY, host)
     }
 
     fn set_answer(&mut self, key: &str, answer: String) -> Result<()> {
@@ -450,7 +476,34 @@ impl Wizard<'_> {
         self.answer_key("service.alias", "Alias of the service in pfSense")?;
         self.find_address(reading)?;
         self.answer_key("service.port", "TCP port of the service")?;
-        self.answer_key("service.interface", "pfSense's name of the outside interface")
+        self.answer_key("service.interface", "pfSense's name of the outside interface")?;
+        if self.asks { Ok(()) } else { self.check_answers(&forwards) }
+    }
+
+    /// Refuses answers that the port forwards of the box contradict.
+    fn check_answers(&self, forwards: &[Forward]) -> Result<()> {
+        let answer = |key: &str| {
+            let mut answers = self.answers.iter();
+            answers.find(|(known, _)| known == key).map_or("", |(_, answer)| answer)
+        };
+        let (port, interface) = (answer("service.port"), answer("service.interface"));
+        let targets = [format!("<{}>", answer("service.alias")), answer("service.address").into()];
+        let leads = |forward: &&Forward| targets.contains(&forward.target);
+        let related = forwards.iter().filter(|forward| forward.port == port || leads(forward));
+        let related: Vec<&Forward> = related.collect();
+        let agrees = |forward: &&Forward| {
+            let known = forward.interface.as_deref();
+            forward.port == port && leads(forward) && known.is_none_or(|name| name == interface)
+        };
+        if related.is_empty() || related.iter().any(agrees) {
+            return Ok(());
+        }
+        let shown: Vec<String> = related.iter().map(ToString::to_string).collect();
+        Err(Failure::usage(format!(
+            "The port forwards of the box are other ones, and nothing was written: {}.",
+            shown.join("; ")
+        ))
+        .hint("Name what is right with --alias, --service-port and --interface."))
     }
 
     /// Answers the address: without a person by what the alias holds, and never by the built-in one, which is that of another network.
@@ -605,6 +658,15 @@ fn only_member(reading: &Reading, name: &str) -> Option<String> {
         [member] => Some(member.addr().to_string()),
         _ => None,
     }
+}
+
+/// Takes apart what is typed for a host: `HOST:PORT`, or an address in brackets.
+fn split_port(text: &str) -> (String, Option<u16>) {
+    if let Ok((host, port)) = values::parse_endpoint(text) {
+        return (host, Some(port));
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    (bare.unwrap_or(text).to_owned(), None)
 }
 
 /// A question with a default cannot be answered with nothing; a dash is nothing.

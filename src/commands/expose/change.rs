@@ -7,7 +7,7 @@ use crate::app::situation::Situation;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::plan;
-use crate::domain::plan::{Confirm, Difference, Planned, Risk, StatesChoice};
+use crate::domain::plan::{Confirm, Difference, Planned, Risk};
 use crate::domain::reachability::external::Expected;
 use crate::domain::reachability::path::NAME_ADDRESS;
 use crate::error::{Failure, FailureKind, Result};
@@ -105,7 +105,11 @@ fn connections_only(
         let failure = Failure::new(FailureKind::Unproven, message);
         failure.hint("See who is still connected: `kmsctl states`")
     })?;
-    Ok(match plan::plan_kill(&live, situation.rule_labels(), &StatesChoice::All)? {
+    // Who is inside does not come in by what is closed.
+    let Some(choice) = live.clients_outside() else {
+        return Ok(Planned::NothingToDo(sentence));
+    };
+    Ok(match plan::plan_kill(&live, situation.rule_labels(), &choice)? {
         Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
         Planned::Change(mut draft) => {
             draft.confirm = Confirm::Word("revoke".to_owned());

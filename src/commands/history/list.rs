@@ -156,7 +156,7 @@ pub(super) fn history_view(
     let columns = columns.into_iter();
     let contexts = data.entries.iter().any(|row| row.context.is_some());
     let columns = columns.chain(contexts.then(|| text_column("CONTEXT")));
-    let columns = columns.chain(reasons.then(|| text_column("REASON")));
+    let columns = columns.chain(reasons.then(|| text_column("REASON").droppable(2)));
     view.human.table(
         columns.collect(),
         data.entries.iter().map(|row| history_cells(row, contexts, reasons)).collect(),

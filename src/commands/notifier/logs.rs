@@ -21,6 +21,7 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::kubectl::{Kubectl, KubectlError, LeftOut, LogStream, PodFilter, PodPart};
 use crate::settings::notifier::Notifier;
+use crate::settings::values;
 use crate::terminal::Mode;
 use crate::text::{counted, format_span};
 use choice::Choice;
@@ -59,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
     until: Option<String>,
     /// Only the last so many lines [default: 200 in a table without --since and --until]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::parse_count)]
     tail: Option<usize>,
     /// Only lines that match this, as they are printed; may be given several times
     #[arg(long, value_name = "REGEX")]

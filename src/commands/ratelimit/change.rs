@@ -74,7 +74,7 @@ pub(super) fn parse_connections_cap(text: &str) -> Result<CapValue<u32>, String>
         Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
             Ok(CapValue::Some(number))
         }
-        _ => Err(format!("`{text}` is not a whole number from 1 to {}", u32::MAX)),
+        _ => Err(format!("`{text}` is neither `none` nor a whole number from 1 to {}", u32::MAX)),
     }
 }
 

@@ -14,9 +14,9 @@ use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Expected, Trouble};
 use crate::domain::reachability::whole;
 use crate::domain::warning::Warning;
-use crate::pfsense::questions::Reading;
+use crate::pfsense::questions::{FactError, Reading};
 
-const LOOK: &str = "Look what is the matter: `kmsctl doctor --problems`";
+const LOOK: &str = "See what is the matter: `kmsctl doctor --problems`";
 /// What half of the other answers rest on.
 const SOURCES: [&str; 2] = ["php", "pf"];
 /// What the rules rest on: before them.
@@ -61,7 +61,8 @@ pub(super) fn find_faults(
     seen: &StatusFacts<'_>,
 ) -> Vec<Finding> {
     let exposure = seen.exposure.ok_or_else(|| Trouble::new("the exposure is not known"));
-    let of_box = judge_firewall(&firewall_facts(context, reading, exposure));
+    let facts = firewall_facts(context, reading, exposure);
+    let of_box = judge_firewall(&facts);
     let counts = |found: &&Finding| match found.result {
         CheckResult::Wrong => true,
         CheckResult::Unknown => SOURCES.contains(&found.check) || found.check == "expiry",
@@ -74,6 +75,13 @@ pub(super) fn find_faults(
     let mut findings: Vec<Finding> = of_checks(&WHOLE).collect();
     if let Some(exposure) = seen.exposure {
         findings.extend(exposure_findings(exposure, seen.expected));
+        let is_said = |found: &Finding| {
+            let mut others = findings.iter();
+            others.any(|other| other.evidence.contains(&found.evidence))
+        };
+        let of_pair = doctor::pair_faults(&facts);
+        let of_pair: Vec<Finding> = of_pair.into_iter().filter(|found| !is_said(found)).collect();
+        findings.extend(of_pair);
     }
     findings.extend(dead_server(context, reading, seen));
     let configured = reading.configured.as_ref().ok();
@@ -94,8 +102,14 @@ pub(super) fn find_faults(
         !warning.code.ends_with("-blocked")
             && !findings.iter().any(|found| found.evidence == warning.message)
     });
-    let others: Vec<Finding> =
-        others.map(|warning| Finding::unknown(warning.code, &warning.message).fix(LOOK)).collect();
+    let no_table = matches!(reading.table, Err(FactError::NoTable { .. }));
+    let others: Vec<Finding> = others
+        .map(|warning| {
+            let found = Finding::unknown(warning.code, &warning.message).fix(LOOK);
+            let is_table = no_table && warning.message.ends_with("does not exist.");
+            if is_table { found.follows("table") } else { found }
+        })
+        .collect();
     findings.extend(others);
     // What another finding explains is not said again.
     let wrong = findings.iter().filter(|found| found.result == CheckResult::Wrong);

@@ -285,7 +285,7 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
             more => format!(" (and {more} more)"),
         };
         return Err(Failure::usage(format!(
-            "The list on stdin holds something that is no address, {first}{more}; nothing was changed."
+            "The list on stdin holds something that is no address and no network, {first}{more}; nothing was changed."
         )));
     }
     if addresses.is_empty() {

@@ -70,11 +70,8 @@ fn blocked_view(
     sort: Sort,
 ) -> Result<View> {
     let mut warnings = Vec::new();
-    let mut table = assess_table(context, reading, heard, &mut warnings)?;
-    let all = table.entries.len();
-    table.entries.retain(|entry| {
-        older_than.is_none_or(|limit| entry.age_seconds.is_none_or(|age| age > limit))
-    });
+    let mut table = assess_table(context, reading, heard, older_than, &mut warnings)?;
+    let all = reading.table.as_ref().map_or(0, Vec::len);
     order_entries(&mut table.entries, sort);
     let mut view = context.view("virusprot.show", reading, &table)?;
     view.items = Some((

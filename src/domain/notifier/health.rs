@@ -656,7 +656,7 @@ fn silent_log(
     findings.push(if probed {
         Finding::wrong(
             "lines",
-            format!("{text} Kubernetes connects to it each few seconds, and each time it writes two."),
+            format!("{text} Kubernetes connects to it every few seconds, and each time it writes two."),
             "Does the server write where the notifier reads (`-l` of its arguments, notifier.log)? `kmsctl notifier logs --server` reads the file itself.",
         )
     } else {

@@ -20,7 +20,7 @@ pub(super) fn nothing_to_do(
     why: &str,
 ) -> Result<Planned, Refusal> {
     if let (Some(armed), None) = (armed_on(present).next(), terms.reverts_after) {
-        return Err(refuse_while_armed(armed, "It is so now, but would not stay so."));
+        return Err(refuse_while_armed(armed, "That is so already, and only for a while."));
     }
     let more = timer_risk(present, terms).map(|risk| format!(" {}", risk.message));
     let more = more.unwrap_or_default();

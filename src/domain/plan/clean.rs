@@ -30,7 +30,7 @@ pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
     };
     Draft {
         what: format!(
-            "Remove {} of kmsctl's that nothing needs any more.",
+            "Remove {} of kmsctl that nothing needs any more.",
             counted(stale.len(), "file", "files")
         ),
         differences: stale.iter().map(difference).collect(),

@@ -77,8 +77,14 @@ fn ready_to_close<'a>(present: &PlanBasis<'a>, delete: bool) -> Result<ManagedPa
     {
         return Err(refuse_unfinished(running));
     }
-    check_filtering(configured)
-        .map_err(|refusal| refusal.hint("With filtering off nothing is redirected either."))?;
+    if configured.filter_disabled {
+        // To enable it would open what is to be closed.
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            "Packet filtering is disabled on this firewall: nothing is redirected, and no rule would be loaded.",
+        )
+        .hint("Once filtering is enabled again, what is enabled in Firewall > NAT is open: disable it there before."));
+    }
     // What is deleted beside another rule of the service could not be distinguished from it when it comes back.
     clear_pair(present, !delete, delete)
 }

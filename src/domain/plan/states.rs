@@ -78,6 +78,20 @@ impl<'a> Live<'a> {
         clients.into_iter().collect()
     }
 
+    /// Chooses the clients from outside; nothing where there is none.
+    pub fn clients_outside(&self) -> Option<StatesChoice> {
+        let ours = self.states.iter().filter(|state| self.connection_half(state).is_some());
+        let clients = ours.map(|state| state.client().address);
+        let clients: std::collections::BTreeSet<IpAddr> = clients.collect();
+        let (inside, outside): (Vec<IpAddr>, Vec<IpAddr>) =
+            clients.into_iter().partition(is_private);
+        match (outside.is_empty(), inside.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(StatesChoice::All),
+            (false, false) => Some(StatesChoice::Clients(outside)),
+        }
+    }
+
     /// Returns the service's states that are meant by the choice, both halves.
     pub fn chosen_states(&self, choice: &StatesChoice) -> Vec<&'a State> {
         let states = self.states.iter();
@@ -175,7 +189,7 @@ fn draft_kill(
         Risk::new("silent", "pf ends states silently: both sides notice by time-out only."),
         Risk::new(
             "reconnects",
-            "Ending a connection blocks no client: each may connect again at once.",
+            "Ending a connection blocks no client, which may connect again at once.",
         ),
     ];
     risks.extend(ends_inside(live.count_connections(&inside) as u64, connections as u64));

@@ -309,7 +309,7 @@ fn no_entries_clause(all: usize, ageless: usize, choice: &TableChoice, table: &s
         }
         TableChoice::Within(addresses) if addresses.iter().all(is_network) => {
             let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
-            format!("Nothing to do: none of {table} within {}.", named(&names))
+            format!("Nothing to do: no entry of {table} is within {}.", named(&names))
         }
         TableChoice::Addresses(addresses) | TableChoice::Within(addresses) => {
             let names: Vec<String> = addresses.iter().map(Address::to_string).collect();

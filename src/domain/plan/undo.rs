@@ -71,7 +71,7 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
         }
         _ => Err(Refusal::new(
             RefusalKind::Impossible,
-            format!("{id} cannot be taken back: {}", why_not(entry)),
+            format!("{id} cannot be taken back. {}", why_not(entry)),
         )
         .hint("See what else was changed: `kmsctl history`")),
     }?;
@@ -136,7 +136,7 @@ fn refuse_other_words(id: &ChangeId) -> Refusal {
 fn why_not(entry: &HistoryEntry) -> String {
     match &entry.plan.change.undo {
         Undo::Impossible(why) => why.clone(),
-        Undo::Command(_) => "the firewall was not read for it.".to_owned(),
+        Undo::Command(_) => "The firewall was not read for it.".to_owned(),
     }
 }
 
@@ -409,7 +409,7 @@ pub fn plan_keep(
         Some(longer) => (
             format!("it reverts by itself at {longer} only"),
             format!("The firewall has it armed for {longer}."),
-            format!("To take it back before: `kmsctl undo {id}`"),
+            format!("To take it back sooner: `kmsctl undo {id}`"),
         ),
     };
     Ok(Draft {

@@ -269,7 +269,7 @@ fn expiry(facts: &Facts<'_>) -> Finding {
             "expiry",
             evidence,
             format!(
-                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}{by_hand}",
+                "Put pfSense's own job back (Cron package: minute */60, the rest *, user root): `/usr/local/sbin/expiretable -v -t 3600 {}`{by_hand}",
                 facts.service.table.as_str()
             ),
         ),
@@ -317,10 +317,13 @@ fn limits(facts: &Facts<'_>) -> Finding {
     Finding::wrong(
         "limits",
         format!(
-            "Nearly full, and pf refuses what is beyond: {}. Counted: {evidence}",
+            "Nearly full: {}. Beyond that pf refuses more. Counted: {evidence}",
             full.join(", ")
         ),
-        "Raise them in pfSense: System > Advanced > Firewall & NAT.",
+        match full.len() {
+            1 => "Raise the limit in pfSense: System > Advanced > Firewall & NAT.",
+            _ => "Raise the limits in pfSense: System > Advanced > Firewall & NAT.",
+        },
     )
 }
 
@@ -372,7 +375,7 @@ fn free_space(facts: &Facts<'_>) -> Finding {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
-    let evidence = format!("{} are free below /cf/conf.", format_bytes(free));
+    let evidence = format!("{} are free on the disk of /conf.", format_bytes(free));
     if free >= FREE_SPACE {
         return Finding::ok("free-space", evidence);
     }
@@ -444,9 +447,10 @@ pub fn backup_finding(carp: &[Carp]) -> Option<Finding> {
 
 /// Most addresses that a command names.
 const NAMED: usize = 3;
+pub const CUSTOMER: &str = "customer";
 /// Blocked addresses that deserve a second look: the check, and what is known of them.
 const ADDRESS_KINDS: [(&str, Flag, &str); 6] = [
-    ("customer", Flag::Customer, "was activated within the last day"),
+    (CUSTOMER, Flag::Customer, "was activated within the last day"),
     ("operator", Flag::Operator, "is the address you work from"),
     ("gateway", Flag::Gateway, "is a gateway of this firewall"),
     ("protected", Flag::Protected, "lies in a network you protect"),
@@ -792,6 +796,16 @@ pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
     let evidence = format!("This login may do what most commands ask for.{more}");
     Finding::new(check, CheckResult::Ok, evidence)
         .fix("`kmsctl notifier manifest --exec` renders the rights with that one.")
+}
+
+/// Lists what is wrong with the pair in the configuration, and is not what the exposure's finding says: `status` has it too.
+pub fn pair_faults(facts: &Facts<'_>) -> Vec<Finding> {
+    let is_of_pair = |found: &Finding| {
+        ["pair", "association"].contains(&found.check)
+            && found.result == CheckResult::Wrong
+            && found.follows.is_none()
+    };
+    rule_findings(facts).into_iter().filter(is_of_pair).collect()
 }
 
 fn rule_findings(facts: &Facts<'_>) -> Vec<Finding> {

@@ -235,12 +235,13 @@ impl Judgement {
         match exposure.result {
             CheckResult::Wrong => {
                 self.as_expected = Some(false);
-                self.summary = format!("not as expected: {sentence} From outside: {}", self.seen);
+                self.summary =
+                    format!("not as expected: {sentence} From outside it is {}", self.seen);
             }
             // What a probe has proven to be wrong stays so.
             CheckResult::Unknown if self.as_expected != Some(false) => {
                 self.as_expected = None;
-                self.summary = format!("not known: {sentence} From outside: {}", self.seen);
+                self.summary = format!("not known: {sentence} From outside it is {}", self.seen);
             }
             CheckResult::Ok | CheckResult::Skipped | CheckResult::Unknown => {}
         }

@@ -815,7 +815,7 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
         (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read.").follows("php"),
         (Some(false), _) => Finding::wrong(
             "alias",
-            format!("The alias {name} does not exist: pfSense loads neither rule."),
+            format!("The alias {name} does not exist: pfSense leaves out every rule that uses it at the next reload."),
             fix,
         ),
         (_, Some(true)) => Finding::ok("alias", format!("{name} is {wanted}.")),
@@ -841,7 +841,7 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
         .fix(fix),
         _ => Finding::wrong(
             "alias",
-            format!("{name} is {}, not {wanted}.", alias.addresses.join(" ")),
+            format!("{name} is {}, not {wanted}.", alias.addresses.join(", ")),
             fix,
         ),
     }

@@ -13,16 +13,16 @@ pub(super) const APPLY_SAVED: &str = "What is saved was not applied: apply it in
 pub(super) const ENABLE: &str = "Enable it in pfSense: System > Advanced > Firewall & NAT.";
 /// What brings the table and the rule that blocks it.
 pub const RELOAD: &str = "The table and the rule that blocks it come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
-pub const SET_CAPS: &str = "Set them: `kmsctl ratelimit default`";
+pub const SET_CAPS: &str = "Set the caps: `kmsctl ratelimit default`";
 /// What mends a port forward that passes by itself.
 pub const PASSES: &str = "Give it a filter rule with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 /// What mends a pair whose filter rule is another forward's.
 pub(super) const OWN_RULE: &str =
     "Give the port forward a filter rule of its own in pfSense (Firewall > NAT).";
 const UNREAD: &str = "kmsctl changes no rules before it can read config.xml: `kmsctl doctor --problems` says what is in the way.";
-const LOOK: &str = "Look which rule it is: `kmsctl expose show`";
+const LOOK: &str = "See which rule it is: `kmsctl expose show`";
 /// What closes a path that kmsctl does not manage.
-pub(super) const FOREIGN: &str = "Switch it off in pfSense (Firewall > NAT, Firewall > Rules; of UPnP: Status > UPnP & NAT-PMP): kmsctl names it and never changes it.";
+pub(super) const FOREIGN: &str = "Switch off in pfSense what leads in there (Firewall > NAT, Firewall > Rules; of UPnP: Status > UPnP & NAT-PMP): kmsctl names it and never changes it.";
 /// What mends a forward that leads elsewhere.
 pub(super) const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 
@@ -151,7 +151,12 @@ pub fn judge_whole(exposure: &Exposure, expected: Option<Expected>) -> Finding {
 /// Lists what is proven to be wrong with the exposure, the worst first; nothing where it is whole, or as `expected`.
 pub fn exposure_faults(exposure: &Exposure, expected: Option<Expected>) -> Vec<Finding> {
     if !exposure.filtering {
-        return vec![switched_off(CHECK).follows("pf")];
+        let fault = switched_off(CHECK).follows("pf");
+        // To enable it may open what is to be closed.
+        return vec![match expected {
+            Some(Expected::Closed) => fault.fix(&exposure.closing),
+            _ => fault,
+        }];
     }
     match (expected, Expected::of(exposure)) {
         (Some(Expected::Closed), _) => still_open(exposure),

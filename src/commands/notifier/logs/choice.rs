@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::error::{Failure, Result};
 use crate::settings::values;
 use crate::terminal::Tone;
-use crate::text::clean_text;
+use crate::text::{clean_text, whole_second};
 
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -105,8 +105,10 @@ pub(super) fn parse_moment(flag: &str, text: &str, now: Timestamp) -> Result<Tim
     if let Ok(at) = text.parse() {
         return Ok(at);
     }
-    let ago = values::parse_duration(text)
-        .map_err(|problem| Failure::usage(format!("{flag}: {problem}; or a time: {now}.")))?;
+    let ago = values::parse_duration(text).map_err(|problem| {
+        let now = whole_second(now);
+        Failure::usage(format!("{flag}: {problem}; or a time: {now}."))
+    })?;
     let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
     Ok(now.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH))
 }
@@ -169,5 +171,12 @@ mod tests {
         }
         let large = choice(&["a{99999}{99999}"], &[], &[]).expect_err("too large");
         assert!(large.message.ends_with("` cannot be used."), "{large:?}");
+    }
+
+    #[test]
+    fn the_time_that_is_proposed_has_no_fraction() {
+        let now = "2026-03-01T12:21:34.376716715Z".parse().expect("a time");
+        let failure = parse_moment("--since", "5", now).expect_err("no unit");
+        assert!(failure.message.ends_with("a time: 2026-03-01T12:21:34Z."), "{failure:?}");
     }
 }
