@@ -203,8 +203,14 @@ fn measure(name: &str, bytes: &[u8]) {
         };
         let mut dedup = Dedup::new(3600, Dedup::MOST);
         black_box(
-            replay_log::<std::io::Error>(bytes, &rules, (2026, None), &mut dedup, |_, _| Ok(()))
-                .unwrap(),
+            replay_log::<std::io::Error>(
+                bytes,
+                &rules,
+                (jiff::civil::date(2026, 6, 1), None),
+                &mut dedup,
+                |_, _| Ok(()),
+            )
+            .unwrap(),
         );
     };
     compare_programs(lines, bytes, replay);

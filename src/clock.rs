@@ -1,6 +1,8 @@
 //! The only place that asks what time it is; everything else is handed `now`.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 /// Where `now` comes from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,5 +20,10 @@ impl Clock {
             Self::System => Timestamp::now(),
             Self::Fixed(moment) => moment,
         }
+    }
+
+    /// Returns the day in UTC.
+    pub fn today(self) -> Date {
+        self.now().to_zoned(TimeZone::UTC).date()
     }
 }

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
@@ -36,6 +37,8 @@ const LINES_A_TURN: u64 = 65_536;
 /// Most bytes of what it says on stderr that are taken.
 const MOST_TALK: u64 = 16 << 10;
 
+/// How long after its end it is listened to what kubectl said on stderr: a helper that it has started may hold that open.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How much earlier than the deadline kubectl itself gives up, so that it can say what it waited for.
 const AHEAD: Duration = Duration::from_secs(1);
 
@@ -326,22 +329,31 @@ impl Program {
         let child = &mut process.0;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         // Both at once: either pipe, once full, would block kubectl for ever. What answers without end is not heard out.
+        let ended = Notify::new();
         let answered = async {
             let mut stdout = Vec::new();
             if let Some(pipe) = out {
                 let _ = pipe.take(MOST_BYTES + 1).read_to_end(&mut stdout).await;
             }
-            match stdout.len() as u64 {
-                0..=MOST_BYTES => Ok(stdout),
-                _ => Err((None::<Vec<u8>>, KubectlError::TooLarge)),
+            if stdout.len() as u64 > MOST_BYTES {
+                return Err((None::<Vec<u8>>, KubectlError::TooLarge));
             }
+            let status = child.wait().await.map_err(|error| (None, not_started(&error)))?;
+            ended.notify_one();
+            Ok((stdout, status))
+        };
+        // What a login helper leaves running may hold stderr open: what kubectl itself said is there soon after its end.
+        let given_up = async {
+            ended.notified().await;
+            tokio::time::sleep(LAST_WORDS).await;
         };
         let listened = async {
-            listen_to_end(err, talk).await;
-            Ok(())
+            tokio::select! {
+                () = listen_to_end(err, talk) => Ok(()),
+                () = given_up => Ok(()),
+            }
         };
-        let (stdout, ()) = tokio::try_join!(answered, listened)?;
-        let status = child.wait().await.map_err(|error| (None, not_started(&error)))?;
+        let ((stdout, status), ()) = tokio::try_join!(answered, listened)?;
         if status.success() {
             return Ok(stdout);
         }
@@ -783,14 +795,15 @@ impl RunningKubectl {
         }
         let status = self.child.0.wait().await;
         let status = status.map_err(|error| self.program.not_started(&error))?;
-        let talk = match &mut self.talk {
-            Some(talk) => talk.await.unwrap_or_default(),
-            None => Vec::new(),
-        };
-        self.talk = None;
+        let talk = self.talk.take();
         if status.success() {
             return Ok(false);
         }
+        let talk = match talk {
+            Some(talk) => tokio::time::timeout(LAST_WORDS, talk).await,
+            None => Ok(Ok(Vec::new())),
+        };
+        let talk = talk.ok().and_then(Result::ok).unwrap_or_default();
         let talk = String::from_utf8_lossy(&talk);
         Err(KubectlError::of_words(status.code().unwrap_or(-1), &talk))
     }

@@ -154,7 +154,6 @@ impl Engine {
             caught_up: None,
             counted: (self.log.tally.lines, self.log.tally.unparsed, 0),
         };
-        self.note_year();
         if self.discarding {
             round.lines.discard_line();
         }
@@ -176,6 +175,7 @@ impl Engine {
     /// Reads a piece of the log; returns whether there may be more at once.
     fn read_log_piece(&mut self, round: &mut Round) -> bool {
         let stamp = self.log.tally.last_line;
+        self.log.wrapper.read_on(self.clock.today());
         let (wrapping, several) = (self.log.wrapper.wrapping, self.log.wrapper.several_sources);
         let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
         let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
@@ -207,7 +207,6 @@ impl Engine {
             }
             if !matches!(rotation, Rotation::Copied) {
                 self.log.wrapper = Unwrapper::default();
-                self.note_year();
             }
             if rotation == Rotation::Missing {
                 self.log.note_missing_part();
@@ -244,12 +243,6 @@ impl Engine {
         }
         self.report_overflow(round);
         look.bytes > 0 || look.rotation.is_some()
-    }
-
-    /// Notes the year for syslog's lines.
-    fn note_year(&mut self) {
-        let now = self.clock.now().to_zoned(jiff::tz::TimeZone::UTC);
-        self.log.wrapper.in_year(now.year());
     }
 
     /// Reports once what is wrapped around the server's lines.

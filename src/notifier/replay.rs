@@ -3,6 +3,8 @@
 
 use std::io::Read;
 
+use jiff::civil::Date;
+
 use crate::domain::kms_log::line::LogLines;
 use crate::domain::kms_log::wrapper::Wrapping;
 use crate::domain::kms_log::{KmsEvent, Log};
@@ -12,18 +14,18 @@ use crate::domain::notifier::dedup::Dedup;
 const CHUNK: usize = 256 * 1024;
 
 /// Replays a log; `each` is handed every event in the log's order and may stop it with an error. The window runs by
-/// the log's own clock; `year` is what syslog leaves out, `not_before` makes it the first read of a log that was there already.
+/// the log's own clock; `today` is the day on which it is read, as syslog leaves out the year, `not_before` makes it the first read of a log that was there already.
 pub fn replay_log<E: From<std::io::Error>>(
     mut input: impl Read,
     rules: &DecisionRules,
-    (year, not_before): (i16, Option<i64>),
+    (today, not_before): (Date, Option<i64>),
     dedup: &mut Dedup,
     mut each: impl FnMut(&KmsEvent, Decision) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let mut chunk = vec![0; CHUNK];
     let mut lines = LogLines::default();
     let mut log = Log::default();
-    log.wrapper.in_year(year);
+    log.wrapper.read_on(today);
     let mut events = Vec::new();
     let mut summary = Summary::default();
     loop {
@@ -80,7 +82,7 @@ mod tests {
             let read = replay_log::<std::io::Error>(
                 log.as_bytes(),
                 &rules,
-                (2026, None),
+                (jiff::civil::date(2026, 6, 1), None),
                 &mut dedup,
                 nothing,
             );
@@ -98,12 +100,17 @@ mod tests {
         let rules = DecisionRules { pods: vec![], nodes: vec![] };
         let mut dedup = Dedup::new(3600, Dedup::MOST);
         let mut posts = 0;
-        let summary =
-            replay_log::<std::io::Error>(log, &rules, (2026, None), &mut dedup, |_, decision| {
+        let summary = replay_log::<std::io::Error>(
+            log,
+            &rules,
+            (jiff::civil::date(2026, 6, 1), None),
+            &mut dedup,
+            |_, decision| {
                 posts += u64::from(decision == Decision::Post);
                 Ok(())
-            })
-            .expect("memory can be read");
+            },
+        )
+        .expect("memory can be read");
         assert_eq!(summary.lines, 6203);
         assert_eq!(summary.activations + summary.refusals, 226);
         assert_eq!(summary.posts + summary.duplicates, 226);

@@ -53,8 +53,7 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
     let settings = Notifier::resolve(&context.settings_reader())?;
     let not_before =
         choice.as_first_read.then(|| settings.not_before(context.clock.now().as_second()));
-    let year = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).year();
-    let first = (year, not_before);
+    let first = (context.clock.today(), not_before);
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
     let mut printer = ReplayPrinter {
         mode: context.terminal.mode,

@@ -638,15 +638,10 @@ fn is_external(context: &Context) -> impl Fn(IpAddr) -> bool + use<> {
     move |address| !is_private(&address) && rules.source_of(address) == ClientSource::External
 }
 
-fn this_year(context: &Context) -> i16 {
-    let now = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC);
-    now.year()
-}
-
 fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
     let mut input = open_saved_log(file)?;
     let (external, mut seen) = (is_external(context), SeenConnections::default());
-    let mut reader = ConnectionReader::new(this_year(context), &external, &mut seen);
+    let mut reader = ConnectionReader::new(context.clock.today(), &external, &mut seen);
     let (mut chunk, mut lines) = (vec![0; 256 * 1024], LogLines::default());
     loop {
         match input.read(&mut chunk) {
@@ -721,7 +716,7 @@ async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)>
     let (external, mut seen) = (is_external(context), SeenConnections::default());
     let (mut read, mut trouble) = (0, None);
     for pod in &pods {
-        let mut reader = ConnectionReader::new(this_year(context), &external, &mut seen);
+        let mut reader = ConnectionReader::new(context.clock.today(), &external, &mut seen);
         let take = |line: &[u8]| reader.read_line(line);
         match read_server_file(context, &kubectl, &pod.name, take).await {
             Ok(_) => read += 1,

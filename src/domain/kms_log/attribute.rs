@@ -20,7 +20,7 @@ use super::log::Log;
 use super::machines::Sighting;
 use super::request_block::RequestBlock;
 
-/// Seconds, in stamps, within which a client that means to ask has asked.
+/// Seconds of the log's own time within which a client that means to ask has asked.
 const PROMPT_SECONDS: i64 = 1;
 
 /// Seconds after which a connection that sent nothing is not likely to send anything: a client writes as soon as it is
@@ -98,7 +98,7 @@ impl Log {
     /// Chooses another connection for a request whose own is gone: one that has something to ask, if there is one.
     pub(super) fn choose_other_connection(&self, block: &RequestBlock) -> Option<u64> {
         let speaks = |_, connection: &OpenConnection| {
-            connection.requests > 0 || block.started - connection.opened <= SILENT_SECONDS
+            connection.requests > 0 || block.started_time - connection.opened_time <= SILENT_SECONDS
         };
         self.choose_allowed(block, speaks).or_else(|| self.choose_connection(block))
     }
@@ -158,7 +158,7 @@ impl Log {
     }
 
     fn first_new(&self, block: &RequestBlock) -> u64 {
-        self.open.first_since(block.started - PROMPT_SECONDS)
+        self.open.first_since(block.started_time - PROMPT_SECONDS)
     }
 
     /// Walks those that have asked, as far as they asked last.
@@ -177,7 +177,7 @@ impl Log {
         let newest = self.open.iter().rev().take(MOST_YOUNG).enumerate();
         newest
             .take_while(|(place, (_, connection))| {
-                *place < FEW || block.started - connection.opened <= SILENT_SECONDS
+                *place < FEW || block.started_time - connection.opened_time <= SILENT_SECONDS
             })
             .map(|(_, young)| young)
     }
@@ -257,7 +257,7 @@ impl Log {
     }
 
     /// Walks the connections over which a machine may ask all the same that is known to be elsewhere: as new ones, those
-    /// from its address, and those that something connects with it. Of many that are as new, not each is looked at for another
+    /// from its address or from where it was before, and those that something connects with it. Of many that are as new, not each is looked at for another
     /// machine's: the rest count as rivals.
     fn rivals_of_known(&self, block: &RequestBlock, address: IpAddr) -> impl Iterator<Item = u64> {
         let new = self.open.unsettled_connections(block.limit);
@@ -265,11 +265,11 @@ impl Log {
         let new = new.take_while(|(_, other)| is_recent(block, other)).enumerate();
         let new = new
             .filter(|(place, (_, other))| *place >= MOST_YOUNG || !self.is_explained(block, other));
-        let others = block
-            .machine_identity()
-            .into_iter()
-            .flat_map(|machine| self.machines.others_of(machine));
-        let others = others.filter(|number| {
+        let machine = block.machine_identity();
+        let haunts = machine.into_iter().flat_map(|machine| self.machines.haunts_of(machine));
+        let haunts = haunts.flat_map(|address| self.open.connections_at(address).rev());
+        let others = machine.into_iter().flat_map(|machine| self.machines.others_of(machine));
+        let others = others.chain(haunts).filter(|number| {
             self.open.get(*number).is_some_and(|other| !other.speaks_for_another(block))
         });
         let here = self.open.connections_at(address).rev();
@@ -291,8 +291,8 @@ impl Log {
     /// Returns whether a machine that is known at one address only asks from there: at once over a new connection, or over
     /// one that is certainly its own and just spoke.
     ///
-    /// Wrong where it asks over an old connection from elsewhere in the very second in which another machine connects from
-    /// there: once in 30,000 on logs of machines that move and share addresses. To leave out addresses of several machines
+    /// Wrong where it asks over an old connection from where it never was in the very second in which another machine connects
+    /// from its address. To leave out addresses of several machines
     /// would call 46 % of twelve busy hours uncertain, not 32, as guesses put machines where they are not.
     fn is_known_here(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
         let Some((machine, connection)) = block.machine_identity().zip(self.open.get(chosen))
@@ -393,12 +393,12 @@ impl Log {
 
 /// Returns whether a connection was accepted a moment before a request.
 fn is_recent(block: &RequestBlock, connection: &OpenConnection) -> bool {
-    block.started - connection.opened <= PROMPT_SECONDS
+    block.started_time - connection.opened_time <= PROMPT_SECONDS
 }
 
 /// Returns whether a connection had a request just before this one: clients that ask several times do it in a row.
 fn in_talk(block: &RequestBlock, connection: &OpenConnection) -> bool {
-    connection.requests > 0 && block.started - connection.active <= TALK_SECONDS
+    connection.requests > 0 && block.started_time - connection.active_time <= TALK_SECONDS
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a checkpoint keeps of a [`Log`], and how it goes on from there.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub struct SavedLog {
     /// Of an older checkpoint, which has no such time, the connections count as they are.
     #[serde(default)]
     time: LogTime,
+    #[serde(default)]
+    crashes: VecDeque<i64>,
     tally: Tally,
     #[serde(default)]
     wrapper: Unwrapper,
@@ -50,6 +53,7 @@ impl Log {
             last: self.last,
             swept: self.swept,
             time: self.time,
+            crashes: self.crashes.clone(),
             tally: self.tally,
             wrapper: self.wrapper.clone(),
         }
@@ -64,6 +68,7 @@ impl Log {
             last: saved.last,
             swept: saved.swept,
             time: saved.time,
+            crashes: saved.crashes,
             tally: saved.tally,
             wrapper: saved.wrapper,
             ..Self::default()

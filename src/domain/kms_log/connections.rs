@@ -28,7 +28,9 @@ pub struct OpenConnection {
     pub opened: i64,
     /// When it last did anything, Unix seconds.
     pub active: i64,
-    /// The same in seconds of the log's own time, which no change of the server's clock moves.
+    /// Both in seconds of the log's own time, which no change of the server's clock moves.
+    #[serde(default)]
+    pub opened_time: i64,
     #[serde(default)]
     pub active_time: i64,
     pub requests: u32,
@@ -90,7 +92,7 @@ pub struct Open {
     silent: BTreeSet<u64>,
     /// Which asked last, newest last.
     last_speakers: VecDeque<u64>,
-    /// Stamps of acceptance, each with the first connection in a row that has it; newest last.
+    /// Seconds of the log's own time, each with the first connection in a row that has it; newest last.
     arrivals: VecDeque<(i64, u64)>,
     /// Which process serves which, where lines name it.
     children: HashMap<u32, u64>,
@@ -137,6 +139,7 @@ impl Open {
             peer,
             opened: at,
             active: at,
+            opened_time: time,
             active_time: time,
             requests: 0,
             busy: false,
@@ -169,8 +172,8 @@ impl Open {
         } else {
             self.silent.insert(number);
         }
-        if self.arrivals.back().is_none_or(|(at, _)| *at != connection.opened) {
-            self.arrivals.push_back((connection.opened, number));
+        if self.arrivals.back().is_none_or(|(time, _)| *time != connection.opened_time) {
+            self.arrivals.push_back((connection.opened_time, number));
             if self.arrivals.len() > MOST_SECONDS {
                 self.arrivals.pop_front();
             }
@@ -281,7 +284,7 @@ impl Open {
         self.last_speakers.iter().rev().copied()
     }
 
-    /// Returns the number from which on connections were accepted at this second or later.
+    /// Returns the number from which on connections were accepted at this second of the log's own time or later.
     pub fn first_since(&self, second: i64) -> u64 {
         let first = self.arrivals.iter().filter(|(at, _)| *at >= second).map(|(_, first)| *first);
         first.min().unwrap_or(u64::MAX)

@@ -29,7 +29,8 @@ pub enum KmsEvent {
 pub struct KmsRequest {
     /// When it was answered, refused or cut short: Unix seconds.
     pub at: i64,
-    pub peer: Peer,
+    /// `None` where no connection is known that could have sent it.
+    pub peer: Option<Peer>,
     pub attribution: Attribution,
     /// No other address could have sent it, whichever of its connections did.
     pub address_sure: bool,

@@ -5,11 +5,11 @@
 //! `N count policy` of one request; lines there are believed only as far as later lines bear them out.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::connections::{MOST, Open, OpenConnection};
+use super::connections::{Open, OpenConnection};
 use super::event::{Anomaly, Attribution, KmsEvent, RequestOutcome};
 use super::line::{LineReader, Text};
 use super::machines::Machines;
@@ -17,14 +17,17 @@ use super::peer::Peer;
 use super::request_block::RequestBlock;
 use super::wrapper::Unwrapper;
 
-/// Seconds after which a silent connection is forgotten: the longest idle time-out that the server takes, and a minute. One
-/// that is forgotten earlier could still ask.
+/// Seconds after which a silent connection is rather gone: the longest idle time-out that the server takes, and a minute. One
+/// that the log names stays possible all the same until its `closed` line, as each byte that its client drips starts the time-out
+/// anew: unless a child of the server has died meanwhile, whose connection has no such line.
 const IDLE_SECONDS: i64 = 660;
 /// Seconds that can be believed to have passed between two lines. A longer silence may be a clock that was set; of a
 /// server that was silent the connections would have been closed.
 const SILENCE_SECONDS: i64 = 60;
 /// Seconds within which a doubtful `closed` must be contradicted.
 const DOUBT_SECONDS: i64 = 60;
+/// Most deaths of the server's children that are remembered.
+const MOST_CRASHES: usize = 64;
 /// Seconds between two looks for silent connections.
 const SWEEP_SECONDS: i64 = 10;
 /// Lines after which the place of a forged line has surely passed.
@@ -32,6 +35,11 @@ const GAP_LINES: u8 = 64;
 /// Seconds by which the stamp of a line in such a place may be ahead: a child that is not given the processor comes
 /// late with its next line.
 const LATE_SECONDS: i64 = 10;
+
+/// Seconds that count as passed where a clock is set back: enough that no connection from before counts as new.
+const HIDDEN_SECONDS: i64 = 5;
+/// Seconds by which lines of two children may be out of order; a stamp that is further behind is of a clock that was set back.
+const DISORDER_SECONDS: i64 = 2;
 
 /// The place after a `Workstation name` where a forged line could stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,10 +87,10 @@ pub struct Log {
     pub(super) last: Option<u64>,
     pub(super) swept: i64,
     pub(super) time: LogTime,
+    /// When children died of which it is not known whose they were, in seconds of the log's own time; oldest first.
+    pub(super) crashes: VecDeque<i64>,
     /// Connections that ended since this was emptied, where anyone asks for them; `active` is then the end.
     pub ended: Option<Vec<OpenConnection>>,
-    /// Those forgotten as silent whose end was not seen yet, where anyone asks for ends.
-    pub(super) held: HashMap<Peer, OpenConnection>,
     /// The ports that servers said they listen on.
     pub listens_on: BTreeSet<u16>,
     pub tally: Tally,
@@ -92,21 +100,37 @@ pub struct Log {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogTime {
     pub(super) now: i64,
+    /// The latest stamp since the server's clock was last set back.
+    #[serde(default)]
+    latest: i64,
     /// Until when a connection may be open that this log does not know of, as it begins in the middle or had no room.
     unseen_until: i64,
 }
 
 impl Default for LogTime {
     fn default() -> Self {
-        Self { now: 0, unseen_until: IDLE_SECONDS }
+        Self { now: 0, latest: 0, unseen_until: IDLE_SECONDS }
     }
 }
 
 impl LogTime {
-    fn note_stamp(&mut self, at: i64, before: i64) {
-        if before > 0 {
-            self.now += (at - before).clamp(0, SILENCE_SECONDS);
+    /// Lets the time pass up to a stamp. One that is a little behind is a child's that came late; one that is further behind is
+    /// of a clock that was set back, and hides how much has passed.
+    fn note_stamp(&mut self, at: i64) {
+        let set_back = at < self.latest - DISORDER_SECONDS;
+        if set_back {
+            self.now += HIDDEN_SECONDS;
+        } else if self.latest > 0 {
+            self.now += (at - self.latest).clamp(0, SILENCE_SECONDS);
         }
+        if at > self.latest || set_back {
+            self.latest = at;
+        }
+    }
+
+    /// Returns the log's own time of a line that was just read.
+    pub(super) fn of_stamp(&self, at: i64) -> i64 {
+        self.now - (self.latest - at).clamp(0, DISORDER_SECONDS)
     }
 
     /// Notes that connections may be open that the log does not know of.
@@ -162,7 +186,8 @@ impl Log {
         if line.text == Text::Unknown {
             self.wrapper.note_strange(bytes);
         } else {
-            self.wrapper.note_understood();
+            let starts = matches!(line.text, Text::Started | Text::Listening(_));
+            self.wrapper.note_understood(starts);
         }
         if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
             self.open_connection(then, peer, true, events);
@@ -170,10 +195,10 @@ impl Log {
         let before = self.tally.last_line;
         let inside = self.is_inside(at);
         if !inside {
-            self.time.note_stamp(at, self.tally.last_line);
+            self.time.note_stamp(at);
             self.tally.last_line = at;
             if (self.time.now - self.swept).abs() >= SWEEP_SECONDS {
-                self.forget_silent(at, events);
+                self.look_around(at, events);
             }
         }
         match line.text {
@@ -242,12 +267,8 @@ impl Log {
 
     fn open_connection(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
-        if !inside && let Some(before) = self.held.remove(&peer) {
-            let end = before.active;
-            self.note_ended(before, end);
-        }
         let child = self.wrapper.line_child.filter(|_| !inside);
-        let room = self.open.insert(peer, [at, self.time.now], inside, child);
+        let room = self.open.insert(peer, [at, self.time.of_stamp(at)], inside, child);
         if let Some((number, connection)) = room {
             self.time.note_unseen();
             push_anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
@@ -263,9 +284,6 @@ impl Log {
                 self.time.note_unseen();
             }
             push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
-            if !inside && let Some(held) = self.held.remove(&peer) {
-                self.note_ended(held, at);
-            }
             return;
         };
         // Where several are open, whose request it is may be a guess; the only one closes only itself, and even that not
@@ -320,13 +338,6 @@ impl Log {
                 self.note_ended(connection, self.tally.last_line);
             }
         }
-        self.end_held(self.tally.last_line);
-    }
-
-    fn end_held(&mut self, at: i64) {
-        for (_, connection) in std::mem::take(&mut self.held) {
-            self.note_ended(connection, at);
-        }
     }
 
     fn note_malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
@@ -343,7 +354,7 @@ impl Log {
         if let Some(connection) = one {
             connection.malformed = true;
             connection.active = at;
-            connection.active_time = self.time.now;
+            connection.active_time = self.time.of_stamp(at);
         }
     }
 
@@ -356,7 +367,6 @@ impl Log {
             }
             self.end_connection(at, number, closed, events);
         }
-        self.end_held(before);
         self.blocks.clear();
         self.begin_empty();
         self.gap = None;
@@ -365,60 +375,66 @@ impl Log {
     /// A child of the server died, with what it was writing.
     fn note_crash(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
         push_anomaly(at, None, Anomaly::Crash, events);
+        let dead = if inside { None } else { self.find_dead(at, events) };
+        if let Some(number) = dead {
+            self.end_connection(at, number, false, events);
+        } else {
+            // A forged one as well, which counts as forged: else each true one in such a place would leave a doubt for ever.
+            if self.crashes.len() >= MOST_CRASHES {
+                self.crashes.pop_front();
+            }
+            self.crashes.push_back(self.time.now);
+        }
+    }
+
+    /// Returns the connection whose child has just died, where that is certain, and cuts short what it was writing.
+    fn find_dead(&mut self, at: i64, events: &mut Vec<KmsEvent>) -> Option<u64> {
         let written = |block: &RequestBlock| !block.reported && block.is_live(at);
         let mut written =
             (0..self.blocks.len()).filter(|index| self.blocks.get(*index).is_some_and(written));
-        let (first, None, false) = (written.next(), written.next(), inside) else {
-            return;
+        let (first, None) = (written.next(), written.next()) else {
+            return None;
         };
         let Some(index) = first else {
             // Between two requests: of the only connection, where there can be no other.
-            if let Some(only) = self.open.oldest_open()
-                && self.open.len() == 1
-                && !self.may_be_unseen()
-                && !self.wrapper.several_sources
-            {
-                self.end_connection(at, only, false, events);
-            }
-            return;
+            let sure =
+                self.open.len() == 1 && !self.may_be_unseen() && !self.wrapper.several_sources;
+            return self.open.oldest_open().filter(|_| sure);
         };
-        let block = self.blocks.get(index);
-        let only = block.and_then(|block| {
-            let number = block.connection?;
+        let block = self.blocks.get(index)?;
+        let dead = block.connection.and_then(|number| {
             let address = self.open.get(number)?.peer.address;
             let attribution = self.possible_senders(block, number, address).attribution;
             (attribution == Attribution::Certain).then_some(number)
         });
         self.cut_short(at, index, events);
-        if let Some(number) = only {
-            self.end_connection(at, number, false, events);
-        }
+        dead
     }
 
-    /// Forgets connections that were silent for too long, and requests that will not be finished.
-    fn forget_silent(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
-        let now = self.time.now;
-        self.swept = now;
-        let old = self.open.find_all(|connection| match connection.closing {
-            Some(closing) => (at - closing).abs() > DOUBT_SECONDS,
-            None => now - connection.active_time > IDLE_SECONDS,
-        });
-        for number in old {
+    /// Ends connections whose doubtful end was not contradicted, names those that have been silent for long, and forgets requests
+    /// that will not be finished.
+    fn look_around(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
+        let (before, now) = (std::mem::replace(&mut self.swept, self.time.now), self.time.now);
+        let silent = |until: i64, connection: &OpenConnection| {
+            connection.closing.is_none() && until - connection.active_time > IDLE_SECONDS
+        };
+        for number in
+            self.open.find_all(|connection| silent(now, connection) && !silent(before, connection))
+        {
             let Some(connection) = self.open.get(number) else {
                 continue;
             };
-            let (closed, silent) = (connection.was_closed(), connection.closing.is_none());
-            if silent {
-                push_anomaly(at, Some(connection.peer), Anomaly::Expired, events);
+            push_anomaly(at, Some(connection.peer), Anomaly::Expired, events);
+            let opened = connection.opened_time;
+            if let Some(crash) = self.crashes.iter().position(|crash| *crash >= opened) {
+                self.crashes.remove(crash);
+                self.end_connection(at, number, false, events);
             }
+        }
+        let over = |closing: i64| (at - closing).abs() > DOUBT_SECONDS;
+        for number in self.open.find_all(|connection| connection.closing.is_some_and(over)) {
+            let closed = self.open.get(number).is_some_and(OpenConnection::was_closed);
             self.end_connection(at, number, closed, events);
-            // Its client may drip bytes, each of which starts the time-out anew: it ends where the log says so.
-            if silent
-                && self.held.len() < MOST
-                && let Some(held) = self.ended.as_mut().and_then(Vec::pop)
-            {
-                self.held.insert(held.peer, held);
-            }
         }
         for index in (0..self.blocks.len()).rev() {
             let stale = |block: &RequestBlock| {

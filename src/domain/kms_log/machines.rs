@@ -28,6 +28,9 @@ pub struct Whereabouts {
     /// Other connections over which it may have spoken, as long as they are few.
     #[serde(default)]
     others: Vec<u64>,
+    /// Other addresses where it was, or was by the best guess; the last of them.
+    #[serde(default)]
+    elsewhere: VecDeque<IpAddr>,
     /// How often it was seen at its only address since that is the only one, and how many connections had stayed there before.
     #[serde(default)]
     visits: u32,
@@ -48,7 +51,7 @@ impl Whereabouts {
 /// Over which connections a machine may have spoken when it was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Sighting {
-    /// Their addresses, each with the newest connection there; empty where there are too many.
+    /// Their addresses, the most likely first, each with the newest connection there; empty where there are too many.
     pub addresses: Vec<(IpAddr, u64)>,
     /// Their numbers.
     pub among: Vec<u64>,
@@ -75,7 +78,7 @@ struct Home {
 
 impl Machines {
     const MOST: usize = 4_096;
-    /// Most connections that are remembered as a machine's own, perhaps.
+    /// Most connections that are remembered as a machine's own, perhaps, and most addresses.
     const FEW: usize = 8;
 
     /// Remembers that a machine was seen at one of these addresses. Where none of them is among those remembered, it
@@ -92,6 +95,7 @@ impl Machines {
             seen.iter().filter(|(_, number)| *number > last).map(|(address, _)| *address).collect();
         anew.sort_unstable();
         let mut seen: Vec<IpAddr> = seen.into_iter().map(|(address, _)| address).collect();
+        let likely = seen.first().copied();
         seen.sort_unstable();
         seen.dedup();
         let certain = among.len() == 1 && !unseen;
@@ -128,6 +132,15 @@ impl Machines {
             } else if certain {
                 now.agreeing = now.agreeing.max(1);
             }
+        }
+        for address in home.into_iter().chain(likely) {
+            if now.elsewhere.back() != Some(&address) {
+                now.elsewhere.retain(|other| *other != address);
+                now.elsewhere.push_back(address);
+            }
+        }
+        if now.elsewhere.len() > Self::FEW {
+            now.elsewhere.pop_front();
         }
         now.seen_until = newest;
         if among.len() > Self::FEW || seen_nowhere || unseen {
@@ -175,6 +188,11 @@ impl Machines {
     /// Walks the connections over which a machine may have spoken before.
     pub fn others_of(&self, machine: Guid) -> impl Iterator<Item = u64> {
         self.known.get(&machine).into_iter().flat_map(|known| known.others.iter().copied())
+    }
+
+    /// Walks the addresses where a machine was before, or was by the best guess: its own among them.
+    pub fn haunts_of(&self, machine: Guid) -> impl Iterator<Item = IpAddr> {
+        self.known.get(&machine).into_iter().flat_map(|known| known.elsewhere.iter().copied())
     }
 
     /// Makes the memory again from what [`Machines::iter`] and [`Machines::stays`] gave.

@@ -20,6 +20,7 @@ impl Log {
         let block = RequestBlock {
             limit: self.open.newest(),
             started: at,
+            started_time: self.time.of_stamp(at),
             touched: at,
             turn: self.tally.lines,
             child: self.wrapper.line_child,
@@ -50,16 +51,14 @@ impl Log {
         inside: bool,
         events: &mut Vec<KmsEvent>,
     ) {
-        if inside {
-            push_anomaly(at, None, Anomaly::InsideRequest, events);
-            return;
-        }
-        self.begin_request(at, false, events);
+        self.begin_request(at, inside, events);
         if let Some(block) = self.blocks.last_mut() {
             block.take_detail(Label::Protocol, version);
             block.take_detail(Label::Workstation, workstation);
             block.take_product_name(product);
             block.expects = ANSWER;
+        }
+        if !inside {
             self.gap = Some(Gap {
                 block: self.blocks.len() - 1,
                 connection: self.blocks.last().and_then(|block| block.connection),
@@ -185,12 +184,17 @@ impl Log {
         let number = self.blocks.get(index).and_then(|block| block.connection);
         let address = number.and_then(|number| self.open.get(number));
         let address = address.map(|one| one.peer.address);
+        let Some(block) = self.blocks.get_mut(index).map(RequestBlock::take_texts) else {
+            return;
+        };
         let (Some(number), Some(address)) = (number, address) else {
             push_anomaly(at, None, Anomaly::Orphan, events);
             self.drop_block(index);
-            return;
-        };
-        let Some(block) = self.blocks.get_mut(index).map(RequestBlock::take_texts) else {
+            // No name has put this there: it is some client's, of whose connection the log does not know.
+            if !inside && !block.doubtful && block.is_request() {
+                let unsure = (Attribution::Ambiguous, false);
+                events.push(report_request(block, at, None, unsure, outcome));
+            }
             return;
         };
         let possible = self.possible_senders(&block, number, address);
@@ -198,7 +202,7 @@ impl Log {
             return;
         };
         connection.active = at;
-        connection.active_time = self.time.now;
+        connection.active_time = self.time.of_stamp(at);
         connection.busy = false;
         let peer = connection.peer;
         self.open.note_request(number, &block);
@@ -212,7 +216,7 @@ impl Log {
         } else {
             self.drop_block(index);
         }
-        events.push(report_request(block, at, peer, sure, outcome));
+        events.push(report_request(block, at, Some(peer), sure, outcome));
     }
 
     /// Looks again whose request this is, now that its machine ID is known or its connection may be gone.
@@ -272,7 +276,7 @@ impl Log {
                 events.push(report_request(
                     block.clone(),
                     at,
-                    gone.peer,
+                    Some(gone.peer),
                     (possible.attribution, possible.address_sure),
                     RequestOutcome::Unanswered,
                 ));
@@ -323,7 +327,7 @@ impl Log {
         {
             let sure = (possible.attribution, possible.address_sure);
             let peer = connection.peer;
-            events.push(report_request(block, at, peer, sure, RequestOutcome::Unanswered));
+            events.push(report_request(block, at, Some(peer), sure, RequestOutcome::Unanswered));
         }
     }
 
@@ -350,7 +354,7 @@ impl Log {
 fn report_request(
     block: RequestBlock,
     at: i64,
-    peer: Peer,
+    peer: Option<Peer>,
     (attribution, address_sure): (Attribution, bool),
     outcome: RequestOutcome,
 ) -> KmsEvent {

@@ -20,6 +20,9 @@ pub struct RequestBlock {
     pub limit: u64,
     /// When it began, Unix seconds.
     pub started: i64,
+    /// The same in seconds of the log's own time.
+    #[serde(default)]
+    pub started_time: i64,
     /// When its last line was written, Unix seconds.
     pub touched: i64,
     pub turn: u64,

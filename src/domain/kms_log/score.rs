@@ -75,7 +75,10 @@ pub fn score(
     for event in events {
         match event {
             KmsEvent::Request(request) => {
-                let (peer, found) = (request.peer.to_string(), words(request));
+                let (peer, found) = (
+                    request.peer.map_or_else(String::new, |peer| peer.to_string()),
+                    words(request),
+                );
                 score.requests += 1;
                 let own = want.get(&peer);
                 let right = own.is_some_and(|own| own.requests.contains(&found));

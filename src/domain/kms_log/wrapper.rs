@@ -3,8 +3,11 @@
 //! not wrapped that way is no line of the server, so that a forged one gains nothing by it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use jiff::Span;
+use jiff::civil::Date;
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +73,7 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?x-u)^(?:<\d{1,3}>)?(?:
           1\ (?P<header>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))
-          \ (?P<sender>[^\ ]{1,255})\ [^\ ]{1,48}\ (?P<process>[^\ ]{1,128})\ [^\ ]{1,32}
+          \ (?P<sender>[^\ ]{1,255})\ (?P<tag>[^\ ]{1,48})\ (?P<process>[^\ ]{1,128})\ [^\ ]{1,32}
           \ (?:-|(?:\[(?:[^\]\x22\\]|\x22(?:[^\x22\\]|\\.)*\x22)*\])+)\ (?:\xef\xbb\xbf)?
         |(?:1\ )?
           (?:(?P<month>[A-Z][a-z]{2})\ (?P<day>[\ \d]\d)\ (?P<clock>\d\d:\d\d:\d\d)(?:\.\d{1,9})?
@@ -78,7 +81,7 @@ static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
             |[A-Z][a-z]{2}\ (?P<full>\d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d)(?:\.\d{1,9})?\ [A-Z]{2,5}
             |(?P<unix>\d{9,11})\.\d{1,9}
             |\[\ {0,10}\d{1,10}\.\d{1,9}\])
-          \ (?P<host>[^\ ]{1,255})\ [^\ :\[]{1,100}(?:\[(?P<child>\d{1,10})\])?:?\ )",
+          \ (?P<host>[^\ ]{1,255})\ (?P<program>[^\ :\[]{1,100})(?:\[(?P<child>\d{1,10})\])?:?\ )",
     )
     .ok()
 });
@@ -90,8 +93,9 @@ pub struct Unwrapper {
     /// The server prints no time of its own; what is wrapped around its lines has it.
     #[serde(default)]
     timeless: bool,
+    /// The day on which the log is read: of syslog's stamps, which have no year, none is far behind it.
     #[serde(default)]
-    year: i16,
+    today: Option<Date>,
     begun: bool,
     /// What the file seems to be, by the first line of a row without sense that says so.
     #[serde(skip)]
@@ -121,7 +125,7 @@ struct Inner<'a> {
     line: Cow<'a, [u8]>,
     wrapping: Wrapping,
     time: Option<jiff::Timestamp>,
-    source: Option<&'a [u8]>,
+    source: Option<Cow<'a, [u8]>>,
     child: Option<u32>,
 }
 
@@ -132,9 +136,19 @@ impl<'a> Inner<'a> {
 }
 
 impl Unwrapper {
-    /// Sets the year of the last line of syslog, which has none.
-    pub fn in_year(&mut self, year: i16) {
-        self.year = year;
+    /// Sets the day on which the log is read: syslog's stamps, which have no year, are of the last one in which they are not ahead
+    /// of it.
+    pub fn read_on(&mut self, today: Date) {
+        self.today = Some(today);
+    }
+
+    fn dated(&self, month: i8, day: i8) -> Option<Date> {
+        let today = self.today?;
+        // A server's clock, or a time zone, may be a day ahead.
+        let latest = today.checked_add(Span::new().days(2)).ok()?;
+        (0..=8)
+            .filter_map(|back| Date::new(latest.year() - back, month, day).ok())
+            .find(|date| *date <= latest)
     }
 
     /// Returns what a file seems to be of which nothing is understood, or nothing any more.
@@ -149,11 +163,12 @@ impl Unwrapper {
         }
     }
 
-    /// Notes that the line at hand is the server's.
-    pub fn note_understood(&mut self) {
+    /// Notes that the line at hand is the server's, and whether it is one of those with which a server begins.
+    pub fn note_understood(&mut self, is_server_start: bool) {
         self.strange_row = 0;
         self.seems = None;
-        if self.source.is_empty() {
+        // A container that takes another's place may have another name.
+        if self.source.is_empty() || is_server_start && !self.line_source.is_empty() {
             self.source.clone_from(&self.line_source);
         } else if !self.line_source.is_empty() && self.source != self.line_source {
             self.several_sources = true;
@@ -192,7 +207,7 @@ impl Unwrapper {
         if let Some(wrapping) = self.wrapping {
             let line = if self.crlf { without_carriage_return(line) } else { line };
             let inner = self.take_wrapped(wrapping, line)?;
-            self.note_line_source(inner.source, inner.child);
+            self.note_line_source(inner.source.as_deref(), inner.child);
             return Some(if self.timeless {
                 stamped(&inner.line, inner.time?)
             } else {
@@ -217,7 +232,7 @@ impl Unwrapper {
                 self.wrapping = Some(wrapping);
                 self.timeless = timeless;
                 self.crlf = ends.len() < line.len();
-                self.note_line_source(source, child);
+                self.note_line_source(source.as_deref(), child);
                 return Some(inner);
             }
         }
@@ -245,7 +260,7 @@ impl Unwrapper {
                 };
                 let time = found.name("time").and_then(|time| parse_time(time.as_bytes()));
                 let source = found.name("pod").or_else(|| found.name("name"));
-                let source = source.map(|source| source.as_bytes());
+                let source = source.map(|source| Cow::Borrowed(source.as_bytes()));
                 (end > 0).then_some(Inner { time, source, ..Inner::of(line.get(end..)?, wrapping) })
             }
         }
@@ -255,8 +270,10 @@ impl Unwrapper {
     fn unwrap_syslog<'a>(&self, line: &'a [u8]) -> Option<Inner<'a>> {
         let found = SYSLOG.as_ref()?.captures(line)?;
         let inner = line.get(found.get(0)?.end()..)?;
-        let source = found.name("sender").or_else(|| found.name("host"));
-        let source = source.map(|source| source.as_bytes());
+        let words =
+            ["sender", "tag", "host", "program"].into_iter().filter_map(|name| found.name(name));
+        let words: Vec<&[u8]> = words.map(|word| word.as_bytes()).collect();
+        let source = Some(Cow::Owned(words.join(&b' ')));
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
         let child = text("process").or_else(|| text("child")).and_then(|child| child.parse().ok());
         if LineReader::default().read_line(inner).is_some() {
@@ -274,8 +291,8 @@ impl Unwrapper {
             ];
             let name = text("month")?;
             let month = MONTHS.iter().position(|month| *month == name)? + 1;
-            let day: u8 = text("day")?.trim().parse().ok()?;
-            format!("{:04}-{month:02}-{day:02} {}", self.year, text("clock")?)
+            let day = text("day")?.trim().parse().ok()?;
+            format!("{} {}", self.dated(i8::try_from(month).ok()?, day)?, text("clock")?)
         };
         let whole = [stamp.as_bytes(), b": ", inner].concat();
         Some(Inner { source, child, ..Inner::of(whole, Wrapping::Syslog) })
@@ -327,7 +344,19 @@ fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
         received: Option<serde_json::Value>,
         #[serde(rename = "_PID")]
         process: Option<serde_json::Value>,
+        #[serde(flatten)]
+        rest: BTreeMap<String, serde_json::Value>,
     }
+    /// What names the server among others: of the journal, of Docker's `tag`, of what collectors add.
+    const SOURCES: [&str; 7] = [
+        "/_HOSTNAME",
+        "/CONTAINER_NAME",
+        "/_SYSTEMD_UNIT",
+        "/SYSLOG_IDENTIFIER",
+        "/attrs/tag",
+        "/kubernetes/pod_name",
+        "/kubernetes/container_name",
+    ];
     if line.first() != Some(&b'{') {
         return None;
     }
@@ -348,7 +377,11 @@ fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
         text.pop();
     }
     let child = around.process.and_then(|process| process.as_str()?.parse().ok());
-    Some(Inner { time, child, ..Inner::of(text, wrapping) })
+    let rest = serde_json::Value::Object(around.rest.into_iter().collect());
+    let words = SOURCES.iter().filter_map(|path| rest.pointer(path)?.as_str());
+    let source = words.collect::<Vec<_>>().join(" ");
+    let source = Some(Cow::Owned(source.into_bytes()));
+    Some(Inner { time, source, child, ..Inner::of(text, wrapping) })
 }
 
 /// Returns what a line that makes no sense says of its file.
@@ -376,7 +409,7 @@ mod tests {
 
     fn inner(line: &str) -> Option<(String, Wrapping)> {
         let mut unwrapper = Unwrapper::default();
-        unwrapper.in_year(2026);
+        unwrapper.read_on(jiff::civil::date(2026, 6, 1));
         let inner = unwrapper.unwrap_line(line.as_bytes())?;
         let text = String::from_utf8(inner.into_owned()).expect("text");
         Some((text, unwrapper.wrapping?))
@@ -441,6 +474,62 @@ mod tests {
             (format!("kms.1.x7f@node-1    | {LINE}"), Wrapping::Compose),
         ] {
             assert_eq!(inner(&line), Some((LINE.to_owned(), wrapping)), "{line}");
+        }
+    }
+
+    #[test]
+    fn stamps_without_a_year_are_of_the_last() {
+        for (today, stamp, year) in [
+            ((2026, 11, 30), "Dec 31 23:59:58", "2025-12-31"),
+            ((2026, 11, 30), "Jan  1 00:00:03", "2026-01-01"),
+            ((2027, 1, 1), "Dec 31 23:59:58", "2026-12-31"),
+            ((2026, 12, 31), "Jan  1 00:00:03", "2027-01-01"),
+            ((2026, 3, 1), "Feb 29 12:00:00", "2024-02-29"),
+        ] {
+            let mut unwrapper = Unwrapper::default();
+            unwrapper.read_on(jiff::civil::date(today.0, today.1, today.2));
+            let line = format!("{stamp} kms vlmcsd[7]: IPv4 connection accepted: 192.0.2.1:7.");
+            let inner = unwrapper.unwrap_line(line.as_bytes()).expect("a line");
+            assert!(inner.starts_with(year.as_bytes()), "{stamp}, read on {today:?}: {inner:?}");
+        }
+    }
+
+    /// What puts a text of a server of a name into a collector's line.
+    type Wrap<'a> = &'a dyn Fn(&str, &str) -> String;
+
+    /// Each word that names a server in the lines of a collector tells two servers apart; one that takes another's place is none beside it.
+    #[test]
+    fn servers_of_one_collector_are_kept_apart() {
+        let json = |place: &str, text: &str| format!("{{\"MESSAGE\":\"{text}\",{place}}}");
+        let host = |name: &str| format!("\"_HOSTNAME\":\"{name}\"");
+        let container = |name: &str| format!("\"_HOSTNAME\":\"n\",\"CONTAINER_NAME\":\"{name}\"");
+        let tag = |name: &str, text: &str| {
+            format!("{{\"log\":\"{text}\\n\",\"attrs\":{{\"tag\":\"{name}\"}}}}")
+        };
+        let wraps: [Wrap<'_>; 5] = [
+            &|name, text| json(&host(name), text),
+            &|name, text| json(&container(name), text),
+            &|name, text| tag(name, text),
+            &|name, text| format!("May 10 13:12:17 node {name}[812]: {text}"),
+            &|name, text| format!("<30>1 2026-05-10T13:12:17Z node {name} 812 - - {text}"),
+        ];
+        let start =
+            LINE.replace("IPv4 connection accepted: 192.0.2.1:7.", "Listening on 0.0.0.0:1688");
+        for wrap in wraps {
+            for (lines, several) in [
+                ([("a", LINE), ("a", LINE)], false),
+                ([("a", LINE), ("b", LINE)], true),
+                ([("a", LINE), ("b", start.as_str())], false),
+            ] {
+                let mut unwrapper = Unwrapper::default();
+                unwrapper.read_on(jiff::civil::date(2026, 6, 1));
+                for (name, text) in lines {
+                    let line = wrap(name, text);
+                    assert!(unwrapper.unwrap_line(line.as_bytes()).is_some(), "{line}");
+                    unwrapper.note_understood(text != LINE);
+                }
+                assert_eq!(unwrapper.several_sources, several, "{}", wrap("a", LINE));
+            }
         }
     }
 

@@ -83,8 +83,13 @@ impl DecisionRules {
         if !dedup.reserve_key(&key, now) {
             return (Decision::Duplicate, None);
         }
-        let notice = Notice::from_request(request, self.source_of(request.peer.address));
+        let notice = Notice::from_request(request, self.source_of_request(request));
         (Decision::Post, Some(Post { notice, key }))
+    }
+
+    /// Returns where a request came from: from outside, where the log does not say whose it is.
+    fn source_of_request(&self, request: &KmsRequest) -> ClientSource {
+        request.peer.map_or(ClientSource::External, |peer| self.source_of(peer.address))
     }
 
     /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
@@ -119,9 +124,9 @@ impl DecisionRules {
             RequestOutcome::Answered => (EventKind::Activation, None),
         };
         Decided {
-            address: Some(request.peer.address),
-            port: Some(request.peer.port),
-            source: Some(self.source_of(request.peer.address)),
+            address: request.peer.map(|peer| peer.address),
+            port: request.peer.map(|peer| peer.port),
+            source: Some(self.source_of_request(request)),
             product: Some(products::display_product(request).to_owned()),
             product_id: request.product_id.map(|id| id.to_string()),
             workstation: request.workstation.clone(),

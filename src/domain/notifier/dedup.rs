@@ -59,7 +59,10 @@ impl DedupKey {
             (words.len() > 1).then(|| Guid::of_name(words.as_bytes()))
         });
         Self {
-            address: client.map_or(request.peer.address, |_| Ipv4Addr::UNSPECIFIED.into()),
+            address: match (client, request.peer) {
+                (None, Some(peer)) => peer.address,
+                _ => Ipv4Addr::UNSPECIFIED.into(),
+            },
             client,
             product: request.product_id.map_or_else(|| Product::Name(name()), Product::Id),
             result: match request.outcome {
@@ -250,7 +253,7 @@ mod tests {
     fn a_guessed_address_holds_no_client_back() {
         let request = |name: &str, machine: &[u8], sure| KmsRequest {
             at: 0,
-            peer: Peer::parse(b"192.0.2.1:7").unwrap(),
+            peer: Peer::parse(b"192.0.2.1:7"),
             attribution: Attribution::Ambiguous,
             address_sure: sure,
             outcome: RequestOutcome::Answered,

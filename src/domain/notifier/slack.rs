@@ -53,7 +53,9 @@ impl Notice {
     pub fn from_request(request: &KmsRequest, source: ClientSource) -> Self {
         Self {
             at: request.at,
-            client: request.peer.address.to_string(),
+            client: request
+                .peer
+                .map_or_else(|| "address unknown".to_owned(), |peer| peer.address.to_string()),
             source,
             workstation: request.workstation.clone().unwrap_or_default(),
             product: products::display_product(request).to_owned(),

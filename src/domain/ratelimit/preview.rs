@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::Caps;
@@ -195,14 +196,14 @@ pub struct ConnectionReader<'a> {
 }
 
 impl<'a> ConnectionReader<'a> {
-    /// Begins with a log of this year (syslog leaves it out).
+    /// Begins with a log that is read on this day: syslog leaves out the year.
     pub fn new(
-        year: i16,
+        today: Date,
         is_external: &'a dyn Fn(IpAddr) -> bool,
         into: &'a mut SeenConnections,
     ) -> Self {
         let mut log = Log::keeping_ended();
-        log.wrapper.in_year(year);
+        log.wrapper.read_on(today);
         Self { log, events: Vec::new(), is_external, into, newest: None, line_time: 0, clock: 0 }
     }
 
@@ -254,9 +255,10 @@ impl<'a> ConnectionReader<'a> {
         for event in self.events.drain(..) {
             if let KmsEvent::Request(request) = event
                 && request.outcome == RequestOutcome::Answered
-                && (self.is_external)(request.peer.address)
+                && let Some(peer) = request.peer
+                && (self.is_external)(peer.address)
             {
-                self.into.count_activation(request.peer.address, request.at);
+                self.into.count_activation(peer.address, request.at);
             }
         }
     }

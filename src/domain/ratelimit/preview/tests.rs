@@ -214,7 +214,7 @@ fn held_connections_keep_their_duration() {
             _ => {}
         }
         let mut all = SeenConnections::default();
-        let mut reader = ConnectionReader::new(2026, &|_| true, &mut all);
+        let mut reader = ConnectionReader::new(jiff::civil::date(2026, 6, 1), &|_| true, &mut all);
         lines.iter().for_each(|line| reader.read_line(line.as_bytes()));
         reader.finish_log();
         let cuts = preview_caps(&mut all, caps(Some(3), 0), None, never);
@@ -250,7 +250,7 @@ fn a_log_gives_connections_customers_and_no_forgeries() {
     say(8, "IPv4 connection closed: 203.0.113.2:9.");
     let external = |address: IpAddr| address != IpAddr::from([10, 0, 20, 103]);
     let mut all = SeenConnections::default();
-    let mut reader = ConnectionReader::new(2026, &external, &mut all);
+    let mut reader = ConnectionReader::new(jiff::civil::date(2026, 6, 1), &external, &mut all);
     lines.lines().for_each(|line| reader.read_line(line.as_bytes()));
     assert_eq!(reader.finish_log().1, 0);
     assert_eq!((all.len(), all.inside), (5, 4));
@@ -288,7 +288,7 @@ fn a_clock_set_back_is_not_counted_across() {
             })
             .collect();
         let mut all = SeenConnections::default();
-        let mut reader = ConnectionReader::new(2026, &|_| true, &mut all);
+        let mut reader = ConnectionReader::new(jiff::civil::date(2026, 6, 1), &|_| true, &mut all);
         lines.iter().for_each(|line| reader.read_line(line.as_bytes()));
         reader.finish_log();
         assert_eq!(all.steps_since(i64::MIN).len(), usize::from(is_step), "{before:?} {after:?}");
