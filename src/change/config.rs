@@ -18,7 +18,6 @@ use crate::domain::pfsense::change::{
 };
 use crate::domain::pfsense::configured::{Configured, parse_tracker};
 use crate::domain::pfsense::edit::{EditIds, make_swap};
-use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::pfsense::proof::{PfCondition, PfWant};
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, Risk, as_sentence};
 use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill};
@@ -270,7 +269,7 @@ async fn judge_outcome(
     if !in_force {
         return carried;
     }
-    if let Some(problem) = speaks_against(context, wanted, carried.reading.as_ref()) {
+    if let Some(problem) = speaks_against(context, wanted, before, carried.reading.as_ref()) {
         carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = problem.clone();
         let failure = Failure::new(FailureKind::Unproven, problem)
@@ -283,10 +282,15 @@ async fn judge_outcome(
     }
     if carried.finish.ended == EndedAs::Done
         && matches!(wanted.change, ConfigurationEdit::Caps { .. })
-        && carried.reading.as_ref().is_some_and(|reading| is_disabled(context, reading))
+        && let Some(reading) = &carried.reading
+        && let Ok(exposure) = context.situation(reading).exposure()
+        && !exposure.filter.loaded
     {
-        "Written; the caps count once the rules are enabled."
-            .clone_into(&mut carried.finish.message);
+        let when = match exposure.filter.enabled {
+            Some(false) => "the rules are enabled",
+            _ => "pf runs the rule",
+        };
+        carried.finish.message = format!("Written; the caps count once {when}.");
     }
     if wanted.end_connections {
         end_connections(context, session, before, &mut carried).await;
@@ -303,19 +307,11 @@ fn closing_hint(context: &Context, reading: &Reading) -> String {
         .map_or_else(|_| service.closing_by_hand(), |exposure| exposure.closing_by_hand(service))
 }
 
-/// Returns whether the filter rule is there and disabled.
-fn is_disabled(context: &Context, reading: &Reading) -> bool {
-    let configured = reading.configured.as_ref();
-    configured.is_ok_and(|configured| {
-        let pair = ManagedPair::of_service(configured, &context.settings.service);
-        pair.own_filter().is_some_and(|filter| filter.disabled)
-    })
-}
-
 /// Says what speaks against the change, and what could not be read that would: neither is proven.
 fn speaks_against(
     context: &Context,
     wanted: &ConfigurationChange<'_>,
+    before: &Reading,
     reading: Option<&Reading>,
 ) -> Option<String> {
     let exposure = match reading.map(|reading| context.situation(reading).proven_exposure()) {
@@ -323,8 +319,12 @@ fn speaks_against(
         Some(Err(why)) => return Some(unread_clause(&why)),
         None => return Some(unread_clause("nothing was read afterwards.")),
     };
-    disproof::contradiction(wanted.change, wanted.plan.change.turns_exposure(), exposure)
-        .or_else(|| disproof::contradicting_caps(&wanted.plan.change, exposure))
+    let plan = &wanted.plan.change;
+    let before = context.situation(before).exposure().ok();
+    let closes = wanted.change.only_closes() && plan.undoes.is_none();
+    disproof::contradiction(wanted.change, plan.turns_exposure(), exposure, closes)
+        .or_else(|| disproof::contradicting_state(plan, before?, exposure))
+        .or_else(|| disproof::contradicting_caps(plan, exposure))
         .or_else(|| disproof::of_alias(exposure, &reading?.alias_table))
 }
 

@@ -12,11 +12,12 @@ use crate::domain::ratelimit::Caps;
 use crate::pfsense::questions::{Answer, FactError};
 
 /// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
-/// says that it turns.
+/// says that it turns. What `closes` is to leave nothing open; what takes an opening back leaves what was open before.
 pub(super) fn contradiction(
     change: &ConfigurationEdit,
     promised: Option<(State, State)>,
     exposure: &Exposure,
+    closes: bool,
 ) -> Option<String> {
     let why = exposure.why.first().map_or("", |finding| finding.message.as_str());
     let state = exposure.state;
@@ -27,7 +28,9 @@ pub(super) fn contradiction(
         | ConfigurationEdit::DisableFilter
         | ConfigurationEdit::Delete => Some(false),
         ConfigurationEdit::Enable | ConfigurationEdit::Build { .. } => Some(true),
-        ConfigurationEdit::Caps { .. } => promised.map(State::lets_in),
+        ConfigurationEdit::Caps { .. } => {
+            promised.filter(|promised| *promised != State::Unknown).map(State::lets_in)
+        }
         // What comes back enabled closes nothing, also where no client got in before.
         ConfigurationEdit::PutBack { records, .. } => {
             promised.map(State::lets_in).filter(|opens| *opens || is_out(records.nat.as_ref()))
@@ -40,7 +43,9 @@ pub(super) fn contradiction(
             return Some(format!("The rules are written, but the service is {state}: {why}"));
         }
         // A path of others is left as it is, and what it leaves open is not closed.
-        (Some(false), Some(but)) => return Some(format!("The pair is disabled, but {but}")),
+        (Some(false), Some(but)) if closes || promised != Some(State::Half) => {
+            return Some(format!("The pair is disabled, but {but}"));
+        }
         // Where the port leads to another host, that is whom it lets in to.
         (Some(false), None) if state.lets_in() && !exposure.elsewhere.loaded => {
             return Some(format!("The rules are gone, but the service is still {state}: {why}"));
@@ -57,9 +62,30 @@ pub(super) fn contradiction(
         return None;
     };
     let caps = Caps { max_src_conn: *max_src_conn, rate: *rate };
-    let loaded = exposure.caps.loaded.unwrap_or_default();
+    // Those of the rule itself, whoever else lets in.
+    let loaded = exposure.filter.caps.unwrap_or_default();
     (exposure.filter.loaded && loaded != caps)
         .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
+}
+
+/// Says that a change of caps has turned the exposure, which its plan does not say: all that was saved was loaded with it.
+pub(super) fn contradicting_state(
+    plan: &Draft,
+    before: &Exposure,
+    exposure: &Exposure,
+) -> Option<String> {
+    let Operation::Configuration { change: ConfigurationEdit::Caps { max_src_conn, rate }, .. } =
+        &plan.operation
+    else {
+        return None;
+    };
+    let caps = Caps { max_src_conn: *max_src_conn, rate: *rate };
+    let (was, is) = (before.state, exposure.state);
+    let loses_caps = (was, is) == (State::Open, State::Uncapped) && !caps.is_empty();
+    let is_turned = was.lets_in() != is.lets_in() || loses_caps;
+    let why = exposure.why.first().map_or("", |finding| finding.message.as_str());
+    (plan.turns_exposure().is_none() && was != State::Unknown && is_turned)
+        .then(|| format!("The caps are written, but the service was {was} and is {is}: {why}"))
 }
 
 /// Returns whether pf still has a rule of the pair that config.xml has switched off, or a forward that it has no more.
@@ -78,7 +104,7 @@ pub(super) fn contradicting_caps(plan: &Draft, exposure: &Exposure) -> Option<St
     if !puts_back || !exposure.filter.loaded {
         return None;
     }
-    let loaded = exposure.caps.loaded.unwrap_or_default();
+    let loaded = exposure.filter.caps.unwrap_or_default();
     let runs = [
         ("max_src_conn", Value::from(loaded.max_src_conn)),
         ("rate", Value::from(rate_value(loaded))),
@@ -115,6 +141,14 @@ mod tests {
     use crate::domain::pf::rule::{Rate, Rule};
     use crate::domain::pfsense::change::Records;
     use crate::domain::plan::{Confirm, Difference, Seen, Undo};
+
+    fn contradiction(
+        change: &ConfigurationEdit,
+        promised: Option<(State, State)>,
+        exposure: &Exposure,
+    ) -> Option<String> {
+        super::contradiction(change, promised, exposure, change.only_closes())
+    }
 
     /// What is judged of these rules of pf's.
     fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
@@ -242,6 +276,72 @@ mod tests {
         assert!(words.contains("rate is not"), "{words}");
         assert_eq!(contradicting_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
         assert_eq!(contradicting_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()), None);
+    }
+
+    #[test]
+    fn an_opening_taken_back_may_leave_a_half() {
+        let mut half = shut();
+        half.state = State::Half;
+        half.paths = open().paths;
+        for path in &mut half.paths {
+            path.managed = false;
+        }
+        assert!(half.not_closed_clause().is_some());
+        let to = |promised| Some((State::Open, promised));
+        let judged = |promised, closes| super::contradiction(&put_back(), promised, &half, closes);
+        assert_eq!(judged(to(State::Half), false), None);
+        assert!(judged(to(State::Closed), false).is_some());
+        assert!(judged(to(State::Half), true).is_some(), "a closing that is none");
+    }
+
+    #[test]
+    fn caps_turn_nothing_that_their_plan_does_not_name() {
+        let plan = |differences| Draft {
+            what: String::new(),
+            differences,
+            checks: Vec::new(),
+            undo: Undo::Impossible(String::new()),
+            risks: Vec::new(),
+            confirm: Confirm::YesNo,
+            seen: Seen::default(),
+            operation: Operation::Configuration {
+                change: caps(50),
+                with_pending: false,
+                end_connections: false,
+            },
+            reverts_after: None,
+            undoes: None,
+        };
+        let half = seen(&[fixtures::pass(), fixtures::default_deny()], &[]);
+        let uncapped =
+            seen(&[fixtures::pass_without_caps(), fixtures::default_deny()], &[fixtures::rdr()]);
+        let (silent, open, shut) = (plan(Vec::new()), open(), shut());
+        for (before, after, is_turned) in [
+            (&open, &open, false),
+            (&shut, &shut, false),
+            (&half, &shut, false),
+            (&open, &shut, true),
+            (&open, &half, true),
+            (&open, &uncapped, true),
+            (&shut, &open, true),
+            (&half, &open, true),
+        ] {
+            let said = contradicting_state(&silent, before, after);
+            assert_eq!(said.is_some(), is_turned, "{} {}: {said:?}", before.state, after.state);
+        }
+        let named = plan(vec![Difference::new("exposure", "closed", "open")]);
+        assert_eq!(contradicting_state(&named, &shut, &open), None);
+        assert!(contradiction(&caps(50), OPENS, &shut).is_some());
+        assert!(contradiction(&caps(50), CLOSES, &open).is_some());
+    }
+
+    #[test]
+    fn caps_are_those_of_the_rule_itself() {
+        // None are led to it, and it carries them all the same.
+        let mut alone = seen(&[fixtures::pass(), fixtures::default_deny()], &[]);
+        alone.caps.loaded = None;
+        assert_eq!(contradiction(&caps(50), None, &alone), None);
+        assert!(contradiction(&caps(20), None, &alone).is_some());
     }
 
     #[test]

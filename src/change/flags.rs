@@ -111,6 +111,7 @@ impl Temporary {
     pub fn to_terms(&self) -> Result<ChangeOptions> {
         Ok(ChangeOptions {
             with_pending: self.with_pending,
+            urgent: false,
             reverts_after: self.for_.as_deref().map(parse_timer).transpose()?,
         })
     }

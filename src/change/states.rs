@@ -1,4 +1,5 @@
-//! Ends states and proves it: by the rule's label first, then by id what is still there, read back in the same rounds.
+//! Ends states and proves it: by the rule's label first where the plan names it, then by id what is still there, read back in
+//! the same rounds.
 //! Bounded: a client that reconnects faster than states end is reported, not chased.
 
 use std::net::IpAddr;

@@ -52,7 +52,7 @@ pub async fn undo_change(context: &Context, arguments: &Args, global: &[OsString
             return Err(failure);
         }
     };
-    let terms = ChangeOptions { with_pending: arguments.with_pending, reverts_after: None };
+    let terms = ChangeOptions { with_pending: arguments.with_pending, ..ChangeOptions::default() };
     if arguments.id.is_none() {
         context.terminal.say(&format!(
             "The last change that can be taken back: {}, made at {} by {}: {}.",

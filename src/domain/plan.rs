@@ -161,6 +161,8 @@ impl Risk {
 /// Codes of risks in the order of what they may cost: what leaves the service open or opens it, what else is put in
 /// force, whom it cuts off, what is lost.
 const RANKED: &[&str] = &[
+    "turns-exposure",
+    "becomes-permanent",
     "uncovers",
     "other-path",
     "anchor-unread",
@@ -189,6 +191,7 @@ const RANKED: &[&str] = &[
     "customers-unknown",
     "cut-soon",
     "preview",
+    "by-label",
     "ends-inside",
     "connections-live-on",
     "source-limited",

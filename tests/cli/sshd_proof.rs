@@ -133,12 +133,8 @@ fn a_stale_table_of_the_alias_is_loaded_anew() {
     }
 }
 
-#[test]
-fn a_toggle_that_waits_is_loaded_by_revoke() {
-    let Some(live) = LiveBox::start("openssh") else {
-        return;
-    };
-    let config = live.firewall.config();
+/// Switches the pair off, as the GUI saves it.
+fn with_pair_disabled(config: &str) -> String {
     let disabled: Vec<String> = config
         .split("</rule>")
         .map(|piece| {
@@ -149,7 +145,51 @@ fn a_toggle_that_waits_is_loaded_by_revoke() {
             }
         })
         .collect();
-    let disabled = disabled.join("</rule>");
+    disabled.join("</rule>")
+}
+
+/// A change of caps loads all that is saved: what that opens is asked for, and what it closes is said.
+#[test]
+fn caps_turn_the_exposure_only_as_said() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let open = live.firewall.config();
+    let save = |config: &str| live.firewall.php().write("conf/config.xml", config.as_bytes());
+    save(&with_pair_disabled(&open));
+    live.environment.run(&["ratelimit", "loosen", "--yes"]).fails_with(6);
+    assert!(live.redirected(), "nothing is loaded");
+    let closed = live.environment.run(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
+    let data = &closed["data"];
+    assert_eq!(
+        (&data["before"]["exposure"], &data["after"]["exposure"]),
+        (&"open".into(), &"closed".into())
+    );
+    assert_eq!(data["risks"][0]["code"], "turns-exposure", "{data:#}");
+    assert!(!live.redirected());
+    save(&open);
+    for command in ["tighten", "loosen"] {
+        let said = live.environment.run(&["ratelimit", command, "--yes"]).fails_with(6);
+        assert!(said.contains("This opens the service"), "{said}");
+        assert_eq!(live.firewall.config(), open, "{command}");
+        assert!(!live.redirected(), "{command}");
+    }
+    let tighten = ["ratelimit", "tighten", "--yes", "-o", "json", "--with-pending"];
+    let opened = live.environment.run(&tighten).json();
+    assert_eq!(opened["data"]["after"]["exposure"], "open", "{opened:#}");
+    assert!(live.redirected());
+    // A list that comes back empty is no proof that it stayed so.
+    live.firewall.php().write("pfctl-trouble-after-load", b"none|-vvPsn");
+    let said = live.environment.run(&["ratelimit", "loosen", "--yes"]).fails_with(7);
+    assert!(said.contains("was open and is"), "{said}");
+}
+
+#[test]
+fn a_toggle_that_waits_is_loaded_by_revoke() {
+    let Some(live) = LiveBox::start("openssh") else {
+        return;
+    };
+    let disabled = with_pair_disabled(&live.firewall.config());
     live.firewall.php().write("conf/config.xml", disabled.as_bytes());
     assert!(live.redirected(), "not loaded yet");
     live.environment.run(&["expose", "revoke", "--yes"]).success();

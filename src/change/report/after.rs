@@ -7,7 +7,6 @@ use crate::app::Context;
 use crate::domain::history::Finish;
 use crate::domain::pfsense::change::ChangeEnding;
 use crate::domain::plan::{Live, Operation, StatesChoice, rate_value};
-use crate::domain::ratelimit::Caps;
 use crate::pfsense::questions::Reading;
 
 /// Keeps of the planned fields those that are known, with the values that were read. A field that is left out is not
@@ -20,9 +19,9 @@ pub(super) fn known_after(
 ) -> Map<String, Value> {
     let exposure = context.situation(reading).proven_exposure().ok();
     // A rule that is known not to run has none.
-    let caps = exposure.and_then(|exposure| {
-        let none = (!exposure.filter.loaded).then(Caps::default);
-        exposure.caps.loaded.or(none)
+    let caps = exposure.map(|exposure| {
+        let part = &exposure.filter;
+        part.caps.filter(|_| part.loaded).unwrap_or_default()
     });
     let outcome = finish.outcome.as_ref();
     let written = outcome.is_some_and(|outcome| outcome.result == ChangeEnding::Done);

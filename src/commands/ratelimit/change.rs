@@ -10,7 +10,7 @@ use crate::change;
 use crate::change::{ChangeFlags, Temporary};
 use crate::domain::pf::rule::Rate;
 use crate::domain::plan;
-use crate::domain::plan::{Planned, WantedCaps};
+use crate::domain::plan::{ChangeOptions, Planned, WantedCaps};
 use crate::domain::ratelimit::{self, Caps, preset_of};
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
@@ -143,8 +143,7 @@ async fn change_caps(
     urgent: bool,
     wanted: impl Fn(Caps) -> Caps,
 ) -> Result<()> {
-    let mut terms = temporary.to_terms()?;
-    terms.with_pending |= urgent;
+    let terms = ChangeOptions { urgent, ..temporary.to_terms()? };
     let command = temporary.add_flags(command);
     let evidence: Cell<Option<Result<preview::Evidence>>> = Cell::new(None);
     let plan = |reading: &Reading| {

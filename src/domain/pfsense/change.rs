@@ -117,13 +117,13 @@ impl ConfigurationEdit {
     pub fn edit_words(&self) -> String {
         match self {
             Self::Caps { max_src_conn, rate } => {
-                format!("caps per source: {}", caps_words(*max_src_conn, *rate))
+                format!("{CAPS_WORDS}{}", caps_words(*max_src_conn, *rate))
             }
-            Self::Disable => "exposure disabled".to_owned(),
-            Self::DisableForward => "exposure disabled by its port forward".to_owned(),
-            Self::DisableFilter => "exposure disabled by its filter rule".to_owned(),
+            Self::Disable => DISABLED_WORDS.to_owned(),
+            Self::DisableForward => format!("{DISABLED_WORDS} by its port forward"),
+            Self::DisableFilter => format!("{DISABLED_WORDS} by its filter rule"),
             Self::Enable => "exposure enabled".to_owned(),
-            Self::Delete => "exposure deleted".to_owned(),
+            Self::Delete => DELETED_WORDS.to_owned(),
             Self::PutBack { .. } => "exposure put back".to_owned(),
             Self::Build { max_src_conn, rate, .. } => {
                 format!("exposure built, caps per source: {}", caps_words(*max_src_conn, *rate))
@@ -131,6 +131,11 @@ impl ConfigurationEdit {
         }
     }
 }
+
+/// How [`ConfigurationEdit::edit_words`] begin; the firewall keeps them of an armed change.
+const CAPS_WORDS: &str = "caps per source: ";
+const DISABLED_WORDS: &str = "exposure disabled";
+const DELETED_WORDS: &str = "exposure deleted";
 
 fn caps_words(max_src_conn: Option<u32>, rate: Option<Rate>) -> String {
     match (Caps { max_src_conn, rate }) {
@@ -370,6 +375,31 @@ pub struct Armed {
     pub port: u16,
     /// pfSense's name of the interface whose rules it is about.
     pub interface: String,
+}
+
+/// What a temporary change has altered for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArmedKind {
+    Caps,
+    Closing,
+    Opening,
+}
+
+impl ArmedKind {
+    pub const ALL: [Self; 3] = [Self::Caps, Self::Closing, Self::Opening];
+}
+
+impl Armed {
+    /// Returns what it has altered. What another version calls by other words counts as what may not last.
+    pub fn kind(&self) -> ArmedKind {
+        if self.what.starts_with(CAPS_WORDS) {
+            ArmedKind::Caps
+        } else if self.what.starts_with(DISABLED_WORDS) || self.what == DELETED_WORDS {
+            ArmedKind::Closing
+        } else {
+            ArmedKind::Opening
+        }
+    }
 }
 
 /// A rollback that is armed no more, without having been kept.

@@ -346,6 +346,14 @@ impl Configured {
         name == interface || self.interface_groups.iter().any(has_it)
     }
 
+    /// Returns whether there is an interface whose packets are looked at by rules of both of these, which may be groups.
+    pub fn shares_interface(&self, one: &str, other: &str) -> bool {
+        let mut groups = self.interface_groups.iter().filter(|group| group.name == one);
+        self.covers_interface(other, one)
+            || groups
+                .any(|group| group.members.iter().any(|name| self.covers_interface(other, name)))
+    }
+
     /// Returns the interface that leads to an address: that of the narrowest network with it.
     pub fn exit_interface(&self, address: IpAddr) -> Option<&InterfaceConfig> {
         let narrowest = |interface: &&InterfaceConfig| {

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::config::{ReadRequest, members_of_text, ranges_of_port};
+use super::config::{ReadRequest, members_of_text, port_field_is, ranges_of_port};
 use super::configured::{Configured, FilterRule, NatRule, Side};
-use super::managed::{covers_tcp, is_for_port, is_of_family, is_own_address};
+use super::managed::{covers_tcp, is_for_port, is_of_family, is_own_address, is_tcp};
 use crate::domain::address::is_public;
 
 /// What a rule asks of a packet beside addresses and ports, and what is not known of it here.
@@ -380,6 +380,42 @@ fn matches_service(
     }
 }
 
+/// Returns the enabled forwards from outside to the service whose connections the filter rules of their interface let in.
+pub fn forwards_that_let_in<'a>(
+    configured: &'a Configured,
+    service: &ReadRequest,
+) -> impl Iterator<Item = &'a NatRule> {
+    let is_outside = |name: &str| {
+        let mut interfaces = configured.interfaces.iter();
+        interfaces.any(|interface| {
+            (interface.name == service.interface || interface.has_gateway())
+                && configured.shares_interface(name, &interface.name)
+        })
+    };
+    let leads_here = |rule: &NatRule| {
+        let target = rule.target.as_deref().unwrap_or_default().trim();
+        let nets = members_of_text(&configured.aliases, target).unwrap_or_default();
+        service.is_named_by(Some(target)) || nets.iter().any(|net| net.contains(&service.address))
+    };
+    let is_let_in = |rule: &NatRule| {
+        let mut passes = configured
+            .all_filter
+            .iter()
+            .filter(|pass| !pass.disabled && is_on_interface(configured, pass, &rule.interface));
+        rule.passes_by_itself() || passes.any(|pass| lets_service_in(configured, pass, service))
+    };
+    configured.all_nat.iter().filter(move |rule| {
+        !rule.disabled
+            && !rule.nordr
+            && is_tcp(rule.protocol.as_ref())
+            && is_of_family(rule.ipprotocol.as_deref(), service)
+            && port_field_is(&configured.aliases, rule.local_port.as_deref(), service.port)
+            && is_outside(&rule.interface)
+            && leads_here(rule)
+            && is_let_in(rule)
+    })
+}
+
 /// Says whether a filter rule matches what a port forward leads elsewhere than to the service.
 pub(super) fn matches_led_elsewhere(
     configured: &Configured,
@@ -404,7 +440,8 @@ pub(super) fn matches_led_elsewhere(
 }
 
 /// Finds what a filter rule of more than the service lets in beside it, to another host or another port: what 1:1 NAT leads
-/// there, or what reaches the service's public address. Says it in a clause: `1:1 NAT leads from 192.168.1.9 to 10.0.20.50`.
+/// there, or what reaches a public address of the service or of another network. Says it in a clause:
+/// `1:1 NAT leads from 192.168.1.9 to 10.0.20.50`.
 pub(super) fn find_beside_forwards(
     configured: &Configured,
     rule: &FilterRule,
@@ -432,16 +469,34 @@ pub(super) fn find_beside_forwards(
     if is_public(service.address) && lets_in(service.address) {
         return Some(format!("reaches other ports of {} from outside", service.address));
     }
+    let named = side_networks(configured, to).unwrap_or_default();
+    // Behind an interface without a gateway are hosts that the outside reaches by their own public addresses.
+    let inside = configured.interfaces.iter().filter(|other| {
+        other.is_enabled()
+            && !other.has_gateway()
+            && !configured.shares_interface(interface, &other.name)
+    });
+    for (other, net) in
+        inside.flat_map(|other| other.networks().into_iter().map(move |net| (other, net)))
+    {
+        let own: Vec<IpNet> =
+            interface_networks(configured, &format!("{}ip", other.name)).unwrap_or_default();
+        let here =
+            named.iter().filter(|named| net.contains(*named)).flat_map(|net| net.hosts().take(3));
+        let mut hosts = here.chain(net.hosts().take(3)).filter(|host| is_public(*host));
+        if hosts.any(|host| !own.contains(&IpNet::from(host)) && lets_in(host)) {
+            return Some(format!("reaches {net} of {} from outside", other.name));
+        }
+    }
     let entries = configured.sections.list("nat", "onetoone").iter();
     let mut in_force = entries.filter(|entry| {
         let on = entry.child_text("interface").unwrap_or_default();
         !entry.has_child("disabled")
             && !entry.has_child("nobinat")
-            && configured.covers_interface(interface, on)
+            && configured.shares_interface(interface, on)
     });
     in_force.find_map(|entry| {
         let nets = side_networks(configured, &Side::of_record(entry, "source"))?;
-        let named = side_networks(configured, to).unwrap_or_default();
         let is_inside = |host: &IpAddr| nets.iter().any(|net| net.contains(host));
         let hosts = nets.iter().chain(&named).flat_map(|net| net.hosts().take(3));
         let mut hosts = hosts.chain([service.address]).filter(is_inside);

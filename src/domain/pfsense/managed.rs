@@ -361,7 +361,7 @@ fn could_pass(
     let is_asked = !rule.disabled && !other.disabled && !other.nordr && !other.passes_by_itself();
     let interface = rule.interface.as_deref().unwrap_or_default();
     is_asked
-        && configured.covers_interface(interface, &other.interface)
+        && configured.shares_interface(interface, &other.interface)
         && matches_led_elsewhere(configured, rule, other, service)
 }
 

@@ -1,8 +1,8 @@
 //! What an armed rollback means for other plans: what it takes away again is not done, and two of them would cross.
 
 use super::exposure::{ChangeOptions, PlanBasis};
-use super::{Planned, Refusal, RefusalKind, Risk};
-use crate::domain::pfsense::change::{Armed, Reverted};
+use super::{Difference, Planned, Refusal, RefusalKind, Risk};
+use crate::domain::pfsense::change::{Armed, ArmedKind, Reverted};
 use crate::text::format_span;
 
 /// Returns the rollbacks that are armed on the rules of this service: another's does not concern it.
@@ -80,17 +80,43 @@ pub fn time_words(seconds: i64) -> String {
         .map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string())
 }
 
-/// Refuses to arm a second rollback timer on the same rules.
+/// Refuses to arm a second rollback timer on the same rules, and to make permanent what was for a while: a lasting change
+/// disarms the rollback of what it `replaces`.
 pub(super) fn refuse_crossing(
     present: &PlanBasis<'_>,
     terms: ChangeOptions,
+    replaces: &[ArmedKind],
 ) -> Result<(), Refusal> {
-    match (armed_on(present).next(), terms.reverts_after) {
-        (Some(armed), Some(_)) => {
-            Err(refuse_while_armed(armed, "Two rollbacks would cross each other."))
-        }
-        _ => Ok(()),
-    }
+    let is_crossed =
+        |armed: &&Armed| terms.reverts_after.is_some() || !replaces.contains(&armed.kind());
+    let Some(armed) = armed_on(present).find(is_crossed) else {
+        return Ok(());
+    };
+    let why = match terms.reverts_after {
+        Some(_) => "Two rollbacks would cross each other.",
+        None => "This change would disarm that, and leave it so for good.",
+    };
+    Err(refuse_while_armed(armed, why))
+}
+
+/// Returns the rollbacks that a lasting change disarms, each a difference.
+pub(super) fn disarmed_differences(present: &PlanBasis<'_>) -> impl Iterator<Item = Difference> {
+    armed_on(present)
+        .map(|armed| Difference::new("reverts_at", time_words(armed.reverts_at), None::<&str>))
+}
+
+/// Names the temporary changes that a change of caps makes permanent.
+pub(super) fn lasting_risks(present: &PlanBasis<'_>) -> impl Iterator<Item = Risk> {
+    armed_on(present).filter_map(|armed| {
+        let next = match armed.kind() {
+            ArmedKind::Caps => return None,
+            ArmedKind::Closing => "To open it: `kmsctl expose restore`",
+            ArmedKind::Opening => "To close it: `kmsctl expose revoke`",
+        };
+        let Armed { id, who, what, .. } = armed;
+        let message = format!("The temporary change {id} by {who} ({what}) becomes permanent with this: its rollback is disarmed. {next}");
+        Some(Risk::new("becomes-permanent", message))
+    })
 }
 
 /// Says why a change cannot be kept any more: its rollback has fired, or a later change stands in its place.

@@ -8,12 +8,12 @@ use super::exposure::{ChangeOptions, PlanBasis, draft_change, ready_pair, switch
 use super::opening::{promised_exposure, refuse_shadowed, refuse_taken, state_of_caps};
 use super::{Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
-use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
-use crate::domain::pfsense::config::{is_exactly, port_field_is};
+use crate::domain::pfsense::change::{ArmedKind, ConfigurationEdit, Swap};
+use crate::domain::pfsense::config::{ReadRequest, is_exactly, port_field_is};
 use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule, Side};
-use crate::domain::pfsense::deciding::conditions_of;
+use crate::domain::pfsense::deciding::{conditions_of, find_rule_before};
 use crate::domain::pfsense::managed::ManagedPair;
-use crate::domain::ratelimit::Caps;
+use crate::domain::ratelimit::{self, Caps};
 use crate::domain::reachability::path::Expected;
 use crate::text::quoted;
 
@@ -33,11 +33,17 @@ pub fn plan_apply(
     let passing = pair.passes.first().map(|rule| FilterRule { kind: None, ..(*rule).clone() });
     let (nat, filter) = (pair.first_forward(), passing.as_ref());
     let limited = limited_clause(nat, filter);
+    let request = ReadRequest::from(present.service);
+    refuse_uncapped_before(present, filter, caps, &request)?;
     let as_wanted = match &limited {
         None => exposure.state == State::Open && exposure.caps.loaded == Some(caps),
         Some(_) => exposure.nat.loaded && exposure.filter.loaded,
     };
     if draft.differences.is_empty() && as_wanted && !present.exposure.is_alias_stale() {
+        let lets_in = exposure.paths.iter().any(|path| path.managed && path.certain);
+        if limited.is_some() && !lets_in {
+            return Err(refuse_letting_none_in(present, limited));
+        }
         let words = limited.map(|words| format!(" {words}")).unwrap_or_default();
         return nothing_to_open(
             present,
@@ -45,7 +51,7 @@ pub fn plan_apply(
             &format!("the firewall is what the configuration says.{words}"),
         );
     }
-    refuse_crossing(present, terms)?;
+    refuse_crossing(present, terms, &[ArmedKind::Caps, ArmedKind::Closing])?;
     refuse_taken(present, nat)?;
     draft.differences.extend(caps::loaded_differences(present, filter, caps));
     if matches!(exposure.state, State::Closed | State::Absent)
@@ -56,6 +62,41 @@ pub fn plan_apply(
     let draft = promised_exposure(draft, nat, filter, present, state_of_caps(caps));
     refuse_shadowed(&draft, present)?;
     Ok(draft.into())
+}
+
+/// Refuses caps that would not count, as another rule lets everybody in first and has none.
+fn refuse_uncapped_before(
+    present: &PlanBasis<'_>,
+    filter: Option<&FilterRule>,
+    caps: Caps,
+    request: &ReadRequest,
+) -> Result<(), Refusal> {
+    let is_uncapped =
+        |rule: &&FilterRule| rule.is_pass() && ratelimit::of_configured(rule).0.is_empty();
+    let first = find_rule_before(present.configured, filter, request);
+    let Some(first) = first.filter(is_uncapped).filter(|_| !caps.is_empty()) else {
+        return Ok(());
+    };
+    let rule = called_rule("The filter rule", first.descr.as_ref());
+    let message = format!(
+        "{rule} (tracker {}) lets the service's traffic in before the pair's rule sees it, and caps no source.",
+        first.tracker.as_deref().unwrap_or("none")
+    );
+    Err(Refusal::new(RefusalKind::Conflict, message)
+        .hint("Give it the caps, or move or disable it in the GUI: Firewall > Rules."))
+}
+
+/// Refuses to call the firewall as wanted where pf runs the pair as it is configured, and lets no client in, or it is not known.
+fn refuse_letting_none_in(present: &PlanBasis<'_>, limited: Option<String>) -> Refusal {
+    let exposure = present.exposure;
+    let why = exposure.why.first().map_or("", |finding| finding.message.as_str());
+    let limited = limited.map(|words| format!(" {words}")).unwrap_or_default();
+    let message = format!(
+        "Both rules are loaded as they are configured, and the exposure is {}: {why}{limited}",
+        exposure.state
+    );
+    Refusal::new(RefusalKind::Conflict, message)
+        .hint("Change who may connect in the GUI: Firewall > NAT and Firewall > Rules.")
 }
 
 /// Names who else uses the alias whose members change. Refuses where another service would be led elsewhere.

@@ -1,17 +1,25 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
-use super::armed::{nothing_to_open, refuse_crossing};
-use super::exposure::{ChangeOptions, PlanBasis, draft_change, not_recorded, ready_pair};
-use super::opening::state_of_caps;
-use super::{
-    Confirm, Difference, Planned, Refusal, RefusalKind, Risk, Undo, as_sentence, counted, named,
+use super::armed::{disarmed_differences, lasting_risks, nothing_to_open, refuse_crossing};
+use super::build::limited_clause;
+use super::exposure::{
+    ChangeOptions, PlanBasis, draft_change, name_left_open, not_recorded, ready_pair,
 };
+use super::opening::{foresee_exposure, state_of_caps};
+use super::{
+    Confirm, Difference, Draft, Planned, Refusal, RefusalKind, Risk, Undo, as_sentence, counted,
+    named,
+};
+use crate::domain::exposure::State;
 use crate::domain::exposure::differences::lower_limit;
-use crate::domain::pfsense::change::{ConfigurationEdit, Swap};
-use crate::domain::pfsense::config::ReadRequest;
-use crate::domain::pfsense::configured::FilterRule;
-use crate::domain::pfsense::deciding::find_rule_before;
-use crate::domain::pfsense::edit::find_cap_fault;
+use crate::domain::pfsense::change::{ArmedKind, ConfigurationEdit, Swap};
+use crate::domain::pfsense::config::{ReadRequest, single_port_of};
+use crate::domain::pfsense::configured::{FilterRule, NatRule};
+use crate::domain::pfsense::deciding::{
+    find_forward_before, find_rule_before, forwards_that_let_in,
+};
+use crate::domain::pfsense::edit::{CAP_KEYS, find_cap_fault};
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::{self, Caps, Preset};
 use crate::domain::virusprot::expiry::Expiry;
 use crate::text::quoted;
@@ -46,9 +54,10 @@ pub fn check_caps(caps: Caps) -> Result<(), Refusal> {
 pub fn plan_caps(
     present: &PlanBasis<'_>,
     wanted: &WantedCaps,
-    terms: ChangeOptions,
+    asked: ChangeOptions,
 ) -> Result<Planned, Refusal> {
     check_caps(wanted.caps)?;
+    let terms = ChangeOptions { with_pending: asked.with_pending || asked.urgent, ..asked };
     let pair = ready_pair(present, terms)?;
     if pair.forward_passes() {
         return Err(Refusal::new(
@@ -70,9 +79,12 @@ pub fn plan_caps(
             .hint("Make the rule what the configuration says: `kmsctl expose apply`"));
     }
     let (now, _) = ratelimit::of_configured(filter);
-    let loaded = present.exposure.caps.loaded;
+    let part = &present.exposure.filter;
+    let loaded = part.caps.filter(|_| part.loaded);
     let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
-    let is_in_force = loaded == Some(now) && !present.exposure.is_alias_stale();
+    let is_in_force = loaded == Some(now)
+        && (now.is_empty() || present.exposure.state != State::Uncapped)
+        && !present.exposure.is_alias_stale();
     if now == wanted.caps && (is_in_force || filter.disabled) && written_whole(filter) {
         let why = match now {
             Caps { max_src_conn: None, rate: None } => "no caps are set already.".to_owned(),
@@ -80,13 +92,14 @@ pub fn plan_caps(
         };
         return nothing_to_open(present, terms, &why);
     }
-    refuse_crossing(present, terms)?;
+    let replaced: &[ArmedKind] = if asked.urgent { &ArmedKind::ALL } else { &[ArmedKind::Caps] };
+    refuse_crossing(present, terms, replaced)?;
     let Caps { max_src_conn, rate } = wanted.caps;
     let change = ConfigurationEdit::Caps { max_src_conn, rate };
     let title = |_: &Swap| format!("Set the caps per source to {}{name}.", wanted.caps);
     let (mut draft, _) = draft_change(present, terms, change, title)?;
     let unlike = loaded_differences(present, Some(filter), wanted.caps);
-    draft.undo = if now == wanted.caps {
+    draft.undo = if now == wanted.caps && written_whole(filter) {
         not_recorded(present)
     } else if unlike.is_empty() {
         Undo::Command("puts the caps back that were there".to_owned())
@@ -94,10 +107,15 @@ pub fn plan_caps(
         Undo::Command(format!("puts {now} back, as config.xml says; what pf runs now is not in it"))
     };
     draft.differences = caps_differences(now, wanted.caps);
+    draft.differences.extend(lone_half(filter));
     draft.differences.extend(unlike);
-    draft.differences.extend(turned_exposure(present, filter, wanted.caps));
-    draft.checks = caps_checks(filter, wanted.caps);
+    draft.differences.extend(disarmed_differences(present));
+    draft.checks = caps_checks(present, filter, wanted.caps);
     draft.risks = caps_risks(present, filter, wanted.caps, terms);
+    let lasting: Vec<Risk> = lasting_risks(present).collect();
+    draft.risks.retain(|risk| lasting.is_empty() || risk.code != "armed");
+    draft.risks.extend(lasting);
+    name_turned_exposure(&mut draft, present, (&pair, filter), wanted.caps, asked)?;
     if wanted.caps.is_empty() {
         draft.confirm = Confirm::Word("uncapped".to_owned());
     }
@@ -108,6 +126,17 @@ pub fn plan_caps(
 fn written_whole(filter: &FilterRule) -> bool {
     let set = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
     set(&filter.caps.max_src_conn_rate) == set(&filter.caps.max_src_conn_rates)
+}
+
+/// Returns what goes with the caps where config.xml holds one half of a rate.
+fn lone_half(filter: &FilterRule) -> Option<Difference> {
+    let caps = &filter.caps;
+    let [_, rate, seconds] = CAP_KEYS;
+    let halves = [(rate, &caps.max_src_conn_rate), (seconds, &caps.max_src_conn_rates)];
+    let mut halves = halves.into_iter().filter_map(|(key, text)| Some((key, text.as_deref()?)));
+    let (key, half) = halves.find(|(_, text)| !text.trim().is_empty())?;
+    let is_lone = !written_whole(filter);
+    is_lone.then(|| Difference::new(&format!("filter rule {key}"), half, None::<&str>))
 }
 
 /// Returns the caps that differ, as the schema `change` shows them.
@@ -143,20 +172,123 @@ pub(super) fn loaded_differences(
     differences
 }
 
-/// Returns what the exposure turns to, where the pair's own rule decides about its connections.
-fn turned_exposure(
+/// Names what the exposure turns to: all that is saved is loaded, not the caps alone. What that opens wants `--with-pending`, also
+/// where the caps are urgent; what it closes, where they are not.
+fn name_turned_exposure(
+    draft: &mut Draft,
     present: &PlanBasis<'_>,
+    (pair, filter): (&ManagedPair<'_>, &FilterRule),
+    wanted: Caps,
+    asked: ChangeOptions,
+) -> Result<(), Refusal> {
+    let state = present.exposure.state;
+    let then = foreseen_state(present, pair, filter, wanted).filter(|then| *then != state);
+    let difference = |then: State| Difference::new("exposure", state.name(), then.name());
+    draft.differences.extend(then.map(difference));
+    let runs_all = present.exposure.nat.loaded
+        && (present.exposure.filter.loaded || schedule_out(present, filter).is_some());
+    let is_enabled =
+        pair.own_forward().is_some_and(|forward| !forward.disabled) && !filter.disabled;
+    // Where its rules say who may connect, it opens to those.
+    let opens_to_some =
+        is_enabled && !runs_all && limited_clause(pair.own_forward(), Some(filter)).is_some();
+    let opens = !state.lets_in() && (then.is_some_and(State::lets_in) || opens_to_some);
+    let closed = closed_by_loading(present, pair, filter);
+    if let Some(closed) = closed {
+        name_left_open(draft, present, closed);
+    }
+    let (what, is_covered) = if opens {
+        let what = "This opens the service: config.xml lets it in, and pf does not";
+        (what.to_owned(), asked.with_pending)
+    } else if let Some(forward) = waiting_forward(present, pair) {
+        let name = quoted(forward.descr.as_deref().unwrap_or_default());
+        let what = format!(
+            "This opens another way to the service: pf does not run the port forward {name} of {} yet",
+            forward.interface
+        );
+        (what, asked.with_pending)
+    } else if closed.is_some() {
+        let what = "This closes the service: pf lets it in, and config.xml does not";
+        (what.to_owned(), asked.with_pending || asked.urgent)
+    } else {
+        return Ok(());
+    };
+    let message = format!("{what}; loading the rules loads all that is saved, not the caps alone.");
+    if !is_covered {
+        let refusal = Refusal::new(RefusalKind::Conflict, message)
+            .hint("Go on, and load that too, with --with-pending; or undo it in the GUI.");
+        return Err(refusal.hint("See what is saved and what pf runs: `kmsctl expose show`"));
+    }
+    draft.risks.insert(0, Risk::new("turns-exposure", message));
+    Ok(())
+}
+
+/// Returns the exposure once config.xml is loaded, as far as its rules let the service in and say it alone.
+fn foreseen_state(
+    present: &PlanBasis<'_>,
+    pair: &ManagedPair<'_>,
     filter: &FilterRule,
     wanted: Caps,
-) -> Option<Difference> {
-    let (exposure, promised) = (present.exposure, state_of_caps(wanted));
+) -> Option<State> {
+    let exposure = present.exposure;
+    let forward = pair.own_forward();
+    let promised = state_of_caps(wanted);
     let request = ReadRequest::from(present.service);
+    let is_taken = find_forward_before(present.configured, forward, &request).is_some();
+    if filter.disabled || is_taken || exposure.finding_of_code("table-empty").is_some() {
+        return None;
+    }
+    let Some(forward) = forward else {
+        let is_published = !exposure.published.is_empty() && !exposure.filter.loaded;
+        return is_published.then_some(promised);
+    };
+    let foreseen = foresee_exposure(present, (Some(forward), Some(filter)), promised, false);
+    // Who may connect stays as it is, and those whom the rule lets in have its caps.
     let decides = exposure.filter.loaded
         && exposure.nat.loaded
         && exposure.state.lets_in()
         && find_rule_before(present.configured, Some(filter), &request).is_none();
-    let (now, then) = (exposure.state.name(), promised.name());
-    (decides && now != then).then(|| Difference::new("exposure", now, then))
+    (!forward.disabled && (foreseen.is_certain || decides)).then_some(foreseen.state)
+}
+
+/// Returns what the pair is once config.xml is loaded, where it has switched off what lets the service in.
+fn closed_by_loading(
+    present: &PlanBasis<'_>,
+    pair: &ManagedPair<'_>,
+    filter: &FilterRule,
+) -> Option<State> {
+    let exposure = present.exposure;
+    let has_no_forward = pair.own_forward().is_none_or(|forward| forward.disabled);
+    let request = ReadRequest::from(present.service);
+    let another = find_rule_before(present.configured, None, &request);
+    let by_another = !has_no_forward && another.is_some_and(FilterRule::is_pass);
+    let goes = exposure.nat.loaded && has_no_forward || exposure.filter.loaded && filter.disabled;
+    let closes = goes
+        && exposure.state.lets_in()
+        && !by_another
+        && pair.forward_elsewhere().is_none_or(|other| other.disabled);
+    let closed = if has_no_forward && filter.disabled { State::Closed } else { State::Half };
+    closes.then_some(closed)
+}
+
+/// Finds a forward to the service beside the pair that was saved and not applied.
+fn waiting_forward<'a>(present: &PlanBasis<'a>, pair: &ManagedPair<'_>) -> Option<&'a NatRule> {
+    let configured = present.configured;
+    let request = ReadRequest::from(present.service);
+    let is_loaded = |rule: &NatRule| {
+        let port = single_port_of(&configured.aliases, rule.destination.port.as_deref());
+        let mut paths = present.exposure.paths.iter();
+        paths.any(|path| {
+            configured.shares_interface(&rule.interface, &path.interface)
+                && port.is_none_or(|port| path.enters.ends_with(&format!(":{port}")))
+        })
+    };
+    let mut forwards = forwards_that_let_in(configured, &request);
+    forwards.find(|rule| {
+        !configured.dirty.is_empty()
+            && pair.all_forwards().all(|own| own.index != rule.index)
+            && !is_loaded(rule)
+    })
 }
 
 /// Renders the rate as a difference of the schema `change` has it: `10/60`.
@@ -164,12 +296,20 @@ pub fn rate_value(caps: Caps) -> Option<String> {
     caps.rate.map(|rate| format!("{}/{}", rate.connections, rate.seconds))
 }
 
-fn caps_checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
+/// Returns the schedule of a rule in force that pf does not run: it may be outside its time.
+fn schedule_out<'a>(present: &PlanBasis<'_>, filter: &'a FilterRule) -> Option<&'a str> {
+    let is_out = !filter.disabled && !present.exposure.filter.loaded;
+    filter.sched.as_deref().filter(|_| is_out)
+}
+
+fn caps_checks(present: &PlanBasis<'_>, filter: &FilterRule, wanted: Caps) -> Vec<String> {
     let tracker = filter.tracker.as_deref().unwrap_or("of the exposure");
     let mut checks =
         vec!["The configuration holds them, and nothing else in it differs.".to_owned()];
     if filter.disabled {
         checks.push("The rule is disabled, so pf loads no caps until it is enabled.".to_owned());
+    } else if schedule_out(present, filter).is_some() {
+        checks.push("pf does not run the rule now, and loads no caps until it does.".to_owned());
     } else {
         checks.push(format!("pf's loaded rule {tracker} carries {wanted}."));
     }
@@ -184,8 +324,7 @@ fn caps_risks(
 ) -> Vec<Risk> {
     let (now, _) = ratelimit::of_configured(filter);
     let mut risks = super::exposure::change_risks(present, terms);
-    let is_out = !filter.disabled && !present.exposure.filter.loaded;
-    risks.extend(filter.sched.as_deref().filter(|_| is_out).map(|name| {
+    risks.extend(schedule_out(present, filter).map(|name| {
         Risk::new(
             "not-loaded",
             format!("pf does not run the rule now (its schedule {} may be outside its time): the caps count once it does.", quoted(name)),

@@ -39,6 +39,8 @@ pub struct PlanBasis<'a> {
 pub struct ChangeOptions {
     /// Go on although other changes wait to be applied.
     pub with_pending: bool,
+    /// It hardens, and waits for nothing; what others have saved it opens only where `with_pending` says so.
+    pub urgent: bool,
     /// Seconds after which the firewall takes it back.
     pub reverts_after: Option<u64>,
 }
@@ -324,6 +326,7 @@ fn plan_closing(
     let crossed = armed::armed_on(present).next().filter(|_| asked.reverts_after.is_some());
     let terms = ChangeOptions {
         with_pending: true,
+        urgent: true,
         reverts_after: asked.reverts_after.filter(|_| crossed.is_none()),
     };
     let (nat, filter) = (pair.own_forward(), pair.own_filter());

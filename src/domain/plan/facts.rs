@@ -56,5 +56,10 @@ pub fn configuration_facts(configured: &Configured, service: &Service) -> BTreeM
     if let Some(alias) = &configured.alias {
         say("alias", text(alias.address.as_ref()));
     }
+    // Who goes on with what waits has agreed to what waited then.
+    if !configured.dirty.is_empty() {
+        let saved = text(configured.revision.time.as_ref());
+        say("saved and not applied", format!("{}, saved at {saved}", configured.dirty.join(", ")));
+    }
     facts
 }

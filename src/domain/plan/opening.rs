@@ -12,7 +12,7 @@ use super::exposure::{
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
 use crate::domain::exposure::State;
 use crate::domain::exposure::paths::{PathIn, PathKind};
-use crate::domain::pfsense::change::{ConfigurationEdit, Records, Swap};
+use crate::domain::pfsense::change::{ArmedKind, ConfigurationEdit, Records, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::{
@@ -116,7 +116,7 @@ pub fn plan_restore(
         let why = format!("the exposure is {state}.{uncapped}");
         return nothing_to_open(present, terms, &why);
     }
-    refuse_crossing(present, terms)?;
+    refuse_crossing(present, terms, &[ArmedKind::Closing])?;
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
     {
@@ -188,7 +188,7 @@ fn plan_publishing(
         let why = format!("the filter rule is enabled, and {ways}.");
         return nothing_to_open(present, terms, &why);
     }
-    refuse_crossing(present, terms)?;
+    refuse_crossing(present, terms, &[ArmedKind::Closing])?;
     let request = ReadRequest::from(present.service);
     if !lets_service_in(present.configured, own, &request) {
         return Err(filter_lets_nothing_in(own, present.service));
@@ -345,20 +345,26 @@ pub(super) fn state_of_caps(caps: Caps) -> State {
     if caps.is_empty() { State::Uncapped } else { State::Open }
 }
 
-/// Promises what the exposure is then, unless its rules say who may connect: that is left as it is.
-pub(super) fn promised_exposure(
-    mut draft: Draft,
-    nat: Option<&NatRule>,
-    filter: Option<&FilterRule>,
+/// What the exposure is once the pair is in force as its records are then.
+pub(super) struct Foreseen {
+    pub(super) state: State,
+    /// Not so where rules say who may connect: that is left as it is.
+    pub(super) is_certain: bool,
+    /// What keeps connections out all the same.
+    shadowed: Option<Risk>,
+    /// Who may connect.
+    limits: Vec<Risk>,
+}
+
+/// Foresees the exposure where the pair itself makes it `promised`. What is built gets a filter rule of its own.
+pub(super) fn foresee_exposure(
     present: &PlanBasis<'_>,
+    (nat, filter): (Option<&NatRule>, Option<&FilterRule>),
     promised: State,
-) -> Draft {
+    builds: bool,
+) -> Foreseen {
     let state = present.exposure.state;
-    // What is built gets a filter rule of its own.
-    let builds = matches!(
-        &draft.operation,
-        Operation::Configuration { change: ConfigurationEdit::Build { .. }, .. }
-    );
+    let mut limits = Vec::new();
     let passes = !builds && nat.is_some_and(NatRule::passes_by_itself);
     let request = ReadRequest::from(present.service);
     let first = find_rule_before(present.configured, filter, &request).filter(|_| !passes);
@@ -397,7 +403,7 @@ pub(super) fn promised_exposure(
     let shadow = shadow.filter(|shadow| {
         if some_get_in {
             let words = format!("Not all may connect, only sources that rules name: {shadow}.");
-            draft.risks.push(Risk::new("source-limited", words));
+            limits.push(Risk::new("source-limited", words));
         }
         !some_get_in
     });
@@ -411,30 +417,46 @@ pub(super) fn promised_exposure(
         }
         Some(format!("a rule that keeps connections from getting out to the service and is left as it is: {rule}"))
     });
-    let promised = if shadow.is_some() { State::Half } else { promised };
-    if let Some(shadow) = shadow {
-        let difference = Difference::new("exposure", state.name(), promised.name());
-        draft.differences.push(difference);
+    let shadowed = shadow.map(|shadow| {
         let becomes = if state == State::Half { "stays" } else { "will be" };
-        draft.risks.insert(
-            0,
-            Risk::new("shadowed", format!("The exposure {becomes} half: shadowed by {shadow}.")),
-        );
-    } else if let Some(words) = limited_clause(nat, filter.or(floating)) {
-        draft.risks.push(Risk::new("source-limited", words));
-    } else if let Some(rule) = open_rule {
-        let words = format!("Who gets in depends on {rule}.");
-        draft.risks.push(Risk::new("source-limited", words));
-    } else if let Some(rule) = open_exit {
-        let words = format!(
-            "Who gets in depends on {rule}, which may keep connections from getting out to the service and is left as it is."
-        );
-        draft.risks.push(Risk::new("source-limited", words));
-    } else if state != promised {
+        Risk::new("shadowed", format!("The exposure {becomes} half: shadowed by {shadow}."))
+    });
+    let clause = limited_clause(nat, filter.or(floating))
+        .or_else(|| open_rule.map(|rule| format!("Who gets in depends on {rule}.")))
+        .or_else(|| {
+            let rule = open_exit?;
+            Some(format!("Who gets in depends on {rule}, which may keep connections from getting out to the service and is left as it is."))
+        })
+        .filter(|_| shadowed.is_none());
+    let is_certain = clause.is_none();
+    limits.extend(clause.map(|words| Risk::new("source-limited", words)));
+    let state = if shadowed.is_some() { State::Half } else { promised };
+    Foreseen { state, is_certain, shadowed, limits }
+}
+
+/// Promises what the exposure is then, unless its rules say who may connect: that is left as it is.
+pub(super) fn promised_exposure(
+    mut draft: Draft,
+    nat: Option<&NatRule>,
+    filter: Option<&FilterRule>,
+    present: &PlanBasis<'_>,
+    promised: State,
+) -> Draft {
+    let state = present.exposure.state;
+    let builds = matches!(
+        &draft.operation,
+        Operation::Configuration { change: ConfigurationEdit::Build { .. }, .. }
+    );
+    let foreseen = foresee_exposure(present, (nat, filter), promised, builds);
+    let (promised, is_shadowed) = (foreseen.state, foreseen.shadowed.is_some());
+    draft.risks.extend(foreseen.limits);
+    if is_shadowed || foreseen.is_certain && state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());
         draft.differences.push(difference);
-        draft.checks.push("pf redirects the service's port and lets connections in.".to_owned());
+        let lets_in = "pf redirects the service's port and lets connections in.".to_owned();
+        draft.checks.extend(Some(lets_in).filter(|_| !is_shadowed));
     }
+    draft.risks.splice(0..0, foreseen.shadowed);
     name_opened(&mut draft, present, promised);
     if matches!(state, State::Closed | State::Absent) {
         draft.undo = match &draft.undo {

@@ -121,7 +121,12 @@ fn edit_again(
     else {
         return Err(untrue("it does not change the configuration"));
     };
-    let terms = ChangeOptions { with_pending: *with_pending, reverts_after: draft.reverts_after };
+    // What the consent of a plan covers is in its differences, which are compared.
+    let terms = ChangeOptions {
+        with_pending: *with_pending,
+        urgent: *with_pending,
+        reverts_after: draft.reverts_after,
+    };
     let default = || caps_of_preset(presets, "default");
     match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {

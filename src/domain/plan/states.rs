@@ -1,6 +1,7 @@
-//! Plans that end connections of the service: both halves of each, and nothing else on the box. By the label of the
-//! exposure's rule where that is the service's alone, and by id for the rest; never by address, which would end other services'
-//! connections too, and never by two addresses, which FreeBSD 15 gets wrong while exiting 0.
+//! Plans that end connections of the service: both halves of each, and nothing else on the box. By id; only where those are
+//! too many, by the label of the exposure's rule, which reaches what an earlier form of the rule let in as well. Never by
+//! address, which would end other services' connections too, and never by two addresses, which FreeBSD 15 gets wrong while
+//! exiting 0.
 
 use std::net::IpAddr;
 
@@ -138,7 +139,7 @@ pub fn plan_kill(
         )
         .hint("End them in pfSense: Diagnostics > States."));
     }
-    if let StatesChoice::Clients(_) = choice {
+    if matches!(choice, StatesChoice::Clients(_)) || planned.len() <= MOST {
         labels.clear();
     }
     let one_by_one = if labels.is_empty() {
@@ -192,6 +193,12 @@ fn draft_kill(
             "Ending a connection blocks no client, which may connect again at once.",
         ),
     ];
+    if !labels.is_empty() {
+        risks.push(Risk::new(
+            "by-label",
+            format!("More than {MOST} states are ended by the label of the filter rule: what it let in under that tracker before it was changed, to other ports too, ends with them."),
+        ));
+    }
     risks.extend(ends_inside(live.count_connections(&inside) as u64, connections as u64));
     let confirm = match choice {
         StatesChoice::All => Confirm::Word("kill".to_owned()),

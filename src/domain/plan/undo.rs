@@ -311,7 +311,14 @@ fn put_records_back(
         return Err(refuse_other_words(&entry.plan.id));
     }
     let mut differences = record_differences(&outcome.after, &outcome.before);
+    // What the loading of the rest turned, and not the caps, does not turn back.
+    let is_of_caps = matches!(
+        &entry.plan.change.operation,
+        Operation::Configuration { change: ConfigurationEdit::Caps { .. }, .. }
+    );
     let turned = entry.plan.change.turns_exposure();
+    let turned =
+        turned.filter(|(before, after)| !is_of_caps || before.lets_in() == after.lets_in());
     let closing = closing_part(&swap).and_then(|part| present.exposure.after_closing(&part));
     let turns = turned.filter(|_| closing.is_none());
     differences.extend(
@@ -393,6 +400,14 @@ pub fn plan_keep(
             "Nothing to do: nothing is armed to take back {id}."
         )));
     };
+    if has_moved_on(known, present) {
+        let message = format!(
+            "The rules moved on since {id}: they are not what it made of them, and its rollback leaves them as they are."
+        );
+        return Err(Refusal::new(RefusalKind::Conflict, message).hint(
+            "See what they are now: `kmsctl expose show`; and who changed them: `kmsctl history`",
+        ));
+    }
     let at = time_words(armed.reverts_at);
     if until.is_some_and(|until| until <= armed.reverts_at) {
         return Ok(Planned::NothingToDo(format!(
@@ -425,6 +440,17 @@ pub fn plan_keep(
         undoes: None,
     }
     .into())
+}
+
+/// Says whether the rules are not what a change of the history made of them.
+fn has_moved_on(known: Option<&HistoryEntry>, present: &PlanBasis<'_>) -> bool {
+    let finish = known.and_then(|entry| entry.finish.as_ref());
+    finish.and_then(|finish| finish.outcome.as_ref()).is_some_and(|outcome| {
+        let records = Box::new(outcome.before.clone());
+        let back = ConfigurationEdit::PutBack { records, alias: false };
+        let swap = planned_swap(present, &back);
+        swap.map_or(true, |swap| find_stand(outcome, &swap) != Stand::After)
+    })
 }
 
 /// Refuses where a change of which nothing is armed is not in force any more: that is no success of `keep`.
@@ -462,13 +488,7 @@ fn check_stands(
     if !entry.took_effect() {
         return refuse(format!("There is nothing to keep: {id} ended as {}.", entry.ending_word()));
     }
-    let moved = outcome.is_some_and(|outcome| {
-        let records = Box::new(outcome.before.clone());
-        let back = ConfigurationEdit::PutBack { records, alias: false };
-        let swap = planned_swap(present, &back);
-        swap.map_or(true, |swap| find_stand(outcome, &swap) != Stand::After)
-    });
-    if moved {
+    if has_moved_on(known, present) {
         return refuse(format!(
             "Nothing is armed to take back {id}, but the rules of {} are not what it made of them.",
             present.service.alias

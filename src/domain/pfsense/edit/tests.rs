@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::pf::table::TableName;
 use crate::domain::pfsense::change::Records;
+use crate::domain::pfsense::configured::InterfaceGroup;
 
 const CONFIGURATIONS: &str = include_str!("../../../../tests/fixtures/edit/configurations.json");
 const RECORDS: &str = include_str!("../../../../tests/fixtures/edit/records.json");
@@ -411,6 +412,95 @@ fn a_rule_that_carries_another_forward_stays() {
             let pair = ManagedPair::find(&configured, &service());
             assert!(pair.foreign.is_none(), "{rule}");
         }
+    }
+}
+
+/// The same of a forward of a group of interfaces that shares one with the rule, either way.
+#[test]
+fn a_rule_that_carries_a_groups_forward_stays() {
+    let other = |interface: &'static str| {
+        forward(|rule| {
+            rule["associated-rule-id"] = json!("");
+            rule["interface"] = json!(interface);
+            rule["destination"]["port"] = json!("11688");
+            rule["target"] = json!("10.0.20.50");
+        })
+    };
+    let any = pass(|rule| rule["destination"] = json!({"any": "", "port": "1688"}));
+    for (interface, is_carried) in [("Uplinks", true), ("Others", false)] {
+        let nat = vec![forward(|_| {}), other(interface)];
+        let mut configured = of_lists(nat, vec![any.clone()], ours());
+        let groups = json!([
+            {"ifname": "Uplinks", "members": "opt1 wan"}, {"ifname": "Others", "members": "opt1"},
+        ]);
+        let groups: Element = serde_json::from_value(groups).unwrap();
+        configured.sections.set_child("ifgroups", "ifgroupentry", groups);
+        let configured = configured.shaped_for(&service());
+        let pair = ManagedPair::find(&configured, &service());
+        assert_eq!(pair.foreign.is_some(), is_carried, "{interface}");
+        if is_carried {
+            check_shared_rule_stays(&configured, &any);
+        }
+    }
+    let groups = vec![
+        InterfaceGroup { name: "Uplinks".into(), members: vec!["wan".into(), "opt1".into()] },
+        InterfaceGroup { name: "Inner".into(), members: vec!["opt1".into(), "opt2".into()] },
+    ];
+    let configured = Configured { interface_groups: groups, ..Configured::default() };
+    for (one, other, shares) in [
+        ("wan", "Uplinks", true),
+        ("Uplinks", "wan", true),
+        ("Uplinks", "Inner", true),
+        ("wan", "Inner", false),
+        ("opt2", "opt2", true),
+    ] {
+        assert_eq!(configured.shares_interface(one, other), shares, "{one} {other}");
+    }
+}
+
+/// The same of a network inside that the outside reaches by its own public addresses.
+#[test]
+fn a_rule_that_lets_a_routed_network_in_stays() {
+    let to = |destination: Value| pass(|rule| rule["destination"] = destination);
+    let any = to(json!({"any": "", "port": "1688"}));
+    let with = |rule: &Value, interface: Value| {
+        let mut configured = of_lists(vec![forward(|_| {})], vec![rule.clone()], ours());
+        let interface: Element = serde_json::from_value(interface).unwrap();
+        configured.sections.set_child("interfaces", "opt2", interface);
+        configured.shaped_for(&service())
+    };
+    let dmz = |address: &str, bits: &str| json!({"enable": "", "if": "vtnet3", "ipaddr": address, "subnet": bits});
+    let both = pass(|rule| {
+        rule["destination"] = json!({"any": "", "port": "1688"});
+        rule["ipprotocol"] = json!("inet46");
+    });
+    let mut v6 = dmz("10.0.20.1", "24");
+    (v6["ipaddrv6"], v6["subnetv6"]) = (json!("2a01:4f8:1::1"), json!("64"));
+    for (rule, interface) in [
+        (any.clone(), dmz("185.1.2.1", "29")),
+        (to(json!({"any": ""})), dmz("185.1.2.1", "29")),
+        (to(json!({"address": "185.1.2.3", "port": "1688-1690"})), dmz("185.1.2.1", "29")),
+        (both, v6.clone()),
+    ] {
+        let configured = with(&rule, interface);
+        check_shared_rule_stays(&configured, &rule);
+        let pair = ManagedPair::find(&configured, &service());
+        let clause = pair.foreign.unwrap().foreign_clause();
+        assert!(clause.contains("of opt2 from outside"), "{clause}");
+    }
+    let mut uplink = dmz("185.1.2.1", "29");
+    uplink["gateway"] = json!("WAN2GW");
+    let mut off = dmz("185.1.2.1", "29");
+    off.as_object_mut().unwrap().remove("enable");
+    for (rule, interface) in [
+        (pass(|_| {}), dmz("185.1.2.1", "29")),
+        (any.clone(), dmz("10.9.0.1", "24")),
+        (any.clone(), v6),
+        (any.clone(), uplink),
+        (any, off),
+    ] {
+        let configured = with(&rule, interface);
+        assert!(ManagedPair::find(&configured, &service()).foreign.is_none(), "{rule}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plans that make the exposure what the configuration says: every field named, nothing of others touched.
 
 use super::*;
+use crate::domain::pfsense::configured::FilterRule;
 
 #[test]
 fn apply_names_what_differs_and_nothing_else() {
@@ -181,4 +182,47 @@ fn a_forward_of_more_ports_is_not_planned_on() {
     let refusal = applied(&range).unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::Impossible);
     assert!(refusal.message.contains("more than port 1688"), "{refusal}");
+}
+
+#[test]
+fn apply_is_not_done_where_none_get_in() {
+    let of = |net: &str| Side { address: Some(net.into()), ..Side::default() };
+    let limited = |forward: &str, filter: &str| {
+        let mut configured = fixtures::configured();
+        configured.nat[0].source = of(forward);
+        configured.filter[0].source = of(filter);
+        let from = |net: &str| fixtures::host(net, None);
+        let rdr = Rule { from: from(forward), ..fixtures::rdr() };
+        let pass = Rule { from: from(filter), ..fixtures::pass() };
+        applied(&Box_::new(configured, &[pass, fixtures::default_deny()], &[rdr]))
+    };
+    assert!(nothing(limited("198.51.100.0/24", "198.51.100.0/24")).contains("Not all may connect"));
+    let refusal = limited("198.51.100.0/24", "203.0.113.0/24").unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Conflict, "{refusal}");
+    assert!(refusal.message.contains("the exposure is half"), "{refusal}");
+}
+
+#[test]
+fn apply_makes_no_caps_behind_an_uncapped_rule() {
+    let group = crate::domain::pfsense::configured::InterfaceGroup {
+        name: "Uplinks".into(),
+        members: vec!["wan".into()],
+    };
+    let mut first = fixtures::filter_rule();
+    first.index += 1;
+    first.interface = Some("Uplinks".into());
+    (first.association, first.tracker) = (None, Some("1763000077".into()));
+    let with = |caps: CapFields| {
+        let mut configured = fixtures::configured();
+        configured.interface_groups = vec![group.clone()];
+        configured.filter.push(FilterRule { caps, ..first.clone() });
+        let first = fixtures::printed(
+            "pass in quick on vtnet0 inet proto tcp from any to <k8s_kms_lb:1> port = 1688 flags S/SA keep state ridentifier 1763000077",
+        );
+        applied(&Box_::new(configured, &[first, fixtures::pass()], &[fixtures::rdr()]))
+    };
+    let refusal = with(CapFields::default()).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Conflict, "{refusal}");
+    assert!(refusal.message.contains("caps no source"), "{refusal}");
+    assert!(with(fixtures::filter_rule().caps).is_ok());
 }

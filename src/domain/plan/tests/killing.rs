@@ -23,16 +23,29 @@ fn both_halves_of_the_service_only_are_ended() {
 }
 
 #[test]
-fn all_go_by_the_label_where_the_rule_has_one() {
+fn only_too_many_states_go_by_the_label() {
     let draft = killed(&StatesChoice::All, &[fixtures::pass()]);
     let Operation::StatesKill { labels, states: planned, .. } = &draft.operation else {
         panic!("{draft:?}");
     };
-    assert_eq!((labels.as_slice(), planned.len()), (&["id:1763000004".to_owned()][..], 3));
+    assert_eq!((labels.as_slice(), planned.len()), (&[][..], 3), "a label reaches other ports");
     assert_eq!(draft.confirm, Confirm::Word("kill".into()));
-    let unlabelled = Rule { labels: Vec::new(), ..fixtures::pass() };
-    let draft = killed(&StatesChoice::All, &[unlabelled]);
-    assert!(matches!(&draft.operation, Operation::StatesKill { labels, .. } if labels.is_empty()));
+    let many: Vec<State> = (0..5_001_u64)
+        .map(|number| {
+            let mut state = states().swap_remove(0);
+            state.identity.as_mut().unwrap().id = number;
+            state
+        })
+        .collect();
+    let (service, rules) = (fixtures::service(), [fixtures::pass()]);
+    let live = Live::new(&many, &service, Some(&[]));
+    let labels = rule_labels(&rules, Some(1_763_000_004), &service, None);
+    let by_label = super::draft(plan_kill(&live, labels, &StatesChoice::All));
+    assert!(codes(&by_label).contains(&"by-label"), "{:?}", by_label.risks);
+    assert!(
+        matches!(&by_label.operation, Operation::StatesKill { labels, .. } if labels.len() == 1)
+    );
+    assert!(plan_kill(&live, Vec::new(), &StatesChoice::All).is_err());
     let stranger = StatesChoice::Clients(vec![[192, 0, 2, 1].into()]);
     let (states, service) = (states(), fixtures::service());
     let live = Live::new(&states, &service, Some(&[]));

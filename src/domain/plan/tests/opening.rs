@@ -354,7 +354,7 @@ fn restore_enables_or_puts_back_or_builds() {
 fn a_rollback_that_will_load_what_others_have_saved_says_so_beforehand() {
     let code = "revert-activates-pending";
     for reverts_after in [None, Some(7200)] {
-        let terms = ChangeOptions { with_pending: false, reverts_after };
+        let terms = ChangeOptions { reverts_after, ..ChangeOptions::default() };
         let wanted = WantedCaps { caps: Caps::default(), preset: None };
         for planned in [
             Box_::open().plan(|present| plan_revoke(present, false, true, terms)),

@@ -79,3 +79,21 @@ proptest::proptest! {
         let _ = text.parse::<Address>();
     }
 }
+
+#[test]
+fn consent_covers_what_waited_then_alone() {
+    let facts = |dirty: &[&str], saved: &str| {
+        let on = Box_::open().changed(|configured| {
+            configured.dirty = dirty.iter().map(|&what| what.to_owned()).collect();
+            configured.revision.time = Some(saved.to_owned());
+        });
+        configuration_facts(&on.configured, &fixtures::service())
+    };
+    let then = Seen::of(facts(&["filter"], "1795350619"));
+    assert_eq!(then.moved(&facts(&["filter"], "1795350619")), Vec::<String>::new());
+    for (dirty, saved) in [(&["filter"][..], "1795350700"), (&[], "1795350619")] {
+        assert_eq!(then.moved(&facts(dirty, saved)).len(), 1, "{dirty:?} {saved}");
+    }
+    let none = Seen::of(facts(&[], "1795350619"));
+    assert!(none.moved(&facts(&[], "1795350700")).is_empty(), "nothing waits");
+}

@@ -326,6 +326,20 @@ fn keep_has_nothing_to_do_only_where_the_change_stands() {
     assert!(nothing(kept(&entry, &absent)).contains("nothing is armed"));
     let refused = |entry: &HistoryEntry, on: &Box_| kept(entry, on).unwrap_err().message;
     assert!(refused(&entry, &Box_::closed()).contains("are not what it made of them"));
+    let armed = |on: Box_| {
+        on.changed(|configured| {
+            configured.armed = vec![Armed {
+                id: entry.plan.id.clone(),
+                reverts_at: 1_795_350_619,
+                what: "exposure deleted".into(),
+                who: "v@l".into(),
+                port: 1688,
+                interface: "wan".into(),
+            }];
+        })
+    };
+    assert!(refused(&entry, &armed(Box_::closed())).contains("moved on"));
+    assert!(matches!(kept(&entry, &armed(Box_::absent())), Ok(Planned::Change(_))));
     let running = Box_::absent().changed(|configured| {
         configured.unfinished = vec![RunningChange {
             id: entry.plan.id.clone(),
