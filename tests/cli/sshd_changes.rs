@@ -569,3 +569,14 @@ fn a_closing_for_good_disarms_what_would_open_again() {
         assert!(!live.redirected());
     });
 }
+
+#[test]
+fn a_flush_of_an_unread_list_is_refused() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let list = "'-t virusprot -T show -v') printf '   203.0.113.9\\n\\tCleared:     Mon Nov 30 10:00:00 2026\\n   cut|\\n' ;;";
+    live.answer_pfctl("russh", list);
+    let said = live.environment.run(&["virusprot", "flush", "--yes"]).fails_with(1);
+    assert!(said.contains("cannot be read"), "{said}");
+}

@@ -211,7 +211,12 @@ async fn change_entries(
             if keep_count { SourceCounts::Kept } else { change::source_counts(context, reading) };
         let now = reading.clock.now;
         Ok(match plan_freeing(entries, &choice, table, now, &counts)? {
-            Planned::NothingToDo(_) if reading.table_unread > 0 => {
+            // All that is read is not all that is there.
+            planned
+                if reading.table_unread > 0
+                    && (matches!(choice, TableChoice::All)
+                        || matches!(planned, Planned::NothingToDo(_))) =>
+            {
                 return Err(unknown_entries(reading.table_unread, table));
             }
             Planned::NothingToDo(sentence) => {
@@ -224,12 +229,12 @@ async fn change_entries(
     change::ChangeRun::new(context, flags, &command, &questions).run(plan).await
 }
 
-/// Refuses to say that there is nothing to do where an entry was not understood.
+/// Refuses to say that there is nothing to do, or to free all, where an entry was not understood.
 fn unknown_entries(count: usize, table: &TableName) -> Failure {
     let table = table.as_str();
     let lines = counted(count, "line", "lines");
     Failure::failed(format!(
-        "{lines} of {table} cannot be read, so it is not known whether there is something to do."
+        "{lines} of {table} cannot be read, so it is not known what there is to do."
     ))
     .hint(format!("See every entry on the firewall: `pfctl -t {table} -T show`"))
 }
