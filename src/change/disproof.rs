@@ -62,7 +62,7 @@ pub(super) fn contradiction(
         return None;
     };
     let caps = Caps { max_src_conn: *max_src_conn, rate: *rate };
-    // Those of the rule itself, whoever else lets in.
+    // Those of the rule itself, whichever rule lets in.
     let loaded = exposure.filter.caps.unwrap_or_default();
     (exposure.filter.loaded && loaded != caps)
         .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))

@@ -210,15 +210,14 @@ async fn change_entries(
         let counts =
             if keep_count { SourceCounts::Kept } else { change::source_counts(context, reading) };
         let now = reading.clock.now;
-        Ok(match plan_freeing(entries, &choice, table, now, &counts)? {
-            // All that is read is not all that is there.
-            planned
-                if reading.table_unread > 0
-                    && (matches!(choice, TableChoice::All)
-                        || matches!(planned, Planned::NothingToDo(_))) =>
-            {
-                return Err(unknown_entries(reading.table_unread, table));
-            }
+        let planned = plan_freeing(entries, &choice, table, now, &counts)?;
+        // All that is read is not all that is there.
+        let means_all =
+            matches!(choice, TableChoice::All) || matches!(planned, Planned::NothingToDo(_));
+        if means_all && reading.table_unread > 0 {
+            return Err(unknown_entries(reading.table_unread, table));
+        }
+        Ok(match planned {
             Planned::NothingToDo(sentence) => {
                 let job = pointless_clause(reading, &choice, table);
                 Planned::NothingToDo(sentence + &job.unwrap_or_default())

@@ -64,7 +64,7 @@ pub fn plan_apply(
     Ok(draft.into())
 }
 
-/// Refuses caps that would not count, as another rule lets everybody in first and has none.
+/// Refuses caps that would not count, as another rule lets all sources in first and has none.
 fn refuse_uncapped_before(
     present: &PlanBasis<'_>,
     filter: Option<&FilterRule>,
