@@ -194,8 +194,10 @@ fn name_turned_exposure(
         is_enabled && !runs_all && limited_clause(pair.own_forward(), Some(filter)).is_some();
     let opens = !state.lets_in() && (then.is_some_and(State::lets_in) || opens_to_some);
     let closed = closed_by_loading(present, pair, filter);
-    if let Some(closed) = closed {
-        name_left_open(draft, present, closed);
+    if let Some((part, closed)) = &closed
+        && let Some(after) = present.exposure.after_closing(part)
+    {
+        name_left_open(draft, present, after, *closed);
     }
     let (what, is_covered) = if opens {
         let what = "This opens the service: config.xml lets it in, and pf does not";
@@ -251,12 +253,12 @@ fn foreseen_state(
     (!forward.disabled && (foreseen.is_certain || decides)).then_some(foreseen.state)
 }
 
-/// Returns what the pair is once config.xml is loaded, where it has switched off what lets the service in.
+/// Returns what config.xml has switched off of what lets the service in, and what the pair is once that is loaded.
 fn closed_by_loading(
     present: &PlanBasis<'_>,
     pair: &ManagedPair<'_>,
     filter: &FilterRule,
-) -> Option<State> {
+) -> Option<(ConfigurationEdit, State)> {
     let exposure = present.exposure;
     let has_no_forward = pair.own_forward().is_none_or(|forward| forward.disabled);
     let request = ReadRequest::from(present.service);
@@ -267,7 +269,11 @@ fn closed_by_loading(
         && exposure.state.lets_in()
         && !by_another
         && pair.forward_elsewhere().is_none_or(|other| other.disabled);
-    let closed = if has_no_forward && filter.disabled { State::Closed } else { State::Half };
+    let closed = match (has_no_forward, filter.disabled) {
+        (true, true) => (ConfigurationEdit::Disable, State::Closed),
+        (true, false) => (ConfigurationEdit::DisableForward, State::Half),
+        (false, _) => (ConfigurationEdit::DisableFilter, State::Half),
+    };
     closes.then_some(closed)
 }
 
