@@ -4,8 +4,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::armed::time_words;
-use super::armed::too_late;
+use super::armed::{armed_on, time_words, too_late};
 use super::effect::{place_sentences, record_differences};
 use super::exposure::{
     ChangeOptions, PlanBasis, check_loadable, name_left_open, opened_clause, planned_swap,
@@ -400,7 +399,9 @@ pub fn plan_keep(
             "Nothing to do: nothing is armed to take back {id}."
         )));
     };
-    if has_moved_on(known, present) {
+    // The rules of another service are not those that were read.
+    let is_of_service = armed_on(present).any(|own| own.id == armed.id);
+    if is_of_service && has_moved_on(known, present) {
         let message = format!(
             "The rules moved on since {id}: they are not what it made of them, and its rollback leaves them as they are."
         );
