@@ -1,7 +1,7 @@
 //! Lines for another process: each stream is written by a thread of its own behind a bounded queue, so that a pipe
 //! that is not emptied stalls that thread and nothing else. Decides when a line is given up; knows nothing of lines.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,9 @@ const MOST: usize = 1024 * 1024;
 /// How long a full queue may hold up the one who writes, once until it is empty again: a reader that is only slower
 /// than a log being caught up with loses nothing.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long after a stream took nothing it is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct QueuedLines {
@@ -38,14 +41,22 @@ struct Queue {
 pub struct Aside(Arc<Queue>);
 
 impl Aside {
-    /// Starts the thread that writes to `stream`. What it cannot write is lost: there is no reader.
+    /// Starts the thread that writes to `stream`. What that does not take, as its disk is full or its reader gone, waits in the queue.
     pub fn start(mut stream: impl Write + Send + 'static) -> Self {
         let aside = Self(Arc::default());
         let queue = Self(Arc::clone(&aside.0));
         std::thread::spawn(move || {
             loop {
                 let text = queue.take();
-                let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+                let mut rest = text.as_bytes();
+                while !rest.is_empty() {
+                    match stream.write(rest) {
+                        Ok(count @ 1..) => rest = rest.get(count..).unwrap_or_default(),
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        Ok(_) | Err(_) => std::thread::sleep(AGAIN),
+                    }
+                }
+                let _ = stream.flush();
                 queue.note_written();
             }
         });
@@ -149,6 +160,34 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Takes a few bytes, then fails for a while.
+    struct FullDisk(usize, Sender<Vec<u8>>);
+
+    impl Write for FullDisk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += 1;
+            if self.0.is_multiple_of(2) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let count = bytes.len().min(if self.0 > 2 { usize::MAX } else { 3 });
+            let _ = self.1.send(bytes.get(..count).unwrap_or_default().to_vec());
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_and_tears_nothing() {
+        let (sent, written) = channel();
+        let aside = Aside::start(FullDisk(0, sent));
+        assert!(aside.add_line("first") && aside.add_line("second"));
+        aside.flush(Duration::from_secs(60));
+        assert_eq!(written.try_iter().collect::<Vec<_>>().concat(), b"first\nsecond\n");
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub const LINGER: Duration = Duration::from_millis(300);
 /// How long the log's name may be missing before that is reported.
 const NAMELESS: Duration = Duration::from_secs(5);
 
+/// How often other generations are looked for while the log is empty or missing.
+const BESIDE: Duration = Duration::from_secs(1);
+
 /// Most generations remembered as read.
 const SEEN: usize = 64;
 
@@ -100,6 +103,8 @@ pub struct Tail {
     /// Generations that were gone before they were read, and not reported yet.
     missing: usize,
     copy: Option<Position>,
+    /// When other generations were last looked for beside a log that is empty or missing.
+    looked_beside: Option<Instant>,
     /// What was there before the first look: a file, and how many bytes of it.
     already: Vec<(Position, u64)>,
     /// Neither the file of the position to start from nor a copy of it was found.
@@ -118,6 +123,7 @@ impl Tail {
             last: None,
             missing: 0,
             copy: None,
+            looked_beside: None,
             already: Vec::new(),
             lost_place: false,
             buffer: vec![0; CHUNK],
@@ -217,6 +223,7 @@ impl Tail {
         if self.opened.is_none() && !self.open_next()? {
             return Ok(LogLook::default());
         }
+        let looks_beside = self.looks_beside();
         let Some(opened) = &mut self.opened else {
             return Ok(LogLook::default());
         };
@@ -226,18 +233,25 @@ impl Tail {
             return Ok(self.note_truncation());
         }
         // A cut of an empty file goes unnoticed: what was in it meanwhile may be in a copy, and comes first.
-        if size > 0 && opened.position.head.is_empty() {
+        if opened.position.head.is_empty() && (size > 0 || looks_beside) {
+            self.looked_beside = Some(Instant::now());
             self.find_missed();
             if !self.waiting.is_empty() {
                 self.opened = None;
                 return Ok(Rotation::Truncated.into());
             }
             // What is still to be found is newer than this; later lines, which may be late, change nothing in that.
-            if let Some(opened) = &mut self.opened {
+            if size > 0
+                && let Some(opened) = &mut self.opened
+            {
                 opened.position.modified = modified_nanoseconds(&metadata);
             }
         }
         self.read(&mut each)
+    }
+
+    fn looks_beside(&self) -> bool {
+        self.looked_beside.is_none_or(|last| last.elapsed() >= BESIDE)
     }
 
     fn read(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<LogLook> {
@@ -362,7 +376,15 @@ impl Tail {
                 self.remember_generation(found.position);
             }
             let Some(current) = self.open_log()? else {
-                return Ok(false);
+                if !self.looks_beside() {
+                    return Ok(false);
+                }
+                self.looked_beside = Some(Instant::now());
+                self.find_missed();
+                if self.waiting.is_empty() {
+                    return Ok(false);
+                }
+                continue;
             };
             self.find_missed();
             if self.waiting.is_empty() {

@@ -303,7 +303,7 @@ fn an_empty_log_filled_cut_and_renamed_unseen_loses_nothing() {
     fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
     std::thread::sleep(Duration::from_millis(10));
     fs::write(place.log(), "").expect("a cut");
-    assert_eq!(all(&mut tail), "");
+    let found = all(&mut tail);
     let (position, seen) = (tail.position().cloned().expect("a position"), tail.read_generations());
     drop(tail);
     std::thread::sleep(Duration::from_millis(10));
@@ -312,7 +312,39 @@ fn an_empty_log_filled_cut_and_renamed_unseen_loses_nothing() {
     std::thread::sleep(Duration::from_millis(10));
     place.write("vlmcsd.log", "c\n");
     let mut tail = Tail::new(&place.log(), position, seen);
-    assert_eq!(all(&mut tail), "a\nb\nc\n");
+    assert_eq!(found + &all(&mut tail), "a\nb\nc\n");
+}
+
+/// What was rotated away while none looked is not kept back until the log has a line again: it is empty, or not there yet.
+#[test]
+fn an_idle_log_keeps_no_generation_back() {
+    for (renamed, present) in [(false, true), (true, true), (true, false)] {
+        let place = Room::new();
+        place.write("vlmcsd.log", "a\n");
+        let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
+        assert_eq!(all(&mut tail), "a\n");
+        let (position, seen) =
+            (tail.position().cloned().expect("a position"), tail.read_generations());
+        drop(tail);
+        for (number, text) in [(2, "b\n"), (1, "c\n")] {
+            std::thread::sleep(Duration::from_millis(10));
+            place.write("vlmcsd.log", text);
+            let other = format!("vlmcsd.log.{number}");
+            if renamed {
+                place.rename("vlmcsd.log", &other);
+            } else {
+                fs::copy(place.log(), place.folder.path().join(other)).expect("a copy");
+            }
+            if present {
+                fs::write(place.log(), "").expect("an empty log");
+            }
+        }
+        let mut tail = Tail::new(&place.log(), position, seen);
+        assert_eq!(all(&mut tail), "b\nc\n", "renamed: {renamed}, present: {present}");
+        assert_eq!(all(&mut tail), "");
+        place.write("vlmcsd.log", "d\n");
+        assert_eq!(all(&mut tail), "d\n");
+    }
 }
 
 #[test]

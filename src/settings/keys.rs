@@ -182,8 +182,12 @@ pub fn nearest_key(path: &str) -> Option<String> {
     let preset = path.split_once("presets.").and_then(|(_, rest)| rest.split_once('.'));
     let score = |key: &&SettingKey| {
         let name = key.split_path().1;
-        // The name of another table, or of none.
-        let moved = if name == last { 0.99 } else { strsim::jaro_winkler(last, name) - 0.15 };
+        // The name of no table, or else of another.
+        let moved = match (name == last, key.path == name) {
+            (true, true) => 0.995,
+            (true, false) => 0.99,
+            (false, _) => strsim::jaro_winkler(last, name) - 0.15,
+        };
         strsim::jaro_winkler(path, key.path).max(moved)
     };
     if let Some((name, _)) = preset {
