@@ -361,7 +361,7 @@ fn what_must_not_be_blocked_is_refused() {
         "fe80::1",
         "fd00::1",
         "::ffff:10.0.20.1",
-        "::ffff:0:0/90",
+        "::ffc0:0:0/90",
         // An IPv4 address stands in them: private, own, a gateway's, protected, the service's.
         "2002:a00:1::1",
         "2002:a00::/24",

@@ -1,6 +1,7 @@
 //! Plans that open the exposure again: enabled, put back from what a deletion saved, or built. The state they promise is
 //! that of the rules as they will be. The alias is touched by `apply` alone.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::armed::{nothing_to_open, paths_beside, refuse_crossing};
@@ -13,7 +14,7 @@ use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, U
 use crate::domain::exposure::State;
 use crate::domain::exposure::paths::{PathIn, PathKind};
 use crate::domain::pfsense::change::{ArmedKind, ConfigurationEdit, Records, Swap};
-use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::config::{ReadRequest, members_of_alias};
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::deciding::{
     find_floating_pass, find_forward_before, find_open_exit, find_open_forward, find_open_rule,
@@ -89,8 +90,39 @@ impl SavedRecords {
     }
 }
 
-/// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it.
+/// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it. Refuses where its alias is
+/// known not to hold the service: whoever connects would be led to another machine.
 pub fn plan_restore(
+    present: &PlanBasis<'_>,
+    saved: Option<&SavedRecords>,
+    caps: Caps,
+    terms: ChangeOptions,
+) -> Result<Planned, Refusal> {
+    let service = present.service;
+    let members = members_of_alias(&present.configured.aliases, &service.alias).unwrap_or_default();
+    let is_service = |member: &IpNet| *member == IpNet::from(service.address);
+    let others = members.iter().filter(|member| !is_service(member));
+    let name = |member: &IpNet| match member.prefix_len() == member.max_prefix_len() {
+        true => member.addr().to_string(),
+        false => member.to_string(),
+    };
+    let others: Vec<String> = others.map(name).collect();
+    let leads = format!("The alias {} holds {}", service.alias, others.join(", "));
+    if !members.is_empty() && others.len() == members.len() {
+        let message = format!("{leads}, not {}: this would open the port to it.", service.address);
+        return Err(Refusal::new(RefusalKind::Conflict, message).hint(LEAD_HERE));
+    }
+    let mut planned = plan_opening(present, saved, caps, terms)?;
+    if let Planned::Change(draft) = &mut planned
+        && !others.is_empty()
+    {
+        let message = format!("{leads} too: some of those who connect are led there.");
+        draft.risks.insert(0, Risk::new("leads-elsewhere", message));
+    }
+    Ok(planned)
+}
+
+fn plan_opening(
     present: &PlanBasis<'_>,
     saved: Option<&SavedRecords>,
     caps: Caps,

@@ -65,6 +65,25 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     assert!(matches!(change_of(&loading), ConfigurationEdit::PutBack { .. }));
 }
 
+/// An alias that holds another machine opens nothing to it; one that holds another too says so first.
+#[test]
+fn an_alias_of_another_machine_opens_nothing() {
+    let held = |members: &str| {
+        let on = Box_::closed().changed(|configured| {
+            configured.alias.as_mut().expect("an alias").address = Some(members.to_owned());
+        });
+        restored(&on, None)
+    };
+    for members in ["10.0.20.50", "10.0.20.50 10.0.20.51", "10.0.20.0/24"] {
+        let refusal = held(members).expect_err(members);
+        assert_eq!(refusal.kind, RefusalKind::Conflict, "{members}");
+        assert!(refusal.message.contains("this would open the port to it"), "{refusal}");
+    }
+    let draft = draft(held("10.0.20.202 10.0.20.50"));
+    assert_eq!(draft.risks.first().map(|risk| risk.code.as_str()), Some("leads-elsewhere"));
+    assert!(held("10.0.20.202").is_ok() && held("kms.example.org").is_ok());
+}
+
 fn shown(draft: &Draft) -> Vec<(&str, String)> {
     let differences = draft.differences.iter();
     differences
