@@ -402,7 +402,6 @@ impl From<EditRefusal> for Refusal {
             | RefusalCode::Elsewhere
             | RefusalCode::FloatingDecides
             | RefusalCode::OtherInsidePort
-            | RefusalCode::PlaceLost
             | RefusalCode::PortTaken
             | RefusalCode::SharedRule
             | RefusalCode::TrackerTaken

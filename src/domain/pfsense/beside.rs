@@ -30,23 +30,22 @@ fn name_of(section: &str, rule: &Element) -> Element {
     name
 }
 
-/// Returns where a rule comes back; `None` where what it stood beside is gone, there twice, or in another order. Behind what
-/// came between the two, and behind all where it stood alone: what others added meanwhile is not overruled.
-pub fn find_place(rules: &[Element], placed: &Placed) -> Option<usize> {
-    let Some(beside) = &placed.beside else {
-        let index = usize::try_from(placed.index).unwrap_or(usize::MAX);
-        return Some(index.min(rules.len()));
-    };
-    if beside.is_empty() || rules.is_empty() {
-        return Some(rules.len());
-    }
-    let found = beside.iter().filter_map(|neighbour| {
+/// Returns where a rule comes back: before the one below it, where that and the one above are there, once each and in their order,
+/// so that what came between them is not overruled. Behind all where it stood alone. Else behind what is left of them, and not before its index: a rule that lets
+/// in comes rather too late than before one that keeps out.
+pub fn find_place(rules: &[Element], placed: &Placed) -> usize {
+    let stood_alone = placed.beside.as_ref().is_some_and(Vec::is_empty);
+    let index = usize::try_from(placed.index).ok().filter(|_| !stood_alone);
+    let index = index.unwrap_or(usize::MAX).min(rules.len());
+    let beside = placed.beside.iter().flatten();
+    let found = beside.filter_map(|neighbour| {
         let mut places =
             rules.iter().enumerate().filter(|(_, rule)| rule.has_part(&neighbour.record));
         let (place, _) = places.next()?;
         places.next().is_none().then_some(place + usize::from(neighbour.behind))
     });
-    let found: Vec<usize> = found.collect();
-    let (first, last) = (*found.first()?, *found.last()?);
-    (first <= last).then_some(last)
+    match found.collect::<Vec<_>>()[..] {
+        [above, below] if above <= below => below,
+        ref found => found.iter().copied().fold(index, usize::max),
+    }
 }

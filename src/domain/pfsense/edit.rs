@@ -66,8 +66,6 @@ pub enum RefusalCode {
     PortTaken,
     NotOfService,
     NoAlias,
-    /// What a rule stood beside that comes back is gone, there twice, or in another order.
-    PlaceLost,
     /// pf could not be asked about the filter rule.
     Untellable,
     /// A floating rule lets the service in before any rule of the interface.

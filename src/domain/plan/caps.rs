@@ -208,7 +208,7 @@ fn name_turned_exposure(
             "This opens another way to the service: pf does not run the port forward {name} of {} yet",
             forward.interface
         );
-        (what, asked.with_pending)
+        (what, asked.with_pending || asked.urgent && state.lets_in())
     } else if closed.is_some() {
         let what = "This closes the service: pf lets it in, and config.xml does not";
         (what.to_owned(), asked.with_pending || asked.urgent)

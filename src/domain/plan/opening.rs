@@ -91,7 +91,7 @@ impl SavedRecords {
 }
 
 /// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it. Refuses where its alias is
-/// known not to hold the service: whoever connects would be led to another machine.
+/// known not to hold the service: clients would be led to another machine.
 pub fn plan_restore(
     present: &PlanBasis<'_>,
     saved: Option<&SavedRecords>,
@@ -102,9 +102,9 @@ pub fn plan_restore(
     let members = members_of_alias(&present.configured.aliases, &service.alias).unwrap_or_default();
     let is_service = |member: &IpNet| *member == IpNet::from(service.address);
     let others = members.iter().filter(|member| !is_service(member));
-    let name = |member: &IpNet| match member.prefix_len() == member.max_prefix_len() {
-        true => member.addr().to_string(),
-        false => member.to_string(),
+    let name = |member: &IpNet| {
+        let is_host = member.prefix_len() == member.max_prefix_len();
+        if is_host { member.addr().to_string() } else { member.to_string() }
     };
     let others: Vec<String> = others.map(name).collect();
     let leads = format!("The alias {} holds {}", service.alias, others.join(", "));

@@ -3,6 +3,7 @@
 //! address, which would end other services' connections too, and never by two addresses, which FreeBSD 15 gets wrong while
 //! exiting 0.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -79,13 +80,17 @@ impl<'a> Live<'a> {
         clients.into_iter().collect()
     }
 
-    /// Chooses the clients from outside; nothing where there is none.
+    /// Chooses the clients from outside, or led in by a redirection; nothing where there is none.
     pub fn clients_outside(&self) -> Option<StatesChoice> {
         let ours = self.states.iter().filter(|state| self.connection_half(state).is_some());
-        let clients = ours.map(|state| state.client().address);
-        let clients: std::collections::BTreeSet<IpAddr> = clients.collect();
-        let (inside, outside): (Vec<IpAddr>, Vec<IpAddr>) =
-            clients.into_iter().partition(is_private);
+        let mut clients: BTreeMap<IpAddr, bool> = BTreeMap::new();
+        for state in ours {
+            let address = state.client().address;
+            let is_led = state.direction == Direction::In && state.left_inside.is_some();
+            *clients.entry(address).or_default() |= is_led || !is_private(&address);
+        }
+        let (outside, inside): (Vec<_>, Vec<_>) = clients.into_iter().partition(|(_, out)| *out);
+        let outside: Vec<IpAddr> = outside.into_iter().map(|(address, _)| address).collect();
         match (outside.is_empty(), inside.is_empty()) {
             (true, _) => None,
             (false, true) => Some(StatesChoice::All),

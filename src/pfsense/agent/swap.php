@@ -4,21 +4,21 @@
  * (src/domain/pfsense/edit.rs); the rollback is the same with the two exchanged. Nothing is written here.
  */
 
-/* Where a record comes back that names what stood beside it: behind the one above, or before the one below it, and behind all
- * where it stood alone. No place where those are gone, there twice or in another order (as src/domain/pfsense/beside.rs). */
-function kmsctl_places_beside($list, $placed) {
-	if ($list === array() || empty($placed['beside'])) {
-		return array(isset($placed['beside']) ? count($list) : min($placed['index'], count($list)));
-	}
+/* Where a record comes back: before the one below it where both that stood beside it are there, once each and in order, else behind
+ * what is left of them and not before its index (as src/domain/pfsense/beside.rs). */
+function kmsctl_place_beside($list, $placed) {
 	$found = array();
-	foreach ($placed['beside'] as $side) {
+	foreach (isset($placed['beside']) ? $placed['beside'] : array() as $side) {
 		$places = kmsctl_named_places($list, array($side['record']));
 		$found = array_merge($found, count($places) === 1 ? array($places[0] + (int) $side['behind']) : array());
 	}
-	return $found === array() || $found[0] > end($found) ? array() : array(end($found));
+	$is_between = count($found) === 2 && $found[0] <= $found[1];
+	$alone = isset($placed['beside']) && $placed['beside'] === array();
+	$index = $alone ? count($list) : min($placed['index'], count($list));
+	return $is_between ? $found[1] : max(array_merge($found, array($index)));
 }
 
-/* The configuration in memory with `to` in the place of `from`, or null where `from` is not there or twice, or has no place. */
+/* The configuration in memory with `to` in the place of `from`, or null where `from` is not there or twice. */
 function kmsctl_swapped($from, $to) {
 	global $config;
 	$edited = $config;
@@ -30,7 +30,7 @@ function kmsctl_swapped($from, $to) {
 		$edited[$section] = isset($edited[$section]) && is_array($edited[$section]) ? $edited[$section] : array();
 		$list = isset($edited[$section][$tag]) && is_array($edited[$section][$tag])
 		    ? array_values($edited[$section][$tag]) : array();
-		$places = $comes ? kmsctl_places_beside($list, $to[$kind]) : kmsctl_places($list, $from[$kind]);
+		$places = $comes ? array(kmsctl_place_beside($list, $to[$kind])) : kmsctl_places($list, $from[$kind]);
 		if (count($places) !== 1) {
 			return null;
 		}

@@ -21,7 +21,7 @@ pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Config
         }
         let list = configuration.tree.list(section, tag);
         let place = match (from, to) {
-            (None, to) => find_place(list, to?)?,
+            (None, to) => find_place(list, to?),
             (Some(from), _) => match record_places(list, &from.record)[..] {
                 [place] => place,
                 _ => return None,

@@ -203,13 +203,7 @@ impl Draft<'_> {
                         "another rule has its tracker now",
                     );
                 }
-                let Some(place) = find_place(self.sections.list(section, "rule"), wanted) else {
-                    let kind = if section == "nat" { "port forward" } else { "filter rule" };
-                    let clause = format!(
-                        "where the {kind} stood is not clear any more: the rules beside it are gone, there twice, or in another order; `kmsctl expose apply` builds the pair anew, last in its lists, and the GUI moves it"
-                    );
-                    return refuse_edit(RefusalCode::PlaceLost, clause);
-                };
+                let place = find_place(self.sections.list(section, "rule"), wanted);
                 let (sections, record) = (&mut self.sections, wanted.record.clone());
                 Ok(Some(insert_rule(sections, section, place, record, bars)))
             }
