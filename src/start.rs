@@ -381,12 +381,9 @@ fn switch_setting(flag: bool, name: &str, environment: &Environment) -> Result<b
         None | Some("0" | "false" | "no" | "off") => Ok(flag),
         Some(word) => {
             let failure = Failure::usage(format!("{name}={word} is neither yes nor no."));
-            Err(match word {
-                _ if name == "KMSCTL_DEMO" && crate::cli::demo_scenario(word).is_ok() => {
-                    failure.hint(format!("A scenario is named behind --demo={word}."))
-                }
-                _ => failure,
-            })
+            let is_scenario = name == "KMSCTL_DEMO" && cli::demo_scenario(word).is_ok();
+            let hint = format!("A scenario is named behind --demo={word}.");
+            Err(if is_scenario { failure.hint(hint) } else { failure })
         }
     }
 }

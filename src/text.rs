@@ -129,7 +129,7 @@ pub fn nearest_word<T>(
         .map(|(_, word)| word)
 }
 
-/// Returns how like two words are, from 0 to 1: how few letters have to change, so that those of another word are none.
+/// Returns how like two words are, from 0 to 1: the share of letters that need no change (Damerau-Levenshtein).
 pub fn word_likeness(one: &str, other: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(one, other)
 }

@@ -150,6 +150,25 @@ mod tests {
         super::contradiction(change, promised, exposure, change.only_closes())
     }
 
+    fn draft(change: ConfigurationEdit, differences: Vec<Difference>) -> Draft {
+        Draft {
+            what: String::new(),
+            differences,
+            checks: Vec::new(),
+            undo: Undo::Impossible(String::new()),
+            risks: Vec::new(),
+            confirm: Confirm::YesNo,
+            seen: Seen::default(),
+            operation: Operation::Configuration {
+                change,
+                with_pending: false,
+                end_connections: false,
+            },
+            reverts_after: None,
+            undoes: None,
+        }
+    }
+
     /// What is judged of these rules of pf's.
     fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
         let loaded = Loaded { filter, nat, enabled: true, alias_table: AliasTable::Unasked };
@@ -249,24 +268,9 @@ mod tests {
 
     #[test]
     fn a_put_back_carries_the_caps_that_its_plan_names() {
-        let plan = |change: ConfigurationEdit, after: u32, rate: &str| Draft {
-            what: String::new(),
-            differences: vec![
-                Difference::new("max_src_conn", 10, after),
-                Difference::new("rate", "2/60", rate),
-            ],
-            checks: Vec::new(),
-            undo: Undo::Impossible(String::new()),
-            risks: Vec::new(),
-            confirm: Confirm::YesNo,
-            seen: Seen::default(),
-            operation: Operation::Configuration {
-                change,
-                with_pending: false,
-                end_connections: false,
-            },
-            reverts_after: None,
-            undoes: None,
+        let plan = |change, after: u32, rate: &str| {
+            let connections = Difference::new("max_src_conn", 10, after);
+            draft(change, vec![connections, Difference::new("rate", "2/60", rate)])
         };
         assert_eq!(contradicting_caps(&plan(put_back(), 50, "10/60"), &open()), None);
         let words =
@@ -296,22 +300,7 @@ mod tests {
 
     #[test]
     fn caps_turn_nothing_that_their_plan_does_not_name() {
-        let plan = |differences| Draft {
-            what: String::new(),
-            differences,
-            checks: Vec::new(),
-            undo: Undo::Impossible(String::new()),
-            risks: Vec::new(),
-            confirm: Confirm::YesNo,
-            seen: Seen::default(),
-            operation: Operation::Configuration {
-                change: caps(50),
-                with_pending: false,
-                end_connections: false,
-            },
-            reverts_after: None,
-            undoes: None,
-        };
+        let plan = |differences| draft(caps(50), differences);
         let half = seen(&[fixtures::pass(), fixtures::default_deny()], &[]);
         let uncapped =
             seen(&[fixtures::pass_without_caps(), fixtures::default_deny()], &[fixtures::rdr()]);

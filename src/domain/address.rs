@@ -104,6 +104,11 @@ pub fn is_link_local(address: &IpAddr) -> bool {
     }
 }
 
+/// Renders a network as pf does: a single address without its length.
+pub fn network_text(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::cluster::is_client;
 use super::world::World;
+use crate::domain::address::network_text;
 use crate::domain::virusprot::block_log::{BlockChange, BlockEvent};
 use crate::text::whole_second;
 
@@ -49,8 +50,7 @@ pub fn present_block_events(world: &World) -> Vec<BlockEvent> {
     let mut events: Vec<BlockEvent> = entries
         .filter_map(|(net, since)| {
             let at = whole_second(Timestamp::from_millisecond(*since).ok()?);
-            let is_host = net.prefix_len() == net.max_prefix_len();
-            let address = if is_host { net.addr().to_string() } else { net.to_string() };
+            let address = network_text(net);
             Some(BlockEvent {
                 at,
                 event: BlockChange::Blocked,

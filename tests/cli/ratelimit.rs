@@ -124,7 +124,7 @@ fn who_would_be_cut_is_told_before() {
     );
 }
 
-/// Whoever trips caps trips tighter ones as well.
+/// Who trips caps trips tighter ones as well.
 #[test]
 fn tighter_caps_cut_no_fewer() {
     let environment = TestEnvironment::new();
@@ -249,14 +249,14 @@ fn a_preview_names_the_customers_it_would_cut() {
         // The demo's cron job frees after more than an hour.
         assert!(source["blocked_seconds"].as_u64() > Some(3_600), "{source}");
     }
-    let told = preview(&["tighten"]).success();
-    assert!(told.contains("blocked 2 sources in 1d: 2 customers (198.51.100.84, "), "{told}");
+    let shown = preview(&["tighten"]).success();
+    assert!(shown.contains("blocked 2 sources in 1d: 2 customers (198.51.100.84, "), "{shown}");
     assert!(
-        told.contains("12 more sources came into virusprot in that time, 1 customer"),
-        "{told}"
+        shown.contains("12 more sources came into virusprot in that time, 1 customer"),
+        "{shown}"
     );
-    assert!(told.contains("the log does not show why"), "{told}");
-    assert!(told.contains('|'), "a sparkline: {told}");
+    assert!(shown.contains("the log does not show why"), "{shown}");
+    assert!(shown.contains('|'), "a sparkline: {shown}");
     let wider = preview(&["loosen", "-o", "json"]).json();
     assert_eq!((&wider["data"]["cut"], &wider["data"]["lower_bound"]), (&0.into(), &true.into()));
     let present = preview(&["-o", "json"]).json();

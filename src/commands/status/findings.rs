@@ -102,11 +102,13 @@ pub(super) fn find_faults(
         !warning.code.ends_with("-blocked")
             && !findings.iter().any(|found| found.evidence == warning.message)
     });
-    let no_table = matches!(reading.table, Err(FactError::NoTable { .. }));
+    let no_table = reading.table.as_ref().err();
+    let no_table = no_table.filter(|error| matches!(error, FactError::NoTable { .. }));
+    let no_table = no_table.map(ToString::to_string);
     let others: Vec<Finding> = others
         .map(|warning| {
             let found = Finding::unknown(warning.code, &warning.message).fix(LOOK);
-            let is_table = no_table && warning.message.ends_with("does not exist.");
+            let is_table = no_table.as_ref().is_some_and(|why| warning.message.contains(why));
             if is_table { found.follows("table") } else { found }
         })
         .collect();

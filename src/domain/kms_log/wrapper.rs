@@ -3,7 +3,6 @@
 //! not wrapped that way is no line of the server, so that a forged one gains nothing by it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use jiff::Span;
@@ -94,7 +93,7 @@ pub struct Unwrapper {
     #[serde(default)]
     timeless: bool,
     /// The day on which the log is read: of syslog's stamps, which have no year, none is far behind it.
-    #[serde(default)]
+    #[serde(skip)]
     today: Option<Date>,
     begun: bool,
     /// What the file seems to be, by the first line of a row without sense that says so.
@@ -345,7 +344,7 @@ fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
         #[serde(rename = "_PID")]
         process: Option<serde_json::Value>,
         #[serde(flatten)]
-        rest: BTreeMap<String, serde_json::Value>,
+        rest: serde_json::Map<String, serde_json::Value>,
     }
     /// What names the server among others: of the journal, of Docker's `tag`, of what collectors add.
     const SOURCES: [&str; 7] = [
@@ -377,7 +376,7 @@ fn unwrap_json(line: &[u8]) -> Option<Inner<'_>> {
         text.pop();
     }
     let child = around.process.and_then(|process| process.as_str()?.parse().ok());
-    let rest = serde_json::Value::Object(around.rest.into_iter().collect());
+    let rest = serde_json::Value::Object(around.rest);
     let words = SOURCES.iter().filter_map(|path| rest.pointer(path)?.as_str());
     let source = words.collect::<Vec<_>>().join(" ");
     let source = Some(Cow::Owned(source.into_bytes()));

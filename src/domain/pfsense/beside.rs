@@ -1,5 +1,5 @@
 //! Where a rule that went comes back: beside what it stood beside. Its index says nothing once others have added or removed
-//! rules above it, and pf takes the first rule that fits. The agent's `kmsctl_places_beside` finds it alike.
+//! rules above it, and pf takes the first rule that fits. The agent's `kmsctl_place_beside` finds it alike.
 
 use super::change::{Neighbour, Placed};
 use super::record::Element;
@@ -31,8 +31,8 @@ fn name_of(section: &str, rule: &Element) -> Element {
 }
 
 /// Returns where a rule comes back: before the one below it, where that and the one above are there, once each and in their order,
-/// so that what came between them is not overruled. Behind all where it stood alone. Else behind what is left of them, and not before its index: a rule that lets
-/// in comes rather too late than before one that keeps out.
+/// so that what came between them is not overruled; behind all, where it stood alone; else behind what is left of them, and not
+/// before its index, as a rule that lets in comes rather too late than before one that keeps out.
 pub fn find_place(rules: &[Element], placed: &Placed) -> usize {
     let stood_alone = placed.beside.as_ref().is_some_and(Vec::is_empty);
     let index = usize::try_from(placed.index).ok().filter(|_| !stood_alone);

@@ -11,6 +11,7 @@ use super::exposure::{
     ChangeOptions, PlanBasis, draft_change, pair_runs, planned_swap, ready_pair, switching_title,
 };
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo};
+use crate::domain::address::network_text;
 use crate::domain::exposure::State;
 use crate::domain::exposure::paths::{PathIn, PathKind};
 use crate::domain::pfsense::change::{ArmedKind, ConfigurationEdit, Records, Swap};
@@ -102,11 +103,7 @@ pub fn plan_restore(
     let members = members_of_alias(&present.configured.aliases, &service.alias).unwrap_or_default();
     let is_service = |member: &IpNet| *member == IpNet::from(service.address);
     let others = members.iter().filter(|member| !is_service(member));
-    let name = |member: &IpNet| {
-        let is_host = member.prefix_len() == member.max_prefix_len();
-        if is_host { member.addr().to_string() } else { member.to_string() }
-    };
-    let others: Vec<String> = others.map(name).collect();
+    let others: Vec<String> = others.map(network_text).collect();
     let leads = format!("The alias {} holds {}", service.alias, others.join(", "));
     if !members.is_empty() && others.len() == members.len() {
         let message = format!("{leads}, not {}: this would open the port to it.", service.address);

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::options::PfctlOptions;
 use super::{PfctlOutput, printed_time};
+use crate::domain::address::network_text;
 use crate::simulator::pf::SimulatedPf;
 use crate::simulator::pf::table::{SimulatedTable, table_net};
 
@@ -66,15 +67,10 @@ fn read_addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, Pf
     words.iter().map(read).collect()
 }
 
-/// Prints a net as pfctl does: a host without its length.
-fn net_text(net: &IpNet) -> String {
-    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
-}
-
 fn show_table(table: &SimulatedTable, options: &PfctlOptions) -> String {
     let mut lines = String::new();
     for (net, since) in &table.entries {
-        let _ = writeln!(lines, "   {}", net_text(net));
+        let _ = writeln!(lines, "   {}", network_text(net));
         if options.verbose > 0 {
             let _ = writeln!(lines, "\tCleared:     {}", printed_time(*since));
         }
@@ -87,7 +83,7 @@ fn test_table(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet
     if let Some(network) = addresses.iter().find(host) {
         return PfctlOutput::failure(
             255,
-            &format!("pfctl: cannot decode {}: Invalid argument", net_text(network)),
+            &format!("pfctl: cannot decode {}: Invalid argument", network_text(network)),
         );
     }
     let found: Vec<(IpAddr, Option<IpNet>)> =
@@ -99,7 +95,7 @@ fn test_table(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet
         match (entry, options.verbose) {
             (_, 0) | (None, 1) => {}
             (Some(_), 1) => drop(writeln!(lines, "M  {address}")),
-            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", net_text(entry))),
+            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", network_text(entry))),
             (None, _) => drop(writeln!(lines, "   {address}\t nomatch")),
         }
     }
@@ -119,7 +115,7 @@ fn print_changed(
     for (net, done) in nets {
         if options.verbose > 1 || (options.verbose == 1 && *done) {
             let mark = if *done { mark } else { ' ' };
-            output.stdout.extend(format!("{mark}  {}\n", net_text(net)).into_bytes());
+            output.stdout.extend(format!("{mark}  {}\n", network_text(net)).into_bytes());
         }
     }
     output

@@ -854,7 +854,7 @@ fn a_rule_comes_back_beside_its_neighbours() {
     }
 }
 
-/// Never in front of what it stood behind, whatever was moved, renamed or removed, and never refused.
+/// Never in front of what it stood behind, also after moves, new names and removals, and never refused.
 #[test]
 fn a_lost_place_overrules_nothing_that_stood_before() {
     type Edit = fn(&mut Vec<Element>);
